@@ -1,0 +1,46 @@
+"""The Majordomo protocol: a broker, its workers and its clients. Knows nothing of images."""
+
+from .client import Client
+from .errors import (
+    ClientClosed,
+    Draining,
+    MDPError,
+    NotServed,
+    QueueFull,
+    Refused,
+    RequestTimeout,
+    ServiceError,
+    SettingsError,
+    TooSlow,
+    WireError,
+    WorkerFailed,
+    WorkersDied,
+)
+from .management import VERSION
+from .settings import BrokerSettings, ClientSettings, Pulse, WorkerSettings
+from .worker import Worker
+
+__version__ = VERSION
+
+__all__ = [
+    "BrokerSettings",
+    "Client",
+    "ClientClosed",
+    "ClientSettings",
+    "Draining",
+    "MDPError",
+    "NotServed",
+    "Pulse",
+    "QueueFull",
+    "Refused",
+    "RequestTimeout",
+    "ServiceError",
+    "SettingsError",
+    "TooSlow",
+    "WireError",
+    "Worker",
+    "WorkerFailed",
+    "WorkerSettings",
+    "WorkersDied",
+    "__version__",
+]

@@ -1,0 +1,517 @@
+"""The broker as a state machine: messages and the time in, messages out.
+
+Nothing here opens a socket or reads a clock; `sockets.serve_broker` does both. What it promises
+stands in docs/protocol.md. Every request accepted is in exactly one place: queued with its
+service, held by one worker, or gone (answered, refused or cancelled) and counted as that.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import math
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from . import management, wire
+from .errors import WireError
+from .settings import BrokerSettings
+from .throttle import Throttle
+from .wire import Frame, Frames, printable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Counters:
+    """What happened since the start. accepted = answered + refused + cancelled + queued + held."""
+
+    accepted: int = 0
+    answered: int = 0
+    refused: int = 0
+    """Answered by the broker itself with an error."""
+    cancelled: int = 0
+    partials: int = 0
+    requeued: int = 0
+    dead_tokens: int = 0
+    """Replies to a request that was no longer the sender's: dropped."""
+    malformed: int = 0
+    """Messages that no dialect allows: dropped."""
+    unexpected: int = 0
+    """Valid commands at the wrong moment: answered with DISCONNECT."""
+    unreachable: int = 0
+    """Messages whose receiver was gone, or had not read for too long."""
+    workers_lost: int = 0
+    """Workers that fell silent, were cut off, or broke the protocol."""
+
+
+class Job:
+    """One request that was accepted, until it is answered, refused or cancelled."""
+
+    __slots__ = (
+        "accepted_at",
+        "attempts",
+        "body",
+        "body_bytes",
+        "client",
+        "dialect",
+        "gathered",
+        "held_at",
+        "over",
+        "parts_sent",
+        "parts_skipped",
+        "service",
+        "token",
+    )
+
+    def __init__(self, client: bytes, request: wire.Request, service: Service, now: float) -> None:
+        self.client = client
+        self.dialect = request.dialect
+        self.service = service
+        self.body: Sequence[Frame] = request.body
+        self.body_bytes = sum(map(len, request.body))
+        self.accepted_at = now
+        self.held_at = math.inf
+        self.token = b""
+        self.attempts = 0
+        self.over = False  # nobody waits for it any more
+        self.parts_sent = 0
+        self.parts_skipped = 0  # of this attempt: parts that an earlier attempt sent already
+        self.gathered: Frames | None = None  # parts kept for a client that cannot take a stream
+
+
+class Worker:
+    """A worker that said READY. It is idle when it holds no job."""
+
+    __slots__ = ("alarm_at", "dialect", "heard_at", "job", "name", "sent_at", "service", "since")
+
+    def __init__(self, name: bytes, dialect: wire.Dialect, service: Service, *, now: float) -> None:
+        self.name = name
+        self.dialect = dialect
+        self.service = service
+        self.job: Job | None = None
+        self.since = self.heard_at = self.sent_at = now
+        self.alarm_at = math.inf
+
+
+class Service:
+    """A pool of workers and the queue before it: a plane of the detector is just one of these."""
+
+    __slots__ = (
+        "alarm_at",
+        "answered",
+        "body_bytes",
+        "gone",
+        "idle",
+        "jobs",
+        "name",
+        "requeued",
+        "time_limit_s",
+        "unserved_since",
+        "workers",
+    )
+
+    def __init__(self, name: bytes, *, time_limit_s: float, now: float) -> None:
+        self.name = name
+        self.time_limit_s = time_limit_s
+        self.jobs: deque[Job] = deque()  # jobs that are over stay until their turn or a sweep
+        self.gone = 0  # how many of them
+        self.body_bytes = 0  # of what is queued and held
+        self.workers = 0
+        self.idle: OrderedDict[Worker, None] = OrderedDict()  # least recently used first
+        self.unserved_since = now  # meaningful while there are no workers
+        self.answered = 0
+        self.requeued = 0
+        self.alarm_at = math.inf
+
+    @property
+    def queued(self) -> int:
+        return len(self.jobs) - self.gone
+
+    @property
+    def busy(self) -> int:
+        return self.workers - len(self.idle)
+
+    @property
+    def text(self) -> str:
+        return printable(self.name)
+
+
+class Broker:
+    """`receive` a message, `tick` at the `deadline`; each returns the messages to send.
+
+    `instance` names this life of the broker: 8 random bytes. `started_at` is Unix time, for people.
+    """
+
+    def __init__(
+        self, settings: BrokerSettings, now: float, *, instance: bytes, started_at: float = 0.0
+    ) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.started_at = started_at
+        self.services: dict[bytes, Service] = {}
+        self.workers: dict[bytes, Worker] = {}
+        self.waiting: dict[bytes, dict[Job, None]] = {}  # what each client waits for
+        self.counters = Counters()
+        self.draining = False
+        self._started = now
+        self._tokens = itertools.count(1)
+        self._alarms: list[tuple[float, int, Worker | Service]] = []
+        self._alarm_numbers = itertools.count()
+        self._throttle = Throttle(log)
+
+    # What a shell calls.
+
+    def receive(self, frames: Frames, now: float) -> list[Frames]:
+        """Take one message as a ROUTER socket gives it: the peer's address first."""
+        try:
+            message = wire.parse(frames)
+        except WireError as error:
+            self.counters.malformed += 1
+            self._throttle.warning(now, "dropped a malformed message: %s", error)
+            return []
+        peer = frames[0]
+        assert isinstance(peer, bytes)
+        if isinstance(message, wire.Request):
+            return self._on_request(peer, message, now)
+        if isinstance(message, wire.Ready):
+            return self._on_ready(peer, message, now)
+        worker = self.workers.get(peer)
+        if worker is None:
+            return self._on_stranger(peer, message, now)
+        worker.heard_at = now
+        if isinstance(message, wire.Reply):
+            return self._on_reply(worker, message, now)
+        if isinstance(message, wire.Disconnect):
+            return self._forget(worker, now, "left")
+        return []
+
+    def tick(self, now: float) -> list[Frames]:
+        """Do what is due: heartbeats, silent workers, time limits, expired requests."""
+        out: list[Frames] = []
+        while self._alarms and self._alarms[0][0] <= now:
+            at, _, thing = heapq.heappop(self._alarms)
+            if at != thing.alarm_at:
+                continue  # an earlier alarm took its place
+            thing.alarm_at = math.inf
+            if isinstance(thing, Service):
+                out += self._check_service(thing, now)
+            elif self.workers.get(thing.name) is thing:
+                out += self._check_worker(thing, now)
+        return out
+
+    def deadline(self) -> float:
+        """When `tick` may next have something to do."""
+        return self._alarms[0][0] if self._alarms else math.inf
+
+    def unreachable(self, peer: bytes, now: float) -> list[Frames]:
+        """A message could not be sent: the peer is gone, or does not read."""
+        self.counters.unreachable += 1
+        worker = self.workers.get(peer)
+        if worker is not None:
+            self.counters.workers_lost += 1
+            return self._forget(worker, now, "cannot be reached")
+        self._throttle.warning(now, "dropped a reply: its client cannot be reached")
+        return []
+
+    def drain(self, now: float) -> list[Frames]:
+        """Take no new requests and refuse those that no worker holds."""
+        self.draining = True
+        held = {worker.job for worker in self.workers.values()}
+        queued = [job for jobs in self.waiting.values() for job in jobs if job not in held]
+        log.info("draining: %d requests held, %d queued ones refused", self.held, len(queued))
+        for job in queued:
+            self._leave_queue(job)
+        return [frames for job in queued for frames in self._refuse(job, 503, _DRAINING, now)]
+
+    def close(self, now: float) -> list[Frames]:
+        """Refuse all that is still waited for, and send every worker away."""
+        left = [job for jobs in self.waiting.values() for job in jobs]
+        out = [frames for job in left for frames in self._refuse(job, 503, _DRAINING, now)]
+        out += [worker.dialect.disconnect_to(worker.name) for worker in self.workers.values()]
+        return out
+
+    def cancel(self, client: bytes) -> int:
+        """Give up what a client waits for; a worker that holds it goes on, its reply is dropped."""
+        jobs = self.waiting.pop(client, {})
+        for job in jobs:
+            self.counters.cancelled += 1
+            if job.token:
+                self._end(job)
+            else:
+                self._leave_queue(job)
+        return len(jobs)
+
+    @property
+    def held(self) -> int:
+        """Requests that workers hold and clients wait for."""
+        return sum(w.job is not None and not w.job.over for w in self.workers.values())
+
+    # Messages from clients.
+
+    def _on_request(self, client: bytes, request: wire.Request, now: float) -> list[Frames]:
+        if request.service.startswith(management.PREFIX):
+            body = management.answer(self, request.service, request.body, now)
+            return [request.dialect.to_client(client, request.service, body, final=True)]
+        self.counters.accepted += 1
+        service = self._service(request.service, now)
+        if service is None:
+            return self._turn_away(client, request, 429, "the broker knows too many services", now)
+        if self.draining:
+            return self._turn_away(client, request, 503, _DRAINING, now)
+        job = Job(client, request, service, now)
+        if full := self._overfull(service, job):
+            return self._turn_away(client, request, 429, full, now)
+        self.waiting.setdefault(client, {})[job] = None
+        service.body_bytes += job.body_bytes
+        service.jobs.append(job)
+        if not service.workers:
+            self._watch(service, now + self.settings.expiry_s)
+        return self._dispatch(service, now)
+
+    def _overfull(self, service: Service, job: Job) -> str | None:
+        if service.queued >= self.settings.max_queue:
+            return f"the queue of {service.text} is full: {service.queued} requests"
+        total = service.body_bytes + job.body_bytes
+        if total > self.settings.max_queue_bytes:
+            limit = self.settings.max_queue_bytes
+            return f"the queue of {service.text} is full: {total} bytes, want at most {limit}"
+        return None
+
+    def _turn_away(
+        self, client: bytes, request: wire.Request, code: int, text: str, now: float
+    ) -> list[Frames]:
+        self.counters.refused += 1
+        self._throttle.warning(now, "refused a request with %d: %s", code, text)
+        body = wire.error_body(code, text)
+        return [request.dialect.to_client(client, request.service, body, final=True)]
+
+    # Messages from workers.
+
+    def _on_ready(self, peer: bytes, ready: wire.Ready, now: float) -> list[Frames]:
+        known = self.workers.get(peer)
+        if known is not None:  # RFC 7: a second READY is an error
+            self.counters.unexpected += 1
+            self.counters.workers_lost += 1
+            return [known.dialect.disconnect_to(peer), *self._forget(known, now, "second READY")]
+        reserved = ready.service.startswith(management.PREFIX)
+        service = None if reserved else self._service(ready.service, now)
+        if service is None or self.draining:
+            self.counters.unexpected += 1
+            self._throttle.warning(now, "sent a worker for %r away", printable(ready.service))
+            return [ready.dialect.disconnect_to(peer)]
+        worker = Worker(peer, ready.dialect, service, now=now)
+        self.workers[peer] = worker
+        service.workers += 1
+        service.idle[worker] = None
+        name, dialect, count = peer.hex(), ready.dialect.name, service.workers
+        log.info("%s: worker %s is ready (%s), %d now", service.text, name, dialect, count)
+        self._watch(worker, self._due(worker))
+        return self._dispatch(service, now)
+
+    def _on_stranger(self, peer: bytes, message: wire.Message, now: float) -> list[Frames]:
+        if isinstance(message, wire.Disconnect):
+            return []  # it says goodbye to a broker that forgot it already
+        if isinstance(message, wire.Reply):
+            self.counters.dead_tokens += 1
+        self.counters.unexpected += 1
+        self._throttle.warning(now, "sent a worker that is not registered away")
+        return [message.dialect.disconnect_to(peer)]
+
+    def _on_reply(self, worker: Worker, reply: wire.Reply, now: float) -> list[Frames]:
+        job = worker.job
+        if job is None or reply.token != job.token:
+            self.counters.dead_tokens += 1
+            self._throttle.warning(now, "%s: dropped a reply to a dead token", worker.service.text)
+            return []
+        if not reply.final:
+            return self._on_partial(job, reply)
+        out: list[Frames] = []
+        if not job.over:
+            self._end(job)
+            self.counters.answered += 1
+            worker.service.answered += 1
+            body = reply.body if job.gathered is None else [*job.gathered, *reply.body]
+            out.append(job.dialect.to_client(job.client, job.service.name, body, final=True))
+            if log.isEnabledFor(logging.DEBUG):
+                all_s, held_s, name = now - job.accepted_at, now - job.held_at, worker.name.hex()
+                log.debug(
+                    "%s: %s answered in %.3f s of %.3f s", job.service.text, name, held_s, all_s
+                )
+        worker.job = None
+        worker.service.idle[worker] = None
+        if worker.service.jobs:
+            out += self._dispatch(worker.service, now)
+        return out
+
+    def _on_partial(self, job: Job, reply: wire.Reply) -> list[Frames]:
+        if job.over:
+            return []
+        if job.parts_skipped < job.parts_sent:
+            job.parts_skipped += 1  # a requeued request: its client has this part already
+            return []
+        job.parts_sent += 1
+        job.parts_skipped += 1
+        self.counters.partials += 1
+        if not job.dialect.streams:
+            job.gathered = [*(job.gathered or []), *reply.body]
+            return []
+        return [job.dialect.to_client(job.client, job.service.name, reply.body, final=False)]
+
+    # What happens to requests.
+
+    def _dispatch(self, service: Service, now: float) -> list[Frames]:
+        """Hand the head of the queue to the least recently used workers."""
+        out: list[Frames] = []
+        jobs, idle = service.jobs, service.idle
+        while jobs and idle:
+            job = jobs.popleft()
+            if job.over:
+                service.gone -= 1
+                continue
+            worker, _ = idle.popitem(last=False)
+            job.token = self.instance + next(self._tokens).to_bytes(8, "big")
+            job.attempts += 1
+            job.parts_skipped = 0
+            job.held_at = worker.sent_at = now
+            worker.job = job
+            if service.time_limit_s < math.inf:
+                self._watch(worker, self._due(worker))
+            out.append(worker.dialect.to_worker(worker.name, job.token, job.body))
+        return out
+
+    def _refuse(self, job: Job, code: int, text: str, now: float) -> list[Frames]:
+        """Answer in the service's place, with an error."""
+        self._end(job)
+        self.counters.refused += 1
+        line = "%s: refused a request with %d after %.1f s: %s"
+        values = (job.service.text, code, now - job.accepted_at, text)
+        if code in (502, 504):  # as rare as the workers they cost: each is said
+            log.warning(line, *values)
+        else:
+            self._throttle.warning(now, line, *values)
+        body = wire.error_body(code, text)
+        return [job.dialect.to_client(job.client, job.service.name, body, final=True)]
+
+    def _requeue(self, job: Job, now: float, why: str) -> list[Frames]:
+        service = job.service
+        if job.attempts >= self.settings.max_attempts:
+            text = f"{job.attempts} workers of {service.text} in a row were lost; the last: {why}"
+            return self._refuse(job, 502, text, now)
+        self.counters.requeued += 1
+        service.requeued += 1
+        held_s = now - job.held_at
+        log.warning("%s: requeued a request after %.1f s: worker %s", service.text, held_s, why)
+        job.token = b""
+        job.held_at = math.inf
+        service.jobs.appendleft(job)  # head of the queue: it has waited longest
+        return []
+
+    def _end(self, job: Job) -> None:
+        """Nobody waits for the job any more; whoever holds it is told by `over`."""
+        job.over = True
+        job.service.body_bytes -= job.body_bytes
+        job.body = ()
+        job.gathered = None
+        jobs = self.waiting.get(job.client)
+        if jobs is not None:
+            jobs.pop(job, None)
+            if not jobs:
+                del self.waiting[job.client]
+
+    def _leave_queue(self, job: Job) -> None:
+        self._end(job)
+        service = job.service
+        service.gone += 1
+        if service.gone > 64 and service.gone > service.queued:
+            service.jobs = deque(job for job in service.jobs if not job.over)
+            service.gone = 0
+
+    # What happens to workers and services.
+
+    def _forget(self, worker: Worker, now: float, why: str) -> list[Frames]:
+        """Drop a worker; what it holds goes back to the head of its queue."""
+        service, job = worker.service, worker.job
+        del self.workers[worker.name]
+        service.workers -= 1
+        service.idle.pop(worker, None)
+        worker.job = None
+        name, stayed_s = worker.name.hex(), now - worker.since
+        log.info("%s: worker %s %s after %.1f s", service.text, name, why, stayed_s)
+        out: list[Frames] = []
+        if job is not None and not job.over:
+            out += self._requeue(job, now, why)
+        if not service.workers:
+            service.unserved_since = now
+            self._watch(service, now + self.settings.expiry_s)
+        return out + self._dispatch(service, now)
+
+    def _due(self, worker: Worker) -> float:
+        pulse = self.settings.pulse
+        due = min(worker.sent_at + pulse.interval_s, worker.heard_at + pulse.silence_s)
+        if worker.job is not None:
+            due = min(due, worker.job.held_at + worker.service.time_limit_s)
+        return due
+
+    def _check_worker(self, worker: Worker, now: float) -> list[Frames]:
+        pulse, service, job = self.settings.pulse, worker.service, worker.job
+        out: list[Frames] = []
+        if now >= worker.heard_at + pulse.silence_s:
+            self.counters.workers_lost += 1
+            out.append(worker.dialect.disconnect_to(worker.name))
+            return out + self._forget(worker, now, f"silent for {now - worker.heard_at:.1f} s")
+        if job is not None and now >= job.held_at + service.time_limit_s:
+            self.counters.workers_lost += 1
+            if not job.over:
+                text = f"{service.text} took longer than its limit of {service.time_limit_s:g} s"
+                out += self._refuse(job, 504, text, now)
+            out.append(worker.dialect.disconnect_to(worker.name))
+            return out + self._forget(worker, now, "over its time limit")
+        if now >= worker.sent_at + pulse.interval_s:
+            worker.sent_at = now
+            out.append(worker.dialect.heartbeat_to(worker.name))
+        self._watch(worker, self._due(worker))
+        return out
+
+    def _check_service(self, service: Service, now: float) -> list[Frames]:
+        """Refuse what has waited too long for any worker to come."""
+        out: list[Frames] = []
+        while service.jobs and not service.workers:
+            job = service.jobs[0]
+            waited_since = max(job.accepted_at, service.unserved_since)
+            if not job.over and now < waited_since + self.settings.expiry_s:
+                self._watch(service, waited_since + self.settings.expiry_s)
+                break
+            service.jobs.popleft()
+            if job.over:
+                service.gone -= 1
+                continue
+            text = f"no worker for {service.text} came within {self.settings.expiry_s:g} s"
+            out += self._refuse(job, 404, text, now)
+        return out
+
+    def _service(self, name: bytes, now: float) -> Service | None:
+        """The service of that name, made where it is new; None where there are too many."""
+        service = self.services.get(name)
+        if service is not None:
+            return service
+        if len(self.services) >= self.settings.max_services:
+            unused = [s for s in self.services.values() if not (s.workers or s.jobs)]
+            for old in unused:
+                del self.services[old.name]
+            if not unused:
+                return None
+        limit_s = self.settings.time_limits_s.get(printable(name), math.inf)
+        service = self.services[name] = Service(name, time_limit_s=limit_s, now=now)
+        return service
+
+    def _watch(self, thing: Worker | Service, at: float) -> None:
+        """See that `tick` looks at `thing` at that time, or before."""
+        if at < thing.alarm_at:
+            thing.alarm_at = at
+            heapq.heappush(self._alarms, (at, next(self._alarm_numbers), thing))
+
+
+_DRAINING = "the broker is about to stop and takes no new requests"

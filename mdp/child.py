@@ -1,0 +1,124 @@
+"""The process that computes: `setup()` once, then one request after the other. No ZeroMQ here.
+
+It talks with its host over a socket pair. Signals that a terminal or a batch system sends to the
+whole group are the host's to answer, so they are ignored here; when the host dies, it dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from . import pipe
+from .errors import MDPError, Refused
+from .wire import error_body
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+
+READY = b"ready"
+SETUP_FAILED = b"setup failed"
+PARTIAL = b"partial"
+FINAL = b"final"
+
+
+def run(
+    factory: Callable[[], Worker],
+    channel: socket.socket,
+    host_pid: int,
+    prepare: Callable[[], None] | None,
+) -> None:
+    """Compute until the host closes its end. `prepare` runs first (logging, say)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _die_with(host_pid)
+    if prepare is not None:
+        prepare()
+    try:
+        worker = factory()
+        worker.setup()
+    except Exception as error:  # the user's code
+        log.exception("setup() failed")
+        _send(channel, [SETUP_FAILED, _describe(error).encode()])
+        sys.exit(1)
+    _send(channel, [READY])
+    decoder = pipe.Decoder()
+    while (message := _receive(channel, decoder)) is not None:
+        number, *frames = message
+        for final, body in answers(worker, frames):
+            _send(channel, [FINAL if final else PARTIAL, number, *body])
+
+
+def answers(worker: Worker, frames: list[bytes]) -> Iterator[tuple[bool, list[Any]]]:
+    """What `handle` answers, part by part: (is it the last?, frames). An exception is an answer."""
+    try:
+        reply = worker.handle(frames)
+        if isinstance(reply, (list, tuple)):
+            yield True, _checked(reply)
+            return
+        if not isinstance(reply, Iterator):
+            raise TypeError(f"want a list of frames or a generator of such, got {reply!r:.100}")
+        last: list[Any] = []
+        for number, part in enumerate(reply):
+            if number:
+                yield False, last
+            last = _checked(part)
+        yield True, last
+    except Refused as error:
+        yield True, error_body(400, str(error))
+    except Exception as error:  # the user's code
+        log.exception("handle() failed")
+        yield True, error_body(500, _describe(error))
+
+
+def _checked(part: Any) -> list[Any]:
+    if not isinstance(part, (list, tuple)):
+        raise TypeError(f"want a part to be a list of frames, got {part!r:.100}")
+    for frame in part:
+        if not isinstance(frame, (bytes, bytearray, memoryview)):
+            raise TypeError(f"want frames of bytes, got {frame!r:.100}")
+    return [f.cast("B") if isinstance(f, memoryview) else f for f in part]
+
+
+def _describe(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, MDPError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _die_with(host_pid: int) -> None:
+    """Let the kernel kill this process when its host dies, even by SIGKILL (Linux)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != host_pid:
+        os._exit(1)  # it died before it could be watched
+
+
+def _send(channel: socket.socket, frames: Sequence[Any]) -> None:
+    try:
+        for piece in pipe.encode(frames):
+            channel.sendall(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(1)  # no host
+
+
+def _receive(channel: socket.socket, decoder: pipe.Decoder) -> list[bytes] | None:
+    """The next message; None when the host closed its end."""
+    while True:
+        try:
+            count = channel.recv_into(decoder.space())
+        except ConnectionResetError:
+            return None
+        if count == 0:
+            return None
+        message = decoder.advance(count)
+        if message is not None:
+            return message

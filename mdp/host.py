@@ -1,0 +1,199 @@
+"""One worker: its conversation with the broker and the child that computes. Pure.
+
+The host keeps the heartbeats whatever its child does, starts the child again when it dies, and
+offers the worker to the broker only while the child is ready and idle. `sockets.serve_workers`
+carries out the steps.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .session import Session, SocketStep
+from .settings import WorkerSettings
+from .wire import Frame, Frames, printable
+
+log = logging.getLogger(__name__)
+
+
+class StartChild(NamedTuple):
+    """Start the process that computes."""
+
+
+class KillChild(NamedTuple):
+    """Kill it; that it died will be reported like any death."""
+
+
+class Work(NamedTuple):
+    """Hand the child a request. Its answers carry the number back."""
+
+    number: int
+    body: Frames
+
+
+Step = SocketStep | StartChild | KillChild | Work
+
+
+class Child(enum.Enum):
+    """Where the child stands."""
+
+    DEAD = "dead"
+    STARTING = "starting"  # setup() runs
+    IDLE = "idle"
+    BUSY = "busy"
+    ENDED = "ended"  # and will not be started again
+
+
+class Host:
+    """Events and the time in, steps out; `ended` when the worker is over, `failure` says why."""
+
+    def __init__(self, service: bytes, settings: WorkerSettings, *, name: str = "") -> None:
+        self.settings = settings
+        self.session = Session(service, settings)
+        self.name = name or printable(service)
+        self.child = Child.DEAD
+        self.failure: str | None = None
+        self.draining = False
+        self._number = 0  # of the request that the child has, or had last
+        self._asked_at = 0.0
+        self._orphan_until = math.inf  # the child's request was taken from it: its grace
+        self._restart_at = 0.0
+        self._crashes = 0  # in a row
+        self._setup_failures = 0  # in a row
+        self._setup_reason: str | None = None  # why the latest one failed, as the child said
+
+    @property
+    def ended(self) -> bool:
+        return self.child is Child.ENDED
+
+    # What the child does.
+
+    def ready(self, now: float) -> list[Step]:
+        """The child's `setup()` is done."""
+        self._setup_failures = 0
+        self.child = Child.IDLE
+        return self.tick(now)
+
+    def setup_failed(self, reason: str, now: float) -> list[Step]:
+        """The child's `setup()` raised; its death follows, and is what counts."""
+        self._setup_reason = reason
+        return []
+
+    def answered(
+        self, number: int, body: Sequence[Frame], *, final: bool, now: float
+    ) -> list[Step]:
+        """The child answered; an answer to a request that was taken away goes nowhere."""
+        if number != self._number or self.child is not Child.BUSY:
+            return []
+        out: list[Step] = list(self.session.reply(body, final=final, now=now))
+        if not final:
+            return out
+        log.debug("%s: answered after %.3f s", self.name, now - self._asked_at)
+        self._crashes = 0
+        self.child = Child.IDLE
+        self._orphan_until = math.inf
+        return out + self.tick(now)
+
+    def died(self, how: str, now: float) -> list[Step]:
+        """The child is gone. Saying so to the broker puts its request back in the queue."""
+        was = self.child
+        if was is Child.STARTING:
+            self._count_setup_failure(self._setup_reason or f"the child {how} in setup()")
+        self.child = Child.ENDED if self.draining or self.failure else Child.DEAD
+        self._orphan_until = math.inf
+        wait_s = min(self.settings.restart_s * 2.0**self._crashes, self.settings.restart_max_s)
+        self._crashes += 1
+        self._restart_at = now + wait_s
+        if self.child is Child.DEAD:
+            line = "%s: the child %s while %s; started again in %.1f s"
+            log.warning(line, self.name, how, was.value, wait_s)
+        return list(self.session.close(now))
+
+    def _count_setup_failure(self, reason: str) -> None:
+        self._setup_failures += 1
+        limit = self.settings.max_setup_failures
+        log.error(
+            "%s: setup() failed (%d of %d): %s", self.name, self._setup_failures, limit, reason
+        )
+        if self._setup_failures >= limit:
+            self.failure = f"{self.name}: setup() failed {limit} times; the last: {reason}"
+
+    # What the broker does.
+
+    def receive(self, frames: Frames, now: float) -> list[Step]:
+        was_open = self.session.is_open
+        steps, body = self.session.receive(frames, now)
+        out: list[Step] = list(steps)
+        if body is not None and self.child is Child.IDLE:
+            self._number += 1
+            self._asked_at = now
+            self.child = Child.BUSY
+            out.append(Work(self._number, body))
+        if was_open and not self.session.is_open:
+            self._lost("the broker ended the conversation", now)
+        return out
+
+    def _lost(self, why: str, now: float) -> None:
+        wait_s = self.session.rest_until - now
+        log.warning("%s: %s; back in %.1f s", self.name, why, wait_s)
+        if self.child is Child.BUSY:
+            self._orphan_until = now + self.settings.orphan_s
+
+    # What time does, and the person at the terminal.
+
+    def tick(self, now: float) -> list[Step]:
+        was_open = self.session.is_open
+        out: list[Step] = list(self.session.tick(now))
+        if was_open and not self.session.is_open:
+            self._lost("the broker is silent", now)
+        if self.child is Child.DEAD and now >= self._restart_at:
+            self.child, self._setup_reason = Child.STARTING, None
+            out.append(StartChild())
+        if self.child is Child.IDLE and self.draining:
+            self.child = Child.ENDED
+            out += [*self.session.close(now), KillChild()]
+        if self.child is Child.IDLE and self._may_open(now):
+            log.info("%s: ready", self.name)
+            out += self.session.open(now)
+        if self.child is Child.BUSY and now >= self._orphan_until:
+            log.warning("%s: killed the child: it goes on with what was taken from it", self.name)
+            self._orphan_until = math.inf
+            out.append(KillChild())
+        return out
+
+    def _may_open(self, now: float) -> bool:
+        return not self.session.is_open and now >= self.session.rest_until
+
+    def deadline(self) -> float:
+        if self.child is Child.ENDED:
+            return math.inf
+        due = self._orphan_until
+        if self.child is Child.DEAD:
+            due = min(due, self._restart_at)
+        if self.session.is_open or self.child is Child.IDLE:
+            due = min(due, self.session.deadline())
+        return due
+
+    def drain(self, now: float) -> list[Step]:
+        """Finish what is held, then leave."""
+        self.draining = True
+        if self.child is Child.DEAD:
+            self.child = Child.ENDED
+        elif self.child is Child.STARTING or (self.child is Child.BUSY and self._orphaned):
+            self.child = Child.ENDED
+            return [KillChild()]
+        return self.tick(now)
+
+    @property
+    def _orphaned(self) -> bool:
+        return self.session.token is None
+
+    def stop(self, now: float) -> list[Step]:
+        """Leave at once; the broker hands what is held to someone else."""
+        self.draining = True
+        self.child = Child.ENDED
+        return [*self.session.close(now), KillChild()]

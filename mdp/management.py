@@ -1,0 +1,96 @@
+"""What the broker says of itself: the services under `mmi.`, from its state. Pure.
+
+RFC 8 (https://rfc.zeromq.org/spec/8/) names `mmi.service`; the others are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from .wire import Frames
+
+if TYPE_CHECKING:
+    from .broker import Broker
+
+PREFIX = b"mmi."
+VERSION = "0.1.0"
+
+
+def answer(broker: Broker, service: bytes, body: Frames, now: float) -> Frames:
+    """Answer a request for a service under `mmi.`: a code, then mostly a msgpack map."""
+    if service == b"mmi.service":
+        return [_served(broker, body)]
+    report = _REPORTS.get(service)
+    if report is None:
+        return [b"501"]
+    return [b"200", msgpack.packb(report(broker, body, now))]
+
+
+def _served(broker: Broker, body: Frames) -> bytes:
+    """RFC 8: 200 if a worker lives for the service that the body names, 404 otherwise."""
+    name = body[0] if body else b""
+    service = broker.services.get(name) if isinstance(name, bytes) else None
+    return b"200" if service is not None and service.workers else b"404"
+
+
+def _services(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
+    return {
+        service.text: {
+            "workers": service.workers,
+            "idle": len(service.idle),
+            "busy": service.busy,
+            "queued": service.queued,
+            "bytes": service.body_bytes,
+            "answered": service.answered,
+            "requeued": service.requeued,
+        }
+        for service in broker.services.values()
+    }
+
+
+def _workers(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
+    return {
+        "workers": [
+            {
+                "service": worker.service.text,
+                "address": worker.name.hex(),
+                "dialect": worker.dialect.name,
+                "since_s": now - worker.since,
+                "busy_s": None if worker.job is None else now - worker.job.held_at,
+                "heard_s": now - worker.heard_at,
+            }
+            for worker in broker.workers.values()
+        ]
+    }
+
+
+def _broker(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
+    """Who the broker is, and for which of the clients that the body names it holds nothing."""
+    return {
+        "instance": broker.instance.hex(),
+        "version": VERSION,
+        "started_at": broker.started_at,
+        "draining": broker.draining,
+        "settings": asdict(broker.settings),
+        "counters": asdict(broker.counters),
+        "lost": [name for name in body if isinstance(name, bytes) and name not in broker.waiting],
+    }
+
+
+def _cancel(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
+    """Cancel what the named clients wait for. Names that a broker gave (RFC 28: they start with a
+    zero byte) can be guessed, so only clients that chose their own are cancelled."""
+    own = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
+    return {"cancelled": sum(broker.cancel(name) for name in own)}
+
+
+_REPORTS: dict[bytes, Callable[[Broker, Frames, float], dict[str, Any]]] = {
+    b"mmi.services": _services,
+    b"mmi.workers": _workers,
+    b"mmi.broker": _broker,
+    b"mmi.cancel": _cancel,
+}

@@ -1,0 +1,55 @@
+"""Messages of frames over a byte stream, between a host and its child. Pure: no descriptor.
+
+A message is the number of its frames, their lengths, and the frames: all unsigned, 8 bytes, big
+endian. Both ends are ours and on one machine, so nothing here defends against a hostile peer.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator, Sequence
+
+Buffer = bytes | bytearray | memoryview
+
+
+def encode(frames: Sequence[Buffer]) -> list[memoryview]:
+    """The pieces to write for one message; large frames are not copied."""
+    lengths = [len(frame) for frame in frames]
+    head = struct.pack(f">{1 + len(lengths)}Q", len(lengths), *lengths)
+    return [memoryview(head), *(memoryview(frame) for frame in frames if len(frame))]
+
+
+class Decoder:
+    """Put what was read into `space()`, say how much with `advance()`; whole messages come out."""
+
+    def __init__(self) -> None:
+        self._message: list[bytes] | None = None
+        self._pieces = self._read()
+        self._want(next(self._pieces))
+
+    def space(self) -> memoryview:
+        """Where the next bytes belong; never empty."""
+        return self._view[self._filled :]
+
+    def advance(self, count: int) -> list[bytes] | None:
+        """`count` bytes were put there: the message that they completed, or None."""
+        self._filled += count
+        self._message = None
+        while self._filled == len(self._target) and self._message is None:
+            self._want(self._pieces.send(self._target))
+        return self._message
+
+    def _want(self, size: int) -> None:
+        self._target = bytearray(size)
+        self._view = memoryview(self._target)
+        self._filled = 0
+
+    def _read(self) -> Generator[int, bytearray, None]:
+        """Yield the size of each piece in turn; what comes back is that piece."""
+        while True:
+            count = int.from_bytes((yield 8), "big")
+            lengths = struct.unpack(f">{count}Q", (yield 8 * count))
+            frames = []
+            for length in lengths:
+                frames.append(bytes((yield length)))
+            self._message = frames

@@ -1,0 +1,107 @@
+"""A worker's side of the conversation with a broker, in MDP/0.2. Pure: no socket, no clock.
+
+Paranoid Pirate (https://rfc.zeromq.org/spec/6/): READY opens it, heartbeats keep it, silence ends
+it, and then a new socket is tried after a wait that doubles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from . import wire
+from .errors import WireError
+from .settings import WorkerSettings
+from .wire import MDP02, Frame, Frames
+
+
+class Open(NamedTuple):
+    """Connect a new socket to the broker."""
+
+
+class Send(NamedTuple):
+    """Send on that socket."""
+
+    frames: Frames
+
+
+class Close(NamedTuple):
+    """Close that socket, when what was sent is out."""
+
+
+SocketStep = Open | Send | Close
+
+
+class Session:
+    """Open or closed; while it is open it may hold one request, under the broker's token."""
+
+    def __init__(self, service: bytes, settings: WorkerSettings) -> None:
+        self.service = service
+        self.settings = settings
+        self.is_open = False
+        self.token: bytes | None = None
+        self.rest_until = 0.0  # meaningful while closed: not to be opened before
+        self._wait_s = settings.reconnect_s
+        self._heard_at = 0.0
+        self._sent_at = 0.0
+
+    def open(self, now: float) -> list[SocketStep]:
+        self.is_open = True
+        self._heard_at = self._sent_at = now
+        return [Open(), Send(MDP02.ready(self.service))]
+
+    def close(self, now: float) -> list[SocketStep]:
+        """Leave, on the worker's own wish: it may come back at once."""
+        if not self.is_open:
+            return []
+        self.is_open, self.token, self.rest_until = False, None, now
+        return [Send(MDP02.disconnect_to(b"")[1:]), Close()]
+
+    def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | None]:
+        """Take one message from the broker: what to do, and the request's body if it is one."""
+        try:
+            order = wire.parse_order(frames)
+        except WireError:
+            return [], None  # what cannot be parsed is dropped
+        self._heard_at = now
+        self._wait_s = self.settings.reconnect_s
+        if isinstance(order, wire.Disconnect):
+            return self._rest(now), None
+        if isinstance(order, wire.Asked) and self.token is None:
+            self.token = order.token
+            return [], order.body
+        return [], None
+
+    def reply(self, body: Sequence[Frame], *, final: bool, now: float) -> list[SocketStep]:
+        """Answer the request that is held."""
+        if self.token is None:
+            return []
+        frames = MDP02.reply(self.token, body, final=final)
+        self._sent_at = now
+        if final:
+            self.token = None
+        return [Send(frames)]
+
+    def tick(self, now: float) -> list[SocketStep]:
+        if not self.is_open:
+            return []
+        if now >= self._heard_at + self.settings.pulse.silence_s:
+            return self._rest(now)
+        if now >= self._sent_at + self.settings.pulse.interval_s:
+            self._sent_at = now
+            return [Send([*MDP02.worker_prefix, MDP02.heartbeat])]
+        return []
+
+    def deadline(self) -> float:
+        """When `tick` has something to do; while closed, when the session may be opened."""
+        if not self.is_open:
+            return self.rest_until
+        pulse = self.settings.pulse
+        return min(self._heard_at + pulse.silence_s, self._sent_at + pulse.interval_s)
+
+    def _rest(self, now: float) -> list[SocketStep]:
+        """The broker is gone, or wants this conversation to end."""
+        self.is_open, self.token = False, None
+        self.rest_until = now + self._wait_s
+        self._wait_s = min(2 * self._wait_s, self.settings.reconnect_max_s)
+        return [Close()]

@@ -1,0 +1,110 @@
+"""Every setting with its unit and its reason. Frozen; refuses values out of range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .errors import SettingsError
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise SettingsError(f"want {name} above 0, got {value}")
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Paranoid Pirate: how often a peer speaks, and how long it may be silent."""
+
+    interval_s: float = 1.0
+    """A peer that has sent nothing else for this long sends a HEARTBEAT."""
+    liveness: int = 3
+    """A peer silent for this many intervals is gone."""
+
+    def __post_init__(self) -> None:
+        _positive(interval_s=self.interval_s, liveness=self.liveness)
+
+    @property
+    def silence_s(self) -> float:
+        return self.interval_s * self.liveness
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """What a broker holds, how long it waits, how often it tries."""
+
+    pulse: Pulse = field(default_factory=Pulse)
+    max_attempts: int = 3
+    """Workers that may die holding one request before its client gets error 502."""
+    max_queue: int = 100_000
+    """Requests that one service's queue holds; the next one gets error 429."""
+    max_queue_bytes: int = 2 << 30
+    """Bytes of request bodies that one service may hold, queued and handed out; then 429."""
+    expiry_s: float = 60.0
+    """A request for a service without workers waits this long, then gets error 404."""
+    time_limits_s: Mapping[str, float] = field(default_factory=dict)
+    """By service: how long a worker may hold a request; then 504, and the worker is sent away."""
+    max_services: int = 10_000
+    """Service names known at a time, so that invented names cannot fill the memory."""
+    drain_s: float = 60.0
+    """How long a broker that was told to stop waits for the requests its workers hold."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            max_attempts=self.max_attempts,
+            max_queue=self.max_queue,
+            max_queue_bytes=self.max_queue_bytes,
+            expiry_s=self.expiry_s,
+            max_services=self.max_services,
+            **{f"the time limit of {name}": limit for name, limit in self.time_limits_s.items()},
+        )
+        if self.drain_s < 0:
+            raise SettingsError(f"want drain_s of at least 0, got {self.drain_s}")
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How a worker's host keeps its conversation and its child."""
+
+    pulse: Pulse = field(default_factory=Pulse)
+    reconnect_s: float = 1.0
+    """The first wait before a new socket; it doubles up to `reconnect_max_s` (RFC 6)."""
+    reconnect_max_s: float = 32.0
+    restart_s: float = 0.5
+    """The wait before a crashed child starts again; it doubles with each crash in a row."""
+    restart_max_s: float = 32.0
+    max_setup_failures: int = 3
+    """`setup()` failures in a row that end the worker."""
+    orphan_s: float = 10.0
+    """How long a child may go on with a request that was taken from it before it is killed."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            reconnect_s=self.reconnect_s,
+            reconnect_max_s=self.reconnect_max_s,
+            restart_s=self.restart_s,
+            restart_max_s=self.restart_max_s,
+            max_setup_failures=self.max_setup_failures,
+            orphan_s=self.orphan_s,
+        )
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """How long a client waits, how often it tries, how much it has in flight."""
+
+    pulse: Pulse = field(default_factory=Pulse)
+    timeout_s: float = 300.0
+    """How long one try may take, the wait in the broker's queue included."""
+    tries: int = 3
+    """How often a request is sent before the client gives up."""
+    lanes: int = 64
+    """Requests in flight at once: each has a socket of its own. More wait their turn."""
+
+    def __post_init__(self) -> None:
+        _positive(timeout_s=self.timeout_s, tries=self.tries, lanes=self.lanes)

@@ -1,0 +1,290 @@
+"""Sockets, and the clock: the only file in mdp/ that touches either. Nothing here knows MDP.
+
+Nothing here blocks but `Poll.wait`. Frames of more than `SMALL_BYTES` are forwarded by reference
+and never copied; for smaller ones a copy is cheaper than a reference, to make, to hold, to send.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket as posix
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import zmq
+from zmq.backend import Socket as _Backend
+
+from . import pipe
+from .errors import MDPError
+from .wire import MAX_FRAMES, Frame, Frames
+
+SMALL_BYTES = 4096
+_ZERO_COPY_BYTES = 65536  # out of Python's memory: below it libzmq's copy is cheaper
+
+# The methods of pyzmq's compiled core: its Python layer above them costs as much as they do.
+_recv: Any = _Backend.recv
+_send: Any = _Backend.send
+_NOW = int(zmq.NOBLOCK)  # as plain integers: combining enum flags costs as much as a frame
+_NOW_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+
+
+def clock() -> float:
+    """Seconds that only go forward; every `now` in this package is one of these."""
+    return time.monotonic()
+
+
+def unix_time() -> float:
+    """Seconds since 1970, for people."""
+    return time.time()
+
+
+def new_context(*, max_sockets: int = 1024) -> zmq.Context[Any]:
+    context: zmq.Context[Any] = zmq.Context()
+    context.max_sockets = max_sockets
+    return context
+
+
+class Pollable(Protocol):
+    """What `Poll` can wait for."""
+
+    def handle(self) -> Any: ...
+
+
+class Bell:
+    """Wakes a loop from a signal handler or another thread, and counts how often it was rung."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self._in, self._out = posix.socketpair()
+        self._in.setblocking(False)
+        self._out.setblocking(False)
+
+    def ring(self, *_: object) -> None:
+        self.rings += 1
+        try:
+            self._in.send(b"\0")
+        except OSError:
+            return  # it rings already, or nobody listens any more
+
+    def hush(self) -> None:
+        """Wait for the next ring."""
+        try:
+            while self._out.recv(4096):
+                continue
+        except BlockingIOError:
+            return
+
+    def handle(self) -> int:
+        return self._out.fileno()
+
+    def close(self) -> None:
+        self._in.close()
+        self._out.close()
+
+
+class Poll:
+    """What a loop waits for."""
+
+    def __init__(self, *things: Pollable) -> None:
+        self._poller = zmq.Poller()
+        for thing in things:
+            self.add(thing.handle())
+
+    def add(self, handle: Any, *, writing: bool = False) -> None:
+        self._poller.register(handle, zmq.POLLIN | zmq.POLLOUT if writing else zmq.POLLIN)
+
+    def drop(self, handle: Any) -> None:
+        if handle in self._poller:
+            self._poller.unregister(handle)
+
+    def wait(self, deadline: float) -> dict[Any, int]:
+        """The handles that are ready, at the latest at the deadline (rounded up, so it is past)."""
+        wait_s = deadline - clock()
+        wait_ms = None if wait_s == math.inf else max(0, math.ceil(wait_s * 1000))
+        return dict(self._poller.poll(wait_ms))
+
+
+def _receive_rest(socket: zmq.Socket[bytes], message: Frames) -> Frames:
+    """Append the frames of one message; `zmq.Again` if there is none."""
+    more = True
+    while more:
+        frame: Any = _recv(socket, _NOW, False)
+        if len(message) <= MAX_FRAMES:  # one more than is allowed: the core sees that it is
+            message.append(frame.bytes if len(frame) <= SMALL_BYTES else frame)
+        more = frame.more
+    return message
+
+
+def _transmit(socket: zmq.Socket[bytes], frames: Sequence[Frame]) -> None:
+    last = len(frames) - 1
+    for frame in frames[:last]:
+        _send(socket, frame, _NOW_MORE, len(frame) < _ZERO_COPY_BYTES)
+    frame = frames[last]
+    _send(socket, frame, _NOW, len(frame) < _ZERO_COPY_BYTES)
+
+
+class Router:
+    """A ROUTER socket bound to all of a broker's endpoints."""
+
+    def __init__(
+        self, context: zmq.Context[Any], endpoints: Iterable[str], *, max_frame_bytes: int
+    ) -> None:
+        socket = self._socket = context.socket(zmq.ROUTER)
+        socket.linger = 500  # ms: the last messages of a broker that stops
+        socket.router_mandatory = True  # say when a peer is gone, instead of dropping in silence
+        socket.router_handover = True  # a client that reconnects under its own name takes it over
+        socket.maxmsgsize = max_frame_bytes
+        socket.tcp_keepalive = 1
+        socket.backlog = 1024
+        self.endpoints: list[str] = []
+        for endpoint in endpoints:
+            try:
+                _refuse_if_served(endpoint)
+                socket.bind(endpoint)
+            except zmq.ZMQError as error:
+                self.close()
+                raise MDPError(f"cannot bind {endpoint}: {error.strerror}") from None
+            except MDPError:
+                self.close()
+                raise
+            self.endpoints.append(socket.last_endpoint.rstrip(b"\0").decode())
+
+    def handle(self) -> Any:
+        return self._socket
+
+    def receive(self) -> Frames | None:
+        """One message, the peer's address first; None if none is there."""
+        try:
+            return _receive_rest(self._socket, [_recv(self._socket, _NOW)])
+        except zmq.Again:
+            return None
+
+    def send(self, frames: Sequence[Frame]) -> bool:
+        """Send to the peer in the first frame; False if it is gone, or has not read for long."""
+        try:
+            _transmit(self._socket, frames)
+        except zmq.ZMQError as error:  # only the first frame can be refused
+            if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _refuse_if_served(endpoint: str) -> None:
+    """libzmq unlinks an ipc file that is in use, and takes the place of whoever served it."""
+    scheme, _, path = endpoint.partition("://")
+    if scheme != "ipc" or not os.path.exists(path):
+        return
+    with posix.socket(posix.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return
+    raise MDPError(f"cannot bind {endpoint}: someone serves there already")
+
+
+class Dealer:
+    """A DEALER socket connected to a broker. It never drops and never refuses what it is given:
+    there is one request, or one answer, on it at a time."""
+
+    def __init__(
+        self, context: zmq.Context[Any], endpoint: str, *, name: bytes = b"", linger_s: float
+    ) -> None:
+        socket = self._socket = context.socket(zmq.DEALER)
+        if name:
+            socket.routing_id = name
+        socket.linger = int(linger_s * 1000)
+        socket.sndhwm = 0
+        socket.tcp_keepalive = 1
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            socket.close(0)
+            raise MDPError(f"cannot connect to {endpoint!r}: {error.strerror}") from None
+
+    def handle(self) -> Any:
+        return self._socket
+
+    def receive(self) -> Frames | None:
+        """One message; None if none is there."""
+        try:
+            return _receive_rest(self._socket, [])
+        except zmq.Again:
+            return None
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        _transmit(self._socket, frames)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Channel:
+    """A host's end of the stream to its child: whole messages, and never a wait."""
+
+    def __init__(self) -> None:
+        self._stream, self.childs_end = posix.socketpair()
+        self._stream.setblocking(False)
+        self._decoder = pipe.Decoder()
+        self._outbox: deque[memoryview] = deque()
+        self.at_end = False  # the child closed its end
+
+    def handle(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def is_full(self) -> bool:
+        """There is more to write than the child has taken."""
+        return bool(self._outbox)
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        self._outbox.extend(pipe.encode([buffer_of(frame) for frame in frames]))
+        self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self._outbox:
+                sent = self._stream.send(self._outbox[0])
+                rest = self._outbox.popleft()[sent:]
+                if rest:
+                    self._outbox.appendleft(rest)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._outbox.clear()  # it died, and its process's sentinel says so
+
+    def messages(self) -> Iterator[list[bytes]]:
+        """What the child said, as far as it has arrived."""
+        while not self.at_end:
+            try:
+                count = self._stream.recv_into(self._decoder.space())
+            except BlockingIOError:
+                return
+            except OSError:
+                count = 0
+            if count == 0:
+                self.at_end = True
+                return
+            message = self._decoder.advance(count)
+            if message is not None:
+                yield message
+
+    def close(self) -> None:
+        self._stream.close()
+        self.childs_end.close()
+
+
+def buffer_of(frame: Frame) -> Any:
+    """A frame's bytes, without copying them."""
+    return frame.buffer if isinstance(frame, zmq.Frame) else frame
+
+
+def as_bytes(body: Sequence[Frame]) -> list[bytes]:
+    """Frames as users get them."""
+    return [frame if isinstance(frame, bytes) else bytes(buffer_of(frame)) for frame in body]

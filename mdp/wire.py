@@ -1,0 +1,287 @@
+"""Frames to messages and back, in three dialects. Pure: no socket, no clock.
+
+https://rfc.zeromq.org/spec/7/ (MDP/0.1), https://rfc.zeromq.org/spec/18/ (MDP/0.2), and the 0.2
+of PyPI's `majortomo`, which keeps 0.1's empty frame and names no service in its replies.
+docs/protocol.md has the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from .errors import MDPError, WireError, from_code
+
+
+class Frame(Protocol):
+    """One frame: `bytes`, or a reference to them (`zmq.Frame`) that is passed on unread."""
+
+    def __len__(self) -> int: ...
+
+
+Frames = list[Frame]
+
+EMPTY = b""
+READY = b"\x01"
+REQUEST = b"\x02"
+ERROR = b"MDP-ERROR"
+MAX_SERVICE_BYTES = 255
+MAX_FRAMES = 1024
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one family of peers writes its messages. Each prefix stands after the peer's address."""
+
+    name: str
+    client_prefix: tuple[bytes, ...]
+    worker_prefix: tuple[bytes, ...]
+    client_request: tuple[bytes, ...]
+    client_partial: tuple[bytes, ...]
+    client_final: tuple[bytes, ...]
+    names_service: bool
+    streams: bool
+    partial: bytes
+    final: bytes
+    heartbeat: bytes
+    disconnect: bytes
+    asked: tuple[bytes, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", (*self.worker_prefix, REQUEST))
+
+    # What a broker sends. The first frame is the peer's address on the ROUTER socket.
+
+    def to_worker(self, worker: bytes, token: bytes, body: Sequence[Frame]) -> Frames:
+        return [worker, *self.asked, token, EMPTY, *body]
+
+    def to_client(
+        self, client: bytes, service: bytes, body: Sequence[Frame], *, final: bool
+    ) -> Frames:
+        command = self.client_final if final else self.client_partial
+        if self.names_service:
+            return [client, *self.client_prefix, *command, service, *body]
+        return [client, *self.client_prefix, *command, *body]
+
+    def heartbeat_to(self, worker: bytes) -> Frames:
+        return [worker, *self.worker_prefix, self.heartbeat]
+
+    def disconnect_to(self, worker: bytes) -> Frames:
+        return [worker, *self.worker_prefix, self.disconnect]
+
+    # What a client or a worker sends. Its DEALER socket has one peer, so no address.
+
+    def request(self, service: bytes, body: Sequence[Frame]) -> Frames:
+        return [*self.client_prefix, *self.client_request, service, *body]
+
+    def ready(self, service: bytes) -> Frames:
+        return [*self.worker_prefix, READY, service]
+
+    def reply(self, token: bytes, body: Sequence[Frame], *, final: bool) -> Frames:
+        return [*self.worker_prefix, self.final if final else self.partial, token, EMPTY, *body]
+
+
+MDP01 = Dialect(
+    name="MDP/0.1",
+    client_prefix=(EMPTY, b"MDPC01"),
+    worker_prefix=(EMPTY, b"MDPW01"),
+    client_request=(),
+    client_partial=(),
+    client_final=(),
+    names_service=True,
+    streams=False,
+    partial=b"",
+    final=b"\x03",
+    heartbeat=b"\x04",
+    disconnect=b"\x05",
+)
+MDP02 = Dialect(
+    name="MDP/0.2",
+    client_prefix=(b"MDPC02",),
+    worker_prefix=(b"MDPW02",),
+    client_request=(b"\x01",),
+    client_partial=(b"\x02",),
+    client_final=(b"\x03",),
+    names_service=True,
+    streams=True,
+    partial=b"\x03",
+    final=b"\x04",
+    heartbeat=b"\x05",
+    disconnect=b"\x06",
+)
+MAJORTOMO = Dialect(
+    name="majortomo",
+    client_prefix=(EMPTY, b"MDPC02"),
+    worker_prefix=(EMPTY, b"MDPW02"),
+    client_request=(b"\x02",),
+    client_partial=(b"\x03",),
+    client_final=(b"\x04",),
+    names_service=False,
+    streams=True,
+    partial=b"\x03",
+    final=b"\x04",
+    heartbeat=b"\x05",
+    disconnect=b"\x06",
+)
+DIALECTS = {dialect.name: dialect for dialect in (MDP01, MDP02, MAJORTOMO)}
+
+
+class Request(NamedTuple):
+    """A client asks a service."""
+
+    dialect: Dialect
+    service: bytes
+    body: Frames
+
+
+class Ready(NamedTuple):
+    """A worker offers a service."""
+
+    dialect: Dialect
+    service: bytes
+
+
+class Reply(NamedTuple):
+    """A worker answers what it was asked under `token`; `final` closes the exchange."""
+
+    dialect: Dialect
+    token: bytes
+    body: Frames
+    final: bool
+
+
+class Heartbeat(NamedTuple):
+    """A worker is alive, busy or not."""
+
+    dialect: Dialect
+
+
+class Disconnect(NamedTuple):
+    """A worker leaves."""
+
+    dialect: Dialect
+
+
+Message = Request | Ready | Reply | Heartbeat | Disconnect
+
+
+def _service(frame: Frame) -> bytes:
+    if not isinstance(frame, bytes) or not 0 < len(frame) <= MAX_SERVICE_BYTES:
+        raise WireError(f"want a service name of 1 to {MAX_SERVICE_BYTES} bytes, got {len(frame)}")
+    return frame
+
+
+def _parse_client(dialect: Dialect, frames: Frames, at: int) -> Message:
+    command = dialect.client_request
+    if command:
+        if frames[at] != command[0]:
+            raise WireError(f"want a client's REQUEST, got another command in {dialect.name}")
+        at += 1
+    return Request(dialect, _service(frames[at]), frames[at + 1 :])
+
+
+def _parse_worker(dialect: Dialect, frames: Frames, at: int) -> Message:
+    command = frames[at]
+    if command == dialect.final or (dialect.streams and command == dialect.partial):
+        token = frames[at + 1]
+        if not isinstance(token, bytes) or frames[at + 2] != EMPTY:
+            raise WireError("want an address and an empty frame before a worker's reply")
+        return Reply(dialect, token, frames[at + 3 :], command == dialect.final)
+    rest = len(frames) - at - 1
+    if command == dialect.heartbeat and rest == 0:
+        return Heartbeat(dialect)
+    if command == READY and rest == 1:
+        return Ready(dialect, _service(frames[at + 1]))
+    if command == dialect.disconnect and rest == 0:
+        return Disconnect(dialect)
+    raise WireError(f"want a worker's command in {dialect.name}, got another, with {rest} frames")
+
+
+_Parser = Callable[[Dialect, Frames, int], Message]
+_BARE: dict[object, tuple[_Parser, Dialect]] = {
+    b"MDPC02": (_parse_client, MDP02),
+    b"MDPW02": (_parse_worker, MDP02),
+}
+_AFTER_EMPTY: dict[object, tuple[_Parser, Dialect]] = {
+    b"MDPC01": (_parse_client, MDP01),
+    b"MDPW01": (_parse_worker, MDP01),
+    b"MDPC02": (_parse_client, MAJORTOMO),
+    b"MDPW02": (_parse_worker, MAJORTOMO),
+}
+
+
+def parse(frames: Frames) -> Message:
+    """Read what a ROUTER socket received: the peer's address, then its message."""
+    if len(frames) > MAX_FRAMES:
+        raise WireError(f"want at most {MAX_FRAMES} frames")
+    try:
+        if frames[1] == EMPTY:
+            parser, dialect = _AFTER_EMPTY[frames[2]]
+            return parser(dialect, frames, 3)
+        parser, dialect = _BARE[frames[1]]
+        return parser(dialect, frames, 2)
+    except IndexError:
+        raise WireError(f"a message breaks off after {len(frames)} frames") from None
+    except KeyError:
+        raise WireError("want a header MDPC01, MDPC02, MDPW01 or MDPW02, got another") from None
+
+
+class Answer(NamedTuple):
+    """What a client hears about its request; `final` closes the exchange."""
+
+    service: bytes
+    body: Frames
+    final: bool
+
+
+def parse_answer(frames: Frames) -> Answer:
+    """Read what a client's DEALER socket received, in MDP/0.2."""
+    if len(frames) < 3 or frames[0] != MDP02.client_prefix[0]:
+        raise WireError(f"want MDPC02, a command and a service, got {len(frames)} frames")
+    if frames[1] not in (*MDP02.client_partial, *MDP02.client_final):
+        raise WireError("want PARTIAL or FINAL, got another command")
+    return Answer(_service(frames[2]), frames[3:], frames[1] == MDP02.client_final[0])
+
+
+class Asked(NamedTuple):
+    """A broker hands a worker a request, under a token to be given back."""
+
+    token: bytes
+    body: Frames
+
+
+def parse_order(frames: Frames) -> Asked | Heartbeat | Disconnect:
+    """Read what a worker's DEALER socket received, in MDP/0.2."""
+    if len(frames) < 2 or frames[0] != MDP02.worker_prefix[0]:
+        raise WireError(f"want MDPW02 and a command, got {len(frames)} frames")
+    if frames[1] == MDP02.heartbeat:
+        return Heartbeat(MDP02)
+    if frames[1] == MDP02.disconnect:
+        return Disconnect(MDP02)
+    if len(frames) < 4 or frames[1] != REQUEST or frames[3] != EMPTY:
+        raise WireError("want REQUEST, an address and an empty frame, got another message")
+    if not isinstance(frames[2], bytes):
+        raise WireError("want a short address")
+    return Asked(frames[2], frames[4:])
+
+
+def error_body(code: int, text: str) -> Frames:
+    """The body of a FINAL reply that says what went wrong."""
+    return [ERROR, b"%d" % code, text.encode("utf-8", "backslashreplace")]
+
+
+def as_error(body: Sequence[Frame]) -> MDPError | None:
+    """The exception that a reply's body stands for, or None: it is an ordinary reply."""
+    if len(body) != 3 or body[0] != ERROR:
+        return None
+    code, text = body[1], body[2]
+    if not isinstance(code, bytes) or not code.isdigit() or len(code) > 3:
+        return None
+    return from_code(int(code), bytes(text).decode("utf-8", "replace"))  # type: ignore[call-overload]
+
+
+def printable(name: bytes) -> str:
+    """A name from the wire as text for people: UTF-8 where it is, escaped where it is not."""
+    text = name.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
