@@ -1,1 +1,356 @@
-def main() -> None: ...
+"""The `mdp` command: parse, build, run. Results to stdout, logs to stderr.
+
+Exit codes: 0 done, 1 failed, 2 misused.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from .errors import MDPError, RequestTimeout, SettingsError
+from .settings import DEFAULT_ENDPOINT, BrokerSettings, ClientSettings, Pulse, WorkerSettings
+from .sockets import Bell
+from .worker import Worker
+
+app = typer.Typer(
+    help="The Majordomo protocol: a broker, its workers and its clients.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+Broker = Annotated[str, typer.Option("--broker", "-b", help="The broker's address.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each request, too.")]
+Heartbeat = Annotated[float, typer.Option(help="Seconds between heartbeats.")]
+Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer counts as gone.")]
+
+
+def main() -> None:
+    """Run the command; an error is one line, a misuse exits with 2, a failure with 1."""
+    try:
+        app()
+    except SettingsError as error:
+        _fail(error, code=2)
+    except MDPError as error:
+        _fail(error, code=1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `mdp services | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(error: object, *, code: int) -> NoReturn:
+    print(f"mdp: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def configure_logging(*, verbose: bool) -> None:
+    """One line an event, on stderr."""
+    level = logging.DEBUG if verbose else logging.INFO
+    line = "%(asctime)s %(levelname)-7s %(message)s"
+    logging.basicConfig(level=level, format=line, stream=sys.stderr)
+
+
+@contextmanager
+def _stop_bell() -> Iterator[Bell]:
+    """A bell that SIGTERM and Ctrl-C ring: once to drain, twice to stop at once."""
+    bell = Bell()
+    signal.signal(signal.SIGTERM, bell.ring)
+    signal.signal(signal.SIGINT, bell.ring)
+    yield bell
+    bell.close()
+
+
+BROKER_HELP = """Run a broker.
+
+It queues requests by service, hands each to the worker that has been idle longest, and gives it \
+to another one when that worker dies.
+
+SIGTERM or Ctrl-C: it waits for what workers hold, then stops; a second one stops it at once.
+
+[bold]Examples[/]
+
+  mdp broker
+  mdp broker --bind tcp://0.0.0.0:5555 --public
+  mdp broker --bind tcp://127.0.0.1:5555 --bind ipc:///tmp/mdp.sock
+  mdp broker --time-limit ssnet-plane0=120 --time-limit ssnet-plane2=120
+"""
+
+
+@app.command(help=BROKER_HELP)
+def broker(
+    bind: Annotated[list[str] | None, typer.Option(help="Address to serve at; repeatable.")] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Allow an address that other machines can reach.")
+    ] = False,
+    time_limit: Annotated[
+        list[str] | None,
+        typer.Option(help="SERVICE=SECONDS a worker may hold a request; repeatable."),
+    ] = None,
+    max_attempts: Annotated[int, typer.Option(help="Workers a request may cost.")] = 3,
+    max_queue: Annotated[int, typer.Option(help="Requests queued for a service.")] = 100_000,
+    max_queue_bytes: Annotated[int, typer.Option(help="Bytes held for a service.")] = 2 << 30,
+    expiry: Annotated[float, typer.Option(help="Seconds a request waits without workers.")] = 60.0,
+    drain: Annotated[float, typer.Option(help="Seconds that stopping may take.")] = 60.0,
+    heartbeat: Heartbeat = 1.0,
+    liveness: Liveness = 3,
+    verbose: Verbose = False,
+) -> None:
+    from .broker_loop import serve_broker
+
+    endpoints = bind or [DEFAULT_ENDPOINT]
+    settings = BrokerSettings(
+        pulse=Pulse(heartbeat, liveness),
+        max_attempts=max_attempts,
+        max_queue=max_queue,
+        max_queue_bytes=max_queue_bytes,
+        expiry_s=expiry,
+        time_limits_s=dict(_time_limit(text) for text in time_limit or []),
+        drain_s=drain,
+    )
+    configure_logging(verbose=verbose)
+    _check_public(endpoints, public=public)
+    _raise_file_limit()
+    with _stop_bell() as stop:
+        serve_broker(endpoints, settings, stop)
+
+
+def _time_limit(text: str) -> tuple[str, float]:
+    service, _, seconds = text.rpartition("=")
+    try:
+        return service, float(seconds)
+    except ValueError:
+        raise SettingsError(f"want --time-limit SERVICE=SECONDS, got {text!r}") from None
+
+
+def _check_public(endpoints: list[str], *, public: bool) -> None:
+    """Whoever reaches a broker can read and answer requests: that is an explicit choice."""
+    reachable = [endpoint for endpoint in endpoints if not _is_local(endpoint)]
+    if reachable and not public:
+        raise SettingsError(f"{reachable[0]} can be reached from other machines: add --public")
+    for endpoint in reachable:
+        text = "%s can be reached from other machines, by anyone: there is no password"
+        logging.getLogger(__name__).warning(text, endpoint)
+
+
+def _is_local(endpoint: str) -> bool:
+    scheme, _, address = endpoint.partition("://")
+    if scheme == "ipc":
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _raise_file_limit() -> None:
+    """Each peer is an open file; the usual soft limit of 1024 is a habit, not a need."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+WORKER_HELP = """Register workers for a service.
+
+CLASS is a subclass of mdp.Worker in MODULE; the current folder is on the path. Each worker \
+computes in a process of its own. Exit code 1 if a worker's setup() failed again and again.
+
+SIGTERM or Ctrl-C: what is in hand is finished first; a second one stops at once.
+
+[bold]Examples[/]
+
+  mdp worker echo mdp.echo:Echo
+  mdp worker doubler mymodule:Doubler --broker tcp://node7:5555 -n 4
+"""
+
+
+@app.command(help=WORKER_HELP)
+def worker(
+    service: Annotated[str, typer.Argument(help="The service's name.")],
+    target: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="What computes.")],
+    broker: Broker = DEFAULT_ENDPOINT,
+    count: Annotated[int, typer.Option("--number", "-n", min=1, help="Workers to run.")] = 1,
+    heartbeat: Heartbeat = 1.0,
+    liveness: Liveness = 3,
+    verbose: Verbose = False,
+) -> None:
+    from .worker_loop import serve_workers
+
+    sys.path.insert(0, os.getcwd())
+    module, name = _check_target(target)
+    settings = WorkerSettings(pulse=Pulse(heartbeat, liveness))
+    configure_logging(verbose=verbose)
+    factory: Callable[[], Worker] = functools.partial(load_worker, module, name)
+    prepare = functools.partial(configure_logging, verbose=verbose)
+    with _stop_bell() as stop:
+        serve_workers(
+            broker, [(service, factory)] * count, stop, settings=settings, prepare=prepare
+        )
+
+
+def _check_target(target: str) -> tuple[str, str]:
+    """See that the module is there, without importing it: that is the child's."""
+    module, _, name = target.partition(":")
+    if not module or not name:
+        raise SettingsError(f"want MODULE:CLASS, got {target!r}")
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise SettingsError(f"there is no module {module!r} in {os.getcwd()} or on Python's path")
+    return module, name
+
+
+def load_worker(module: str, name: str) -> Worker:
+    """The worker that MODULE:CLASS names; runs in the child."""
+    made = getattr(importlib.import_module(module), name)()
+    if not isinstance(made, Worker):
+        raise TypeError(f"want a subclass of mdp.Worker, got {module}:{name}")
+    return made
+
+
+CALL_HELP = """Ask a service; print text frames as text, others as length and digest.
+
+The request's frames are the FRAMEs, then the contents of the files (- is standard input).
+
+[bold]Examples[/]
+
+  mdp call echo hello world
+  mdp call ssnet-plane2 --file event.bin --out answers --timeout 60
+  mdp call echo x --repeat 10000 --window 32
+  mdp call mmi.service echo
+"""
+
+
+@app.command(help=CALL_HELP)
+def call(
+    service: Annotated[str, typer.Argument(help="The service's name.")],
+    frames: Annotated[list[str] | None, typer.Argument(metavar="[FRAME]...")] = None,
+    file: Annotated[list[str] | None, typer.Option(help="A frame from a file; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the answer's frames.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Ask so many times.")] = 1,
+    window: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
+    timeout: Annotated[float, typer.Option(help="Seconds for one try.")] = 10.0,
+    tries: Annotated[int, typer.Option(min=1, help="How often it is sent.")] = 3,
+    broker: Broker = DEFAULT_ENDPOINT,
+    verbose: Verbose = False,
+) -> None:
+    from . import calls
+
+    configure_logging(verbose=verbose)
+    body = [frame.encode("utf-8", "surrogateescape") for frame in frames or []]
+    body += [calls.read_frame(name) for name in file or []]
+    settings = ClientSettings(timeout_s=timeout, tries=tries, lanes=window)
+    if repeat == 1:
+        calls.call_once(broker, service, body, settings, out=out)
+    else:
+        calls.call_often(broker, service, body, settings, repeat=repeat, window=window, out=out)
+
+
+SERVICES_HELP = """Show what is served: by how many workers, idle and busy, how deep the queues are.
+
+With a SERVICE, the exit code is 0 if a worker lives for it and 1 if not.
+
+[bold]Examples[/]
+
+  mdp services
+  mdp services --watch
+  mdp services --workers
+  mdp services ssnet-plane2 && echo "there are workers"
+  mdp services --json | jq '.services.echo.idle'
+"""
+
+
+@app.command(help=SERVICES_HELP)
+def services(
+    service: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    workers: Annotated[bool, typer.Option("--workers", help="A row a worker, too.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the broker.")] = 3.0,
+    broker: Broker = DEFAULT_ENDPOINT,
+) -> None:
+    from . import discovery
+
+    logging.getLogger("mdp").setLevel(logging.ERROR)
+    look = discovery.Look(broker, service, workers=workers, timeout_s=timeout)
+    if watch and json:
+        raise SettingsError("want --watch or --json, got both")
+    if watch:
+        look.watch(every_s=every)
+    try:
+        sys.exit(0 if look.once(json=json) else 1)
+    except RequestTimeout:
+        text = f"no broker answers at {broker} within {timeout:g} s; `mdp broker` starts one"
+        raise MDPError(text) from None
+
+
+BENCH_HELP = """Load a service of any Majordomo broker, and show how fast it goes.
+
+Without --broker a broker and echo workers are started for the time of the measurement. \
+--ceiling also measures a bare loop that forwards frames from a ROUTER to a DEALER socket and \
+back, in turn with the broker, and prints the ratio.
+
+[bold]Examples[/]
+
+  mdp bench
+  mdp bench --ceiling --sizes 64,100000,5000000
+  mdp bench --workers 10,1000,5000 --sizes 64
+  mdp bench --queued 100000 --sizes 64
+  mdp bench --broker tcp://node7:5555 --service echo --windows 1,32
+"""
+
+
+@app.command(help=BENCH_HELP)
+def bench(
+    broker: Annotated[str | None, typer.Option("--broker", "-b", help="A broker to load.")] = None,
+    service: Annotated[str, typer.Option(help="The service to load.")] = "echo",
+    sizes: Annotated[str, typer.Option(help="Payload bytes, by commas.")] = "64,100000,5000000",
+    windows: Annotated[str, typer.Option(help="Requests in flight, by commas.")] = "1,100",
+    workers: Annotated[str, typer.Option(help="Echo workers, by commas; 0 for none.")] = "",
+    queued: Annotated[int, typer.Option(min=0, help="Requests kept in the queue besides.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of one measurement.")] = 2.0,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Measurements of each; the median is shown.")
+    ] = 3,
+    dialect: Annotated[str, typer.Option(help="MDP/0.1, MDP/0.2 or majortomo.")] = "MDP/0.2",
+    ceiling: Annotated[bool, typer.Option("--ceiling", help="Measure the bare loop, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    from . import bench as measure
+
+    plan = measure.Plan(
+        broker=broker,
+        service=service,
+        sizes=_numbers(sizes, "--sizes"),
+        windows=_numbers(windows, "--windows"),
+        workers=_numbers(workers or ("0" if broker else "16"), "--workers"),
+        queued=queued,
+        seconds=seconds,
+        rounds=rounds,
+        dialect=measure.dialect_named(dialect),
+        ceiling=ceiling,
+    )
+    _raise_file_limit()
+    measure.show(plan, json=json)
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"want {option} as numbers with commas, got {text!r}") from None

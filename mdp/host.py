@@ -154,6 +154,7 @@ class Host:
             self.child, self._setup_reason = Child.STARTING, None
             out.append(StartChild())
         if self.child is Child.IDLE and self.draining:
+            log.info("%s: leaving", self.name)
             self.child = Child.ENDED
             out += [*self.session.close(now), KillChild()]
         if self.child is Child.IDLE and self._may_open(now):

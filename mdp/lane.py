@@ -240,7 +240,8 @@ class Lanes:
         if call.tried < call.tries and now < self._give_up_at(call):
             log.warning("%s did not answer in %.1f s; sent again", _name(call), call.timeout_s)
             return out + self._send(call, now)
-        text = f"{_name(call)} did not answer within {_spent(call, now)}"
+        silent = "" if self.instance else "; no broker was heard, either"
+        text = f"{_name(call)} did not answer within {_spent(call, now)}{silent}"
         return [*out, Failed(call, RequestTimeout(text))]
 
     def _give_up_at(self, call: Call) -> float:

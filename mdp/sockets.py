@@ -107,7 +107,7 @@ class Poll:
         return dict(self._poller.poll(wait_ms))
 
 
-def _receive_rest(socket: zmq.Socket[bytes], message: Frames) -> Frames:
+def receive_message(socket: zmq.Socket[bytes], message: Frames) -> Frames:
     """Append the frames of one message; `zmq.Again` if there is none."""
     more = True
     while more:
@@ -118,7 +118,7 @@ def _receive_rest(socket: zmq.Socket[bytes], message: Frames) -> Frames:
     return message
 
 
-def _transmit(socket: zmq.Socket[bytes], frames: Sequence[Frame]) -> None:
+def send_message(socket: zmq.Socket[bytes], frames: Sequence[Frame]) -> None:
     last = len(frames) - 1
     for frame in frames[:last]:
         _send(socket, frame, _NOW_MORE, len(frame) < _ZERO_COPY_BYTES)
@@ -158,14 +158,14 @@ class Router:
     def receive(self) -> Frames | None:
         """One message, the peer's address first; None if none is there."""
         try:
-            return _receive_rest(self._socket, [_recv(self._socket, _NOW)])
+            return receive_message(self._socket, [_recv(self._socket, _NOW)])
         except zmq.Again:
             return None
 
     def send(self, frames: Sequence[Frame]) -> bool:
         """Send to the peer in the first frame; False if it is gone, or has not read for long."""
         try:
-            _transmit(self._socket, frames)
+            send_message(self._socket, frames)
         except zmq.ZMQError as error:  # only the first frame can be refused
             if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 return False
@@ -214,12 +214,12 @@ class Dealer:
     def receive(self) -> Frames | None:
         """One message; None if none is there."""
         try:
-            return _receive_rest(self._socket, [])
+            return receive_message(self._socket, [])
         except zmq.Again:
             return None
 
     def send(self, frames: Sequence[Frame]) -> None:
-        _transmit(self._socket, frames)
+        send_message(self._socket, frames)
 
     def close(self) -> None:
         self._socket.close()

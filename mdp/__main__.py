@@ -1,0 +1,5 @@
+"""`python -m mdp` is `mdp`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,426 @@
+"""What `mdp bench` does: load a service of any broker, and a bare loop as the ceiling.
+
+A load generator is the other end of the wire, so this file holds sockets of its own. The lanes of
+all clients hang on one ROUTER socket, and so do all echo workers: thousands of peers, each with a
+connection of its own, cost one poll.
+"""
+
+from __future__ import annotations
+
+import json as json_text
+import multiprocessing
+import os
+import socket as posix
+import statistics
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import zmq
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from . import tables
+from .errors import MDPError, SettingsError
+from .sockets import receive_message, send_message
+from .wire import DIALECTS, MDP02, Dialect, Frames
+
+_MAX_LANES = 2000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure."""
+
+    broker: str | None
+    service: str
+    sizes: tuple[int, ...]
+    windows: tuple[int, ...]
+    workers: tuple[int, ...]
+    queued: int
+    seconds: float
+    rounds: int
+    dialect: Dialect
+    ceiling: bool
+
+    def __post_init__(self) -> None:
+        if min(self.sizes) < 0 or not all(1 <= window <= _MAX_LANES for window in self.windows):
+            raise SettingsError(f"want sizes from 0 on and windows of 1 to {_MAX_LANES}")
+        if self.ceiling and self.broker:
+            raise SettingsError("want --ceiling with a broker of its own, not with --broker")
+        if min(self.workers) < (0 if self.broker else 1):
+            raise SettingsError("want at least one echo worker, or a --broker that has its own")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measurement. Times in ms, payload one way in MB/s, the server's CPU in us a request."""
+
+    workers: int
+    size: int
+    window: int
+    requests_per_s: float
+    mb_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float | None
+    ceiling_per_s: float | None = None
+    ratio: float | None = None
+
+
+def dialect_named(name: str) -> Dialect:
+    if name not in DIALECTS:
+        raise SettingsError(f"want a dialect of {', '.join(DIALECTS)}, got {name!r}")
+    return DIALECTS[name]
+
+
+def show(plan: Plan, *, json: bool) -> None:
+    """Measure, and print the figures."""
+    terminal = Console(stderr=True)
+    cells = len(plan.workers) * len(plan.sizes) * len(plan.windows)
+    figures = []
+    with Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as progress:
+        task = progress.add_task("measuring", total=cells)
+        for figure in measure(plan):
+            figures.append(figure)
+            progress.advance(task)
+    if json:
+        print(json_text.dumps([asdict(figure) for figure in figures], indent=2))
+    else:
+        Console().print(_table(figures, ceiling=plan.ceiling))
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """Each cell of the plan: the median of its rounds; the ceiling in turn with the broker."""
+    for workers in plan.workers:
+        with ExitStack() as stack:
+            served = stack.enter_context(_served(plan, workers))
+            bare = stack.enter_context(_bare(workers)) if plan.ceiling else None
+            for size in plan.sizes:
+                for window in plan.windows:
+                    yield _cell(plan, workers, size, window, served, bare)
+
+
+@dataclass(frozen=True)
+class _Server:
+    """Something under load: where it is, and its process if it is ours."""
+
+    endpoint: str
+    pid: int | None
+    request: Callable[[bytes], Frames]
+    is_final: Callable[[Frames], bool]
+
+
+def _cell(
+    plan: Plan, workers: int, size: int, window: int, served: _Server, bare: _Server | None
+) -> Figure:
+    runs, ratios, tops = [], [], []
+    for _ in range(plan.rounds):
+        run = _load(served, size, window, plan.queued, plan.seconds)
+        runs.append(run)
+        if bare is not None:
+            top = _load(bare, size, window, 0, plan.seconds)
+            tops.append(top.per_s)
+            ratios.append(run.per_s / top.per_s)
+    per_s = statistics.median(run.per_s for run in runs)
+    cpus = [run.cpu_us for run in runs if run.cpu_us is not None]
+    return Figure(
+        workers=workers,
+        size=size,
+        window=window,
+        requests_per_s=per_s,
+        mb_per_s=per_s * size / 1e6,
+        p50_ms=statistics.median(run.p50_ms for run in runs),
+        p99_ms=statistics.median(run.p99_ms for run in runs),
+        cpu_us=statistics.median(cpus) if cpus else None,
+        ceiling_per_s=statistics.median(tops) if tops else None,
+        ratio=statistics.median(ratios) if ratios else None,
+    )
+
+
+# The load.
+
+
+@dataclass(frozen=True)
+class _Run:
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float | None
+
+
+def _load(server: _Server, size: int, window: int, queued: int, seconds: float) -> _Run:
+    """Keep `window` lanes asking, each one request at a time, for some seconds."""
+    context: zmq.Context[Any] = zmq.Context()
+    lanes = context.socket(zmq.ROUTER)
+    lanes.linger = 0
+    lanes.set_hwm(0)
+    try:
+        names = _connect(lanes, server.endpoint, window)
+        with _backlog(context, server, size, queued):
+            return _drive(lanes, names, server, b"\7" * size, seconds)
+    finally:
+        context.destroy(linger=0)
+
+
+def _connect(router: zmq.Socket[bytes], endpoint: str, count: int) -> list[bytes]:
+    """Connect one ROUTER so many times, each under a name of its own."""
+    names = [b"peer%d" % number for number in range(count)]
+    router.router_mandatory = True
+    for name in names:
+        router.setsockopt(zmq.CONNECT_ROUTING_ID, name)
+        router.connect(endpoint)
+    return names
+
+
+def _drive(
+    lanes: zmq.Socket[bytes], names: list[bytes], server: _Server, payload: bytes, seconds: float
+) -> _Run:
+    sent: dict[bytes, float] = {}
+    times: list[float] = []
+    request = server.request(payload)
+
+    def ask(name: bytes) -> None:
+        sent[name] = time.perf_counter()
+        send_message(lanes, [name, *request])
+
+    def hear(until: float) -> None:
+        while (now := time.perf_counter()) < until:
+            if not lanes.poll(1000):
+                _give_up_if_silent(now, sent, server)
+            for frames in _messages(lanes):
+                if server.is_final(frames[1:]):
+                    name = frames[0]
+                    assert isinstance(name, bytes)
+                    times.append(time.perf_counter() - sent[name])
+                    ask(name)
+
+    for name in names:
+        ask(name)
+    started = time.perf_counter()
+    hear(started + min(0.3, seconds / 4))  # warm
+    times.clear()
+    started, cpu = time.perf_counter(), _cpu_s(server.pid)
+    hear(started + seconds)
+    passed = time.perf_counter() - started
+    used = _cpu_s(server.pid)
+    if len(times) < 2:
+        raise MDPError(f"{len(times)} answers from {server.endpoint} in {passed:.1f} s")
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
+    cpu_us = None if cpu is None or used is None else (used - cpu) / len(times) * 1e6
+    return _Run(len(times) / passed, cuts[49] * 1e3, cuts[98] * 1e3, cpu_us)
+
+
+def _give_up_if_silent(now: float, sent: dict[bytes, float], server: _Server) -> None:
+    if now - max(sent.values()) > 10:
+        raise MDPError(f"no answer from {server.endpoint} within 10 s")
+
+
+def _messages(socket: zmq.Socket[bytes]) -> Iterator[Frames]:
+    try:
+        for _ in range(1000):
+            yield receive_message(socket, [])
+    except zmq.Again:
+        return
+
+
+@contextmanager
+def _backlog(context: zmq.Context[Any], server: _Server, size: int, queued: int) -> Iterator[None]:
+    """Keep so many requests more waiting in the queue, from a process of its own."""
+    if not queued:
+        yield
+        return
+    ready = multiprocessing.get_context("spawn").Event()
+    with _process(_keep_queued, server.endpoint, size, queued, ready):
+        if not ready.wait(120):
+            raise MDPError(f"{server.endpoint} did not take {queued} requests in 120 s")
+        yield
+
+
+def _keep_queued(endpoint: str, size: int, queued: int, ready: Any) -> None:
+    """An asynchronous client: every answer makes room for one request more."""
+    socket = zmq.Context().socket(zmq.DEALER)
+    socket.set_hwm(0)
+    socket.linger = 0
+    socket.connect(endpoint)
+    request = MDP02.request(b"echo", [b"\7" * size])
+    for _ in range(queued):
+        send_message(socket, request)
+    for _ in range(queued // 100 + 1):  # the head of it came back: all of it is there
+        receive_message(socket, [socket.recv()])
+        send_message(socket, request)
+    ready.set()
+    while True:
+        receive_message(socket, [socket.recv()])
+        send_message(socket, request)
+
+
+def _cpu_s(pid: int | None) -> float | None:
+    """CPU seconds that a process has used, all its threads together (Linux)."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# What is loaded.
+
+
+@contextmanager
+def _served(plan: Plan, workers: int) -> Iterator[_Server]:
+    """The broker that was named, or one of our own with echo workers."""
+    dialect, service = plan.dialect, plan.service.encode()
+    final = [*dialect.client_prefix, *dialect.client_final]
+
+    def request(payload: bytes) -> Frames:
+        return dialect.request(service, [payload])
+
+    def is_final(frames: Frames) -> bool:
+        return frames[: len(final)] == final
+
+    with ExitStack() as stack:
+        pid = None
+        endpoint = plan.broker or _free_endpoint()
+        if plan.broker is None:
+            pid = stack.enter_context(_broker(endpoint))
+        if workers:
+            stack.enter_context(
+                _process(_echo_fleet, endpoint, plan.service, workers, dialect.name)
+            )
+        server = _Server(endpoint, pid, request, is_final)
+        _wait_for(server)
+        yield server
+
+
+@contextmanager
+def _bare(workers: int) -> Iterator[_Server]:
+    """The ceiling: a loop that only forwards, and the same number of peers that echo."""
+    front, back = _free_endpoint(), _free_endpoint()
+    with _process(_forward, front, back) as pid, _process(_echo_bare, back, workers):
+        server = _Server(front, pid, lambda payload: [b"", payload], lambda frames: True)
+        _wait_for(server)
+        yield server
+
+
+def _wait_for(server: _Server) -> None:
+    """Until the first answer."""
+    context: zmq.Context[Any] = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.linger = 0
+    dealer.connect(server.endpoint)
+    try:
+        send_message(dealer, server.request(b"?"))
+        if not dealer.poll(20_000):
+            raise MDPError(f"no answer from {server.endpoint} within 20 s")
+    finally:
+        context.destroy(linger=0)
+
+
+def _free_endpoint() -> str:
+    with posix.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextmanager
+def _broker(endpoint: str) -> Iterator[int]:
+    command = [sys.executable, "-m", "mdp", "broker", "--bind", endpoint, "--drain", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def _process(target: Callable[..., None], *args: object) -> Iterator[int]:
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=target, args=args, daemon=True)
+    process.start()
+    assert process.pid is not None
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.join()
+
+
+def _echo_fleet(endpoint: str, service: str, count: int, dialect_name: str) -> None:
+    """So many echo workers of one service, with READY and heartbeats, until killed."""
+    dialect = DIALECTS[dialect_name]
+    fleet: zmq.Socket[bytes] = zmq.Context().socket(zmq.ROUTER)
+    fleet.set_hwm(0)
+    names = _connect(fleet, endpoint, count)
+    ready = dialect.ready(service.encode())
+    asked = list(dialect.asked)
+    answer = [*dialect.worker_prefix, dialect.final]
+    disconnect = [*dialect.worker_prefix, dialect.disconnect]
+    for name in names:
+        send_message(fleet, [name, *ready])
+    beats = deque((time.perf_counter() + number / count, name) for number, name in enumerate(names))
+    while True:
+        fleet.poll(20)
+        for frames in _messages(fleet):
+            command = frames[1 : len(asked) + 1]
+            if command == asked:
+                send_message(fleet, [frames[0], *answer, *frames[len(asked) + 1 :]])
+            elif command == disconnect:
+                send_message(fleet, [frames[0], *ready])
+        now = time.perf_counter()
+        while beats[0][0] <= now:
+            _, name = beats.popleft()
+            send_message(fleet, dialect.heartbeat_to(name))
+            beats.append((now + 1.0, name))
+
+
+def _echo_bare(endpoint: str, count: int) -> None:
+    """So many peers that send back what they get, until killed."""
+    fleet: zmq.Socket[bytes] = zmq.Context().socket(zmq.ROUTER)
+    fleet.set_hwm(0)
+    for name in _connect(fleet, endpoint, count):
+        send_message(fleet, [name, b""])  # the forwarder deals only to peers that it knows
+    while True:
+        fleet.poll()
+        for frames in _messages(fleet):
+            send_message(fleet, frames)
+
+
+def _forward(front: str, back: str) -> None:
+    """A bare ROUTER-DEALER loop: whole messages, by the same calls that the broker uses."""
+    context: zmq.Context[Any] = zmq.Context()
+    router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+    poller = zmq.Poller()
+    for socket, endpoint in ((router, front), (dealer, back)):
+        socket.set_hwm(0)
+        socket.bind(endpoint)
+        poller.register(socket, zmq.POLLIN)
+    while True:
+        for socket, _ in poller.poll():
+            other = dealer if socket is router else router
+            for frames in _messages(socket):
+                if len(frames) > 1:  # a peer's first word is no message
+                    send_message(other, frames)
+
+
+def _table(figures: list[Figure], *, ceiling: bool) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    columns = ["workers", "payload", "window", "req/s", "MB/s", "p50 ms", "p99 ms", "CPU us"]
+    for column in columns + (["ceiling/s", "ratio"] if ceiling else []):
+        table.add_column(column, justify="right", no_wrap=True)
+    for f in figures:
+        cells = [str(f.workers), tables.size(f.size), str(f.window), f"{f.requests_per_s:,.0f}"]
+        cells += [f"{f.mb_per_s:,.1f}", f"{f.p50_ms:.2f}", f"{f.p99_ms:.2f}"]
+        cells.append("" if f.cpu_us is None else f"{f.cpu_us:.0f}")
+        if f.ceiling_per_s is not None and f.ratio is not None:
+            cells += [f"{f.ceiling_per_s:,.0f}", f"{f.ratio:.0%}"]
+        table.add_row(*cells)
+    return table

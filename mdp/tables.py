@@ -1,0 +1,81 @@
+"""What the commands print: the broker's reports as tables, frames as text. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: `1.5 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: `340 ms`, `12.3 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def services(
+    report: Mapping[str, Mapping[str, int]], *, rates: Mapping[str, float] | None = None
+) -> Table:
+    """Discovery: a row a service. `rates`, in answers/s, adds its column."""
+    table = _table("service", "workers", "idle", "busy", "queued", "bytes", "answered", "requeued")
+    if rates is not None:
+        table.add_column("per s", justify="right")
+    for name in sorted(report):
+        row = report[name]
+        workers = str(row["workers"]) if row["workers"] else "[bold red]0[/]"
+        queued = f"[yellow]{row['queued']}[/]" if row["queued"] else "0"
+        cells = [_escaped(name), workers, str(row["idle"]), str(row["busy"]), queued]
+        cells += [size(row["bytes"]), str(row["answered"]), str(row["requeued"])]
+        table.add_row(*cells, *([] if rates is None else [f"{rates.get(name, 0.0):.1f}"]))
+    return table
+
+
+def workers(report: list[Mapping[str, Any]]) -> Table:
+    """Discovery: a row a worker, those of one service together, the oldest first."""
+    table = _table("service", "worker", "dialect", "state", "for", "registered", "heard")
+    for row in sorted(report, key=lambda row: (row["service"], -row["since_s"])):
+        busy = row["busy_s"] is not None
+        state = "[green]busy[/]" if busy else "idle"
+        since = duration(row["busy_s"]) if busy else ""
+        age, heard = duration(row["since_s"]), duration(row["heard_s"])
+        name = _escaped(row["service"])
+        table.add_row(name, row["address"], row["dialect"], state, since, age, heard)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        left = column in ("service", "worker", "dialect", "state")
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left)
+    return table
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def frame(content: bytes) -> str:
+    """A frame for people: text as it is, anything else as its length and digest."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if all(char.isprintable() or char in "\n\t" for char in text):
+        return text
+    return f"<{len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()[:16]}>"
