@@ -33,7 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Broker = Annotated[str, typer.Option("--broker", "-b", help="The broker's address.")]
+Broker = Annotated[
+    str, typer.Option("--broker", "-b", envvar="MDP_BROKER", help="The broker's address.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each request, too.")]
 Heartbeat = Annotated[float, typer.Option(help="Seconds between heartbeats.")]
 Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer counts as gone.")]
