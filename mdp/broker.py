@@ -12,14 +12,13 @@ import itertools
 import logging
 import math
 from collections import OrderedDict, deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import management, wire
 from .errors import WireError
 from .settings import BrokerSettings
 from .throttle import Throttle
-from .wire import Frame, Frames, printable
+from .wire import Frames, printable
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +46,16 @@ class Counters:
     """Workers that fell silent, were cut off, or broke the protocol."""
 
 
+class Client:
+    """A peer that waits for something, and what it waits for."""
+
+    __slots__ = ("jobs", "name")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.jobs: dict[Job, None] = {}
+
+
 class Job:
     """One request that was accepted, until it is answered, refused or cancelled."""
 
@@ -54,46 +63,60 @@ class Job:
         "accepted_at",
         "attempts",
         "body",
-        "body_bytes",
         "client",
         "dialect",
         "gathered",
-        "held_at",
         "over",
         "parts_sent",
-        "parts_skipped",
         "service",
-        "token",
+        "worker",
     )
 
-    def __init__(self, client: bytes, request: wire.Request, service: Service, now: float) -> None:
+    def __init__(self, client: Client, request: wire.Request, service: Service, now: float) -> None:
         self.client = client
         self.dialect = request.dialect
         self.service = service
-        self.body: Sequence[Frame] = request.body
-        self.body_bytes = sum(map(len, request.body))
+        self.body = tuple(request.body)
         self.accepted_at = now
-        self.held_at = math.inf
-        self.token = b""
+        self.worker: Worker | None = None  # who holds it; None: it is queued
         self.attempts = 0
         self.over = False  # nobody waits for it any more
         self.parts_sent = 0
-        self.parts_skipped = 0  # of this attempt: parts that an earlier attempt sent already
         self.gathered: Frames | None = None  # parts kept for a client that cannot take a stream
+
+    @property
+    def body_bytes(self) -> int:
+        return sum(map(len, self.body))
 
 
 class Worker:
     """A worker that said READY. It is idle when it holds no job."""
 
-    __slots__ = ("alarm_at", "dialect", "heard_at", "job", "name", "sent_at", "service", "since")
+    __slots__ = (
+        "alarm_at",
+        "asked_at",
+        "dialect",
+        "heard_at",
+        "job",
+        "name",
+        "parts_skipped",
+        "sent_at",
+        "service",
+        "since",
+        "token",
+    )
 
     def __init__(self, name: bytes, dialect: wire.Dialect, service: Service, *, now: float) -> None:
         self.name = name
         self.dialect = dialect
         self.service = service
-        self.job: Job | None = None
         self.since = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
+        self.job: Job | None = None
+        # Of the job it holds: its token, since when, and the parts that an earlier worker sent.
+        self.token = b""
+        self.asked_at = math.inf
+        self.parts_skipped = 0
 
 
 class Service:
@@ -153,7 +176,7 @@ class Broker:
         self.started_at = started_at
         self.services: dict[bytes, Service] = {}
         self.workers: dict[bytes, Worker] = {}
-        self.waiting: dict[bytes, dict[Job, None]] = {}  # what each client waits for
+        self.clients: dict[bytes, Client] = {}  # those that wait for something
         self.counters = Counters()
         self.draining = False
         self._started = now
@@ -213,14 +236,13 @@ class Broker:
         if worker is not None:
             self.counters.workers_lost += 1
             return self._forget(worker, now, "cannot be reached")
-        self._throttle.warning(now, "dropped a reply: its client cannot be reached")
+        self._throttle.warning(now, "dropped a message: its receiver cannot be reached")
         return []
 
     def drain(self, now: float) -> list[Frames]:
         """Take no new requests and refuse those that no worker holds."""
         self.draining = True
-        held = {worker.job for worker in self.workers.values()}
-        queued = [job for jobs in self.waiting.values() for job in jobs if job not in held]
+        queued = [job for job in self._waited_for() if job.worker is None]
         log.info("draining: %d requests held, %d queued ones refused", self.held, len(queued))
         for job in queued:
             self._leave_queue(job)
@@ -228,20 +250,23 @@ class Broker:
 
     def close(self, now: float) -> list[Frames]:
         """Refuse all that is still waited for, and send every worker away."""
-        left = [job for jobs in self.waiting.values() for job in jobs]
-        out = [frames for job in left for frames in self._refuse(job, 503, _DRAINING, now)]
+        out = [
+            frames
+            for job in self._waited_for()
+            for frames in self._refuse(job, 503, _DRAINING, now)
+        ]
         out += [worker.dialect.disconnect_to(worker.name) for worker in self.workers.values()]
         return out
 
     def cancel(self, client: bytes) -> int:
         """Give up what a client waits for; a worker that holds it goes on, its reply is dropped."""
-        jobs = self.waiting.pop(client, {})
+        jobs = [*self.clients[client].jobs] if client in self.clients else []
         for job in jobs:
             self.counters.cancelled += 1
-            if job.token:
-                self._end(job)
-            else:
+            if job.worker is None:
                 self._leave_queue(job)
+            else:
+                self._end(job)
         return len(jobs)
 
     @property
@@ -249,44 +274,51 @@ class Broker:
         """Requests that workers hold and clients wait for."""
         return sum(w.job is not None and not w.job.over for w in self.workers.values())
 
+    def _waited_for(self) -> list[Job]:
+        return [job for client in self.clients.values() for job in client.jobs]
+
     # Messages from clients.
 
-    def _on_request(self, client: bytes, request: wire.Request, now: float) -> list[Frames]:
+    def _on_request(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
         if request.service.startswith(management.PREFIX):
             body = management.answer(self, request.service, request.body, now)
-            return [request.dialect.to_client(client, request.service, body, final=True)]
+            return [request.dialect.to_client(peer, request.service, body, final=True)]
         self.counters.accepted += 1
         service = self._service(request.service, now)
         if service is None:
-            return self._turn_away(client, request, 429, "the broker knows too many services", now)
+            return self._turn_away(peer, request, 429, "the broker knows too many services", now)
         if self.draining:
-            return self._turn_away(client, request, 503, _DRAINING, now)
+            return self._turn_away(peer, request, 503, _DRAINING, now)
+        body_bytes = sum(map(len, request.body))
+        if full := self._overfull(service, body_bytes):
+            return self._turn_away(peer, request, 429, full, now)
+        client = self.clients.get(peer)
+        if client is None:
+            client = self.clients[peer] = Client(peer)
         job = Job(client, request, service, now)
-        if full := self._overfull(service, job):
-            return self._turn_away(client, request, 429, full, now)
-        self.waiting.setdefault(client, {})[job] = None
-        service.body_bytes += job.body_bytes
+        client.jobs[job] = None
+        service.body_bytes += body_bytes
         service.jobs.append(job)
         if not service.workers:
             self._watch(service, now + self.settings.expiry_s)
         return self._dispatch(service, now)
 
-    def _overfull(self, service: Service, job: Job) -> str | None:
+    def _overfull(self, service: Service, body_bytes: int) -> str | None:
         if service.queued >= self.settings.max_queue:
             return f"the queue of {service.text} is full: {service.queued} requests"
-        total = service.body_bytes + job.body_bytes
+        total = service.body_bytes + body_bytes
         if total > self.settings.max_queue_bytes:
             limit = self.settings.max_queue_bytes
             return f"the queue of {service.text} is full: {total} bytes, want at most {limit}"
         return None
 
     def _turn_away(
-        self, client: bytes, request: wire.Request, code: int, text: str, now: float
+        self, peer: bytes, request: wire.Request, code: int, text: str, now: float
     ) -> list[Frames]:
         self.counters.refused += 1
         self._throttle.warning(now, "refused a request with %d: %s", code, text)
         body = wire.error_body(code, text)
-        return [request.dialect.to_client(client, request.service, body, final=True)]
+        return [request.dialect.to_client(peer, request.service, body, final=True)]
 
     # Messages from workers.
 
@@ -322,21 +354,25 @@ class Broker:
 
     def _on_reply(self, worker: Worker, reply: wire.Reply, now: float) -> list[Frames]:
         job = worker.job
-        if job is None or reply.token != job.token:
+        if job is None or reply.token != worker.token:
             self.counters.dead_tokens += 1
             self._throttle.warning(now, "%s: dropped a reply to a dead token", worker.service.text)
             return []
         if not reply.final:
-            return self._on_partial(job, reply)
+            return self._on_partial(worker, job, reply)
         out: list[Frames] = []
         if not job.over:
             self._end(job)
             self.counters.answered += 1
             worker.service.answered += 1
             body = reply.body if job.gathered is None else [*job.gathered, *reply.body]
-            out.append(job.dialect.to_client(job.client, job.service.name, body, final=True))
+            out.append(job.dialect.to_client(job.client.name, job.service.name, body, final=True))
             if log.isEnabledFor(logging.DEBUG):
-                all_s, held_s, name = now - job.accepted_at, now - job.held_at, worker.name.hex()
+                all_s, held_s, name = (
+                    now - job.accepted_at,
+                    now - worker.asked_at,
+                    worker.name.hex(),
+                )
                 log.debug(
                     "%s: %s answered in %.3f s of %.3f s", job.service.text, name, held_s, all_s
                 )
@@ -346,19 +382,19 @@ class Broker:
             out += self._dispatch(worker.service, now)
         return out
 
-    def _on_partial(self, job: Job, reply: wire.Reply) -> list[Frames]:
+    def _on_partial(self, worker: Worker, job: Job, reply: wire.Reply) -> list[Frames]:
         if job.over:
             return []
-        if job.parts_skipped < job.parts_sent:
-            job.parts_skipped += 1  # a requeued request: its client has this part already
+        if worker.parts_skipped < job.parts_sent:
+            worker.parts_skipped += 1  # a requeued request: its client has this part already
             return []
         job.parts_sent += 1
-        job.parts_skipped += 1
+        worker.parts_skipped += 1
         self.counters.partials += 1
         if not job.dialect.streams:
             job.gathered = [*(job.gathered or []), *reply.body]
             return []
-        return [job.dialect.to_client(job.client, job.service.name, reply.body, final=False)]
+        return [job.dialect.to_client(job.client.name, job.service.name, reply.body, final=False)]
 
     # What happens to requests.
 
@@ -372,14 +408,15 @@ class Broker:
                 service.gone -= 1
                 continue
             worker, _ = idle.popitem(last=False)
-            job.token = self.instance + next(self._tokens).to_bytes(8, "big")
+            job.worker = worker
             job.attempts += 1
-            job.parts_skipped = 0
-            job.held_at = worker.sent_at = now
             worker.job = job
+            worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
+            worker.parts_skipped = 0
+            worker.asked_at = worker.sent_at = now
             if service.time_limit_s < math.inf:
                 self._watch(worker, self._due(worker))
-            out.append(worker.dialect.to_worker(worker.name, job.token, job.body))
+            out.append(worker.dialect.to_worker(worker.name, worker.token, job.body))
         return out
 
     def _refuse(self, job: Job, code: int, text: str, now: float) -> list[Frames]:
@@ -393,7 +430,7 @@ class Broker:
         else:
             self._throttle.warning(now, line, *values)
         body = wire.error_body(code, text)
-        return [job.dialect.to_client(job.client, job.service.name, body, final=True)]
+        return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
 
     def _requeue(self, job: Job, now: float, why: str) -> list[Frames]:
         service = job.service
@@ -402,10 +439,9 @@ class Broker:
             return self._refuse(job, 502, text, now)
         self.counters.requeued += 1
         service.requeued += 1
-        held_s = now - job.held_at
-        log.warning("%s: requeued a request after %.1f s: worker %s", service.text, held_s, why)
-        job.token = b""
-        job.held_at = math.inf
+        waited_s = now - job.accepted_at
+        log.warning("%s: requeued a request of %.1f s: worker %s", service.text, waited_s, why)
+        job.worker = None
         service.jobs.appendleft(job)  # head of the queue: it has waited longest
         return []
 
@@ -415,11 +451,9 @@ class Broker:
         job.service.body_bytes -= job.body_bytes
         job.body = ()
         job.gathered = None
-        jobs = self.waiting.get(job.client)
-        if jobs is not None:
-            jobs.pop(job, None)
-            if not jobs:
-                del self.waiting[job.client]
+        del job.client.jobs[job]
+        if not job.client.jobs:
+            del self.clients[job.client.name]
 
     def _leave_queue(self, job: Job) -> None:
         self._end(job)
@@ -452,7 +486,7 @@ class Broker:
         pulse = self.settings.pulse
         due = min(worker.sent_at + pulse.interval_s, worker.heard_at + pulse.silence_s)
         if worker.job is not None:
-            due = min(due, worker.job.held_at + worker.service.time_limit_s)
+            due = min(due, worker.asked_at + worker.service.time_limit_s)
         return due
 
     def _check_worker(self, worker: Worker, now: float) -> list[Frames]:
@@ -462,7 +496,7 @@ class Broker:
             self.counters.workers_lost += 1
             out.append(worker.dialect.disconnect_to(worker.name))
             return out + self._forget(worker, now, f"silent for {now - worker.heard_at:.1f} s")
-        if job is not None and now >= job.held_at + service.time_limit_s:
+        if job is not None and now >= worker.asked_at + service.time_limit_s:
             self.counters.workers_lost += 1
             if not job.over:
                 text = f"{service.text} took longer than its limit of {service.time_limit_s:g} s"

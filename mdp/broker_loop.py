@@ -14,7 +14,7 @@ from .wire import Frames
 
 log = logging.getLogger(__name__)
 
-_BATCH = 256  # messages between two looks at the clock's other business
+_BATCH = 64  # messages between two looks at the clock's other business
 
 
 def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell) -> None:
@@ -54,11 +54,11 @@ def run(broker: Broker, router: Router, stop: Bell) -> None:
 
 def _route(broker: Broker, router: Router) -> None:
     """Receive what is there, up to a batch, and send what follows from it."""
+    now = clock()
     for _ in range(_BATCH):
         message = router.receive()
         if message is None:
             return
-        now = clock()
         _deliver(broker, router, broker.receive(message, now), now)
 
 

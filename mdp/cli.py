@@ -10,20 +10,17 @@ import importlib
 import importlib.util
 import logging
 import os
-import resource
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from .errors import MDPError, RequestTimeout, SettingsError
+from .process import configure_logging, errors_reported, raise_file_limit, stop_bell
 from .settings import DEFAULT_ENDPOINT, BrokerSettings, ClientSettings, Pulse, WorkerSettings
-from .sockets import Bell
-from .worker import Worker
+from .worker import Worker, load
 
 app = typer.Typer(
     help="The Majordomo protocol: a broker, its workers and its clients.",
@@ -42,40 +39,8 @@ Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer coun
 
 
 def main() -> None:
-    """Run the command; an error is one line, a misuse exits with 2, a failure with 1."""
-    try:
+    with errors_reported():
         app()
-    except SettingsError as error:
-        _fail(error, code=2)
-    except MDPError as error:
-        _fail(error, code=1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `mdp services | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-
-
-def _fail(error: object, *, code: int) -> NoReturn:
-    print(f"mdp: {error}", file=sys.stderr)
-    sys.exit(code)
-
-
-def configure_logging(*, verbose: bool) -> None:
-    """One line an event, on stderr."""
-    level = logging.DEBUG if verbose else logging.INFO
-    line = "%(asctime)s %(levelname)-7s %(message)s"
-    logging.basicConfig(level=level, format=line, stream=sys.stderr)
-
-
-@contextmanager
-def _stop_bell() -> Iterator[Bell]:
-    """A bell that SIGTERM and Ctrl-C ring: once to drain, twice to stop at once."""
-    bell = Bell()
-    signal.signal(signal.SIGTERM, bell.ring)
-    signal.signal(signal.SIGINT, bell.ring)
-    yield bell
-    bell.close()
 
 
 BROKER_HELP = """Run a broker.
@@ -113,7 +78,7 @@ def broker(
     liveness: Liveness = 3,
     verbose: Verbose = False,
 ) -> None:
-    from .broker_loop import serve_broker
+    from .serve import become_broker
 
     endpoints = bind or [DEFAULT_ENDPOINT]
     settings = BrokerSettings(
@@ -127,9 +92,7 @@ def broker(
     )
     configure_logging(verbose=verbose)
     _check_public(endpoints, public=public)
-    _raise_file_limit()
-    with _stop_bell() as stop:
-        serve_broker(endpoints, settings, stop)
+    become_broker(endpoints, settings, verbose=verbose)
 
 
 def _time_limit(text: str) -> tuple[str, float]:
@@ -156,12 +119,6 @@ def _is_local(endpoint: str) -> bool:
         return True
     host = address.rpartition(":")[0].strip("[]")
     return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _raise_file_limit() -> None:
-    """Each peer is an open file; the usual soft limit of 1024 is a habit, not a need."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 WORKER_HELP = """Register workers for a service.
@@ -194,9 +151,9 @@ def worker(
     module, name = _check_target(target)
     settings = WorkerSettings(pulse=Pulse(heartbeat, liveness))
     configure_logging(verbose=verbose)
-    factory: Callable[[], Worker] = functools.partial(load_worker, module, name)
+    factory: Callable[[], Worker] = functools.partial(load, module, name)
     prepare = functools.partial(configure_logging, verbose=verbose)
-    with _stop_bell() as stop:
+    with stop_bell() as stop:
         serve_workers(
             broker, [(service, factory)] * count, stop, settings=settings, prepare=prepare
         )
@@ -214,14 +171,6 @@ def _check_target(target: str) -> tuple[str, str]:
     if not found:
         raise SettingsError(f"there is no module {module!r} in {os.getcwd()} or on Python's path")
     return module, name
-
-
-def load_worker(module: str, name: str) -> Worker:
-    """The worker that MODULE:CLASS names; runs in the child."""
-    made = getattr(importlib.import_module(module), name)()
-    if not isinstance(made, Worker):
-        raise TypeError(f"want a subclass of mdp.Worker, got {module}:{name}")
-    return made
 
 
 CALL_HELP = """Ask a service; print text frames as text, others as length and digest.
@@ -347,7 +296,7 @@ def bench(
         dialect=measure.dialect_named(dialect),
         ceiling=ceiling,
     )
-    _raise_file_limit()
+    raise_file_limit()
     measure.show(plan, json=json)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import lane
+from .errors import MDPError
 from .sockets import Bell, Dealer, Poll, as_bytes, clock, new_context
 
 
@@ -19,16 +20,24 @@ class ClientLoop(threading.Thread):
         super().__init__(name=f"mdp client of {broker}", daemon=True)
         self._broker = broker
         self._lanes = lanes
+        self._context = new_context(max_sockets=lanes.settings.lanes + 16)
+        self._check(broker)
         self._bell = Bell()
         self._poll = Poll(self._bell)
         self._inbox: deque[tuple[Callable[[lane.Call, float], list[lane.Step]], lane.Call]] = (
             deque()
         )
         self._closing = False
-        self._context = new_context(max_sockets=lanes.settings.lanes + 16)
         self._dealers: dict[bytes, Dealer] = {}
         self._names: dict[Any, bytes] = {}  # by handle
-        Dealer(self._context, broker, linger_s=0).close()  # an address that is none: say so here
+
+    def _check(self, broker: str) -> None:
+        """Say here, and not in the thread, that an address is none."""
+        try:
+            Dealer(self._context, broker, linger_s=0).close()
+        except MDPError:
+            self._context.term()
+            raise
 
     def submit(self, call: lane.Call) -> None:
         self._post(self._lanes.submit, call)

@@ -60,7 +60,7 @@ def _workers(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
                 "address": worker.name.hex(),
                 "dialect": worker.dialect.name,
                 "since_s": now - worker.since,
-                "busy_s": None if worker.job is None else now - worker.job.held_at,
+                "busy_s": None if worker.job is None else now - worker.asked_at,
                 "heard_s": now - worker.heard_at,
             }
             for worker in broker.workers.values()
@@ -77,7 +77,7 @@ def _broker(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
         "draining": broker.draining,
         "settings": asdict(broker.settings),
         "counters": asdict(broker.counters),
-        "lost": [name for name in body if isinstance(name, bytes) and name not in broker.waiting],
+        "lost": [name for name in body if isinstance(name, bytes) and name not in broker.clients],
     }
 
 

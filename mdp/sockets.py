@@ -21,7 +21,7 @@ from . import pipe
 from .errors import MDPError
 from .wire import MAX_FRAMES, Frame, Frames
 
-SMALL_BYTES = 4096
+SMALL_BYTES = 16384
 _ZERO_COPY_BYTES = 65536  # out of Python's memory: below it libzmq's copy is cheaper
 
 # The methods of pyzmq's compiled core: its Python layer above them costs as much as they do.

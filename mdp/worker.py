@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
@@ -30,3 +31,11 @@ class Worker(ABC):
         Errors: raise `Refused` for an input that you do not take (400); anything else that is
         raised reaches the client as error 500 with its message, and the worker lives on.
         """
+
+
+def load(module: str, name: str) -> Worker:
+    """The worker that MODULE:CLASS names."""
+    made = getattr(importlib.import_module(module), name)()
+    if not isinstance(made, Worker):
+        raise TypeError(f"want a subclass of mdp.Worker, got {module}:{name}")
+    return made
