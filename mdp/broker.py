@@ -79,7 +79,7 @@ class Job:
         self.body = tuple(request.body)
         self.accepted_at = now
         self.worker: Worker | None = None  # who holds it; None: it is queued
-        self.attempts = 0
+        self.attempts = 0  # workers that were lost while they held it
         self.over = False  # nobody waits for it any more
         self.parts_sent = 0
         self.gathered: Frames | None = None  # parts kept for a client that cannot take a stream
@@ -90,7 +90,7 @@ class Job:
 
 
 class Worker:
-    """A worker that said READY. It is idle when it holds no job."""
+    """A worker that said READY. It is idle when it holds no job, and has not retired."""
 
     __slots__ = (
         "alarm_at",
@@ -100,6 +100,7 @@ class Worker:
         "job",
         "name",
         "parts_skipped",
+        "retired",
         "sent_at",
         "service",
         "since",
@@ -112,6 +113,7 @@ class Worker:
         self.service = service
         self.since = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
+        self.retired = False  # it is about to leave, and gets nothing more
         self.job: Job | None = None
         # Of the job it holds: its token, since when, and the parts that an earlier worker sent.
         self.token = b""
@@ -235,8 +237,11 @@ class Broker:
         worker = self.workers.get(peer)
         if worker is not None:
             self.counters.workers_lost += 1
-            return self._forget(worker, now, "cannot be reached")
-        self._throttle.warning(now, "dropped a message: its receiver cannot be reached")
+            return self._forget(worker, now, "cannot be reached", saw_it=worker.asked_at < now)
+        given_up = self.cancel(peer)  # after one lost part or answer, no later one may follow
+        if given_up:  # else it left with a question to us, or a last answer, on the way
+            line = "a client cannot be reached: gave up %d requests of it"
+            self._throttle.warning(now, line, given_up)
         return []
 
     def drain(self, now: float) -> list[Frames]:
@@ -244,8 +249,6 @@ class Broker:
         self.draining = True
         queued = [job for job in self._waited_for() if job.worker is None]
         log.info("draining: %d requests held, %d queued ones refused", self.held, len(queued))
-        for job in queued:
-            self._leave_queue(job)
         return [frames for job in queued for frames in self._refuse(job, 503, _DRAINING, now)]
 
     def close(self, now: float) -> list[Frames]:
@@ -263,10 +266,7 @@ class Broker:
         jobs = [*self.clients[client].jobs] if client in self.clients else []
         for job in jobs:
             self.counters.cancelled += 1
-            if job.worker is None:
-                self._leave_queue(job)
-            else:
-                self._end(job)
+            self._end(job)
         return len(jobs)
 
     @property
@@ -280,6 +280,11 @@ class Broker:
     # Messages from clients.
 
     def _on_request(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
+        asker = self.workers.get(peer)
+        if asker is not None:
+            asker.heard_at = now  # every message of a peer counts as its heartbeat
+            if request.service == wire.RETIRE:
+                self._retire(asker)
         if request.service.startswith(management.PREFIX):
             body = management.answer(self, request.service, request.body, now)
             return [request.dialect.to_client(peer, request.service, body, final=True)]
@@ -362,10 +367,10 @@ class Broker:
             return self._on_partial(worker, job, reply)
         out: list[Frames] = []
         if not job.over:
+            body = reply.body if job.gathered is None else [*job.gathered, *reply.body]
             self._end(job)
             self.counters.answered += 1
             worker.service.answered += 1
-            body = reply.body if job.gathered is None else [*job.gathered, *reply.body]
             out.append(job.dialect.to_client(job.client.name, job.service.name, body, final=True))
             if log.isEnabledFor(logging.DEBUG):
                 all_s, held_s, name = (
@@ -377,7 +382,8 @@ class Broker:
                     "%s: %s answered in %.3f s of %.3f s", job.service.text, name, held_s, all_s
                 )
         worker.job = None
-        worker.service.idle[worker] = None
+        if not worker.retired:
+            worker.service.idle[worker] = None
         if worker.service.jobs:
             out += self._dispatch(worker.service, now)
         return out
@@ -392,7 +398,9 @@ class Broker:
         worker.parts_skipped += 1
         self.counters.partials += 1
         if not job.dialect.streams:
-            job.gathered = [*(job.gathered or []), *reply.body]
+            if job.gathered is None:
+                job.gathered = []
+            job.gathered += reply.body
             return []
         return [job.dialect.to_client(job.client.name, job.service.name, reply.body, final=False)]
 
@@ -409,7 +417,6 @@ class Broker:
                 continue
             worker, _ = idle.popitem(last=False)
             job.worker = worker
-            job.attempts += 1
             worker.job = job
             worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
             worker.parts_skipped = 0
@@ -432,8 +439,9 @@ class Broker:
         body = wire.error_body(code, text)
         return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
 
-    def _requeue(self, job: Job, now: float, why: str) -> list[Frames]:
+    def _requeue(self, job: Job, now: float, why: str, *, counts: bool) -> list[Frames]:
         service = job.service
+        job.attempts += counts
         if job.attempts >= self.settings.max_attempts:
             text = f"{job.attempts} workers of {service.text} in a row were lost; the last: {why}"
             return self._refuse(job, 502, text, now)
@@ -446,7 +454,7 @@ class Broker:
         return []
 
     def _end(self, job: Job) -> None:
-        """Nobody waits for the job any more; whoever holds it is told by `over`."""
+        """Nobody waits for the job any more: its place, queue or worker, is told by `over`."""
         job.over = True
         job.service.body_bytes -= job.body_bytes
         job.body = ()
@@ -454,10 +462,11 @@ class Broker:
         del job.client.jobs[job]
         if not job.client.jobs:
             del self.clients[job.client.name]
+        if job.worker is None:
+            self._sweep(job.service)
 
-    def _leave_queue(self, job: Job) -> None:
-        self._end(job)
-        service = job.service
+    def _sweep(self, service: Service) -> None:
+        """One more job is over that stands in the queue: clear them out when they are many."""
         service.gone += 1
         if service.gone > 64 and service.gone > service.queued:
             service.jobs = deque(job for job in service.jobs if not job.over)
@@ -465,7 +474,12 @@ class Broker:
 
     # What happens to workers and services.
 
-    def _forget(self, worker: Worker, now: float, why: str) -> list[Frames]:
+    def _retire(self, worker: Worker) -> None:
+        """It is about to leave: it finishes what it holds, and gets nothing more."""
+        worker.retired = True
+        worker.service.idle.pop(worker, None)
+
+    def _forget(self, worker: Worker, now: float, why: str, *, saw_it: bool = True) -> list[Frames]:
         """Drop a worker; what it holds goes back to the head of its queue."""
         service, job = worker.service, worker.job
         del self.workers[worker.name]
@@ -476,7 +490,9 @@ class Broker:
         log.info("%s: worker %s %s after %.1f s", service.text, name, why, stayed_s)
         out: list[Frames] = []
         if job is not None and not job.over:
-            out += self._requeue(job, now, why)
+            # one that was silent before it was asked died of something else
+            was_alive = worker.asked_at < worker.heard_at + 1.5 * self.settings.pulse.interval_s
+            out += self._requeue(job, now, why, counts=saw_it and was_alive)
         if not service.workers:
             service.unserved_since = now
             self._watch(service, now + self.settings.expiry_s)
@@ -514,14 +530,14 @@ class Broker:
         out: list[Frames] = []
         while service.jobs and not service.workers:
             job = service.jobs[0]
-            waited_since = max(job.accepted_at, service.unserved_since)
-            if not job.over and now < waited_since + self.settings.expiry_s:
-                self._watch(service, waited_since + self.settings.expiry_s)
-                break
-            service.jobs.popleft()
             if job.over:
+                service.jobs.popleft()
                 service.gone -= 1
                 continue
+            expires_at = max(job.accepted_at, service.unserved_since) + self.settings.expiry_s
+            if now < expires_at:
+                self._watch(service, expires_at)
+                break
             text = f"no worker for {service.text} came within {self.settings.expiry_s:g} s"
             out += self._refuse(job, 404, text, now)
         return out

@@ -14,7 +14,8 @@ from .wire import Frames
 
 log = logging.getLogger(__name__)
 
-_BATCH = 64  # messages between two looks at the clock's other business
+_BATCH = 64  # messages between two looks at the clock
+_BUSY = 0.25  # intervals: a busy socket must not starve the heartbeats for longer
 
 
 def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell) -> None:
@@ -53,13 +54,17 @@ def run(broker: Broker, router: Router, stop: Bell) -> None:
 
 
 def _route(broker: Broker, router: Router) -> None:
-    """Receive what is there, up to a batch, and send what follows from it."""
-    now = clock()
-    for _ in range(_BATCH):
-        message = router.receive()
-        if message is None:
-            return
-        _deliver(broker, router, broker.receive(message, now), now)
+    """Receive what is there, and send what follows from it.
+
+    What waits is heard before anyone is called silent: after a pause of ours, say.
+    """
+    until = clock() + _BUSY * broker.settings.pulse.interval_s
+    while (now := clock()) < until:
+        for _ in range(_BATCH):
+            message = router.receive()
+            if message is None:
+                return
+            _deliver(broker, router, broker.receive(message, now), now)
 
 
 def _deliver(broker: Broker, router: Router, messages: list[Frames], now: float) -> None:

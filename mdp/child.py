@@ -1,4 +1,4 @@
-"""The process that computes: `setup()` once, then one request after the other. No ZeroMQ here.
+"""The process that computes: `setup()` once, then one request after the other.
 
 It talks with its host over a socket pair. Signals that a terminal or a batch system sends to the
 whole group are the host's to answer, so they are ignored here; when the host dies, it dies.
@@ -10,14 +10,14 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import pipe
 from .errors import MDPError, Refused
-from .wire import error_body
+from .sockets import ChildEnd, Stream
+from .wire import MAX_BODY_FRAMES, error_body
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ FINAL = b"final"
 
 def run(
     factory: Callable[[], Worker],
-    channel: socket.socket,
+    stream: Stream,
     host_pid: int,
     prepare: Callable[[], None] | None,
 ) -> None:
@@ -40,19 +40,20 @@ def run(
     _die_with(host_pid)
     if prepare is not None:
         prepare()
+    host = ChildEnd(stream)
     try:
         worker = factory()
         worker.setup()
     except Exception as error:  # the user's code
         log.exception("setup() failed")
-        _send(channel, [SETUP_FAILED, _describe(error).encode()])
+        host.send([SETUP_FAILED, _describe(error).encode("utf-8", "backslashreplace")])
+        stream.close()
         sys.exit(1)
-    _send(channel, [READY])
-    decoder = pipe.Decoder()
-    while (message := _receive(channel, decoder)) is not None:
+    host.send([READY])
+    while (message := host.receive()) is not None:
         number, *frames = message
         for final, body in answers(worker, frames):
-            _send(channel, [FINAL if final else PARTIAL, number, *body])
+            host.send([FINAL if final else PARTIAL, number, *body])
 
 
 def answers(worker: Worker, frames: list[bytes]) -> Iterator[tuple[bool, list[Any]]]:
@@ -68,7 +69,7 @@ def answers(worker: Worker, frames: list[bytes]) -> Iterator[tuple[bool, list[An
         for number, part in enumerate(reply):
             if number:
                 yield False, last
-            last = _checked(part)
+            last = [bytes(frame) for frame in _checked(part)]  # the handler may reuse its buffers
         yield True, last
     except Refused as error:
         yield True, error_body(400, str(error))
@@ -80,10 +81,12 @@ def answers(worker: Worker, frames: list[bytes]) -> Iterator[tuple[bool, list[An
 def _checked(part: Any) -> list[Any]:
     if not isinstance(part, (list, tuple)):
         raise TypeError(f"want a part to be a list of frames, got {part!r:.100}")
+    if len(part) > MAX_BODY_FRAMES:
+        raise ValueError(f"want at most {MAX_BODY_FRAMES} frames in a part, got {len(part)}")
     for frame in part:
         if not isinstance(frame, (bytes, bytearray, memoryview)):
             raise TypeError(f"want frames of bytes, got {frame!r:.100}")
-    return [f.cast("B") if isinstance(f, memoryview) else f for f in part]
+    return [pipe.flat(f) if isinstance(f, memoryview) else f for f in part]
 
 
 def _describe(error: Exception) -> str:
@@ -100,25 +103,3 @@ def _die_with(host_pid: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != host_pid:
         os._exit(1)  # it died before it could be watched
-
-
-def _send(channel: socket.socket, frames: Sequence[Any]) -> None:
-    try:
-        for piece in pipe.encode(frames):
-            channel.sendall(piece)
-    except (BrokenPipeError, ConnectionResetError):
-        os._exit(1)  # no host
-
-
-def _receive(channel: socket.socket, decoder: pipe.Decoder) -> list[bytes] | None:
-    """The next message; None when the host closed its end."""
-    while True:
-        try:
-            count = channel.recv_into(decoder.space())
-        except ConnectionResetError:
-            return None
-        if count == 0:
-            return None
-        message = decoder.advance(count)
-        if message is not None:
-            return message

@@ -15,8 +15,9 @@ import msgpack
 from .client_loop import ClientLoop, new_lane_name
 from .errors import ClientClosed, MDPError, ServiceError, SettingsError
 from .lane import Call, Lanes
+from .pipe import flat
 from .settings import DEFAULT_ENDPOINT, ClientSettings
-from .wire import MAX_FRAMES, MAX_SERVICE_BYTES, Frame
+from .wire import MAX_BODY_FRAMES, MAX_SERVICE_BYTES, Frame
 
 Body = Sequence[Frame]
 
@@ -164,8 +165,8 @@ class Client:
             raise SettingsError(
                 f"want a service of 1 to {MAX_SERVICE_BYTES} bytes, got {service!r}"
             )
-        if isinstance(body, (bytes, str)) or len(body) > MAX_FRAMES - 8:
-            raise SettingsError(f"want a list of at most {MAX_FRAMES - 8} frames for {service}")
+        if isinstance(body, (bytes, str)) or len(body) > MAX_BODY_FRAMES:
+            raise SettingsError(f"want a list of at most {MAX_BODY_FRAMES} frames for {service}")
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
         tries = self.settings.tries if tries is None else tries
         if not timeout_s > 0 or tries < 1:
@@ -179,7 +180,7 @@ def _checked(body: Body, service: str) -> list[Frame]:
     for number, frame in enumerate(body):
         if not isinstance(frame, bytes):
             try:
-                frame = memoryview(frame).cast("B")  # type: ignore[arg-type]
+                frame = flat(memoryview(frame))  # type: ignore[arg-type]
             except TypeError:
                 kind = type(frame).__name__
                 raise TypeError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import lane
-from .errors import MDPError
+from .errors import ClientClosed, MDPError
 from .sockets import Bell, Dealer, Poll, as_bytes, clock, new_context
 
 
@@ -20,7 +20,7 @@ class ClientLoop(threading.Thread):
         super().__init__(name=f"mdp client of {broker}", daemon=True)
         self._broker = broker
         self._lanes = lanes
-        self._context = new_context(max_sockets=lanes.settings.lanes + 16)
+        self._context = new_context(max_sockets=4 * lanes.settings.lanes + 64)  # closed ones linger
         self._check(broker)
         self._bell = Bell()
         self._poll = Poll(self._bell)
@@ -28,6 +28,7 @@ class ClientLoop(threading.Thread):
             deque()
         )
         self._closing = False
+        self._lock = threading.Lock()  # nothing enters the inbox once it is closing
         self._dealers: dict[bytes, Dealer] = {}
         self._names: dict[Any, bytes] = {}  # by handle
 
@@ -40,28 +41,36 @@ class ClientLoop(threading.Thread):
             raise
 
     def submit(self, call: lane.Call) -> None:
-        self._post(self._lanes.submit, call)
+        """Raises `ClientClosed` if nobody is there to answer."""
+        if not self._post(self._lanes.submit, call):
+            raise ClientClosed("the client was closed before it was asked")
 
     def abandon(self, call: lane.Call) -> None:
         self._post(self._lanes.abandon, call)
 
     def close(self) -> None:
         """Give up what is in flight, and end the thread."""
-        self._closing = True
+        with self._lock:
+            self._closing = True
         self._bell.ring()
         if threading.current_thread() is not self:
             self.join()
 
-    def _post(self, verb: Callable[[lane.Call, float], list[lane.Step]], call: lane.Call) -> None:
-        self._inbox.append((verb, call))
+    def _post(self, verb: Callable[[lane.Call, float], list[lane.Step]], call: lane.Call) -> bool:
+        with self._lock:
+            if self._closing:
+                return False
+            self._inbox.append((verb, call))
         self._bell.ring()
+        return True
 
     def run(self) -> None:
         try:
             while not self._closing:
                 self._turn()
         finally:
-            self._closing = True
+            with self._lock:
+                self._closing = True
             self._take_inbox()  # what came too late is failed with the rest
             self._carry_out(self._lanes.close())
             self._context.term()
@@ -109,7 +118,9 @@ class ClientLoop(threading.Thread):
         self._poll.add(dealer.handle())
 
     def _close(self, name: bytes) -> None:
-        dealer = self._dealers.pop(name)
+        dealer = self._dealers.pop(name, None)
+        if dealer is None:
+            return  # it could not be opened
         del self._names[dealer.handle()]
         self._poll.drop(dealer.handle())
         dealer.close()

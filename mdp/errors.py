@@ -6,6 +6,9 @@ from __future__ import annotations
 class MDPError(Exception):
     """Base of the errors in this project."""
 
+    code = 500
+    """How an error reply says it."""
+
 
 class WireError(MDPError, ValueError):
     """A peer sent frames that no dialect of MDP allows."""
@@ -77,4 +80,6 @@ _BY_CODE: dict[int, type[MDPError]] = {
 
 def from_code(code: int, text: str) -> MDPError:
     """Make the exception for an error reply's code; an unknown code is a `ServiceError`."""
-    return _BY_CODE.get(code, ServiceError)(text)
+    error = _BY_CODE.get(code, ServiceError)(text)
+    error.code = code
+    return error

@@ -45,6 +45,7 @@ class Child(enum.Enum):
     STARTING = "starting"  # setup() runs
     IDLE = "idle"
     BUSY = "busy"
+    KILLED = "being killed"  # its death has not been seen yet
     ENDED = "ended"  # and will not be started again
 
 
@@ -58,6 +59,7 @@ class Host:
         self.child = Child.DEAD
         self.failure: str | None = None
         self.draining = False
+        self._leave_at = math.inf  # draining: the broker had its time to say that it knows
         self._number = 0  # of the request that the child has, or had last
         self._asked_at = 0.0
         self._orphan_until = math.inf  # the child's request was taken from it: its grace
@@ -105,7 +107,8 @@ class Host:
             self._count_setup_failure(self._setup_reason or f"the child {how} in setup()")
         self.child = Child.ENDED if self.draining or self.failure else Child.DEAD
         self._orphan_until = math.inf
-        wait_s = min(self.settings.restart_s * 2.0**self._crashes, self.settings.restart_max_s)
+        doubled = self.settings.restart_s * 2.0 ** min(self._crashes, 32)
+        wait_s = min(doubled, self.settings.restart_max_s)
         self._crashes += 1
         self._restart_at = now + wait_s
         if self.child is Child.DEAD:
@@ -133,6 +136,8 @@ class Host:
             self._asked_at = now
             self.child = Child.BUSY
             out.append(Work(self._number, body))
+        if self.draining and self.session.retired:
+            self._leave_at = min(now, self._leave_at)
         if was_open and not self.session.is_open:
             self._lost("the broker ended the conversation", now)
         return out
@@ -153,7 +158,7 @@ class Host:
         if self.child is Child.DEAD and now >= self._restart_at:
             self.child, self._setup_reason = Child.STARTING, None
             out.append(StartChild())
-        if self.child is Child.IDLE and self.draining:
+        if self.child is Child.IDLE and self.draining and self._may_leave(now):
             log.info("%s: leaving", self.name)
             self.child = Child.ENDED
             out += [*self.session.close(now), KillChild()]
@@ -163,11 +168,16 @@ class Host:
         if self.child is Child.BUSY and now >= self._orphan_until:
             log.warning("%s: killed the child: it goes on with what was taken from it", self.name)
             self._orphan_until = math.inf
+            self.child = Child.KILLED
             out.append(KillChild())
         return out
 
     def _may_open(self, now: float) -> bool:
-        return not self.session.is_open and now >= self.session.rest_until
+        return not self.session.is_open and not self.draining and now >= self.session.rest_until
+
+    def _may_leave(self, now: float) -> bool:
+        """A request may be on its way until the broker knows; it would count as tried."""
+        return not self.session.is_open or now >= self._leave_at
 
     def deadline(self) -> float:
         if self.child is Child.ENDED:
@@ -177,21 +187,30 @@ class Host:
             due = min(due, self._restart_at)
         if self.session.is_open or self.child is Child.IDLE:
             due = min(due, self.session.deadline())
+        if self.child is Child.IDLE:
+            due = min(due, self._leave_at)
         return due
 
     def drain(self, now: float) -> list[Step]:
         """Finish what is held, then leave."""
+        if self.draining:
+            return self.tick(now)
         self.draining = True
         if self.child is Child.DEAD:
             self.child = Child.ENDED
-        elif self.child is Child.STARTING or (self.child is Child.BUSY and self._orphaned):
+        elif self.child not in (Child.IDLE, Child.BUSY) or self._orphaned:
             self.child = Child.ENDED
-            return [KillChild()]
-        return self.tick(now)
+            return [*self.session.close(now), KillChild()]
+        out: list[Step] = []
+        if self.session.is_open:
+            self._leave_at = now + self.settings.pulse.silence_s
+            out += self.session.retire()
+        return out + self.tick(now)
 
     @property
     def _orphaned(self) -> bool:
-        return self.session.token is None
+        """The child computes what was taken from it."""
+        return self.child is Child.BUSY and self.session.token is None
 
     def stop(self, now: float) -> list[Step]:
         """Leave at once; the broker hands what is held to someone else."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from . import wire
-from .errors import ClientClosed, Draining, MDPError, RequestTimeout, WireError
+from .errors import ClientClosed, Draining, MDPError, RequestTimeout, WireError, from_code
 from .settings import ClientSettings
 from .wire import MDP02, Frame, Frames, printable
 
@@ -144,9 +144,9 @@ class Lanes:
         out: list[Step] = []
         for call in [call for call in self.flying.values() if now >= call.due_at]:
             out += self._on_timeout(call, now)
-        for call in [call for call in self.resting if now >= call.due_at]:
-            self.resting.remove(call)
-            self.pending.appendleft(call)
+        rested = [call for call in self.resting if now >= call.due_at]
+        self.resting = [call for call in self.resting if now < call.due_at]
+        self.pending.extendleft(reversed(rested))
         out += self._start(now)
         if now >= self._pulse_due():
             out += self._send_pulse(now)
@@ -189,16 +189,19 @@ class Lanes:
             call = self.pending.popleft()
             if not self.flying and self._pulse_answered and self.instance is not None:
                 self._pulse_at = now  # nobody waited until now: no pulse was due
-            if not call.tried:
+            if math.isnan(call.started_at):
                 call.started_at = now
                 call.patience = self.settings.pulse.liveness
-            out += self._send(call, now)
+            if now < self._give_up_at(call):
+                out += self._send(call, now)
+            else:  # it rested, and then no lane was free for too long
+                out.append(self._too_late(call, now))
         return out
 
-    def _send(self, call: Call, now: float) -> list[Step]:
+    def _send(self, call: Call, now: float, *, fresh: bool = False) -> list[Step]:
         """One try, on an idle lane or a new one."""
         out: list[Step] = []
-        if self.idle:
+        if self.idle and not fresh:
             call.lane = self.idle.pop()
         else:
             call.lane = self._new_name()
@@ -206,7 +209,7 @@ class Lanes:
         self.flying[call.lane] = call
         call.tried += 1
         call.sent_at = now
-        call.due_at = now + call.timeout_s
+        call.due_at = min(now + call.timeout_s, self._give_up_at(call))
         call.misses = call.parts_skipped = 0
         out.append(Send(call.lane, MDP02.request(call.service, call.body)))
         return out
@@ -225,24 +228,28 @@ class Lanes:
         self.idle.append(call.lane)
         call.lane = None
         error = wire.as_error(answer.body)
-        if isinstance(error, Draining) and now < self._give_up_at(call):
+        rested_at = now + self.settings.pulse.interval_s
+        if isinstance(error, Draining) and rested_at < self._give_up_at(call):
             call.tried -= 1  # it was not tried: another broker will be there soon
-            call.due_at = now + self.settings.pulse.interval_s
+            call.due_at = rested_at
             self.resting.append(call)
             return self._start(now)
         if error is None:
             return [Done(call, answer.body), *self._start(now)]
-        text = f"{_name(call)} answered {_code(error)} after {_spent(call, now)}: {error}"
-        return [Failed(call, type(error)(text)), *self._start(now)]
+        text = f"{_name(call)} answered {error.code} after {_spent(call, now)}: {error}"
+        return [Failed(call, from_code(error.code, text)), *self._start(now)]
 
     def _on_timeout(self, call: Call, now: float) -> list[Step]:
         out = self._leave(call)
         if call.tried < call.tries and now < self._give_up_at(call):
             log.warning("%s did not answer in %.1f s; sent again", _name(call), call.timeout_s)
-            return out + self._send(call, now)
+            return out + self._send(call, now, fresh=True)
+        return [*out, self._too_late(call, now)]
+
+    def _too_late(self, call: Call, now: float) -> Failed:
         silent = "" if self.instance else "; no broker was heard, either"
         text = f"{_name(call)} did not answer within {_spent(call, now)}{silent}"
-        return [*out, Failed(call, RequestTimeout(text))]
+        return Failed(call, RequestTimeout(text))
 
     def _give_up_at(self, call: Call) -> float:
         """However often brokers restart: a call ends at the latest when all its tries are over."""
@@ -291,8 +298,9 @@ class Lanes:
             report = msgpack.unpackb(bytes(packed))  # type: ignore[call-overload]
             instance, lost = str(report["instance"]), set(report["lost"])
         except (ValueError, TypeError, KeyError, msgpack.UnpackException):
-            log.info("the broker does not know mmi.broker: its restarts will not be noticed")
-            self._pulse_works = False
+            if self.instance is None:
+                log.info("the broker does not know mmi.broker: its restarts will not be noticed")
+                self._pulse_works = False
             return []
         restarted = self.instance not in (None, instance)
         self.instance = instance
@@ -308,14 +316,15 @@ class Lanes:
         """Send a call again that the broker does not hold. Its answer may be on the way, so the
         same broker is asked a few times, and ever more patiently, before that is believed."""
         call.misses = call.misses + 1 if missed else 0
-        if not missed or (not restarted and call.misses < call.patience):
+        believed = restarted or call.misses >= call.patience
+        if not (missed and believed and now < call.due_at):
             return []
         if not restarted:
             call.patience *= 2
             log.warning("%s: the request, or its answer, was lost; sent again", _name(call))
         out = self._leave(call)
         call.tried -= 1  # nobody tried it
-        return out + self._send(call, now)
+        return out + self._send(call, now, fresh=True)
 
 
 def _name(call: Call) -> str:
@@ -324,7 +333,3 @@ def _name(call: Call) -> str:
 
 def _spent(call: Call, now: float) -> str:
     return f"{now - call.started_at:.1f} s (try {call.tried} of {call.tries})"
-
-
-def _code(error: MDPError) -> int:
-    return int(getattr(error, "code", 500))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from .wire import Frames
+from .wire import RETIRE, Frames
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -75,10 +75,19 @@ def _broker(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
         "version": VERSION,
         "started_at": broker.started_at,
         "draining": broker.draining,
-        "settings": asdict(broker.settings),
+        "settings": {
+            **vars(broker.settings),
+            "pulse": vars(broker.settings.pulse),
+            "time_limits_s": dict(broker.settings.time_limits_s),
+        },
         "counters": asdict(broker.counters),
         "lost": [name for name in body if isinstance(name, bytes) and name not in broker.clients],
     }
+
+
+def _retire(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
+    """The worker that asks gets no more requests: the broker saw to that, whoever asked."""
+    return {}
 
 
 def _cancel(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
@@ -93,4 +102,5 @@ _REPORTS: dict[bytes, Callable[[Broker, Frames, float], dict[str, Any]]] = {
     b"mmi.workers": _workers,
     b"mmi.broker": _broker,
     b"mmi.cancel": _cancel,
+    RETIRE: _retire,
 }

@@ -12,6 +12,11 @@ from collections.abc import Generator, Sequence
 Buffer = bytes | bytearray | memoryview
 
 
+def flat(view: memoryview) -> memoryview | bytes:
+    """A buffer of any shape as its bytes, copied only where they do not lie side by side."""
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
+
+
 def encode(frames: Sequence[Buffer]) -> list[memoryview]:
     """The pieces to write for one message; large frames are not copied."""
     lengths = [len(frame) for frame in frames]

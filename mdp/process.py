@@ -40,10 +40,16 @@ def configure_logging(*, verbose: bool) -> None:
 def stop_bell() -> Iterator[Bell]:
     """A bell that SIGTERM and Ctrl-C ring: once to drain, twice to stop at once."""
     bell = Bell()
+    try:
+        yield _rung_by_signals(bell)
+    finally:
+        bell.close()
+
+
+def _rung_by_signals(bell: Bell) -> Bell:
     signal.signal(signal.SIGTERM, bell.ring)
     signal.signal(signal.SIGINT, bell.ring)
-    yield bell
-    bell.close()
+    return bell
 
 
 def raise_file_limit() -> None:

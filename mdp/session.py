@@ -12,7 +12,7 @@ from typing import NamedTuple
 from . import wire
 from .errors import WireError
 from .settings import WorkerSettings
-from .wire import MDP02, Frame, Frames
+from .wire import MDP02, RETIRE, Frame, Frames
 
 
 class Open(NamedTuple):
@@ -40,15 +40,20 @@ class Session:
         self.settings = settings
         self.is_open = False
         self.token: bytes | None = None
+        self.retired = False  # the broker knows that we are about to leave
         self.rest_until = 0.0  # meaningful while closed: not to be opened before
         self._wait_s = settings.reconnect_s
         self._heard_at = 0.0
         self._sent_at = 0.0
 
     def open(self, now: float) -> list[SocketStep]:
-        self.is_open = True
+        self.is_open, self.retired = True, False
         self._heard_at = self._sent_at = now
         return [Open(), Send(MDP02.ready(self.service))]
+
+    def retire(self) -> list[SocketStep]:
+        """Ask for no more requests; what is held, or on its way, is still to be answered."""
+        return [Send(MDP02.request(RETIRE, []))]
 
     def close(self, now: float) -> list[SocketStep]:
         """Leave, on the worker's own wish: it may come back at once."""
@@ -59,6 +64,9 @@ class Session:
 
     def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | None]:
         """Take one message from the broker: what to do, and the request's body if it is one."""
+        if frames[:3] == [*MDP02.client_prefix, *MDP02.client_final, RETIRE]:
+            self.retired, self._heard_at = True, now
+            return [], None
         try:
             order = wire.parse_order(frames)
         except WireError:

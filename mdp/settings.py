@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from .errors import SettingsError
 
+MAX_LANES = 1000  # one message names them all
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
 
@@ -15,6 +16,11 @@ def _positive(**values: float) -> None:
     for name, value in values.items():
         if not (value > 0 and math.isfinite(value)):
             raise SettingsError(f"want {name} above 0, got {value}")
+
+
+def _ordered(first: str, low: float, last: str, high: float) -> None:
+    if low > high:
+        raise SettingsError(f"want {first} of at most {last} ({high}), got {low}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class BrokerSettings:
             max_services=self.max_services,
             **{f"the time limit of {name}": limit for name, limit in self.time_limits_s.items()},
         )
-        if self.drain_s < 0:
+        if not (self.drain_s >= 0 and math.isfinite(self.drain_s)):
             raise SettingsError(f"want drain_s of at least 0, got {self.drain_s}")
 
 
@@ -92,6 +98,8 @@ class WorkerSettings:
             max_setup_failures=self.max_setup_failures,
             orphan_s=self.orphan_s,
         )
+        _ordered("reconnect_s", self.reconnect_s, "reconnect_max_s", self.reconnect_max_s)
+        _ordered("restart_s", self.restart_s, "restart_max_s", self.restart_max_s)
 
 
 @dataclass(frozen=True)
@@ -108,3 +116,5 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         _positive(timeout_s=self.timeout_s, tries=self.tries, lanes=self.lanes)
+        if self.lanes > MAX_LANES:
+            raise SettingsError(f"want at most {MAX_LANES} lanes, got {self.lanes}")

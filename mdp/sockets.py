@@ -21,6 +21,7 @@ from . import pipe
 from .errors import MDPError
 from .wire import MAX_FRAMES, Frame, Frames
 
+Stream = posix.socket
 SMALL_BYTES = 16384
 _ZERO_COPY_BYTES = 65536  # out of Python's memory: below it libzmq's copy is cheaper
 
@@ -278,6 +279,34 @@ class Channel:
     def close(self) -> None:
         self._stream.close()
         self.childs_end.close()
+
+
+class ChildEnd:
+    """The child's end of that stream. It may wait: the child has nothing else to do."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._decoder = pipe.Decoder()
+
+    def send(self, frames: Sequence[Any]) -> None:
+        try:
+            for piece in pipe.encode(frames):
+                self._stream.sendall(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(1)  # no host, so nobody to tell
+
+    def receive(self) -> list[bytes] | None:
+        """The next message; None when the host closed its end."""
+        while True:
+            try:
+                count = self._stream.recv_into(self._decoder.space())
+            except ConnectionResetError:
+                return None
+            if count == 0:
+                return None
+            message = self._decoder.advance(count)
+            if message is not None:
+                return message
 
 
 def buffer_of(frame: Frame) -> Any:

@@ -26,8 +26,10 @@ EMPTY = b""
 READY = b"\x01"
 REQUEST = b"\x02"
 ERROR = b"MDP-ERROR"
+RETIRE = b"mmi.retire"
 MAX_SERVICE_BYTES = 255
 MAX_FRAMES = 1024
+MAX_BODY_FRAMES = MAX_FRAMES - 8  # what the longest envelope leaves
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import child, host, session
-from .errors import WorkerFailed
+from .errors import SettingsError, WorkerFailed
+from .management import PREFIX
 from .settings import WorkerSettings
 from .sockets import Bell, Channel, Dealer, Poll, clock, new_context
+from .wire import MAX_SERVICE_BYTES
 from .worker import Worker
 
 
@@ -37,7 +39,7 @@ def serve_workers(
     posts = []
     for service, factory in factories:
         number = numbers[service] = numbers.get(service, 0) + 1
-        core = host.Host(service.encode(), settings, name=f"{service}#{number}")
+        core = host.Host(_checked(service), settings, name=f"{service}#{number}")
         start = _Starter(core.name, factory, prepare)
         posts.append(_Post(core, start, lambda: Dealer(context, broker, linger_s=1), poll))
     try:
@@ -49,6 +51,14 @@ def serve_workers(
     failures = [post.host.failure for post in posts if post.host.failure]
     if failures:
         raise WorkerFailed("; ".join(failures))
+
+
+def _checked(service: str) -> bytes:
+    name = service.encode()
+    if not 0 < len(name) <= MAX_SERVICE_BYTES or name.startswith(PREFIX):
+        wanted = f"1 to {MAX_SERVICE_BYTES} bytes, not under {PREFIX.decode()}"
+        raise SettingsError(f"want a service of {wanted}, got {service!r}")
+    return name
 
 
 def _run(posts: list[_Post], poll: Poll, stop: Bell) -> None:
