@@ -1,0 +1,14 @@
+"""A worker's host that soon kills a child which goes on with what was taken from it."""
+
+from __future__ import annotations
+
+import sys
+
+from mdp import Pulse, WorkerSettings
+from mdp.sockets import Bell
+from mdp.worker_loop import serve_workers
+from tests.faults.handlers import Obedient
+
+if __name__ == "__main__":
+    settings = WorkerSettings(pulse=Pulse(0.2, 3), reconnect_s=0.2, restart_s=0.1, orphan_s=0.5)
+    serve_workers(sys.argv[1], [("obedient", Obedient)], Bell(), settings=settings)

@@ -1,0 +1,27 @@
+"""PyPI's majortomo as a worker: `python -m tests.interop.majortomo_worker ENDPOINT SERVICE`.
+
+Its heartbeats come only out of its receiving loop, and as late as twice the interval.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from majortomo import Worker, WorkerRequestsIterator
+
+from tests.interop.answers import parts_of
+
+
+def serve(endpoint: str, service: str) -> NoReturn:
+    while True:  # its iterator ends at a DISCONNECT
+        worker = Worker(endpoint, service, heartbeat_interval=0.1, heartbeat_timeout=0.6)
+        requests = WorkerRequestsIterator(worker)
+        for request in requests:
+            *partials, final = parts_of(request)
+            requests.send_reply_from_iterable(partials, final)  # type: ignore[no-untyped-call]
+        print("the broker sent DISCONNECT", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2])
