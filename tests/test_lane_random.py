@@ -139,7 +139,8 @@ class ClientWalk(RuleBasedStateMachine):
             assert isinstance(steps[0], Done)
             assert steps[0] == (call, [b"fine"])
         self._carry_out(steps)
-        assert len(self.ended) == before + 1 or code == 503
+        # a lane that is free again may find that one who rested has run out of time
+        assert len(self.ended) > before or code == 503
 
     @precondition(lambda self: self.carried)
     @rule(number=chance)
