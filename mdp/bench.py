@@ -304,7 +304,7 @@ def _served(plan: Plan, workers: int) -> Iterator[_Server]:
 def _bare(workers: int) -> Iterator[_Server]:
     """The ceiling: a loop that only forwards, and the same number of peers that echo."""
     front, back = _free_endpoint(), _free_endpoint()
-    with _process(_forward, front, back) as pid, _process(_echo_bare, back, workers):
+    with _process(_forward, front, back, workers) as pid, _process(_echo_bare, back, workers):
         server = _Server(front, pid, lambda payload: [b"", payload], lambda frames: True)
         _wait_for(server)
         yield server
@@ -394,7 +394,7 @@ def _echo_bare(endpoint: str, count: int) -> None:
             send_message(fleet, frames)
 
 
-def _forward(front: str, back: str) -> None:
+def _forward(front: str, back: str, workers: int) -> None:
     """A bare ROUTER-DEALER loop: whole messages, by the same calls that the broker uses."""
     context: zmq.Context[Any] = zmq.Context()
     router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
@@ -403,12 +403,19 @@ def _forward(front: str, back: str) -> None:
         socket.set_hwm(0)
         socket.bind(endpoint)
         poller.register(socket, zmq.POLLIN)
+    for _ in range(workers):
+        dealer.recv()  # each peer's first word: now there is somebody to deal to
     while True:
         for socket, _ in poller.poll():
             other = dealer if socket is router else router
             for frames in _messages(socket):
-                if len(frames) > 1:  # a peer's first word is no message
-                    send_message(other, frames)
+                send_message(other, frames)
+
+
+def _short(number: float) -> str:
+    """Three digits of it, or all before the point."""
+    decimals = 2 if number < 10 else 1 if number < 100 else 0
+    return f"{number:,.{decimals}f}"
 
 
 def _table(figures: list[Figure], *, ceiling: bool) -> Table:
@@ -418,7 +425,7 @@ def _table(figures: list[Figure], *, ceiling: bool) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for f in figures:
         cells = [str(f.workers), tables.size(f.size), str(f.window), f"{f.requests_per_s:,.0f}"]
-        cells += [f"{f.mb_per_s:,.1f}", f"{f.p50_ms:.2f}", f"{f.p99_ms:.2f}"]
+        cells += [_short(f.mb_per_s), _short(f.p50_ms), _short(f.p99_ms)]
         cells.append("" if f.cpu_us is None else f"{f.cpu_us:.0f}")
         if f.ceiling_per_s is not None and f.ratio is not None:
             cells += [f"{f.ceiling_per_s:,.0f}", f"{f.ratio:.0%}"]
