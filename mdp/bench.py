@@ -10,9 +10,9 @@ from __future__ import annotations
 import json as json_text
 import multiprocessing
 import os
+import signal
 import socket as posix
 import statistics
-import subprocess
 import sys
 import time
 from collections import deque
@@ -27,9 +27,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from . import tables
+from .broker_loop import serve_broker
+from .child import die_with
 from .errors import MDPError, SettingsError
-from .sockets import receive_message, send_message
-from .wire import DIALECTS, MDP02, Dialect, Frames
+from .process import raise_file_limit
+from .settings import BrokerSettings
+from .sockets import Bell, receive_message, send_message
+from .wire import DIALECTS, ERROR, Dialect, Frames
 
 _MAX_LANES = 2000
 
@@ -82,14 +86,18 @@ def dialect_named(name: str) -> Dialect:
 
 def show(plan: Plan, *, json: bool) -> None:
     """Measure, and print the figures."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no process behind
     terminal = Console(stderr=True)
     cells = len(plan.workers) * len(plan.sizes) * len(plan.windows)
     figures = []
     with Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as progress:
         task = progress.add_task("measuring", total=cells)
-        for figure in measure(plan):
-            figures.append(figure)
-            progress.advance(task)
+        try:
+            for figure in measure(plan):
+                figures.append(figure)
+                progress.advance(task)
+        except zmq.ZMQError as error:
+            raise MDPError(f"cannot load {plan.broker or 'the broker'}: {error}") from None
     if json:
         print(json_text.dumps([asdict(figure) for figure in figures], indent=2))
     else:
@@ -195,6 +203,9 @@ def _drive(
             if not lanes.poll(1000):
                 _give_up_if_silent(now, sent, server)
             for frames in _messages(lanes):
+                if ERROR in frames:
+                    code, text = frames[-2:]
+                    raise MDPError(f"{server.endpoint} answered an error: {code!r} {text!r}")
                 if server.is_final(frames[1:]):
                     name = frames[0]
                     assert isinstance(name, bytes)
@@ -236,26 +247,26 @@ def _backlog(context: zmq.Context[Any], server: _Server, size: int, queued: int)
     if not queued:
         yield
         return
-    ready = multiprocessing.get_context("spawn").Event()
-    with _process(_keep_queued, server.endpoint, size, queued, ready):
-        if not ready.wait(120):
+    request = server.request(b"\7" * size)
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    with _process(_keep_queued, server.endpoint, request, queued, theirs):
+        if not ours.poll(120):
             raise MDPError(f"{server.endpoint} did not take {queued} requests in 120 s")
         yield
 
 
-def _keep_queued(endpoint: str, size: int, queued: int, ready: Any) -> None:
+def _keep_queued(endpoint: str, request: Frames, queued: int, ready: Any) -> None:
     """An asynchronous client: every answer makes room for one request more."""
     socket = zmq.Context().socket(zmq.DEALER)
     socket.set_hwm(0)
     socket.linger = 0
     socket.connect(endpoint)
-    request = MDP02.request(b"echo", [b"\7" * size])
     for _ in range(queued):
         send_message(socket, request)
     for _ in range(queued // 100 + 1):  # the head of it came back: all of it is there
         receive_message(socket, [socket.recv()])
         send_message(socket, request)
-    ready.set()
+    ready.send_bytes(b"ready")
     while True:
         receive_message(socket, [socket.recv()])
         send_message(socket, request)
@@ -332,19 +343,20 @@ def _free_endpoint() -> str:
 
 @contextmanager
 def _broker(endpoint: str) -> Iterator[int]:
-    command = [sys.executable, "-m", "mdp", "broker", "--bind", endpoint, "--drain", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait()
+    with _process(_serve, endpoint) as pid:
+        yield pid
+
+
+def _serve(endpoint: str) -> None:
+    raise_file_limit()
+    settings = BrokerSettings(max_queue=1_000_000)
+    serve_broker([endpoint], settings, Bell())
 
 
 @contextmanager
 def _process(target: Callable[..., None], *args: object) -> Iterator[int]:
     spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=target, args=args, daemon=True)
+    process = spawn.Process(target=_tethered, args=(os.getpid(), target, *args), daemon=True)
     process.start()
     assert process.pid is not None
     try:
@@ -352,6 +364,13 @@ def _process(target: Callable[..., None], *args: object) -> Iterator[int]:
     finally:
         process.kill()
         process.join()
+
+
+def _tethered(parent_pid: int, target: Callable[..., None], *args: object) -> None:
+    """Run until killed, which the parent's end does, too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(parent_pid)
+    target(*args)
 
 
 def _echo_fleet(endpoint: str, service: str, count: int, dialect_name: str) -> None:

@@ -86,7 +86,7 @@ class Job:
 
     @property
     def body_bytes(self) -> int:
-        return sum(map(len, self.body))
+        return sum(map(len, self.body)) + sum(map(len, self.gathered or ()))
 
 
 class Worker:
@@ -210,7 +210,8 @@ class Broker:
         if isinstance(message, wire.Reply):
             return self._on_reply(worker, message, now)
         if isinstance(message, wire.Disconnect):
-            return self._forget(worker, now, "left")
+            self.counters.workers_lost += worker.job is not None
+            return self._forget(worker, now, "left" if worker.job is None else "left its request")
         return []
 
     def tick(self, now: float) -> list[Frames]:
@@ -364,7 +365,7 @@ class Broker:
             self._throttle.warning(now, "%s: dropped a reply to a dead token", worker.service.text)
             return []
         if not reply.final:
-            return self._on_partial(worker, job, reply)
+            return self._on_partial(worker, job, reply, now)
         out: list[Frames] = []
         if not job.over:
             body = reply.body if job.gathered is None else [*job.gathered, *reply.body]
@@ -388,7 +389,7 @@ class Broker:
             out += self._dispatch(worker.service, now)
         return out
 
-    def _on_partial(self, worker: Worker, job: Job, reply: wire.Reply) -> list[Frames]:
+    def _on_partial(self, worker: Worker, job: Job, reply: wire.Reply, now: float) -> list[Frames]:
         if job.over:
             return []
         if worker.parts_skipped < job.parts_sent:
@@ -401,8 +402,17 @@ class Broker:
             if job.gathered is None:
                 job.gathered = []
             job.gathered += reply.body
-            return []
+            return self._bounded(job, sum(map(len, reply.body)), now)
         return [job.dialect.to_client(job.client.name, job.service.name, reply.body, final=False)]
+
+    def _bounded(self, job: Job, more_bytes: int, now: float) -> list[Frames]:
+        """What is gathered counts like what is queued, and has the same bound."""
+        job.service.body_bytes += more_bytes
+        limit = self.settings.max_queue_bytes
+        if job.service.body_bytes <= limit:
+            return []
+        text = f"the parts of the answer do not fit into {limit} bytes; ask in a dialect with parts"
+        return self._refuse(job, 500, text, now)
 
     # What happens to requests.
 

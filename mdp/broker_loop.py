@@ -26,10 +26,12 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell)
     context = new_context()
     try:
         router = Router(context, endpoints, max_frame_bytes=settings.max_queue_bytes)
-        log.info("serving at %s", ", ".join(router.endpoints))
-        broker = Broker(settings, clock(), instance=os.urandom(8), started_at=unix_time())
-        run(broker, router, stop)
-        router.close()
+        try:
+            log.info("serving at %s", ", ".join(router.endpoints))
+            broker = Broker(settings, clock(), instance=os.urandom(8), started_at=unix_time())
+            run(broker, router, stop)
+        finally:
+            router.close()
     finally:
         context.term()
     log.info("stopped: %s", broker.counters)

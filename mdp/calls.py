@@ -12,7 +12,7 @@ from rich.progress import track
 
 from . import tables
 from .client import Client
-from .errors import SettingsError
+from .errors import MDPError, SettingsError
 from .settings import ClientSettings
 
 
@@ -62,12 +62,18 @@ def call_often(
             console=terminal,
             disable=not terminal.is_terminal,
         )
-        for request, answer in enumerate(shown):
-            digest = hashlib.sha256(b"".join(len(f).to_bytes(8, "big") + f for f in answer))
-            seen[digest.digest()] += 1
-            samples.setdefault(digest.digest(), answer)
-            for number, frame in enumerate(answer):
-                _keep(out, f"{request:06d}-{number:04d}", frame)
+        try:
+            for request, answer in enumerate(shown):
+                digest = hashlib.sha256(b"".join(len(f).to_bytes(8, "big") + f for f in answer))
+                seen[digest.digest()] += 1
+                samples.setdefault(digest.digest(), answer)
+                for number, frame in enumerate(answer):
+                    _keep(out, f"{request:06d}-{number:04d}", frame)
+        finally:
+            _summarise(seen, samples)
+
+
+def _summarise(seen: Counter[bytes], samples: dict[bytes, list[bytes]]) -> None:
     for key, count in seen.most_common(10):
         print(f"{count} times: {' | '.join(tables.frame(frame) for frame in samples[key])}")
     if len(seen) > 10:
@@ -78,7 +84,18 @@ def _keep(folder: Path | None, name: str, frame: bytes) -> None:
     """Write a frame to its file; no half-written one stands under its final name."""
     if folder is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{name}.part"
-    temporary.write_bytes(frame)
-    temporary.replace(folder / f"{name}.bin")
+    try:
+        temporary.write_bytes(frame)
+        temporary.replace(folder / f"{name}.bin")
+    except OSError as error:
+        raise MDPError(f"cannot write {folder / name}.bin: {error.strerror}") from None
+
+
+def make_folder(folder: Path | None) -> None:
+    """See that the answers can be kept, before anything is asked."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"want a folder for the answers, got {folder}: {error}") from None

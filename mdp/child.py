@@ -35,16 +35,17 @@ def run(
     prepare: Callable[[], None] | None,
 ) -> None:
     """Compute until the host closes its end. `prepare` runs first (logging, say)."""
+    os.setsid()  # leads a group of its own: what it starts is killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _die_with(host_pid)
+    die_with(host_pid)
     if prepare is not None:
         prepare()
     host = ChildEnd(stream)
     try:
         worker = factory()
         worker.setup()
-    except Exception as error:  # the user's code
+    except (Exception, SystemExit) as error:  # the user's code
         log.exception("setup() failed")
         host.send([SETUP_FAILED, _describe(error).encode("utf-8", "backslashreplace")])
         stream.close()
@@ -73,7 +74,7 @@ def answers(worker: Worker, frames: list[bytes]) -> Iterator[tuple[bool, list[An
         yield True, last
     except Refused as error:
         yield True, error_body(400, str(error))
-    except Exception as error:  # the user's code
+    except (Exception, SystemExit) as error:  # the user's code
         log.exception("handle() failed")
         yield True, error_body(500, _describe(error))
 
@@ -89,14 +90,14 @@ def _checked(part: Any) -> list[Any]:
     return [pipe.flat(f) if isinstance(f, memoryview) else f for f in part]
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, MDPError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _die_with(host_pid: int) -> None:
+def die_with(host_pid: int) -> None:
     """Let the kernel kill this process when its host dies, even by SIGKILL (Linux)."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import typer
 from .errors import MDPError, RequestTimeout, SettingsError
 from .process import configure_logging, errors_reported, raise_file_limit, stop_bell
 from .settings import DEFAULT_ENDPOINT, BrokerSettings, ClientSettings, Pulse, WorkerSettings
+from .wire import service_name
 from .worker import Worker, load
 
 app = typer.Typer(
@@ -34,7 +36,9 @@ Broker = Annotated[
     str, typer.Option("--broker", "-b", envvar="MDP_BROKER", help="The broker's address.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each request, too.")]
-Heartbeat = Annotated[float, typer.Option(help="Seconds between heartbeats.")]
+Heartbeat = Annotated[
+    float, typer.Option(help="Seconds between heartbeats; the same for a broker and its workers.")
+]
 Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer counts as gone.")]
 
 
@@ -98,13 +102,20 @@ def broker(
 def _time_limit(text: str) -> tuple[str, float]:
     service, _, seconds = text.rpartition("=")
     try:
-        return service, float(seconds)
-    except ValueError:
+        limit = service_name(service).decode(), float(seconds)
+    except (SettingsError, ValueError):
         raise SettingsError(f"want --time-limit SERVICE=SECONDS, got {text!r}") from None
+    return limit
+
+
+_ENDPOINT = re.compile(r"tcp://(\[[^]]+\]|[^:\[\]]+):(\d{1,5}|\*)|ipc://.+")
 
 
 def _check_public(endpoints: list[str], *, public: bool) -> None:
     """Whoever reaches a broker can read and answer requests: that is an explicit choice."""
+    for endpoint in endpoints:
+        if not _ENDPOINT.fullmatch(endpoint):
+            raise SettingsError(f"want tcp://HOST:PORT or ipc://PATH to bind, got {endpoint!r}")
     reachable = [endpoint for endpoint in endpoints if not _is_local(endpoint)]
     if reachable and not public:
         raise SettingsError(f"{reachable[0]} can be reached from other machines: add --public")
@@ -166,7 +177,7 @@ def _check_target(target: str) -> tuple[str, str]:
         raise SettingsError(f"want MODULE:CLASS, got {target!r}")
     try:
         found = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
+    except (ImportError, ValueError):
         found = False
     if not found:
         raise SettingsError(f"there is no module {module!r} in {os.getcwd()} or on Python's path")
@@ -204,6 +215,7 @@ def call(
     configure_logging(verbose=verbose)
     body = [frame.encode("utf-8", "surrogateescape") for frame in frames or []]
     body += [calls.read_frame(name) for name in file or []]
+    calls.make_folder(out)
     settings = ClientSettings(timeout_s=timeout, tries=tries, lanes=window)
     if repeat == 1:
         calls.call_once(broker, service, body, settings, out=out)
@@ -231,7 +243,9 @@ def services(
     workers: Annotated[bool, typer.Option("--workers", help="A row a worker, too.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    every: Annotated[
+        float | None, typer.Option(min=0.1, help="With --watch: seconds between two looks [1].")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the broker.")] = 3.0,
     broker: Broker = DEFAULT_ENDPOINT,
 ) -> None:
@@ -241,8 +255,10 @@ def services(
     look = discovery.Look(broker, service, workers=workers, timeout_s=timeout)
     if watch and json:
         raise SettingsError("want --watch or --json, got both")
+    if every is not None and not watch:
+        raise SettingsError("want --every with --watch")
     if watch:
-        look.watch(every_s=every)
+        look.watch(every_s=every or 1.0)
     try:
         sys.exit(0 if look.once(json=json) else 1)
     except RequestTimeout:

@@ -17,7 +17,7 @@ from .errors import ClientClosed, MDPError, ServiceError, SettingsError
 from .lane import Call, Lanes
 from .pipe import flat
 from .settings import DEFAULT_ENDPOINT, ClientSettings
-from .wire import MAX_BODY_FRAMES, MAX_SERVICE_BYTES, Frame
+from .wire import MAX_BODY_FRAMES, Frame, service_name
 
 Body = Sequence[Frame]
 
@@ -160,11 +160,7 @@ class Client:
     ) -> Call:
         if self._closed or not self._loop.is_alive():
             raise ClientClosed(f"the client was closed before {service} was asked")
-        name = service.encode()
-        if not 0 < len(name) <= MAX_SERVICE_BYTES:
-            raise SettingsError(
-                f"want a service of 1 to {MAX_SERVICE_BYTES} bytes, got {service!r}"
-            )
+        name = service_name(service)
         if isinstance(body, (bytes, str)) or len(body) > MAX_BODY_FRAMES:
             raise SettingsError(f"want a list of at most {MAX_BODY_FRAMES} frames for {service}")
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s

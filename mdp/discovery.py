@@ -42,7 +42,8 @@ class Look:
     def watch(self, *, every_s: float) -> None:
         """Show it again and again, until Ctrl-C; a broker that is away is waited for."""
         with Client(self._broker, ClientSettings(tries=1)) as client, Live(screen=True) as live:
-            pause = Poll(Bell())
+            bell = Bell()  # which nobody rings: Ctrl-C ends this
+            pause = Poll(bell)
             while True:
                 try:
                     live.update(self._view(self._report(client)), refresh=True)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from .errors import MDPError, SettingsError
 from .sockets import Bell
+from .wire import one_line
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def errors_reported() -> Iterator[None]:
     try:
         yield
     except MDPError as error:
-        print(f"mdp: {error}", file=sys.stderr)
+        print(f"mdp: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

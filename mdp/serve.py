@@ -1,4 +1,4 @@
-"""The broker's process: `mdp broker` replaces itself by `python -m mdp.serve SETTINGS`.
+"""The broker's process: `mdp broker` replaces itself by it.
 
 The libraries of a command line take 13 MB that a broker has better uses for.
 """
@@ -15,11 +15,16 @@ from .broker_loop import serve_broker
 from .process import configure_logging, errors_reported, raise_file_limit, stop_bell
 from .settings import BrokerSettings, Pulse
 
+# Not `-m`: that would import whatever lies in the current folder under a library's name.
+_START = "import sys; sys.path[0] = sys.argv[1]; from mdp.serve import start; start(sys.argv[3])"
+
 
 def become_broker(endpoints: list[str], settings: BrokerSettings, *, verbose: bool) -> NoReturn:
     """Replace this process, under its own pid, by a broker."""
     plan = {"endpoints": endpoints, "verbose": verbose, "settings": asdict(settings)}
-    os.execv(sys.executable, [sys.executable, "-m", "mdp.serve", "mdp broker", json.dumps(plan)])
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    command = [sys.executable, "-c", _START, ours, "mdp broker", json.dumps(plan)]
+    os.execv(sys.executable, command)
 
 
 def main(plan: str) -> None:
@@ -32,6 +37,6 @@ def main(plan: str) -> None:
         serve_broker(told["endpoints"], settings, stop)
 
 
-if __name__ == "__main__":
+def start(plan: str) -> None:
     with errors_reported():
-        main(sys.argv[2])
+        main(plan)

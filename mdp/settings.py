@@ -69,6 +69,8 @@ class BrokerSettings:
             max_services=self.max_services,
             **{f"the time limit of {name}": limit for name, limit in self.time_limits_s.items()},
         )
+        if self.max_queue_bytes >= 1 << 63:
+            raise SettingsError(f"want max_queue_bytes below 2**63, got {self.max_queue_bytes}")
         if not (self.drain_s >= 0 and math.isfinite(self.drain_s)):
             raise SettingsError(f"want drain_s of at least 0, got {self.drain_s}")
 

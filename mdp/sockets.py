@@ -136,7 +136,6 @@ class Router:
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 500  # ms: the last messages of a broker that stops
         socket.router_mandatory = True  # say when a peer is gone, instead of dropping in silence
-        socket.router_handover = True  # a client that reconnects under its own name takes it over
         socket.maxmsgsize = max_frame_bytes
         socket.tcp_keepalive = 1
         socket.backlog = 1024

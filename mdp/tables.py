@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 
 def size(count: float) -> str:
@@ -39,7 +40,7 @@ def services(
         row = report[name]
         workers = str(row["workers"]) if row["workers"] else "[bold red]0[/]"
         queued = f"[yellow]{row['queued']}[/]" if row["queued"] else "0"
-        cells = [_escaped(name), workers, str(row["idle"]), str(row["busy"]), queued]
+        cells: list[str | Text] = [Text(name), workers, str(row["idle"]), str(row["busy"]), queued]
         cells += [size(row["bytes"]), str(row["answered"]), str(row["requeued"])]
         table.add_row(*cells, *([] if rates is None else [f"{rates.get(name, 0.0):.1f}"]))
     return table
@@ -53,8 +54,8 @@ def workers(report: list[Mapping[str, Any]]) -> Table:
         state = "[green]busy[/]" if busy else "idle"
         since = duration(row["busy_s"]) if busy else ""
         age, heard = duration(row["since_s"]), duration(row["heard_s"])
-        name = _escaped(row["service"])
-        table.add_row(name, row["address"], row["dialect"], state, since, age, heard)
+        named = (Text(row["service"]), Text(row["address"]), Text(row["dialect"]))
+        table.add_row(*named, state, since, age, heard)
     return table
 
 
@@ -64,10 +65,6 @@ def _table(*columns: str) -> Table:
         left = column in ("service", "worker", "dialect", "state")
         table.add_column(column, justify="left" if left else "right", no_wrap=not left)
     return table
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def frame(content: bytes) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from .errors import MDPError, WireError, from_code
+from .errors import MDPError, SettingsError, WireError, from_code
 
 
 class Frame(Protocol):
@@ -285,5 +285,23 @@ def as_error(body: Sequence[Frame]) -> MDPError | None:
 
 def printable(name: bytes) -> str:
     """A name from the wire as text for people: UTF-8 where it is, escaped where it is not."""
-    text = name.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return one_line(name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace"))
+
+
+def one_line(text: str) -> str:
+    """Text from elsewhere, with nothing in it that moves a terminal's cursor."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def service_name(text: str) -> bytes:
+    """A service's name for the wire. Raises `SettingsError`."""
+    try:
+        name = text.encode()
+    except UnicodeEncodeError:
+        name = b""
+    if not 0 < len(name) <= MAX_SERVICE_BYTES:
+        raise SettingsError(f"want a service of 1 to {MAX_SERVICE_BYTES} bytes, got {text!r}")
+    return name

@@ -14,7 +14,7 @@ from .errors import SettingsError, WorkerFailed
 from .management import PREFIX
 from .settings import WorkerSettings
 from .sockets import Bell, Channel, Dealer, Poll, clock, new_context
-from .wire import MAX_SERVICE_BYTES
+from .wire import service_name
 from .worker import Worker
 
 
@@ -54,10 +54,9 @@ def serve_workers(
 
 
 def _checked(service: str) -> bytes:
-    name = service.encode()
-    if not 0 < len(name) <= MAX_SERVICE_BYTES or name.startswith(PREFIX):
-        wanted = f"1 to {MAX_SERVICE_BYTES} bytes, not under {PREFIX.decode()}"
-        raise SettingsError(f"want a service of {wanted}, got {service!r}")
+    name = service_name(service)
+    if name.startswith(PREFIX):
+        raise SettingsError(f"want a service of one's own, got {service!r}: that is the broker's")
     return name
 
 
@@ -191,6 +190,7 @@ class _Post:
         """The child is dead: hear its last words, then say so."""
         assert self._process is not None
         self._hear_child(now)
+        self._kill()  # what it may have started itself
         self._process.join()
         how = _cause(self._process.exitcode or 0)
         self._drop_child()
@@ -206,8 +206,13 @@ class _Post:
         self._process = self._channel = None
 
     def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
+        """Kill the child, and the processes that it started."""
+        if self._process is None or self._process.pid is None:
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self._process.kill()  # it leads no group yet, or none any more
 
 
 def _cause(exit_code: int) -> str:

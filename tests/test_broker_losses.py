@@ -82,3 +82,15 @@ def test_gathering_parts_does_not_copy_what_was_gathered() -> None:
     before = job.gathered
     broker.receive(RFC18.part(b"w1", token, b"x"), 0.0)
     assert job.gathered is before
+
+
+def test_parts_that_are_gathered_count_as_what_the_service_holds_and_are_bounded() -> None:
+    broker = a_broker(max_queue_bytes=20)
+    broker.receive(RFC18.ready(b"w1", S), 0.0)
+    broker.receive(RFC7.ask(b"c1", S, b"x"), 0.0)
+    token = broker.workers[b"w1"].token
+    assert broker.receive(RFC18.part(b"w1", token, b"y" * 10), 0.1) == []
+    assert broker.services[S].body_bytes == 11
+    (refusal,) = broker.receive(RFC18.part(b"w1", token, b"y" * 10), 0.2)
+    assert refusal[:6] == [b"c1", b"", b"MDPC01", S, b"MDP-ERROR", b"500"]
+    assert broker.services[S].body_bytes == 0

@@ -134,6 +134,8 @@ class World:
         if _dialect(a) is RFC7:
             return
         out = self.take(_dialect(a).part(worker, token, b"part", token, b"%d" % self.parts[token]))
+        if any(sent.body[:2] == [b"MDP-ERROR", b"500"] for sent in out):
+            self.asked[self.owners[token]].cancelled = True  # what was gathered is too much
         if self.live.get(worker) == token:
             self.parts[token] += 1
             asked = self.asked[self.owners[token]]

@@ -335,7 +335,8 @@ def test_an_ordinary_body_is_no_error(body: Frames) -> None:
     [
         (b"plane2", "plane2"),
         ("größe".encode(), "größe"),
-        (b"\xff\x00", "\\\\xff\\x00"),
+        (b"\xff\x00", "\\xff\\x00"),
+        (b"\\xff", "\\\\xff"),
         (b"\xff", "\\xff"),
         (b"a\nb", "a\\nb"),
         ("a\u2028b".encode(), "a\\u2028b"),
