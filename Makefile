@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/installed
-	$(BIN)/mdp bench --ceiling --seconds 1
+	$(BIN)/mdp bench --ceiling --seconds 0.5
 
 test: $(VENV)/installed lint
 	$(BIN)/pytest $(PYTEST)

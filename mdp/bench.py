@@ -8,6 +8,7 @@ connection of its own, cost one poll.
 from __future__ import annotations
 
 import json as json_text
+import logging
 import multiprocessing
 import os
 import signal
@@ -47,15 +48,14 @@ class Plan:
     sizes: tuple[int, ...]
     windows: tuple[int, ...]
     workers: tuple[int, ...]
-    queued: int
     seconds: float
     rounds: int
     dialect: Dialect
     ceiling: bool
 
     def __post_init__(self) -> None:
-        if min(self.sizes) < 0 or not all(1 <= window <= _MAX_LANES for window in self.windows):
-            raise SettingsError(f"want sizes from 0 on and windows of 1 to {_MAX_LANES}")
+        if min(self.sizes) < 0 or min(self.windows) < 1:
+            raise SettingsError("want sizes from 0 and windows from 1 on")
         if self.ceiling and self.broker:
             raise SettingsError("want --ceiling with a broker of its own, not with --broker")
         if min(self.workers) < (0 if self.broker else 1):
@@ -130,10 +130,10 @@ def _cell(
 ) -> Figure:
     runs, ratios, tops = [], [], []
     for _ in range(plan.rounds):
-        run = _load(served, size, window, plan.queued, plan.seconds)
+        run = _load(served, size, window, plan.seconds)
         runs.append(run)
         if bare is not None:
-            top = _load(bare, size, window, 0, plan.seconds)
+            top = _load(bare, size, window, plan.seconds)
             tops.append(top.per_s)
             ratios.append(run.per_s / top.per_s)
     per_s = statistics.median(run.per_s for run in runs)
@@ -163,16 +163,21 @@ class _Run:
     cpu_us: float | None
 
 
-def _load(server: _Server, size: int, window: int, queued: int, seconds: float) -> _Run:
-    """Keep `window` lanes asking, each one request at a time, for some seconds."""
+def _load(server: _Server, size: int, window: int, seconds: float) -> _Run:
+    """Keep so many requests in flight for some seconds: each on a lane of its own, if there are
+    not too many for that."""
     context: zmq.Context[Any] = zmq.Context()
-    lanes = context.socket(zmq.ROUTER)
-    lanes.linger = 0
-    lanes.set_hwm(0)
+    deep = window > _MAX_LANES
+    socket = context.socket(zmq.DEALER if deep else zmq.ROUTER)
+    socket.linger = 0
+    socket.set_hwm(0)
+    payload = b"\7" * size
     try:
-        names = _connect(lanes, server.endpoint, window)
-        with _backlog(context, server, size, queued):
-            return _drive(lanes, names, server, b"\7" * size, seconds)
+        if deep:
+            socket.connect(server.endpoint)
+            return _drive_deep(socket, server, payload, window, seconds)
+        names = _connect(socket, server.endpoint, window)
+        return _drive(socket, names, server, payload, seconds)
     finally:
         context.destroy(linger=0)
 
@@ -203,9 +208,7 @@ def _drive(
             if not lanes.poll(1000):
                 _give_up_if_silent(now, sent, server)
             for frames in _messages(lanes):
-                if ERROR in frames:
-                    code, text = frames[-2:]
-                    raise MDPError(f"{server.endpoint} answered an error: {code!r} {text!r}")
+                _check_answer(server, frames)
                 if server.is_final(frames[1:]):
                     name = frames[0]
                     assert isinstance(name, bytes)
@@ -223,9 +226,7 @@ def _drive(
     used = _cpu_s(server.pid)
     if len(times) < 2:
         raise MDPError(f"{len(times)} answers from {server.endpoint} in {passed:.1f} s")
-    cuts = statistics.quantiles(times, n=100, method="inclusive")
-    cpu_us = None if cpu is None or used is None else (used - cpu) / len(times) * 1e6
-    return _Run(len(times) / passed, cuts[49] * 1e3, cuts[98] * 1e3, cpu_us)
+    return _run_of(times, passed, cpu, used)
 
 
 def _give_up_if_silent(now: float, sent: dict[bytes, float], server: _Server) -> None:
@@ -241,35 +242,47 @@ def _messages(socket: zmq.Socket[bytes]) -> Iterator[Frames]:
         return
 
 
-@contextmanager
-def _backlog(context: zmq.Context[Any], server: _Server, size: int, queued: int) -> Iterator[None]:
-    """Keep so many requests more waiting in the queue, from a process of its own."""
-    if not queued:
-        yield
-        return
-    request = server.request(b"\7" * size)
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    with _process(_keep_queued, server.endpoint, request, queued, theirs):
-        if not ours.poll(120):
-            raise MDPError(f"{server.endpoint} did not take {queued} requests in 120 s")
-        yield
+def _drive_deep(
+    dealer: zmq.Socket[bytes], server: _Server, payload: bytes, window: int, seconds: float
+) -> _Run:
+    """One asynchronous client with all of the window on its socket: a deep queue."""
+    request = server.request(payload)
+    sent: deque[float] = deque()
+    times: list[float] = []
+
+    def hear() -> None:
+        for frames in _messages(dealer):
+            _check_answer(server, frames)
+            times.append(time.perf_counter() - sent.popleft())
+
+    def ask_up_to(count: int) -> None:
+        while len(sent) < count:
+            for _ in range(min(100, count - len(sent))):
+                sent.append(time.perf_counter())
+                send_message(dealer, request)
+            hear()  # or the answers pile up at the broker while the queue is filled
+
+    ask_up_to(window)
+    times.clear()
+    started, cpu = time.perf_counter(), _cpu_s(server.pid)
+    while time.perf_counter() < started + seconds or not times:
+        if not dealer.poll(10_000):
+            raise MDPError(f"no answer from {server.endpoint} within 10 s")
+        hear()
+        ask_up_to(window)
+    return _run_of(times, time.perf_counter() - started, cpu, _cpu_s(server.pid))
 
 
-def _keep_queued(endpoint: str, request: Frames, queued: int, ready: Any) -> None:
-    """An asynchronous client: every answer makes room for one request more."""
-    socket = zmq.Context().socket(zmq.DEALER)
-    socket.set_hwm(0)
-    socket.linger = 0
-    socket.connect(endpoint)
-    for _ in range(queued):
-        send_message(socket, request)
-    for _ in range(queued // 100 + 1):  # the head of it came back: all of it is there
-        receive_message(socket, [socket.recv()])
-        send_message(socket, request)
-    ready.send_bytes(b"ready")
-    while True:
-        receive_message(socket, [socket.recv()])
-        send_message(socket, request)
+def _run_of(times: list[float], passed_s: float, cpu_s: float | None, end_s: float | None) -> _Run:
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
+    cpu_us = None if cpu_s is None or end_s is None else (end_s - cpu_s) / len(times) * 1e6
+    return _Run(len(times) / passed_s, cuts[49] * 1e3, cuts[98] * 1e3, cpu_us)
+
+
+def _check_answer(server: _Server, frames: Frames) -> None:
+    if ERROR in frames:
+        code, text = frames[-2:]
+        raise MDPError(f"{server.endpoint} answered an error: {code!r} {text!r}")
 
 
 def _cpu_s(pid: int | None) -> float | None:
@@ -349,6 +362,7 @@ def _broker(endpoint: str) -> Iterator[int]:
 
 def _serve(endpoint: str) -> None:
     raise_file_limit()
+    logging.disable(logging.CRITICAL)  # peers come and go here
     settings = BrokerSettings(max_queue=1_000_000)
     serve_broker([endpoint], settings, Bell())
 

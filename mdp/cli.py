@@ -277,7 +277,7 @@ back, in turn with the broker, and prints the ratio.
   mdp bench
   mdp bench --ceiling --sizes 64,100000,5000000
   mdp bench --workers 10,1000,5000 --sizes 64
-  mdp bench --queued 100000 --sizes 64
+  mdp bench --windows 100000 --sizes 64
   mdp bench --broker tcp://node7:5555 --service echo --windows 1,32
 """
 
@@ -289,7 +289,6 @@ def bench(
     sizes: Annotated[str, typer.Option(help="Payload bytes, by commas.")] = "64,100000,5000000",
     windows: Annotated[str, typer.Option(help="Requests in flight, by commas.")] = "1,100",
     workers: Annotated[str, typer.Option(help="Echo workers, by commas; 0 for none.")] = "",
-    queued: Annotated[int, typer.Option(min=0, help="Requests kept in the queue besides.")] = 0,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of one measurement.")] = 2.0,
     rounds: Annotated[
         int, typer.Option(min=1, help="Measurements of each; the median is shown.")
@@ -306,7 +305,6 @@ def bench(
         sizes=_numbers(sizes, "--sizes"),
         windows=_numbers(windows, "--windows"),
         workers=_numbers(workers or ("0" if broker else "16"), "--workers"),
-        queued=queued,
         seconds=seconds,
         rounds=rounds,
         dialect=measure.dialect_named(dialect),
