@@ -454,7 +454,7 @@ def _short(number: float) -> str:
 def _table(figures: list[Figure], *, ceiling: bool) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
     columns = ["workers", "payload", "window", "req/s", "MB/s", "p50 ms", "p99 ms", "CPU us"]
-    for column in columns + (["ceiling/s", "ratio"] if ceiling else []):
+    for column in columns + (["ceiling", "ratio"] if ceiling else []):
         table.add_column(column, justify="right", no_wrap=True)
     for f in figures:
         cells = [str(f.workers), tables.size(f.size), str(f.window), f"{f.requests_per_s:,.0f}"]
