@@ -222,6 +222,8 @@ def _drive(
     times.clear()
     started, cpu = time.perf_counter(), _cpu_s(server.pid)
     hear(started + seconds)
+    while len(times) < 20 and time.perf_counter() < started + 10 * seconds + 5:
+        hear(time.perf_counter() + 0.1)  # large payloads, many in flight: their answers take long
     passed = time.perf_counter() - started
     used = _cpu_s(server.pid)
     if len(times) < 2:
