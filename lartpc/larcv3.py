@@ -65,6 +65,10 @@ class LArCV3File:
         self.tick_order = tick_order
         with self._reading(""):
             self._file = h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES)
+            missing = [name for name in (_EVENTS, "Data") if name not in self._file]
+        if missing:
+            self._file.close()
+            raise ReadError(f"{path}: want LArCV3's {_EVENTS} and Data, got no {missing}")
         self._open: dict[str, dict[str, Any]] = {}  # datasets, by product
 
     def close(self) -> None:

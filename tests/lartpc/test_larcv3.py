@@ -150,8 +150,8 @@ SPOILT: dict[str, Any] = {
     "entry 0 image2d_wire: want 13 x 7": spoil(f"{GROUP}/image_meta", number_of_voxels=(13, 7)),
     "entry 0 image2d_wire: want finite": spoil(f"{GROUP}/image_meta", origin=(np.nan, 0)),
     "image2d_wire: damaged, or not LArCV3": drop(f"{GROUP}/images"),
-    "damaged, or not LArCV3 .*Events": drop("Events"),
-    "damaged, or not LArCV3 .*Data": drop("Data"),
+    "want LArCV3's .* got no .'Events/event_id'.": drop("Events"),
+    "want LArCV3's .* got no .'Data'.": drop("Data"),
 }
 
 
