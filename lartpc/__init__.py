@@ -8,6 +8,7 @@ from .errors import (
     LibraryMissing,
     ProductMissing,
     ReadError,
+    SettingsError,
     WriteError,
 )
 from .files import open_reader, open_writer, producers, products
@@ -33,6 +34,7 @@ __all__ = [
     "ProductMissing",
     "ReadError",
     "Reader",
+    "SettingsError",
     "TickOrder",
     "WriteError",
     "Writer",

@@ -11,6 +11,10 @@ class ImageError(LArTPCError, ValueError):
     """An image, its meta or an event is not what it must be: shape, type, NaN, RSE."""
 
 
+class SettingsError(LArTPCError, ValueError):
+    """A setting is out of its range, or settings contradict each other."""
+
+
 class FrameError(LArTPCError, ValueError):
     """A message's frames are malformed, or larger than allowed."""
 
