@@ -12,7 +12,7 @@ namespace larcv {
 
 const unsigned short kINVALID_USHORT = std::numeric_limits<unsigned short>::max();
 
-enum ShapeType_t { kShapeUnknown, kShapeShower, kShapeTrack };
+enum ShapeType_t { kShapeShower, kShapeTrack, kShapeUnknown };
 enum ROIType_t { kROIUnknown };
 
 struct Point2D {
@@ -124,7 +124,7 @@ class ROI {
   std::vector<float> _type_score_v;
   larcv::Vertex _first_step;
   larcv::Vertex _last_step;
-  double _dist_travel = 0;
+  double _dist_travel = -1;
 };
 
 class EventROI : public EventBase {

@@ -139,6 +139,18 @@ def test_the_file_says_of_its_classes_what_a_real_one_says(tmp_path: Path) -> No
             assert one[tree].keys(recursive=True) == other[tree].keys(recursive=True)
 
 
+def test_what_we_do_not_know_of_a_roi_is_what_larcv1_leaves(tmp_path: Path) -> None:
+    names = ["_shape", "_mct_index", "_energy_deposit", "_pdg", "_trackid", "_parent_trackid"]
+    names += ["_current_type", "_interaction_type", "_dist_travel", "_px"]
+    paths = [data("larcv1_wire_croi_5ev.root"), write(tmp_path / "out.root", [event(rois=2)])]
+    unset = []
+    for path in paths:
+        with uproot.open(path) as file:
+            branch = file["partroi_croi_tree/partroi_croi_branch/_part_v"]
+            unset.append({n: branch[f"_part_v.{n}"].array(library="np")[0].tolist() for n in names})
+    assert unset[0] == unset[1]
+
+
 def test_hadd_joins_two_files(tmp_path: Path, root: Any) -> None:
     hadd = shutil.which("hadd") or shutil.which(str(Path(root.__file__).parent / "bin" / "hadd"))
     assert hadd, "want hadd on the path or in ROOT's wheel"
