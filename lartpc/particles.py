@@ -24,8 +24,8 @@ BACKGROUND, SHOWER, TRACK = 0, 1, 2  # SSNet's classes
 STEP_CM = 0.1  # a third of a wire's distance
 DELTA_CUT_MEV = 1.0
 """Delta rays above this get paths of their own; the others are in Landau's tail."""
-DELTA_SHOWER_MEV = 6.0
-"""A delta ray above this (about 3 cm) is labelled shower, below it belongs to its track."""
+DELTA_SHOWER_MEV = 10.0
+"""A delta ray above this (about 5 cm) is labelled shower, below it belongs to its track."""
 
 
 class Deposits(NamedTuple):

@@ -152,13 +152,15 @@ def digitise(
 ) -> tuple[Pixels, Pixels]:
     """What is read out, ADC, and what it shows, 0 background, 1 shower, 2 track; (rows, cols) each.
 
-    A pixel is labelled where the true charge passes the threshold, by whichever gave more of it.
+    A pixel is labelled where the true charge passes the threshold: shower if showers gave more
+    than twice what tracks did. (By the larger of the two, chance would decide, pixel by pixel,
+    along every delta ray that keeps close to its muon.)
     Dead wires read nothing and are labelled background: there is nothing to be seen.
     """
     shower, track = charge
     total = shower + track
     total[:, dead] = 0
-    labels = np.where(shower >= track, np.float32(SHOWER), np.float32(TRACK))
+    labels = np.where(shower > 2 * track, np.float32(SHOWER), np.float32(TRACK))
     labels[total < response.threshold_adc] = 0
     hit = np.flatnonzero(total > _FAINT_ADC)
     adc = np.zeros_like(total)

@@ -12,7 +12,7 @@ from lartpc.errors import SettingsError
 from lartpc.neutrino import PI0_MEV, interact, pi0
 from lartpc.particles import SHOWER, TRACK, Deposits
 from lartpc.toy import CROI, SEGMENT, WIRE, ToySettings, dead_columns, make
-from lartpc.wires import Response, true_charge
+from lartpc.wires import Response, digitise, true_charge
 
 SMALL = ToySettings(Chamber(256, 256))
 SIZES = [(64, 64), (96, 160), (512, 512), (512, 864), (1008, 3456)]
@@ -94,6 +94,14 @@ def test_without_noise_a_label_stands_exactly_where_the_charge_passes_the_thresh
     for index in range(4):
         made = make(index, seed=1, settings=ToySettings(Chamber(256, 256), quiet))
         assert np.array_equal(pixels(made, WIRE) >= 10, pixels(made, SEGMENT) > 0)
+
+
+def test_an_overlap_is_shower_only_where_showers_gave_more_than_twice_the_tracks() -> None:
+    shower = np.array([[50, 30, 90, 0, 4]], np.float32)
+    track = np.array([[0, 30, 30, 50, 4]], np.float32)
+    alive = np.zeros(5, np.bool_)
+    _, labels = digitise((shower, track), alive, Response(noise_hits=0), np.random.default_rng(1))
+    assert labels.tolist() == [[SHOWER, TRACK, SHOWER, TRACK, 0]]
 
 
 def test_dead_wires_read_nothing_and_stay_dead_for_a_seed() -> None:
