@@ -1,0 +1,49 @@
+"""Liquid-argon detector images: geometry, files, message frames. Knows no sockets."""
+
+from .errors import (
+    FileExists,
+    FrameError,
+    ImageError,
+    LArTPCError,
+    LibraryMissing,
+    ProductMissing,
+    ReadError,
+    SettingsError,
+    WriteError,
+)
+from .files import open_reader, open_writer, producers, products
+from .frames import Batch, Limits, meta_text, pack, stack, unpack
+from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from .reader import Product, Reader
+from .writer import Writer
+
+__all__ = [
+    "ROI",
+    "RSE",
+    "Batch",
+    "Event",
+    "FileExists",
+    "FrameError",
+    "Image",
+    "ImageError",
+    "ImageMeta",
+    "LArTPCError",
+    "LibraryMissing",
+    "Limits",
+    "Product",
+    "ProductMissing",
+    "ReadError",
+    "Reader",
+    "SettingsError",
+    "TickOrder",
+    "WriteError",
+    "Writer",
+    "meta_text",
+    "open_reader",
+    "open_writer",
+    "pack",
+    "producers",
+    "products",
+    "stack",
+    "unpack",
+]

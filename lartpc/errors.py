@@ -1,0 +1,39 @@
+"""Every error that lartpc raises on purpose. Refuses nothing: it only names what went wrong."""
+
+from __future__ import annotations
+
+
+class LArTPCError(Exception):
+    """Base of the errors in `lartpc`."""
+
+
+class ImageError(LArTPCError, ValueError):
+    """An image, its meta or an event is not what it must be: shape, type, NaN, RSE."""
+
+
+class SettingsError(LArTPCError, ValueError):
+    """A setting is out of its range, or settings contradict each other."""
+
+
+class FrameError(LArTPCError, ValueError):
+    """A message's frames are malformed, or larger than allowed."""
+
+
+class ReadError(LArTPCError, ValueError):
+    """A file is not of a known format, is damaged, or contradicts itself."""
+
+
+class ProductMissing(LArTPCError, LookupError):
+    """A file lacks the producer that was asked for."""
+
+
+class WriteError(LArTPCError, OSError):
+    """A file cannot be written, or what is to be written does not fit into it."""
+
+
+class FileExists(WriteError, FileExistsError):
+    """The output is there already, or is one of the inputs."""
+
+
+class LibraryMissing(LArTPCError, ImportError):
+    """An optional library is needed and is not installed."""

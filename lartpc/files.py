@@ -1,0 +1,119 @@
+"""Files of events, whatever their format. Refuses what is neither LArCV1's ROOT nor LArCV3's HDF5.
+
+Content says how a file is read, the suffix how it is written; nothing else in the project knows
+which of the two it has. Several files are read as one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from .errors import LibraryMissing, ProductMissing, ReadError, WriteError
+from .image import TickOrder, check_tick_order
+from .reader import OneFile, Product, Reader
+from .whole_file import WholeFile
+from .writer import Sink, Writer
+
+PathLike = str | os.PathLike[str]
+
+_MAGIC = {b"root": "larcv1", b"\x89HDF": "larcv3"}
+_SUFFIXES = {".root": "larcv1", ".h5": "larcv3", ".hdf5": "larcv3"}
+
+
+def _format(name: str) -> ModuleType:
+    # imported when needed: a worker reads no files and need not have what does
+    try:
+        if name == "larcv1":
+            from . import larcv1
+
+            return larcv1
+        from . import larcv3
+    except ImportError as error:
+        raise LibraryMissing(
+            f"{name} files need {error.name}: pip install 'ssnetserver[client]'"
+        ) from error
+    return larcv3
+
+
+def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ReadError(f"cannot read {path}: {error.strerror}") from error
+    if magic not in _MAGIC:
+        raise ReadError(f"want a ROOT or HDF5 file, got {path}, which starts with {magic!r}")
+    opened: OneFile = _format(_MAGIC[magic]).open_file(path, tick_order)
+    return opened
+
+
+def products(path: PathLike) -> tuple[Product, ...]:
+    """All products of one file, in its order. Raises `ReadError`."""
+    file = _open_one(Path(path), "backward")
+    try:
+        return file.products()
+    finally:
+        file.close()
+
+
+def producers(path: PathLike) -> tuple[str, ...]:
+    """The producers of images in one file, in its order. Raises `ReadError`."""
+    return tuple(product.producer for product in products(path) if product.kind == "image2d")
+
+
+def open_reader(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    tick_order: TickOrder,
+    images: Sequence[str] | None = None,
+    rois: Sequence[str] = (),
+) -> Reader:
+    """Open files as one sequence of events.
+
+    `images`: producers to read (None: all of the first file); `rois`: producers of ROIs.
+    `tick_order`: how the rows of LArCV1 files are ordered, which no such file says. LArCV3 says
+    its own; there the images are turned to `tick_order`. Every image that comes has this order.
+    Raises `ReadError`, and `ProductMissing` where a file lacks a producer.
+    """
+    check_tick_order(tick_order)
+    several = [paths] if isinstance(paths, str | os.PathLike) else paths
+    files = [Path(path) for path in several]
+    if not files:
+        raise ReadError("want at least one file to read, got none")
+    if images is None:
+        images = producers(files[0])
+    if not images and not rois:
+        raise ProductMissing(f"want images or ROIs to read, got none of either in {files[0]}")
+    return Reader(files, _open_one, tick_order=tick_order, images=images, rois=rois)
+
+
+def open_writer(
+    path: PathLike,
+    *,
+    force: bool = False,
+    copy_input: Reader | None = None,
+    inputs: Iterable[PathLike] = (),
+    images: Sequence[str] = (),
+    rois: Sequence[str] = (),
+) -> Writer:
+    """Open a file for writing; its suffix (.root, .h5) says the format.
+
+    `copy_input`: all of this reader's other products come along, entry by entry. `inputs`: files
+    that the output must not replace, even with `force`. `images`, `rois`: producers that the file
+    has even if no event is ever written. Raises `WriteError`, `FileExists`, `LibraryMissing`.
+    """
+    target = Path(path)
+    if target.suffix not in _SUFFIXES:
+        raise WriteError(f"want a suffix of {sorted(_SUFFIXES)} to write, got {target}")
+    copied = copy_input.paths if copy_input else ()
+    module = _format(_SUFFIXES[target.suffix])
+    whole = WholeFile(target, force=force, inputs=[*copied, *map(Path, inputs)])
+    try:
+        sink: Sink = module.open_sink(whole.part, copy_input, tuple(images), tuple(rois))
+    except BaseException:
+        whole.discard()
+        raise
+    return Writer(whole, sink, copy_input)

@@ -1,0 +1,286 @@
+"""Batches of images to message frames and back. Refuses what is malformed or beyond its limits.
+
+Each batch is three frames: its name, its meta text, its array (docs/messages.md). What comes in
+is measured before anything is allocated, and nothing is ever unpickled or evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Literal
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from .errors import FrameError, ImageError
+from .image import RSE, Image, ImageMeta, all_finite
+
+Frame = bytes | bytearray | memoryview
+Codec = Literal["zstd", "raw"]
+
+DTYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64")
+MAX_NAME_BYTES = 255
+MAX_SIDE = 1 << 24
+_SMALL_BYTES = 64  # dtype, codec and shape fit into this many, packed
+_KEYS = {"dtype", "shape", "codec", "data"}
+_BIN_HEADER_BYTES = {0xC4: 2, 0xC5: 3, 0xC6: 5}
+_RSE = re.compile(r"\((\d{1,20}),(\d{1,20}),(\d{1,20})\)")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one incoming message may make us hold."""
+
+    array_bytes: int = 512 << 20
+    """All arrays of one message together, unpacked: 12 full MicroBooNE events."""
+    triples: int = 256
+    meta_bytes: int = 1 << 20
+    """One meta text: about 85 bytes an image."""
+    info_bytes: int = 16 << 10
+    """One `info`, packed: it is a few names, hashes and times."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What three frames hold. `array`: (batch, images or classes, rows, cols), ADC or scores.
+
+    `meta` has one line an image, in the array's order; an answer carries its question's.
+    `info` is empty in requests; in replies it says what computed the array.
+    """
+
+    name: str
+    meta: str
+    array: npt.NDArray[Any]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def rses(self) -> tuple[RSE, ...]:
+        """The (run, subrun, event) of each line of `meta`; raises `FrameError` where none is."""
+        return tuple(_rse(line) for line in self.meta.split("\n"))
+
+
+def _rse(line: str) -> RSE:
+    match = _RSE.fullmatch(line.rpartition(":")[2])
+    if match is None:
+        raise FrameError(f"want a meta text that ends in :(run,subrun,event), got {line[-80:]!r}")
+    return RSE(*(int(number) for number in match.groups()))
+
+
+def meta_text(meta: ImageMeta, rse: RSE) -> str:
+    """An image's line in the meta frame: LArCV1's text, then the event it belongs to."""
+    return f"{meta.dump().strip()}:({rse.run},{rse.subrun},{rse.event})"
+
+
+def stack(name: str, events: Sequence[tuple[RSE, Sequence[Image]]]) -> Batch:
+    """Make a batch of events that have the same number of images, all of one size."""
+    images = [image for _, row in events for image in row]
+    shapes = {image.pixels.shape for image in images}
+    counts = {len(row) for _, row in events}
+    if len(shapes) != 1 or len(counts) != 1:
+        raise ImageError(
+            f"want one image size and number in a batch of {name},"
+            f" got sizes {sorted(shapes)} and numbers {sorted(counts)} in {[r for r, _ in events]}"
+        )
+    array = np.empty((len(events), *counts, *shapes.pop()), np.float32)
+    for i, (_, row) in enumerate(events):
+        for k, image in enumerate(row):
+            array[i, k] = image.pixels  # turns what came column major from LArCV1
+    lines = [meta_text(image.meta, rse) for rse, row in events for image in row]
+    return Batch(name, "\n".join(lines), array)
+
+
+# Out.
+
+
+def pack(
+    batches: Iterable[Batch], *, codec: Codec = "zstd", level: int = 1, dtype: str | None = None
+) -> list[bytes]:
+    """Frames of these batches, three each; `dtype="float16"` halves what floats weigh.
+
+    Raises `FrameError` for arrays that are not 4-dimensional numbers, or do not fit into `dtype`.
+    """
+    return [frame for batch in batches for frame in _pack_one(batch, codec, level, dtype)]
+
+
+def _pack_one(batch: Batch, codec: Codec, level: int, dtype: str | None) -> list[bytes]:
+    array = _plain(batch, dtype)
+    if array.nbytes == 0:
+        codec = "raw"  # zstd has no size to check where there is nothing
+    packed = {
+        "dtype": array.dtype.name,
+        "shape": list(array.shape),
+        "codec": codec,
+        "data": _encode(array, codec, level),
+        **({"info": dict(batch.info)} if batch.info else {}),
+    }
+    try:
+        frame: bytes = msgpack.packb(packed)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FrameError(f"want plain values in the info of {batch.name}: {error}") from None
+    return [batch.name.encode(), batch.meta.encode(), frame]
+
+
+def _plain(batch: Batch, dtype: str | None) -> npt.NDArray[Any]:
+    array = batch.array
+    target = dtype or array.dtype.name
+    if target not in DTYPES or array.dtype.name not in DTYPES:
+        raise FrameError(f"want one of {DTYPES} in {batch.name}, got {target}")
+    if array.ndim != 4:
+        raise FrameError(f"want (batch, images, rows, cols) in {batch.name}, got {array.shape}")
+    with np.errstate(over="ignore"):  # said below
+        out = np.ascontiguousarray(array, np.dtype(target).newbyteorder("<"))
+    if target == "float16" and array.dtype != out.dtype and not all_finite(out):
+        raise FrameError(f"want values within float16's 65504 in {batch.name}")
+    return out
+
+
+def _encode(array: npt.NDArray[Any], codec: Codec, level: int) -> bytes | memoryview:
+    flat = array.reshape(-1).view(np.uint8).data
+    if codec == "raw":
+        return flat
+    if codec == "zstd":
+        # the checksum makes a flipped bit an error instead of a pixel
+        return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(flat)
+    raise FrameError(f"want codec 'zstd' or 'raw', got {codec!r}")
+
+
+# In.
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """An array frame that was measured and not yet decoded; `data` is a view of the frame."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    codec: str
+    data: memoryview
+    info: Mapping[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def unpack(frames: Sequence[Frame], limits: Limits = DEFAULT_LIMITS) -> list[Batch]:
+    """The batches in these frames; their arrays are read-only. Raises `FrameError`."""
+    views = [memoryview(frame) for frame in frames]
+    if not views or len(views) % 3 or len(views) > 3 * limits.triples:
+        raise FrameError(f"want 1 to {limits.triples} triples of frames, got {len(views)} frames")
+    heads = []
+    for i in range(0, len(views), 3):
+        name = _text(views[i], "a name", MAX_NAME_BYTES)
+        heads.append((name, _text(views[i + 1], f"the meta of {name}", limits.meta_bytes)))
+    packed = [_measure(views[i], limits) for i in range(2, len(views), 3)]
+    total = sum(array.nbytes for array in packed)
+    if total > limits.array_bytes:
+        raise FrameError(f"want at most {limits.array_bytes} bytes of arrays, got {total}")
+    return [
+        Batch(name, meta, _decode(array), array.info)
+        for (name, meta), array in zip(heads, packed, strict=True)
+    ]
+
+
+def _text(frame: memoryview, what: str, limit: int) -> str:
+    if not 0 < frame.nbytes <= limit:
+        raise FrameError(f"want {what} of 1 to {limit} bytes, got {frame.nbytes}")
+    try:
+        return str(frame, "utf-8")
+    except UnicodeDecodeError as error:
+        raise FrameError(f"want {what} in UTF-8: {error}") from None
+
+
+def _measure(frame: memoryview, limits: Limits) -> _Packed:
+    values = _split(frame, limits)
+    missing = _KEYS - values.keys()
+    if missing:
+        raise FrameError(f"want {sorted(_KEYS)} in an array frame, got none of {sorted(missing)}")
+    dtype = _small(values["dtype"], _SMALL_BYTES)
+    codec = _small(values["codec"], _SMALL_BYTES)
+    shape = _small(values["shape"], _SMALL_BYTES)
+    info = _small(values["info"], limits.info_bytes) if "info" in values else {}
+    if dtype not in DTYPES:
+        raise FrameError(f"want a dtype of {DTYPES}, got {dtype!r}")
+    if codec not in ("zstd", "raw"):
+        raise FrameError(f"want codec 'zstd' or 'raw', got {codec!r}")
+    if not isinstance(shape, list) or len(shape) != 4:
+        raise FrameError(f"want a shape (batch, images, rows, cols), got {shape!r}")
+    if not all(type(side) is int and 0 <= side <= MAX_SIDE for side in shape):
+        raise FrameError(f"want sides from 0 to {MAX_SIDE}, got {shape!r}")
+    if not isinstance(info, dict) or not all(isinstance(key, str) for key in info):
+        raise FrameError(f"want a map with text keys as info, got {type(info).__name__}")
+    data = _binary(values["data"])
+    return _Packed(np.dtype(dtype).newbyteorder("<"), tuple(shape), codec, data, info)
+
+
+def _split(frame: memoryview, limits: Limits) -> dict[str, memoryview]:
+    """The values of a msgpack map, still packed: building them could cost far more than they."""
+    if frame.nbytes > limits.array_bytes + limits.info_bytes + 1024:
+        raise FrameError(f"want a frame of at most {limits.array_bytes} bytes, got {frame.nbytes}")
+    frame = frame.cast("B")
+    unpacker = msgpack.Unpacker(max_buffer_size=max(frame.nbytes, 1))
+    values: dict[str, memoryview] = {}
+    try:
+        unpacker.feed(frame)
+        for _ in range(min(unpacker.read_map_header(), len(_KEYS) + 2)):
+            start = unpacker.tell()
+            unpacker.skip()
+            key = _small(frame[start : unpacker.tell()], _SMALL_BYTES)
+            start = unpacker.tell()
+            unpacker.skip()
+            if not isinstance(key, str) or key not in (*_KEYS, "info") or key in values:
+                raise FrameError(f"want each of {sorted(_KEYS)} and info once, got {key!r}")
+            values[key] = frame[start : unpacker.tell()]
+    except (msgpack.UnpackException, ValueError) as error:
+        if isinstance(error, FrameError):
+            raise
+        raise FrameError(f"want a msgpack map in an array frame: {error!r}") from None
+    if unpacker.tell() != frame.nbytes:
+        raise FrameError(f"want one map, got {frame.nbytes - unpacker.tell()} bytes after it")
+    return values
+
+
+def _small(packed: memoryview, limit: int) -> Any:
+    if packed.nbytes > limit:
+        raise FrameError(f"want a value of at most {limit} bytes, got {packed.nbytes}")
+    try:
+        return msgpack.unpackb(packed, max_ext_len=0)
+    except (msgpack.UnpackException, ValueError, TypeError) as error:
+        raise FrameError(f"want plain values in an array frame: {error!r}") from None
+
+
+def _binary(packed: memoryview) -> memoryview:
+    header_bytes = _BIN_HEADER_BYTES.get(packed[0])
+    if header_bytes is None:
+        raise FrameError(f"want binary data, got msgpack type {packed[0]:#04x}")
+    return packed[header_bytes:]
+
+
+def _decode(packed: _Packed) -> npt.NDArray[Any]:
+    data: Any = packed.data
+    if packed.codec == "zstd":
+        data = _decompress(packed.data, packed.nbytes)
+    if len(data) != packed.nbytes:
+        raise FrameError(f"want {packed.nbytes} bytes for {packed.shape}, got {len(data)}")
+    array = np.frombuffer(data, packed.dtype).reshape(packed.shape)
+    array.flags.writeable = False
+    return array
+
+
+def _decompress(data: memoryview, nbytes: int) -> bytes:
+    try:
+        said = zstandard.get_frame_parameters(data).content_size
+        if said != nbytes or nbytes == 0:
+            raise FrameError(f"want zstd data that say {nbytes} bytes, above 0, got {said}")
+        return zstandard.ZstdDecompressor().decompress(
+            data, max_output_size=nbytes, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise FrameError(f"want zstd data of {nbytes} bytes: {error}") from None

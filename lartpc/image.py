@@ -1,0 +1,160 @@
+"""Images of wire planes, their geometry and events. Frozen; refuses wrong shapes, NaN and Inf."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ImageError
+
+TickOrder = Literal["backward", "forward"]
+"""Which tick row 0 is: the largest (LArCV1: "backward") or the smallest ("forward")."""
+
+INVALID_INDEX = 65535
+"""LArCV's "not set" for the 16-bit numbers of planes, particles and ROIs."""
+
+Pixels = npt.NDArray[np.float32]
+
+
+def check_tick_order(order: str) -> None:
+    """Raise `ImageError` for anything but "backward" and "forward"."""
+    if order not in get_args(TickOrder):
+        raise ImageError(f"want tick order 'backward' or 'forward', got {order!r}")
+
+
+class RSE(NamedTuple):
+    """What names an event."""
+
+    run: int
+    subrun: int
+    event: int
+
+
+@dataclass(frozen=True)
+class ImageMeta:
+    """An image's place on its plane, in exact doubles: x in wires, y in ticks.
+
+    The origin is the corner at row 0: top left (the largest tick) in tick-backward images, as
+    LArCV1 has them, bottom left in tick-forward ones. A file does not say which: the user does.
+    """
+
+    width: float
+    height: float
+    rows: int
+    cols: int
+    origin_x: float
+    origin_y: float
+    plane: int
+    tick_order: TickOrder = "backward"
+
+    def __post_init__(self) -> None:
+        check_tick_order(self.tick_order)
+        numbers = (self.width, self.height, self.origin_x, self.origin_y)
+        if not all(math.isfinite(number) for number in numbers):
+            raise ImageError(f"want finite sizes and origins, got {numbers}")
+        if min(self.width, self.height, self.rows, self.cols, self.plane) < 0:
+            raise ImageError(f"want sizes and plane of at least 0, got {self}")
+
+    @property
+    def min_x(self) -> float:
+        return self.origin_x
+
+    @property
+    def max_x(self) -> float:
+        return self.origin_x + self.width
+
+    @property
+    def min_y(self) -> float:
+        return self.origin_y - self.height if self.tick_order == "backward" else self.origin_y
+
+    @property
+    def max_y(self) -> float:
+        return self.origin_y if self.tick_order == "backward" else self.origin_y + self.height
+
+    @property
+    def pixel_width(self) -> float:
+        """Wires a pixel; 0 without pixels, as in LArCV."""
+        return self.width / self.cols if self.cols else 0.0
+
+    @property
+    def pixel_height(self) -> float:
+        """Ticks a pixel; 0 without pixels, as in LArCV."""
+        return self.height / self.rows if self.rows else 0.0
+
+    def dump(self) -> str:
+        """LArCV1's text, newline included. Lossy (`%g`, six digits): never parse it back."""
+        return (
+            f"Plane {self.plane} (rows,cols) = ({self.rows},{self.cols})"
+            f" ... Left Top ({self.min_x:g},{self.max_y:g})"
+            f" ... Right Bottom ({self.max_x:g},{self.min_y:g})\n"
+        )
+
+    def in_order(self, order: TickOrder) -> ImageMeta:
+        """The same rectangle with its origin where `order` has it."""
+        check_tick_order(order)
+        if order == self.tick_order:
+            return self
+        corner = self.max_y if order == "backward" else self.min_y
+        return replace(self, origin_y=corner, tick_order=order)
+
+
+def all_finite(array: npt.NDArray[np.floating]) -> bool:
+    """Whether no element is NaN or Inf."""
+    with np.errstate(all="ignore"):
+        # NaN and Inf survive a sum, so a finite sum clears them all in one quick pass
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One plane's pixels: float32, (rows, cols) = (ticks, wires), ADC. A read-only view.
+
+    The memory may be row major or column major (LArCV1's files are): numpy hides which.
+    """
+
+    meta: ImageMeta
+    pixels: Pixels
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if pixels.dtype != np.float32 or not pixels.dtype.isnative:
+            raise ImageError(f"want float32 pixels, got {pixels.dtype}")
+        if pixels.shape != (self.meta.rows, self.meta.cols):
+            want = (self.meta.rows, self.meta.cols)
+            raise ImageError(f"want pixels of shape {want}, as in the meta, got {pixels.shape}")
+        if not all_finite(pixels):
+            bad = int(pixels.size - np.isfinite(pixels).sum())
+            raise ImageError(f"want finite pixels, got {bad} of NaN or Inf")
+        view = pixels.view()
+        view.flags.writeable = False
+        object.__setattr__(self, "pixels", view)
+
+    def in_order(self, order: TickOrder) -> Image:
+        """The same image with its rows as `order` has them."""
+        if order == self.meta.tick_order:
+            return self
+        return Image(self.meta.in_order(order), self.pixels[::-1])
+
+
+@dataclass(frozen=True)
+class ROI:
+    """A region of interest: a box on each plane."""
+
+    boxes: tuple[ImageMeta, ...]
+    index: int = 0
+    mcst_index: int = INVALID_INDEX
+    """The MC shower or track it belongs to; 65535: none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """One entry of a file: its name, and its images and ROIs by producer."""
+
+    rse: RSE
+    images: Mapping[str, tuple[Image, ...]]
+    rois: Mapping[str, tuple[ROI, ...]] = field(default_factory=dict)

@@ -1,0 +1,247 @@
+"""One LArCV1 file, written with ROOT. Refuses to write beside a LArCV loaded in the process.
+
+ROOT gets classes of LArCV1's names and members (`larcv1_classes.h`), checks their checksums, and
+is then the format's own writer: LArCV1 and hadd read what comes out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from array import array
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ImageError, LibraryMissing, ReadError, WriteError
+from .files import products
+from .image import ROI, RSE, Event, Image, ImageMeta
+from .reader import Product, Reader
+
+CHECKSUMS = {
+    "Point2D": 0x286E66E3,
+    "ImageMeta": 0xB9C3C44B,
+    "Image2D": 0xDE7356F7,
+    "EventBase": 0xCB50957F,
+    "EventImage2D": 0x65DE9DE4,
+    "Vertex": 0x77DAF357,
+    "ROI": 0xCF7F3FEE,
+    "EventROI": 0x65080BE4,
+}
+"""What LArCV1's files say of its classes: LArCV reads a class by its checksum."""
+
+COMPRESSION = 101  # zlib, level 1: what LArCV1 wrote, so that a ROOT of its time reads it
+MIN_BASKET_BYTES = 256 << 10  # small images share a basket
+MAX_BASKET_BYTES = 256 << 20
+_USHORT_MAX = 65535
+_SIZE_MAX = (1 << 64) - 1
+
+
+@cache
+def load_root() -> Any:
+    """ROOT with LArCV1's classes; raises `LibraryMissing`, with what to install."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the wheel says at each import that it is young
+            import ROOT
+    except ImportError as error:
+        raise LibraryMissing(
+            "writing LArCV1 files needs ROOT: pip install 'root>=0.1a12' (Linux), or run where"
+            f" Python can import a ROOT of your own; or write LArCV3 (.h5) ({error})"
+        ) from error
+    ROOT.gROOT.SetBatch(True)
+    loaded = ROOT.TClass.GetClass("larcv::EventImage2D", False, True)
+    if loaded and loaded.IsLoaded():
+        raise LibraryMissing(
+            "want a process without LArCV to write in: its classes cannot be declared twice"
+        )
+    # a rootmap on the path must not pull LArCV's library in behind our classes
+    ROOT.gInterpreter.SetClassAutoLoading(False)
+    # copied trees hold classes that nobody declares, about which ROOT warns one by one
+    ROOT.gErrorIgnoreLevel = max(int(ROOT.gErrorIgnoreLevel), int(ROOT.kError))
+    _declare(ROOT)
+    return ROOT
+
+
+def _declare(root: Any) -> None:
+    text = resources.files("lartpc").joinpath("larcv1_classes.h").read_text()
+    if not root.gInterpreter.Declare(text):
+        raise LibraryMissing(
+            "ROOT cannot compile LArCV1's classes: it needs the C++ standard library's headers"
+            " (Debian: apt install g++)"
+        )
+    for name, want in CHECKSUMS.items():
+        got = int(root.TClass.GetClass(f"larcv::{name}").GetCheckSum()) & 0xFFFFFFFF
+        if got != want:
+            raise WriteError(f"want checksum {want:08x} of larcv::{name} from ROOT, got {got:08x}")
+
+
+class _Tree:
+    """A product's tree and the event object that its branch reads."""
+
+    def __init__(self, root: Any, file: Any, kind: str, producer: str, basket_bytes: int) -> None:
+        self.producer = producer
+        self.event = root.larcv.EventImage2D() if kind == "image2d" else root.larcv.EventROI()
+        name = f"{kind}_{producer}"
+        self.tree = root.TTree(f"{name}_tree", f"{producer} tree", 99, file)
+        self.tree.Branch(f"{name}_branch", self.event, 32000, 99)
+        # ROOT would soon make each basket as large as 30 MB of entries, to be unpacked for any one
+        self.tree.SetAutoFlush(0)
+        self.tree.SetAutoSave(0)  # a file that is not finished is thrown away
+        if kind == "image2d":
+            # the default, 32 kB, grows by doubling and copying through each large event
+            self.tree.SetBasketSize("*._img", basket_bytes)
+
+    def fill(self, rse: RSE) -> None:
+        self.event.set(self.producer, *rse)
+        if self.tree.Fill() < 0:
+            raise WriteError(f"ROOT could not fill {self.tree.GetName()}: is the disk full?")
+
+
+class ROOTSink:
+    """Writes events to `part`; the trees are made at the first event."""
+
+    def __init__(
+        self,
+        part: Path,
+        copy_input: Reader | None,
+        images: tuple[str, ...],
+        rois: tuple[str, ...],
+    ) -> None:
+        self._copied = _common_products(copy_input) if copy_input else ()
+        self._input = copy_input
+        self._root = load_root()
+        self._file = self._root.TFile.Open(str(part), "RECREATE", "", COMPRESSION)
+        self._entries = array("q")  # of the input, one for each event written
+        self._trees: dict[tuple[str, str], _Tree] = {}
+        for producer in images:
+            self._tree("image2d", producer, 0)
+        for producer in rois:
+            self._tree("partroi", producer, 0)
+
+    def write(self, event: Event, entry: int | None) -> None:
+        _check(event)
+        for producer, images in event.images.items():
+            self._write_images(producer, images, event.rse)
+        for producer, rois in event.rois.items():
+            self._write_rois(producer, rois, event.rse)
+        if self._file.TestBit(self._root.TFile.kWriteError):
+            raise WriteError("ROOT could not write: is the disk full?")
+        if entry is not None:
+            self._entries.append(entry)
+
+    def close(self) -> None:
+        try:
+            self._copy()
+            self._file.Write("", self._root.TObject.kOverwrite)
+            failed = self._file.TestBit(self._root.TFile.kWriteError)
+        finally:
+            self.abort()
+        if failed:
+            raise WriteError("ROOT could not write: is the disk full?")
+
+    def abort(self) -> None:
+        self._trees.clear()
+        self._file.Close()
+
+    def _tree(self, kind: str, producer: str, pixel_bytes: int) -> _Tree:
+        key = (kind, producer)
+        if key not in self._trees:
+            # an entry's vector headers included, so that one event is one basket
+            size = min(max(pixel_bytes + 4096, MIN_BASKET_BYTES), MAX_BASKET_BYTES)
+            self._trees[key] = _Tree(self._root, self._file, kind, producer, size)
+        return self._trees[key]
+
+    def _write_images(self, producer: str, images: tuple[Image, ...], rse: RSE) -> None:
+        tree = self._tree("image2d", producer, sum(image.pixels.nbytes for image in images))
+        tree.event.resize(len(images))
+        for i, image in enumerate(images):
+            columns = np.asfortranarray(image.pixels)  # no copy where it came from LArCV1
+            meta = self._meta(image.meta)
+            tree.event.image(i).set(i, meta, columns.ctypes.data, columns.size)
+        tree.fill(rse)
+
+    def _write_rois(self, producer: str, rois: tuple[ROI, ...], rse: RSE) -> None:
+        tree = self._tree("partroi", producer, 0)
+        tree.event.resize(len(rois))
+        for i, roi in enumerate(rois):
+            target = tree.event.roi(i)
+            target.set(roi.index, roi.mcst_index)
+            for box in roi.boxes:
+                target.add_box(self._meta(box))
+        tree.fill(rse)
+
+    def _meta(self, meta: ImageMeta) -> Any:
+        return self._root.larcv.ImageMeta(
+            float(meta.width),
+            float(meta.height),
+            int(meta.rows),
+            int(meta.cols),
+            float(meta.origin_x),
+            float(meta.origin_y),
+            int(meta.plane),
+        )
+
+    def _copy(self) -> None:
+        if self._input is None:
+            return
+        own = {f"{kind}_{producer}" for kind, producer in self._trees}
+        for product in self._copied:
+            if product.name not in own:
+                self._copy_tree(self._input, f"{product.name}_tree")
+
+    def _copy_tree(self, source: Reader, name: str) -> None:
+        chain = self._root.TChain(name)
+        for path, entries in zip(source.paths, source.sizes, strict=True):
+            chain.AddFile(str(path), entries, name)
+        self._file.cd()
+        if self._entries == array("q", range(len(source))) and len(source):
+            # all entries in order: the compressed baskets come along untouched
+            copied = chain.CloneTree(-1, "fast").GetEntries()
+        else:
+            copied = self._copy_entries(chain, source, name)
+        if copied != len(self._entries):
+            raise WriteError(f"want {len(self._entries)} entries of {name} copied, got {copied}")
+
+    def _copy_entries(self, chain: Any, source: Reader, name: str) -> int:
+        if not len(source):
+            # a chain without entries has no tree to clone
+            empty = self._root.TFile.Open(str(source.paths[0]))
+            empty.Get(name).CloneTree(0).SetDirectory(self._file)
+            return 0
+        clone = chain.CloneTree(0)
+        for entry in self._entries:
+            if chain.GetEntry(entry) <= 0 or clone.Fill() <= 0:
+                path, local = source.locate(entry)
+                raise ReadError(f"want {name} copied, could not from {path} entry {local}")
+        return int(clone.GetEntries())
+
+
+def _check(event: Event) -> None:
+    """What the classes hold in fewer bits than Python."""
+    if not all(0 <= number <= _SIZE_MAX for number in event.rse):
+        raise ImageError(f"want (run, subrun, event) of at least 0, got {tuple(event.rse)}")
+    metas = [image.meta for images in event.images.values() for image in images]
+    rois = [roi for several in event.rois.values() for roi in several]
+    metas += [box for roi in rois for box in roi.boxes]
+    shorts = [meta.plane for meta in metas]
+    shorts += [number for roi in rois for number in (roi.index, roi.mcst_index)]
+    if not all(0 <= number <= _USHORT_MAX for number in shorts):
+        raise ImageError(f"want planes and indices from 0 to {_USHORT_MAX}, got {max(shorts)}")
+
+
+def _common_products(source: Reader) -> tuple[Product, ...]:
+    """The products that come along: those of the first file, which every file must have."""
+    first = products(source.paths[0])
+    names = {product.name for product in first}
+    for path, size in zip(source.paths, source.sizes, strict=True):
+        there = {product.name: product.entries for product in products(path)}
+        if set(there) != names:
+            odd = sorted(set(there) ^ names)
+            raise ReadError(f"want the same products in all inputs, got {odd} not in all: {path}")
+        wrong = {name: count for name, count in there.items() if count != size}
+        if wrong:
+            raise ReadError(f"want {size} entries of each product in {path}, got {wrong}")
+    return first

@@ -1,0 +1,262 @@
+"""One LArCV3 file (HDF5), read and written with h5py. Refuses products other than 2D images.
+
+LArCV3 says its own order of rows: the origin is the bottom left corner and row 0 the smallest
+tick. So every image goes in tick-forward, and comes out as the reader was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ImageError, LArTPCError, ProductMissing, ReadError, WriteError
+from .files import products
+from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from .reader import Product, Reader
+from .writer import Sink
+
+# larcv3's C++ structs, padding included. Axis 0 are the rows
+EXTENTS = np.dtype([("first", "<u8"), ("N", "<u4")], align=True)
+IMAGE_EXTENTS = np.dtype([("first", "<u8"), ("N", "<u4"), ("ID", "<u4")], align=True)
+IMAGE_META = np.dtype(
+    {
+        "names": ["valid", "projection_id", "image_sizes", "number_of_voxels", "origin"],
+        "formats": ["u1", "<u8", ("<f8", (2,)), ("<u8", (2,)), ("<f8", (2,))],  # ticks, wires
+        "offsets": [0, 8, 16, 32, 48],
+        "itemsize": 72,
+    }
+)
+EVENT_ID = np.dtype([("run", "<i8"), ("subrun", "<i8"), ("event", "<i8")])
+PIXELS = np.dtype("<f4")
+
+_EVENTS = "Events/event_id"
+_DATASETS = ("extents", "image_extents", "image_meta", "images")
+_CACHE_BYTES = 32 << 20  # several compressed chunks: an event seldom ends where a chunk does
+_MAX_CHUNK = 1 << 22  # pixels
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, AttributeError)
+
+
+def open_file(path: Path, tick_order: TickOrder) -> LArCV3File:
+    """Open a file for `lartpc.files`."""
+    return LArCV3File(path, tick_order)
+
+
+def open_sink(
+    part: Path, copy_input: Reader | None, images: tuple[str, ...], rois: tuple[str, ...]
+) -> Sink:
+    """Open a file to write for `lartpc.files`."""
+    if rois:
+        raise WriteError(f"want ROIs in a LArCV1 file (.root), LArCV3 holds none: {rois}")
+    return HDF5Sink(part, copy_input, images)
+
+
+class LArCV3File:
+    """An open file. Errors name it, the entry (counted in this file) and the product."""
+
+    def __init__(self, path: Path, tick_order: TickOrder) -> None:
+        self.path = path
+        self.tick_order = tick_order
+        with self._reading(""):
+            self._file = h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES)
+            missing = [name for name in (_EVENTS, "Data") if name not in self._file]
+        if missing:
+            self._file.close()
+            raise ReadError(f"{path}: want LArCV3's {_EVENTS} and Data, got no {missing}")
+        self._open: dict[str, dict[str, Any]] = {}  # datasets, by product
+
+    def close(self) -> None:
+        self._open.clear()
+        self._file.close()
+
+    @cached_property
+    def _events(self) -> Any:
+        return self._file[_EVENTS]
+
+    def products(self) -> tuple[Product, ...]:
+        with self._reading(""):
+            groups = [name for name in self._file["Data"] if name.endswith("_group")]
+            return tuple(self._product(name) for name in groups)
+
+    def _product(self, name: str) -> Product:
+        group = self._file["Data"][name]
+        kind, _, producer = name.removesuffix("_group").partition("_")
+        sets = [item for item in group.values() if isinstance(item, h5py.Dataset)]
+        stored = sum(item.id.get_storage_size() for item in sets)
+        return Product(kind, producer, len(group["extents"]), stored)
+
+    def entries(self, kind: str, producer: str) -> int:
+        with self._reading(f" {kind}_{producer}"):
+            count = len(self._columns(kind, producer)["extents"])
+            events = len(self._events)
+        if count != events:
+            raise ReadError(
+                f"{self.path}: want {events} entries in {kind}_{producer}, as in {_EVENTS},"
+                f" got {count}"
+            )
+        return count
+
+    def rse(self, kind: str, producer: str, entry: int) -> RSE:
+        with self._reading(f" entry {entry} {_EVENTS}"):
+            return RSE(*(int(number) for number in self._events[entry]))
+
+    def images(self, producer: str, entry: int) -> tuple[Image, ...]:
+        with self._reading(f" entry {entry} image2d_{producer}"):
+            columns = self._columns("image2d", producer)
+            first, count = (int(number) for number in columns["extents"][entry])
+            extents = _rows(columns["image_extents"], first, count)
+            metas = _rows(columns["image_meta"], first, count)
+            return tuple(
+                _image(columns["images"], extent, _meta(meta)).in_order(self.tick_order)
+                for extent, meta in zip(extents, metas, strict=True)
+            )
+
+    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]:
+        raise ProductMissing(f"{self.path}: want partroi_{producer}, LArCV3 files hold no ROIs")
+
+    def _columns(self, kind: str, producer: str) -> dict[str, Any]:
+        name = f"{kind}_{producer}"
+        if name not in self._open:
+            data = self._file["Data"]
+            if f"{name}_group" not in data:
+                there = [p.producer for p in self.products() if p.kind == kind]
+                raise ProductMissing(f"want {name}, got only {kind} of {there or 'no producer'}")
+            group = data[f"{name}_group"]
+            self._open[name] = {key: group[key] for key in _DATASETS}
+        return self._open[name]
+
+    @contextmanager
+    def _reading(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except ProductMissing as error:
+            raise ProductMissing(f"{self.path}: {error}") from None
+        except LArTPCError as error:
+            raise ReadError(f"{self.path}{where}: {error}") from error
+        except _DAMAGE as error:
+            raise ReadError(
+                f"{self.path}{where}: damaged, or not LArCV3 ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _image(pixels: Any, extent: Any, meta: ImageMeta) -> Image:
+    first, count = int(extent["first"]), int(extent["N"])
+    if count != meta.rows * meta.cols:
+        raise ReadError(f"want {meta.rows} x {meta.cols} pixels, as in the meta, got {count}")
+    flat = _rows(pixels, first, count).astype(np.float32, copy=False)
+    return Image(meta, flat.reshape(meta.rows, meta.cols))
+
+
+def _rows(dataset: Any, first: int, count: int) -> npt.NDArray[Any]:
+    if first + count > len(dataset):  # h5py would cut the slice short in silence
+        raise ReadError(f"want {first + count} rows in {dataset.name}, got {len(dataset)}")
+    rows: npt.NDArray[Any] = dataset[first : first + count]
+    return rows
+
+
+def _meta(row: Any) -> ImageMeta:
+    (height, width), (rows, cols) = row["image_sizes"].tolist(), row["number_of_voxels"].tolist()
+    y, x = row["origin"].tolist()
+    return ImageMeta(width, height, rows, cols, x, y, int(row["projection_id"]), "forward")
+
+
+def _meta_row(meta: ImageMeta) -> tuple[Any, ...]:
+    sizes, voxels = (meta.height, meta.width), (meta.rows, meta.cols)
+    return (1, meta.plane, sizes, voxels, (meta.origin_y, meta.origin_x))
+
+
+class HDF5Sink:
+    """Writes events to `part`; a producer's group is made when its first event comes."""
+
+    def __init__(self, part: Path, copy_input: Reader | None, images: tuple[str, ...]) -> None:
+        # the input's other images are read and written like our own, entry by entry
+        self._copied = _all_images(copy_input) if copy_input else None
+        self._file = h5py.File(part, "w", rdcc_nbytes=_CACHE_BYTES)
+        self._file.create_group("Data")
+        self._events = _Column(self._file, _EVENTS, EVENT_ID, 1000)
+        self._groups: dict[str, _Group] = {}
+        for producer in images:
+            self._group(producer, ())
+
+    def write(self, event: Event, entry: int | None) -> None:
+        if any(event.rois.values()):
+            raise ImageError(f"want ROIs in a LArCV1 file (.root), got {list(event.rois)}")
+        images = dict(event.images)
+        if self._copied is not None and entry is not None:
+            images = {**self._copied.images_at(entry, without=images), **images}
+        for producer, several in images.items():
+            forward = [image.in_order("forward") for image in several]
+            self._group(producer, forward).append(forward)
+        self._events.append(np.array([tuple(event.rse)], EVENT_ID))
+
+    def close(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        if self._copied is not None:
+            self._copied.close()
+        self._file.close()
+
+    def _group(self, producer: str, images: Sequence[Image]) -> _Group:
+        if producer not in self._groups:
+            group = self._file["Data"].create_group(f"image2d_{producer}_group")
+            self._groups[producer] = _Group(group, images)
+        return self._groups[producer]
+
+
+class _Group:
+    """A producer's four datasets."""
+
+    def __init__(self, group: Any, images: Sequence[Image]) -> None:
+        pixels = max((image.pixels.size for image in images), default=1 << 16)
+        self.extents = _Column(group, "extents", EXTENTS, 1000)
+        self.image_extents = _Column(group, "image_extents", IMAGE_EXTENTS, 1000)
+        self.image_meta = _Column(group, "image_meta", IMAGE_META, 1000)
+        self.images = _Column(group, "images", PIXELS, min(max(pixels, 1024), _MAX_CHUNK))
+
+    def append(self, images: Sequence[Image]) -> None:
+        self.extents.append(np.array([(self.image_meta.length, len(images))], EXTENTS))
+        sizes = [image.pixels.size for image in images]
+        starts = self.images.length + np.cumsum([0, *sizes])[:-1]
+        rows = list(zip(starts.tolist(), sizes, range(len(images)), strict=True))
+        self.image_extents.append(np.array(rows, IMAGE_EXTENTS))
+        self.image_meta.append(np.array([_meta_row(image.meta) for image in images], IMAGE_META))
+        for image in images:
+            self.images.append(np.ascontiguousarray(image.pixels).reshape(-1))
+
+
+class _Column:
+    """A dataset that grows. Its length is kept here: HDF5 takes long to say it."""
+
+    def __init__(self, group: Any, name: str, dtype: npt.DTypeLike, chunk: int) -> None:
+        self.length = 0
+        self._dataset = group.create_dataset(
+            name,
+            (0,),
+            dtype,
+            maxshape=(None,),
+            chunks=(chunk,),
+            compression="gzip",
+            compression_opts=1,
+        )
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        if not len(rows):
+            return
+        start, self.length = self.length, self.length + len(rows)
+        self._dataset.resize(self.length, axis=0)
+        self._dataset[start : self.length] = rows
+
+
+def _all_images(source: Reader) -> Reader:
+    there = products(source.paths[0])
+    other = sorted({product.name for product in there if product.kind != "image2d"})
+    if other:
+        raise WriteError(f"want only images to copy into LArCV3, got {other} too")
+    return source.again(images=[product.producer for product in there], rois=())

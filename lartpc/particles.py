@@ -1,0 +1,194 @@
+"""Charged particles on their way through argon: paths with scattering, energy loss, delta rays.
+
+Everything is flat: the steps of all particles lie behind each other in one array, so that a
+hundred particles cost as many numpy calls as one. Pure; refuses nothing.
+Coordinates in cm: x along the drift (0 at the wires), y up, z along the beam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import argon
+from .argon import Floats
+
+Labels = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+
+BACKGROUND, SHOWER, TRACK = 0, 1, 2  # SSNet's classes
+
+STEP_CM = 0.1  # a third of a wire's distance
+DELTA_CUT_MEV = 1.0
+"""Delta rays above this get paths of their own; the others are in Landau's tail."""
+DELTA_SHOWER_MEV = 10.0
+"""A delta ray above this (about 5 cm) is labelled shower, below it belongs to its track."""
+
+
+class Deposits(NamedTuple):
+    """Energy left in argon, one entry a step."""
+
+    position_cm: Floats  # (n, 3)
+    energy_mev: Floats  # (n,)
+    step_cm: Floats
+    time_us: Floats
+    label: Labels
+
+
+class Rays(NamedTuple):
+    """Electrons or photons about to set out."""
+
+    start_cm: Floats  # (n, 3)
+    direction: Floats  # (n, 3), unit vectors
+    energy_mev: Floats  # (n,), kinetic
+    time_us: Floats
+    label: Labels
+
+
+class Tracks(NamedTuple):
+    """Heavy particles about to set out."""
+
+    start_cm: Floats  # (n, 3)
+    direction: Floats  # (n, 3), unit vectors
+    kinetic_mev: Floats  # (n,)
+    mass_mev: Floats
+    length_cm: Floats  # no further than this; `numpy.inf`: until it stops
+    time_us: Floats
+
+
+class Steps(NamedTuple):
+    """The steps of a number of particles, flat."""
+
+    owner: Ints  # (steps,), index of the particle
+    number: Ints  # 0, 1, 2 … within it
+    length_cm: Floats
+
+
+def cut_into_steps(length_cm: Floats) -> Steps:
+    """Equal steps of about `STEP_CM` each, at least one a particle."""
+    counts = np.maximum(np.ceil(length_cm / STEP_CM).astype(np.int64), 1)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return Steps(owner, number, (length_cm / counts)[owner])
+
+
+def running_sum(values: Floats, steps: Steps) -> Floats:
+    """The sum over each particle's earlier steps, without the step itself; values: (steps, …)."""
+    total = np.cumsum(values, axis=0) - values
+    starts = np.flatnonzero(steps.number == 0)
+    return np.asarray(total - total[starts][steps.owner])
+
+
+def walk(
+    start_cm: Floats, direction: Floats, steps: Steps, *, angle: Floats, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Scatter particles along their way: each step's middle and direction, (steps, 3) both.
+
+    angle: (steps,), radians, the rms of one step's projected deflection (`scattering_angle`).
+    """
+    first, second = normals(direction)
+    kicks = rng.normal(size=(len(angle), 2)) * np.minimum(angle, 1.0)[:, None]
+    tilt = running_sum(kicks, steps)
+    size = np.hypot(tilt[:, 0], tilt[:, 1])
+    sideways = np.sinc(size / np.pi)[:, None] * tilt
+    heading = np.cos(size)[:, None] * direction[steps.owner]
+    heading += sideways[:, :1] * first[steps.owner] + sideways[:, 1:] * second[steps.owner]
+    moves = heading * steps.length_cm[:, None]
+    return start_cm[steps.owner] + running_sum(moves, steps) + moves / 2, heading
+
+
+def normals(direction: Floats) -> tuple[Floats, Floats]:
+    """Two unit vectors perpendicular to each direction and to each other; (n, 3) each."""
+    other = np.zeros_like(direction)
+    along_z = np.abs(direction[:, 2]) > 0.9
+    other[along_z, 0] = 1
+    other[~along_z, 2] = 1
+    first = np.cross(direction, other)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return first, np.cross(direction, first)
+
+
+def tilted(direction: Floats, cosine: Floats, rng: np.random.Generator) -> Floats:
+    """Directions at an angle to others, its cosine given, turned around them at random."""
+    first, second = normals(direction)
+    turn = rng.uniform(0, 2 * np.pi, len(direction))
+    sine = np.sqrt(np.clip(1 - cosine**2, 0, None))
+    across = np.cos(turn)[:, None] * first + np.sin(turn)[:, None] * second
+    return np.asarray(cosine[:, None] * direction + sine[:, None] * across)
+
+
+def leave_tracks(tracks: Tracks, rng: np.random.Generator) -> tuple[Deposits, Rays, Floats]:
+    """Lead heavy particles through argon until they stop or their length is reached.
+
+    Returns what they deposit (labelled track), the delta rays that they knock out, and the places
+    where they ended, (n, 3).
+    """
+    reach = argon.range_cm(tracks.kinetic_mev, tracks.mass_mev)
+    steps = cut_into_steps(np.minimum(reach, tracks.length_cm))
+    mass = tracks.mass_mev[steps.owner]
+    behind = steps.number * steps.length_cm
+    before = argon.kinetic_mev(reach[steps.owner] - behind, mass)
+    after = argon.kinetic_mev(reach[steps.owner] - behind - steps.length_cm, mass)
+    middle = np.maximum((before + after) / 2, 1e-3)
+    angle = argon.scattering_angle(middle, mass, steps.length_cm)
+    place, heading = walk(tracks.start_cm, tracks.direction, steps, angle=angle, rng=rng)
+    deposits = Deposits(
+        position_cm=place,
+        energy_mev=_ionisation(before - after, middle, mass, steps, rng),
+        step_cm=steps.length_cm,
+        time_us=tracks.time_us[steps.owner],
+        label=np.full(len(mass), TRACK, np.uint8),
+    )
+    last = np.flatnonzero(np.diff(steps.owner, append=-1))
+    ends = place[last] + heading[last] * steps.length_cm[last, None] / 2
+    return deposits, _knock_out(deposits, heading, middle, mass, rng), ends
+
+
+def _ionisation(
+    loss_mev: Floats, kinetic: Floats, mass: Floats, steps: Steps, rng: np.random.Generator
+) -> Floats:
+    """The loss without what the delta rays carry away, with Landau's fluctuations."""
+    width = argon.landau_width(steps.length_cm, argon.beta_squared(kinetic, mass))
+    most = argon.largest_delta(kinetic, mass)
+    carried = width * np.log(np.maximum(most / DELTA_CUT_MEV, 1))
+    # A slow particle cannot give much to one electron: its fluctuations are nearly Gaussian.
+    narrow = np.minimum(width, most / 20)
+    return argon.fluctuate(np.maximum(loss_mev - carried, 0), narrow, DELTA_CUT_MEV, rng)
+
+
+def _knock_out(
+    deposits: Deposits, heading: Floats, kinetic: Floats, mass: Floats, rng: np.random.Generator
+) -> Rays:
+    """Delta rays: Rutherford's 1/T^2 spectrum between the cut and the most that is possible."""
+    most = argon.largest_delta(kinetic, mass)
+    width = argon.landau_width(deposits.step_cm, argon.beta_squared(kinetic, mass))
+    spread = np.maximum(1 / DELTA_CUT_MEV - 1 / most, 0)
+    at = np.repeat(np.arange(len(most)), rng.poisson(width * spread))
+    energy = 1 / (1 / DELTA_CUT_MEV - rng.uniform(size=len(at)) * spread[at])
+    cosine = np.sqrt(
+        energy * (most[at] + 2 * argon.ELECTRON_MEV) / (energy + 2 * argon.ELECTRON_MEV) / most[at]
+    )
+    return Rays(
+        start_cm=deposits.position_cm[at],
+        direction=tilted(heading[at], cosine, rng),
+        energy_mev=energy,
+        time_us=deposits.time_us[at],
+        label=np.where(energy >= DELTA_SHOWER_MEV, SHOWER, deposits.label[at]).astype(np.uint8),
+    )
+
+
+def concatenate(parts: list[Deposits]) -> Deposits:
+    columns: Iterable[tuple[Any, ...]] = zip(*parts, strict=True)
+    return Deposits._make(np.concatenate(column) for column in columns)
+
+
+def join(first: Rays, second: Rays) -> Rays:
+    columns: Iterable[tuple[Any, ...]] = zip(first, second, strict=True)
+    return Rays._make(np.concatenate(column) for column in columns)
+
+
+def chosen(rays: Rays, which: npt.NDArray[np.bool_]) -> Rays:
+    return Rays._make(column[which] for column in rays)

@@ -1,0 +1,159 @@
+"""Several files read as one sequence of events. Refuses products that do not line up.
+
+A format module reads one file (`OneFile`); what holds of all formats is here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Container, Iterator, Sequence
+from copy import copy
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from .errors import ReadError
+from .image import ROI, RSE, Event, Image, TickOrder
+
+
+class Product(NamedTuple):
+    """One product of a file: what it is, who made it, how much of it there is."""
+
+    kind: str
+    """`image2d`, `partroi` and others, as in the tree's name."""
+    producer: str
+    entries: int
+    bytes: int
+    """In the file, compressed."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}_{self.producer}"
+
+
+class OneFile(Protocol):
+    """What a format module gives for one file. Raises `ReadError` naming file, entry, product."""
+
+    def products(self) -> tuple[Product, ...]: ...
+    def entries(self, kind: str, producer: str) -> int: ...
+    def rse(self, kind: str, producer: str, entry: int) -> RSE: ...
+    def images(self, producer: str, entry: int) -> tuple[Image, ...]: ...
+    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]: ...
+    def close(self) -> None: ...
+
+
+class Reader:
+    """Events of one or several files as one sequence; one entry in memory at a time.
+
+    `len(reader)`, `reader[17]`, `for event in reader.events(10, 20)`. A file at a time is open.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        open_one: Callable[[Path, TickOrder], OneFile],
+        *,
+        tick_order: TickOrder,
+        images: Sequence[str],
+        rois: Sequence[str],
+    ) -> None:
+        self.paths = tuple(paths)
+        self.tick_order = tick_order
+        self._open_one = open_one
+        self._choose(images, rois)
+        self._file: OneFile | None = None
+        self._open_index = -1
+        self.sizes = tuple(self._count(i) for i in range(len(self.paths)))
+        """Entries of each file."""
+        self._ends = list(accumulate(self.sizes))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, entry: int) -> Event:
+        """The event at `entry`, counted over all files; raises `IndexError` and `ReadError`."""
+        file, local = self._at(entry)
+        rse = self._rse(file, local)
+        rois = {name: file.rois(name, local) for name in self.rois}
+        return Event(rse, self.images_at(entry), rois)
+
+    def images_at(
+        self, entry: int, *, without: Container[str] = ()
+    ) -> dict[str, tuple[Image, ...]]:
+        """An entry's images by producer, but for those in `without`."""
+        file, local = self._at(entry)
+        return {name: file.images(name, local) for name in self.images if name not in without}
+
+    def __iter__(self) -> Iterator[Event]:
+        return self.events()
+
+    def events(self, start: int = 0, stop: int | None = None) -> Iterator[Event]:
+        """The events of a range, as a slice would name them."""
+        for entry in range(*slice(start, stop).indices(len(self))):
+            yield self[entry]
+
+    def rse(self, entry: int) -> RSE:
+        """An entry's (run, subrun, event), without reading its pixels."""
+        return self._rse(*self._at(entry))
+
+    def locate(self, entry: int) -> tuple[Path, int]:
+        """The file that holds `entry`, and the entry's number there."""
+        if not 0 <= entry < len(self):
+            raise IndexError(f"want an entry below {len(self)}, got {entry}")
+        index = bisect_right(self._ends, entry)
+        return self.paths[index], entry - (self._ends[index] - self.sizes[index])
+
+    def again(
+        self, *, images: Sequence[str] | None = None, rois: Sequence[str] | None = None
+    ) -> Reader:
+        """A second reader of the same files, which are not counted anew; maybe of other producers.
+
+        It has a place of its own, and is to be closed like the first.
+        """
+        other = copy(self)
+        other._file, other._open_index = None, -1
+        other._choose(
+            self.images if images is None else images, self.rois if rois is None else rois
+        )
+        return other
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._open_index = None, -1
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _choose(self, images: Sequence[str], rois: Sequence[str]) -> None:
+        self.images = tuple(images)
+        self.rois = tuple(rois)
+        self._names = [("image2d", name) for name in images] + [("partroi", name) for name in rois]
+
+    def _switch(self, index: int) -> OneFile:
+        if self._file is None or index != self._open_index:
+            self.close()
+            self._file = self._open_one(self.paths[index], self.tick_order)
+            self._open_index = index
+        return self._file
+
+    def _at(self, entry: int) -> tuple[OneFile, int]:
+        _, local = self.locate(entry)
+        return self._switch(bisect_right(self._ends, entry)), local
+
+    def _count(self, index: int) -> int:
+        file = self._switch(index)
+        counts = {f"{kind}_{name}": file.entries(kind, name) for kind, name in self._names}
+        if len(set(counts.values())) != 1:
+            raise ReadError(f"want products of one length in {self.paths[index]}, got {counts}")
+        return next(iter(counts.values()))
+
+    def _rse(self, file: OneFile, local: int) -> RSE:
+        said = {f"{kind}_{name}": file.rse(kind, name, local) for kind, name in self._names}
+        if len(set(said.values())) != 1:
+            path = self.paths[self._open_index]
+            raise ReadError(f"want one (run, subrun, event) in {path} entry {local}, got {said}")
+        return next(iter(said.values()))

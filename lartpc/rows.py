@@ -1,0 +1,117 @@
+"""What a picture shows: rows of panels, and the part of each plane that is looked at. Pure.
+
+Refuses panels of the wrong number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from . import colours
+from .colours import Window
+from .errors import ImageError
+from .image import ROI, Image
+
+View = Literal["charge", "whole"]
+Panel = tuple[Image, ...]  # one plane of a row: (ADC,), or (shower, track), or () for none
+
+THRESHOLD_ADC = 10.0  # SSNet's chain: fainter pixels are not charge
+_NOWHERE = Window(0, 1, 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What one row of the picture shows, a panel a plane."""
+
+    name: str
+    scale: Literal["adc", "classes"]
+    panels: tuple[Panel, ...]
+
+    def __post_init__(self) -> None:
+        want = 1 if self.scale == "adc" else 2
+        for index, panel in enumerate(self.panels):
+            if len(panel) not in (0, want):
+                where = f"plane {index} of the row {self.name!r}"
+                raise ImageError(f"want {want} images or none in {where}, got {len(panel)}")
+
+
+def adc_row(images: Sequence[Image], *, name: str = "charge") -> Row:
+    """A row of ADC; images: one a plane."""
+    return Row(name, "adc", tuple((image,) for image in images))
+
+
+def label_row(images: Sequence[Image], *, name: str = "truth") -> Row:
+    """A row of labels, 0 background, 1 shower, 2 track; images: one a plane."""
+    return Row(name, "classes", tuple((_only(image, 1), _only(image, 2)) for image in images))
+
+
+def score_row(images: Sequence[Sequence[Image]], *, name: str = "scores") -> Row:
+    """A row of scores from 0 to 1; images: for each plane [shower, track], or none."""
+    return Row(name, "classes", tuple(tuple(pair) for pair in images))
+
+
+def _only(image: Image, label: int) -> Image:
+    return Image(image.meta, (image.pixels == label).astype(np.float32))
+
+
+def windows(rows: Sequence[Row], view: View | ROI) -> list[Window]:
+    """The part of each plane that is shown; all planes show the same ticks."""
+    planes = max(1, *(len(row.panels) for row in rows))
+    parts = [_whole(rows, plane) for plane in range(planes)]
+    if isinstance(view, ROI):
+        boxes = [colours.whole(box) for box in view.boxes]
+        return boxes[:planes] + [part or _NOWHERE for part in parts[len(boxes) :]]
+    charged = [_around_charge(rows[0], plane) for plane in range(planes)]
+    if view == "charge" and any(charged):
+        seen = [part for part in charged if part]
+        parts = [zoomed or part for zoomed, part in zip(charged, parts, strict=True)]
+    else:
+        seen = [part for part in parts if part] or [_NOWHERE]
+    low, high = min(part.min_y for part in seen), max(part.max_y for part in seen)
+    return [(part or _NOWHERE)._replace(min_y=low, max_y=high) for part in parts]
+
+
+def _whole(rows: Sequence[Row], plane: int) -> Window | None:
+    panels = [row.panels[plane] for row in rows if plane < len(row.panels)]
+    metas = [image.meta for panel in panels for image in panel]
+    if not metas:
+        return None
+    return Window(
+        min(meta.min_x for meta in metas),
+        max(meta.max_x for meta in metas),
+        min(meta.min_y for meta in metas),
+        max(meta.max_y for meta in metas),
+    )
+
+
+def _around_charge(row: Row, plane: int) -> Window | None:
+    """Where all but a thousandth of the charge at each edge lies, and a margin around it."""
+    panel = row.panels[plane] if plane < len(row.panels) else ()
+    if not panel:
+        return None
+    meta = panel[0].meta
+    charge = np.stack([colours.upright(image) for image in panel]).sum(axis=0)
+    charge[charge < (THRESHOLD_ADC if row.scale == "adc" else 0.1)] = 0
+    if not charge.any():
+        return None
+    left, right = _middle(charge.sum(axis=0))
+    top, bottom = _middle(charge.sum(axis=1))
+    return Window(
+        meta.min_x + left * meta.pixel_width,
+        meta.min_x + right * meta.pixel_width,
+        meta.max_y - bottom * meta.pixel_height,
+        meta.max_y - top * meta.pixel_height,
+    )
+
+
+def _middle(charge: npt.NDArray[np.float32]) -> tuple[int, int]:
+    """The pixels of an axis that hold the charge: at least 48, so that a dot is not blown up."""
+    share = np.cumsum(charge, dtype=np.float64) / float(charge.sum(dtype=np.float64))
+    first, last = (int(n) for n in np.searchsorted(share, [0.001, 0.999]))
+    margin = max(8, (last - first) // 25, (48 - (last - first)) // 2)
+    return max(first - margin, 0), min(last + margin + 1, len(charge))

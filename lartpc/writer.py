@@ -1,0 +1,119 @@
+"""Events written to a file that is whole or absent. Refuses what would not line up.
+
+A format module writes one file (`Sink`); what holds of all formats is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol
+
+from .errors import ImageError, LArTPCError, WriteError
+from .image import Event, TickOrder
+from .reader import Reader
+from .whole_file import WholeFile
+
+
+class Sink(Protocol):
+    """What a format module gives to write one file."""
+
+    def write(self, event: Event, entry: int | None) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Writer:
+    """Writes events, in the order given, to a file that appears when `close()` has succeeded.
+
+    As a context manager it closes on success and discards on any exception. All events must have
+    the same producers and one tick order; an event without images keeps its (empty) entry.
+    """
+
+    def __init__(self, whole: WholeFile, sink: Sink, source: Reader | None) -> None:
+        self.path = whole.path
+        self.entries = 0
+        self._source = source.again() if source else None
+        self._whole = whole
+        self._sink: Sink | None = sink
+        self._producers: tuple[set[str], set[str]] | None = None
+        self._tick_order: TickOrder | None = None
+
+    def write(self, event: Event, *, entry: int | None = None) -> None:
+        """Append an event; with `copy_input`, `entry` names the input entry it was made of."""
+        if self._sink is None:
+            raise WriteError(f"want an open file to write to, got {self.path}, which is closed")
+        with self._named(f"entry {self.entries}"):
+            self._check(event)
+            self._check_entry(event, entry)
+            self._sink.write(event, entry)
+        self.entries += 1
+
+    def _check_entry(self, event: Event, entry: int | None) -> None:
+        if (entry is None) != (self._source is None):
+            raise WriteError(f"want an input entry with copy_input, and only then, got {entry}")
+        if self._source is not None and entry is not None:
+            there = self._source.rse(entry)
+            if there != event.rse:
+                raise ImageError(f"want the event {there} of input entry {entry}, got {event.rse}")
+
+    def _check(self, event: Event) -> None:
+        got = (set(event.images), set(event.rois))
+        self._producers = self._producers or got
+        if got != self._producers:
+            raise ImageError(f"want the first event's producers {self._producers}, got {got}")
+        for producer, images in event.images.items():
+            for image in images:
+                self._tick_order = self._tick_order or image.meta.tick_order
+                if image.meta.tick_order != self._tick_order:
+                    raise ImageError(
+                        f"want {self._tick_order} rows, as the images before had,"
+                        f" got {image.meta.tick_order} in {producer}"
+                    )
+
+    @contextmanager
+    def _named(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except LArTPCError as error:
+            raise type(error)(f"{self.path} {where}: {error}") from error
+        except OSError as error:
+            raise WriteError(f"cannot write {self.path} {where}: {error}") from error
+
+    def close(self) -> None:
+        """Finish the file and give it its name; on failure nothing is left."""
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        self._close_source()
+        try:
+            with self._named("at its end"):
+                sink.close()
+        except BaseException:
+            self._whole.discard()
+            raise
+        self._whole.publish()
+
+    def discard(self) -> None:
+        """Give up: nothing appears."""
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            self._close_source()
+            sink.abort()
+            self._whole.discard()
+
+    def _close_source(self) -> None:
+        if self._source is not None:
+            self._source.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
