@@ -226,3 +226,29 @@ def test_a_missing_uproot_says_what_to_install(tmp_path: Path) -> None:
     done = ssnet("files", tmp_path / "some.root", without="uproot", code=1)
     assert "pip install" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_commands_in_the_docs_work_as_typed(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    text = (ROOT / "docs" / "simple.md").read_text()
+    [script] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    program = f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; set -em\n{script}wait\n".replace(
+        "mdp broker", f"mdp broker --bind {endpoint}"
+    )
+    binaries = str(Path(sys.executable).parent)
+    done = subprocess.run(
+        ["bash", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={
+            **os.environ,
+            "PATH": f"{binaries}:{os.environ['PATH']}",
+            "MDP_BROKER": endpoint,
+        },
+    )
+    assert done.returncode in (0, 143), done.stderr
+    assert "image2d_dummy" in done.stdout
+    assert (tmp_path / "event.png").exists()
