@@ -1,0 +1,5 @@
+"""`python -m clients` is `ssnet`."""
+
+from .cli import main
+
+main()

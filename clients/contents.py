@@ -1,0 +1,90 @@
+"""What is in files: the table of `ssnet files`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from lartpc import RSE, LArTPCError, LibraryMissing, Product, open_reader, products
+from mdp.tables import size
+
+from . import terminal
+
+
+class Contents(NamedTuple):
+    """A product of a file."""
+
+    product: Product
+    images: str
+    """Of its first entry that has any: number, and rows x cols."""
+    first: RSE | None
+    last: RSE | None
+    """The smallest and the largest (run, subrun, event)."""
+
+
+def contents(path: Path) -> Iterator[Contents]:
+    """Each product of a file. Raises `ReadError`."""
+    for product in products(path):
+        if product.kind == "image2d":
+            yield _image_contents(path, product)
+        elif product.kind == "partroi":
+            with open_reader(
+                path, tick_order="backward", images=(), rois=(product.producer,)
+            ) as it:
+                rses = [it.rse(entry) for entry in range(len(it))]
+            yield Contents(product, "", min(rses, default=None), max(rses, default=None))
+        else:
+            yield Contents(product, "", None, None)
+
+
+def _image_contents(path: Path, product: Product) -> Contents:
+    with open_reader(path, tick_order="backward", images=(product.producer,)) as reader:
+        rses = [reader.rse(entry) for entry in range(len(reader))]
+        there = (event.images[product.producer] for event in reader)
+        images = next((images for images in there if images), ())
+    sizes = sorted({image.pixels.shape for image in images})
+    shown = ", ".join(f"{rows} x {cols}" for rows, cols in sizes)
+    text = f"{len(images)} of {shown}" if images else "none"
+    return Contents(product, text, min(rses, default=None), max(rses, default=None))
+
+
+def table(rows: Iterable[tuple[Path, Contents]]) -> Table:
+    """A row a product, the file's name at its first."""
+    made = terminal.table("file", "product", "events", "images", "entries", "size", left=4)
+    before = None
+    for path, row in rows:
+        made.add_row(
+            terminal.escaped(str(path)) if path != before else "",
+            terminal.escaped(row.product.name),
+            _range(row),
+            row.images,
+            str(row.product.entries),
+            size(row.product.bytes),
+        )
+        before = path
+    return made
+
+
+def _range(row: Contents) -> str:
+    """The smallest and the largest (run, subrun, event)."""
+    if row.first is None or row.last is None:
+        return ""
+    ends = (",".join(str(number) for number in rse) for rse in (row.first, row.last))
+    return " to ".join(ends)
+
+
+def of_all(paths: Iterable[Path]) -> tuple[list[tuple[Path, Contents]], list[LArTPCError]]:
+    """The contents of the files that can be read, and why the others cannot."""
+    rows: list[tuple[Path, Contents]] = []
+    failures: list[LArTPCError] = []
+    for path in paths:
+        try:
+            rows += [(path, row) for row in contents(path)]
+        except LibraryMissing:
+            raise
+        except LArTPCError as error:
+            failures.append(error)
+    return rows, failures

@@ -1,0 +1,82 @@
+"""Event displays of entries of files: what `ssnet display` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lartpc import (
+    Event,
+    Image,
+    ImageError,
+    ReadError,
+    TickOrder,
+    WriteError,
+    display,
+    open_reader,
+    rows,
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn: a row of panels for each producer of charge and labels, one for the scores."""
+
+    file: Path
+    entry: int
+    charge: tuple[str, ...]
+    labels: tuple[str, ...]
+    scores: tuple[str, ...]
+    """Images [shower, track] of each plane; one producer for all planes, or one a plane."""
+    rois: tuple[str, ...]
+    view: rows.View
+    tick_order: TickOrder
+
+
+def draw(picture: Picture, output: Path) -> None:
+    """Draw the event into a PNG, which replaces one of its name. Raises `LArTPCError`."""
+    if output.suffix != ".png":  # and so never one of the data files
+        raise WriteError(f"want a picture named .png, got {output}")
+    images = (*picture.charge, *picture.labels, *picture.scores)
+    with open_reader(
+        picture.file, tick_order=picture.tick_order, images=images, rois=picture.rois
+    ) as reader:
+        if not 0 <= picture.entry < len(reader):
+            wanted = f"want an entry from 0 to {len(reader) - 1}"
+            raise ReadError(f"{picture.file}: {wanted}, got {picture.entry}")
+        event = reader[picture.entry]
+    try:
+        display.render(
+            output,
+            _rows(picture, event),
+            rse=event.rse,
+            statement=f"{picture.file.name} entry {picture.entry}",
+            view=picture.view,
+            rois=[roi for name in picture.rois for roi in event.rois[name]],
+        )
+    except ImageError as error:
+        raise ImageError(f"{picture.file} entry {picture.entry}: {error}") from error
+    except OSError as error:
+        raise WriteError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _rows(picture: Picture, event: Event) -> list[rows.Row]:
+    drawn = [rows.Row(name, "adc", _by_plane(event.images[name])) for name in picture.charge]
+    for name in picture.labels:
+        panels = _by_plane(event.images[name])
+        truth = rows.label_row([image for panel in panels for image in panel])
+        pairs = iter(truth.panels)
+        drawn.append(rows.Row(name, "classes", tuple(next(pairs) if p else () for p in panels)))
+    scores = [image for name in picture.scores for image in event.images[name]]
+    if picture.scores:
+        drawn.append(rows.score_row(_by_plane(scores), name="scores"))
+    return drawn
+
+
+def _by_plane(images: Sequence[Image]) -> tuple[tuple[Image, ...], ...]:
+    """The images of each plane, from plane 0 to the last that has any: at least three."""
+    planes = max([3, *(image.meta.plane + 1 for image in images)])
+    return tuple(
+        tuple(image for image in images if image.meta.plane == plane) for plane in range(planes)
+    )

@@ -1,0 +1,47 @@
+"""What every `ssnet` command's process does with its errors: one line each, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from lartpc.errors import LArTPCError
+from lartpc.errors import SettingsError as ToySettingsError
+from mdp import MDPError, SettingsError
+
+_PACKAGES = {
+    "matplotlib": "matplotlib",
+    "uproot": "'ssnetserver[client]'",
+    "awkward": "'ssnetserver[client]'",
+    "h5py": "'ssnetserver[client]'",
+    "numpy": "'ssnetserver[client]'",
+    "zstandard": "'ssnetserver[client]'",
+}
+"""Optional modules, and what to install for them."""
+
+
+@contextmanager
+def errors_reported() -> Iterator[None]:
+    """An error is one line on stderr; a misuse exits with 2, a failure with 1, Ctrl-C with 130."""
+    try:
+        yield
+    except (MDPError, LArTPCError) as error:
+        _end(str(error), code=2 if isinstance(error, (SettingsError, ToySettingsError)) else 1)
+    except ModuleNotFoundError as error:
+        package = _PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        _end(f"this needs {error.name}: pip install {package}", code=1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `ssnet files *.root | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _end(text: str, *, code: int) -> NoReturn:
+    sys.stderr.write("ssnet: " + " ".join(text.split()) + "\n")
+    sys.exit(code)

@@ -1,0 +1,203 @@
+"""The simple client: any images of LArCV files to any service, and what comes back to a file.
+
+The output has the input's events in the order sent, each under its (run, subrun, event), with
+the answers under the names they came with and the exact metas of the images they answer.
+Refuses answers to anything that was not asked. The file appears when it is whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lartpc import Reader, TickOrder, Writer, open_reader, open_writer
+from mdp import Client, ClientSettings, RequestTimeout, ServiceError, SettingsError
+from mdp.settings import DEFAULT_ENDPOINT
+
+from .answers import Answered, Answers
+from .asker import Asker, Reply
+from .questions import Question, questions
+from .signals import uninterrupted
+from .stopwatch import Stopwatch
+from .window import Window
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int], None]
+"""Told (events written, events in all)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is sent to whom, and where the answers go."""
+
+    inputs: tuple[Path, ...]
+    output: Path
+    service: str
+    broker: str = DEFAULT_ENDPOINT
+    producers: tuple[str, ...] | None = None
+    """Of the images to send; None: all of the first file."""
+    answers: tuple[str, ...] = ()
+    """Names that every reply must have; empty: those of the first reply."""
+    batch: int = 1
+    """Events in a request, at most."""
+    seed: int | None = None
+    """Sends the events in the random order of this seed; None: in the files' order."""
+    start: int = 0
+    end: int | None = None
+    """The range of entries, counted over all files; None: to the end."""
+    timeout_s: float = 300.0
+    """For one try, the wait in the broker's queue included."""
+    tries: int = 3
+    window: int = 8
+    """Requests in flight, those included whose answers wait to be written."""
+    window_bytes: int = 256 << 20
+    """Bytes of these requests and answers, packed; one request is always allowed."""
+    copy_input: bool = False
+    """The input's other products come along, entry by entry."""
+    tick_order: TickOrder = "backward"
+    force: bool = False
+    """Replace the output if it is there."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "tries", "window", "window_bytes"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"want {name} of at least 1, got {getattr(self, name)}")
+        if self.start < 0 or (self.end is not None and self.end <= self.start):
+            raise SettingsError(f"want 0 <= start < end, got {self.start} and {self.end}")
+
+
+@dataclass
+class Report:
+    """What was done, in numbers."""
+
+    events: int = 0
+    empty: int = 0
+    """Of these, those without images: they were not sent."""
+    requests: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By stage. Reading and packing go on while the other stages do."""
+
+
+def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
+    """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
+    watch = Stopwatch()
+    with watch.stage("all"), ExitStack() as stack:
+        client = stack.enter_context(_client(plan))
+        reader = stack.enter_context(
+            open_reader(plan.inputs, tick_order=plan.tick_order, images=plan.producers)
+        )
+        order = _order(plan, len(reader))
+        _look_for_workers(client, plan)
+        with watch.stage("open"), uninterrupted():
+            writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))
+        report = _Run(plan, reader, writer, watch).send(client, order, on_progress)
+        with watch.stage("close"), uninterrupted():
+            writer.close()
+    report.seconds = watch.seconds
+    return report
+
+
+def _client(plan: Plan) -> Client:
+    settings = ClientSettings(timeout_s=plan.timeout_s, tries=plan.tries, lanes=plan.window)
+    return Client(plan.broker, settings)
+
+
+def _order(plan: Plan, entries: int) -> Sequence[int]:
+    """The entry numbers to send, in order."""
+    if plan.start >= entries > 0:
+        raise SettingsError(
+            f"want a start below {entries}, the number of entries, got {plan.start}"
+        )
+    if plan.end is not None and plan.end > entries:
+        log.warning("there are only %d entries, not %d", entries, plan.end)
+    numbers = range(*slice(plan.start, plan.end).indices(entries))
+    if plan.seed is None:
+        return numbers
+    shuffled: Sequence[int] = np.random.default_rng(plan.seed).permutation(numbers).tolist()
+    return shuffled
+
+
+def _open_writer(plan: Plan, reader: Reader, *, empty: bool) -> Writer:
+    # without events nobody says the names: the file gets the input's
+    names = plan.answers or (reader.images if empty else ())
+    return open_writer(
+        plan.output,
+        force=plan.force,
+        copy_input=reader if plan.copy_input else None,
+        inputs=plan.inputs,
+        images=names,
+    )
+
+
+def _look_for_workers(client: Client, plan: Plan) -> None:
+    """Say at once what would otherwise show as minutes of silence; then wait all the same."""
+    try:
+        code = client.request("mmi.service", [plan.service.encode()], timeout_s=3, tries=1)[0]
+    except RequestTimeout:
+        log.warning("no broker answers at %s yet: `mdp broker` starts one", plan.broker)
+        return
+    except ServiceError:  # a broker of another kind, which has no mmi
+        return
+    if code == b"404":
+        log.warning("no worker serves %s yet at %s", plan.service, plan.broker)
+
+
+class _Run:
+    """One run's way from the reader to the writer."""
+
+    def __init__(self, plan: Plan, reader: Reader, writer: Writer, watch: Stopwatch) -> None:
+        self._plan = plan
+        self._reader = reader
+        self._writer = writer
+        self._watch = watch
+        self._answers = Answers(plan.answers)
+        self._report = Report()
+
+    def send(self, client: Client, order: Sequence[int], on_progress: OnProgress | None) -> Report:
+        def ask(question: Question) -> Future[Reply]:
+            return client.submit(self._plan.service, question.frames)
+
+        asked = questions(self._reader, order, batch=self._plan.batch, watch=self._watch)
+        window = Window(requests=self._plan.window, max_bytes=self._plan.window_bytes)
+        with Asker(asked, ask, window=window, watch=self._watch) as asker:
+            for question, reply in asker:
+                self._count(question, reply)
+                self._write(self._answers.take(question, reply))
+                if on_progress:
+                    on_progress(self._report.events, len(order))
+        self._finish()
+        return self._report
+
+    def _count(self, question: Question, reply: Reply | None) -> None:
+        self._report.events += len(question.entries)
+        if reply is None:
+            self._report.empty += len(question.entries)
+            return
+        self._report.requests += 1
+        self._report.bytes_out += question.nbytes
+        self._report.bytes_in += sum(len(frame) for frame in reply)
+
+    def _write(self, answered: Iterator[Answered]) -> None:
+        while True:
+            with self._watch.stage("check"):
+                one = next(answered, None)
+            if one is None:
+                return
+            with self._watch.stage("write"), uninterrupted():
+                entry = one.entry.number if self._plan.copy_input else None
+                self._writer.write(one.event, entry=entry)
+
+    def _finish(self) -> None:
+        if self._report.events and not self._answers.names:
+            names = self._reader.images
+            log.warning("no event has images of %s: nothing was sent", ", ".join(names))
+        self._write(self._answers.finish(names=self._reader.images))

@@ -1,0 +1,40 @@
+"""Files of toy events: what `ssnet toy` does."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from lartpc import Event, open_writer, toy
+from mdp import SettingsError
+
+from .signals import uninterrupted
+from .simple import OnProgress
+
+
+def write(
+    path: Path,
+    *,
+    count: int,
+    seed: int,
+    settings: toy.ToySettings,
+    force: bool,
+    on_progress: OnProgress,
+) -> None:
+    """Write toy events 0 to `count - 1` of a seed; a LArCV3 file holds no ROIs and gets none."""
+    if count < 1:
+        raise SettingsError(f"want at least 1 event, got {count}")
+    with ExitStack() as stack:
+        with uninterrupted():
+            writer = stack.enter_context(open_writer(path, force=force))
+        for done, event in enumerate(toy.events(count, seed=seed, settings=settings), start=1):
+            with uninterrupted():
+                writer.write(_fitting(event, path))
+            on_progress(done, count)
+        with uninterrupted():
+            writer.close()
+
+
+def _fitting(event: Event, path: Path) -> Event:
+    return event if path.suffix == ".root" else replace(event, rois={})

@@ -1,0 +1,1 @@
+"""What workers run: frames of images in, frames of images out. Never imports `clients`."""
