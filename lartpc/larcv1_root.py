@@ -62,6 +62,8 @@ def load_root() -> Any:
     # copied trees hold classes that nobody declares, about which ROOT warns one by one
     ROOT.gErrorIgnoreLevel = max(int(ROOT.gErrorIgnoreLevel), int(ROOT.kError))
     _declare(ROOT)
+    # compressing takes most of a writer's time, and other threads read and pack meanwhile
+    ROOT.TTree.Fill.__release_gil__ = True
     return ROOT
 
 

@@ -14,13 +14,15 @@ from lartpc import colours, display
 from lartpc.colours import Window
 from lartpc.display import Row, adc_row, label_row, render, score_row
 from lartpc.errors import ImageError
-from lartpc.image import ROI, RSE, Image, ImageMeta
+from lartpc.image import ROI, RSE, Image, ImageMeta, TickOrder
 from lartpc.rows import windows
 
 NAME = RSE(1, 2, 3)
 
 
-def meta(plane: int = 0, rows: int = 100, cols: int = 200, order: str = "backward") -> ImageMeta:
+def meta(
+    plane: int = 0, rows: int = 100, cols: int = 200, order: TickOrder = "backward"
+) -> ImageMeta:
     origin_y = 3000.0 if order == "backward" else 3000.0 - 6 * rows
     return ImageMeta(
         width=cols,
@@ -34,7 +36,9 @@ def meta(plane: int = 0, rows: int = 100, cols: int = 200, order: str = "backwar
     )
 
 
-def image(*boxes: tuple[slice, slice, float], plane: int = 0, order: str = "backward") -> Image:
+def image(
+    *boxes: tuple[slice, slice, float], plane: int = 0, order: TickOrder = "backward"
+) -> Image:
     pixels = np.zeros((100, 200), np.float32)
     for rows, cols, value in boxes:
         pixels[rows, cols] = value
@@ -96,7 +100,9 @@ def test_scores_mix_their_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", ["backward", "forward"])
-def test_later_ticks_are_higher_up_whatever_the_tick_order(order: str, tmp_path: Path) -> None:
+def test_later_ticks_are_higher_up_whatever_the_tick_order(
+    order: TickOrder, tmp_path: Path
+) -> None:
     late = slice(0, 10) if order == "backward" else slice(90, 100)
     shown = image((late, slice(0, 200), 1.0), order=order)
     render(tmp_path / "event.png", [label_row([shown])], rse=NAME, view="whole")
@@ -184,7 +190,7 @@ def test_dead_wires_and_regions_of_interest_are_drawn_and_explained(tmp_path: Pa
 
 
 def test_a_png_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(self, path, **_) -> None:
+    def fails(self: object, path: Path, **_: object) -> None:
         Path(path).write_bytes(b"half")
         raise OSError("disk full")
 

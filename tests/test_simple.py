@@ -16,6 +16,7 @@ import pytest
 from clients.errors import AnswerError
 from clients.simple import Plan, Report, run
 from lartpc import (
+    RSE,
     Event,
     FileExists,
     Image,
@@ -64,8 +65,8 @@ def plan(farm: Farm, tmp_path: Path) -> Plan:
     )
 
 
-def by_rse(events: list[Event]) -> dict[tuple[int, int, int], Event]:
-    return {tuple(event.rse): event for event in events}
+def by_rse(events: list[Event]) -> dict[RSE, Event]:
+    return {event.rse: event for event in events}
 
 
 def assert_same(got: tuple[Image, ...], want: tuple[Image, ...]) -> None:
@@ -177,9 +178,9 @@ def test_copy_input_brings_the_other_products_along(
         )
     )
     got = files.read(target)
-    assert {tuple(event.rse) for event in got} == set(made)
+    assert {event.rse for event in got} == set(made)
     for event in got:
-        want = made[tuple(event.rse)].images
+        want = made[event.rse].images
         assert sorted(event.images) == ["dummy", "label", "wire"]
         assert_same(event.images["wire"], want["wire"])
         assert_same(event.images["label"], want["label"])

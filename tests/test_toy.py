@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -267,6 +269,6 @@ def test_cosmics_come_from_above_and_cross_the_readout() -> None:
         lambda: make(1, seed=-1),
     ],
 )
-def test_settings_out_of_range_are_refused(wrong) -> None:
+def test_settings_out_of_range_are_refused(wrong: Callable[[], object]) -> None:
     with pytest.raises(SettingsError, match="want"):
         wrong()

@@ -30,7 +30,12 @@ def test_who_finds_no_room_waits_until_another_leaves() -> None:
     window.enter(4)
     window.grow(3)  # its answer came
     entered = threading.Event()
-    thread = threading.Thread(target=lambda: window.enter(4) and entered.set())
+
+    def enter() -> None:
+        if window.enter(4):
+            entered.set()
+
+    thread = threading.Thread(target=enter)
     thread.start()
     assert not entered.wait(0.05)
     window.leave(7)
