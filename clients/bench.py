@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from lartpc import RSE, Event, open_reader, open_writer, toy
-from lartpc.chamber import Chamber
+from lartpc.simulation.chamber import Chamber
 from mdp import Client
 
 from . import terminal

@@ -92,7 +92,7 @@ def toy(
     cosmics: Annotated[float | None, typer.Option(help="Mean cosmic muons an event.")] = None,
     force: Force = False,
 ) -> None:
-    from lartpc.chamber import Chamber
+    from lartpc.simulation.chamber import Chamber
     from lartpc.toy import ToySettings
 
     from . import terminal, toys

@@ -15,7 +15,9 @@ from lartpc import (
     WriteError,
     display,
     open_reader,
-    rows,
+)
+from lartpc import (
+    display_rows as rows,
 )
 
 

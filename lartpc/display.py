@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from . import colours
-from .colours import Window
+from . import display_colours as colours
+from .display_colours import Window
+from .display_rows import Panel, Row, View, adc_row, label_row, score_row, windows
 from .errors import ImageError
 from .image import ROI, RSE, ImageMeta
-from .rows import Panel, Row, View, adc_row, label_row, score_row, windows
 
 __all__ = ["Row", "adc_row", "draw", "label_row", "render", "score_row"]
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import argon
-from .argon import Floats
-from .chamber import FIRST_TICK, PLANES, TICK_US, Chamber
 from .errors import SettingsError
 from .image import ROI, RSE, Event, Image, ImageMeta
-from .neutrino import Interaction, Kind, interact
-from .particles import SHOWER, Deposits, Rays, Tracks, concatenate, join, leave_tracks
-from .showers import leave_showers
-from .wires import Mask, Response, dead_wires, digitise, true_charge
+from .simulation import argon
+from .simulation.argon import Floats
+from .simulation.chamber import FIRST_TICK, PLANES, TICK_US, Chamber
+from .simulation.neutrino import Interaction, Kind, interact
+from .simulation.particles import SHOWER, Deposits, Rays, Tracks, concatenate, join, leave_tracks
+from .simulation.showers import leave_showers
+from .simulation.wires import Mask, Response, dead_wires, digitise, true_charge
 
 WIRE, SEGMENT, CROI = "wire", "segment", "croi"  # producers
 

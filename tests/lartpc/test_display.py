@@ -10,12 +10,13 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from lartpc import colours, display
-from lartpc.colours import Window
+from lartpc import display
+from lartpc import display_colours as colours
 from lartpc.display import Row, adc_row, label_row, render, score_row
+from lartpc.display_colours import Window
+from lartpc.display_rows import windows
 from lartpc.errors import ImageError
 from lartpc.image import ROI, RSE, Image, ImageMeta, TickOrder
-from lartpc.rows import windows
 
 NAME = RSE(1, 2, 3)
 

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from . import colours
-from .colours import Window
+from . import display_colours as colours
+from .display_colours import Window
 from .errors import ImageError
 from .image import ROI, Image
 

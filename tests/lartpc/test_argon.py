@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lartpc import argon
-from lartpc.particles import SHOWER, TRACK, Rays, Tracks, cut_into_steps, leave_tracks, running_sum
-from lartpc.showers import leave_showers
+from lartpc.simulation import argon
+from lartpc.simulation.particles import (
+    SHOWER,
+    TRACK,
+    Rays,
+    Tracks,
+    cut_into_steps,
+    leave_tracks,
+    running_sum,
+)
+from lartpc.simulation.showers import leave_showers
 
 # Muons in liquid argon, PDG 2012, muonloss_289.pdf: kinetic energy in MeV, CSDA range in g/cm2.
 MUON_RANGES = {

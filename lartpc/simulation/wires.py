@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import SettingsError
 from . import argon
 from .argon import Floats
 from .chamber import DRIFT_CM_US, PITCH_CM, TICK_US, Chamber
-from .errors import SettingsError
 from .particles import SHOWER, TRACK, Deposits, Ints
 
 Pixels = npt.NDArray[np.float32]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import SettingsError
+from ..image import ImageMeta
 from .argon import Floats
-from .errors import SettingsError
-from .image import ImageMeta
 from .particles import Deposits
 
 PLANES = (0, 1, 2)  # U, V, Y
