@@ -16,9 +16,7 @@ from lartpc import (
     display,
     open_reader,
 )
-from lartpc import (
-    display_rows as rows,
-)
+from lartpc.display_rows import Row, View, label_row, score_row
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Picture:
     scores: tuple[str, ...]
     """Images [shower, track] of each plane; one producer for all planes, or one a plane."""
     rois: tuple[str, ...]
-    view: rows.View
+    view: View
     tick_order: TickOrder
 
 
@@ -63,16 +61,16 @@ def draw(picture: Picture, output: Path) -> None:
         raise WriteError(f"cannot write {output}: {error.strerror or error}") from error
 
 
-def _rows(picture: Picture, event: Event) -> list[rows.Row]:
-    drawn = [rows.Row(name, "adc", _by_plane(event.images[name])) for name in picture.charge]
+def _rows(picture: Picture, event: Event) -> list[Row]:
+    drawn = [Row(name, "adc", _by_plane(event.images[name])) for name in picture.charge]
     for name in picture.labels:
         panels = _by_plane(event.images[name])
-        truth = rows.label_row([image for panel in panels for image in panel])
+        truth = label_row([image for panel in panels for image in panel])
         pairs = iter(truth.panels)
-        drawn.append(rows.Row(name, "classes", tuple(next(pairs) if p else () for p in panels)))
+        drawn.append(Row(name, "classes", tuple(next(pairs) if p else () for p in panels)))
     scores = [image for name in picture.scores for image in event.images[name]]
     if picture.scores:
-        drawn.append(rows.score_row(_by_plane(scores), name="scores"))
+        drawn.append(score_row(_by_plane(scores), name="scores"))
     return drawn
 
 
