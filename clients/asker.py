@@ -5,16 +5,17 @@ It holds no more than its window allows, and leaves neither thread nor request b
 
 from __future__ import annotations
 
+import functools
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
+from typing import Generic, Protocol, TypeVar
 
 from mdp import MDPError
 
-from .questions import Question
 from .stopwatch import Stopwatch
 from .window import Window
 
@@ -22,28 +23,48 @@ from .window import Window
 _SWITCH_S = 0.0005
 
 Reply = list[bytes]
-Ask = Callable[[Question], "Future[Reply]"]
+Replies = Sequence["Future[Reply]"]
 
 
-class Asker:
-    """Iterate, inside of its `with`, for (question, reply); an unsent question has reply None.
+class Question(Protocol):
+    """What is asked at once, and answered as one."""
 
-    Raises what the questions' iterator raised, and the errors of requests with their entries.
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def where(self) -> str:
+        """Which input it is about, for people: `run7.root entry 41`."""
+
+
+Q = TypeVar("Q", bound=Question)
+
+
+class Asker(Generic[Q]):
+    """Iterate, inside of its `with`, for (question, replies), a reply for each of its requests.
+
+    `ask` sends a question's requests, none for one that needs no answer. Raises what the
+    questions' iterator raised, and the errors of requests with the input that they are about.
     """
 
     def __init__(
-        self, questions: Iterator[Question], ask: Ask, *, window: Window, watch: Stopwatch
+        self,
+        questions: Iterator[Q],
+        ask: Callable[[Q], Replies],
+        *,
+        window: Window,
+        watch: Stopwatch,
     ) -> None:
         self._questions = questions
         self._ask = ask
         self._window = window
         self._watch = watch
-        self._asked: queue.SimpleQueue[_Asked | Exception | None] = queue.SimpleQueue()
-        self._current: _Asked | None = None
+        self._asked: queue.SimpleQueue[_Asked[Q] | Exception | None] = queue.SimpleQueue()
+        self._current: _Asked[Q] | None = None
         self._switch_s = sys.getswitchinterval()
         self._thread = threading.Thread(target=self._run, name="reads and asks", daemon=True)
 
-    def __enter__(self) -> Asker:
+    def __enter__(self) -> Asker[Q]:
         sys.setswitchinterval(_SWITCH_S)
         self._thread.start()
         return self
@@ -64,7 +85,7 @@ class Asker:
             if isinstance(asked, _Asked):
                 asked.cancel()
 
-    def __iter__(self) -> Iterator[tuple[Question, Reply | None]]:
+    def __iter__(self) -> Iterator[tuple[Q, list[Reply]]]:
         while True:
             with self._watch.stage("wait"):
                 asked = self._asked.get()
@@ -73,8 +94,8 @@ class Asker:
                 if isinstance(asked, Exception):
                     raise asked
                 self._current = asked
-                reply = asked.reply()
-            yield asked.question, reply
+                replies = asked.replies()
+            yield asked.question, replies
             self._window.leave(asked.nbytes)
 
     def _run(self) -> None:
@@ -82,41 +103,44 @@ class Asker:
             for question in self._questions:
                 if not self._window.enter(question.nbytes):
                     return
-                future = self._ask(question) if question.frames else None
-                self._asked.put(_Asked(question, future, self._window))
+                self._asked.put(_Asked(question, self._ask(question), self._window))
             self._asked.put(None)
         except Exception as error:  # whoever iterates gets it, after the answers before it
             self._asked.put(error)
 
 
-class _Asked:
-    """A question, and its answer when that has come and been counted."""
+class _Asked(Generic[Q]):
+    """A question, and its replies when they have come and been counted."""
 
-    def __init__(self, question: Question, future: Future[Reply] | None, window: Window) -> None:
+    def __init__(self, question: Q, futures: Replies, window: Window) -> None:
         self.question = question
-        self.nbytes = question.nbytes
+        self._reply_bytes = [0] * len(futures)
         self._window = window
-        self._future = future
-        self._counted = threading.Event()
-        if future is not None:
-            future.add_done_callback(self._on_done)
+        self._futures = futures
+        self._counted = [threading.Event() for _ in futures]
+        for number, future in enumerate(futures):
+            future.add_done_callback(functools.partial(self._on_done, number))
 
-    def _on_done(self, future: Future[Reply]) -> None:
+    @property
+    def nbytes(self) -> int:
+        return self.question.nbytes + sum(self._reply_bytes)
+
+    def _on_done(self, number: int, future: Future[Reply]) -> None:
         if not future.cancelled() and future.exception() is None:
-            reply_bytes = sum(len(frame) for frame in future.result())
-            self.nbytes += reply_bytes
-            self._window.grow(reply_bytes)
-        self._counted.set()
+            self._reply_bytes[number] = sum(len(frame) for frame in future.result())
+            self._window.grow(self._reply_bytes[number])
+        self._counted[number].set()
 
-    def reply(self) -> Reply | None:
-        if self._future is None:
-            return None
-        self._counted.wait()  # a future wakes its waiters before it calls back
+    def replies(self) -> list[Reply]:
+        return [self._reply(number) for number in range(len(self._futures))]
+
+    def _reply(self, number: int) -> Reply:
+        self._counted[number].wait()  # a future wakes its waiters before it calls back
         try:
-            return self._future.result()
+            return self._futures[number].result()
         except MDPError as error:
             raise type(error)(f"{self.question.where}: {error}") from error
 
     def cancel(self) -> None:
-        if self._future is not None:
-            self._future.cancel()
+        for future in self._futures:
+            future.cancel()

@@ -163,13 +163,16 @@ class _Run:
         self._report = Report()
 
     def send(self, client: Client, order: Sequence[int], on_progress: OnProgress | None) -> Report:
-        def ask(question: Question) -> Future[Reply]:
-            return client.submit(self._plan.service, question.frames)
+        def ask(question: Question) -> list[Future[Reply]]:
+            if not question.frames:
+                return []
+            return [client.submit(self._plan.service, question.frames)]
 
         asked = questions(self._reader, order, batch=self._plan.batch, watch=self._watch)
         window = Window(requests=self._plan.window, max_bytes=self._plan.window_bytes)
         with Asker(asked, ask, window=window, watch=self._watch) as asker:
-            for question, reply in asker:
+            for question, replies in asker:
+                reply = replies[0] if replies else None
                 self._count(question, reply)
                 self._write(self._answers.take(question, reply))
                 if on_progress:
