@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ class CaffeEngine:
     ) -> None:
         self.device = device
         self._gpu = gpu_of(device)
-        checked = caffe_net.read(prototxt, weights)
-        self.network = caffe_net.without_weights(checked)
+        self.network = replace(caffe_net.read(prototxt, weights), weights={})  # Caffe has its own
         check_blobs(self.network, blobs)
         self.blobs: dict[str, Images] = dict.fromkeys(blobs, np.zeros(0, np.float32))
         self._caffe = _import_caffe(threads)
