@@ -128,7 +128,9 @@ def plan(
     planes = []
     for index, image in enumerate(_product(event.images, images)):
         with _named(event.rse, image.meta.plane):
-            adc = Image(image.meta, threshold(image.pixels, low=low, high=high)).in_order("backward")
+            adc = Image(image.meta, threshold(image.pixels, low=low, high=high)).in_order(
+                "backward"
+            )
             if isinstance(mode, Croi):
                 crops = _around_rois(adc, cut_rois(rois, adc.meta, index=index, size=mode.size))
                 planes.append(PlanePlan(crops, _canvas(crops, image.meta.tick_order)))
