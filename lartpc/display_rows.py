@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import display_colours as colours
+from .chain import LOW_ADC
 from .display_colours import Window
 from .errors import ImageError
 from .image import ROI, Image
@@ -20,7 +21,6 @@ from .image import ROI, Image
 View = Literal["charge", "whole"]
 Panel = tuple[Image, ...]  # one plane of a row: (ADC,), or (shower, track), or () for none
 
-THRESHOLD_ADC = 10.0  # SSNet's chain: fainter pixels are not charge
 _NOWHERE = Window(0, 1, 0, 1)
 
 
@@ -96,7 +96,7 @@ def _around_charge(row: Row, plane: int) -> Window | None:
         return None
     meta = panel[0].meta
     charge = np.stack([colours.upright(image) for image in panel]).sum(axis=0)
-    charge[charge < (THRESHOLD_ADC if row.scale == "adc" else 0.1)] = 0
+    charge[charge < (LOW_ADC if row.scale == "adc" else 0.1)] = 0
     if not charge.any():
         return None
     left, right = _middle(charge.sum(axis=0))

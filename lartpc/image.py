@@ -102,6 +102,35 @@ class ImageMeta:
         corner = self.max_y if order == "backward" else self.min_y
         return replace(self, origin_y=corner, tick_order=order)
 
+    def inclusive(self, other: ImageMeta) -> ImageMeta:
+        """The smallest box around both, on this one's plane, with its pixel size and tick order."""
+        min_x, max_x = min(self.min_x, other.min_x), max(self.max_x, other.max_x)
+        min_y, max_y = min(self.min_y, other.min_y), max(self.max_y, other.max_y)
+        width, height = max_x - min_x, max_y - min_y
+        return replace(
+            self,
+            width=width,
+            height=height,
+            # LArCV1 cuts where this rounds: a canvas of 511.999 pixels lost a row there
+            rows=round(height / self.pixel_height) if self.pixel_height else 0,
+            cols=round(width / self.pixel_width) if self.pixel_width else 0,
+            origin_x=min_x,
+            origin_y=max_y if self.tick_order == "backward" else min_y,
+        )
+
+    def part(self, row: int, col: int, *, rows: int, cols: int) -> ImageMeta:
+        """The meta of these pixels of the image; they may reach beyond it (padding)."""
+        down = -self.pixel_height if self.tick_order == "backward" else self.pixel_height
+        return replace(
+            self,
+            width=cols * self.pixel_width,
+            height=rows * self.pixel_height,
+            rows=rows,
+            cols=cols,
+            origin_x=self.origin_x + col * self.pixel_width,
+            origin_y=self.origin_y + row * down,
+        )
+
 
 def all_finite(array: npt.NDArray[np.floating]) -> bool:
     """Whether no element is NaN or Inf."""

@@ -1,0 +1,245 @@
+"""From an event to the crops that the networks get, and from their answers to score images. Pure.
+
+Three ways to crop, one `Plan`: regions of interest as LArCV1 crops them (`Croi`), the whole event
+in overlapping tiles (`Tiles`), images as they are (`Whole`). Refuses images that a way does not
+fit, and answers that do not fit their crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ImageError, ProductMissing
+from .image import ROI, RSE, Event, Image, ImageMeta, Pixels, TickOrder
+from .rois import cut_rois, merge_rois
+from .tiles import Region, all_of, check_tiles, spans
+
+LOW_ADC = 10.0
+"""SSNet's threshold: a quarter of a minimum-ionising track. What is below is not charge."""
+HIGH_ADC = 500.0
+"""SSNet's ceiling: five minimum-ionising tracks."""
+CLASSES = ("shower", "track")
+"""What an answer holds; the networks' background is not sent back."""
+
+Scores = npt.NDArray[Any]
+Box = tuple[slice, slice]
+_T = TypeVar("_T")
+
+
+def threshold(pixels: Pixels, *, low: float = LOW_ADC, high: float = HIGH_ADC) -> Pixels:
+    """ADC as the networks were trained on: below `low` 0, at most `high`. Any shape; a copy."""
+    kept = pixels >= np.float32(low)
+    return np.minimum(pixels, np.float32(high), out=np.zeros_like(pixels), where=kept)
+
+
+def mask(scores: Scores, adc: Pixels, *, low: float = LOW_ADC) -> Scores:
+    """Scores, (..., rows, cols), that are 0 wherever `adc`, (rows, cols), is below `low`."""
+    return np.where(adc < np.float32(low), scores.dtype.type(0), scores)
+
+
+@dataclass(frozen=True)
+class Croi:
+    """The production chain's way: crops of one size around the ROIs, which are merged first."""
+
+    rois: str = "croi"
+    """Producer of the ROIs."""
+    size: int = 512
+    """Rows and columns of a crop, in pixels: what SSNet was trained on."""
+    min_overlap: float = 0.5
+    """How much two ROIs overlap that become one (`merge_rois`)."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The whole event in tiles, of which the middles are kept; raises `SettingsError`."""
+
+    size: int = 512
+    """Rows and columns of a tile, in pixels: a multiple of `divisor`."""
+    overlap: int = 64
+    """Pixels that neighbours share at least: each pixel sees half of it on all sides."""
+    divisor: int = 32
+    """What the network halves its sides by, all in all."""
+
+    def __post_init__(self) -> None:
+        check_tiles(self.size, self.overlap, self.divisor)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Images as they are: they were cropped before."""
+
+    divisor: int = 32
+    """What the network halves its sides by, all in all."""
+
+
+Mode = Croi | Tiles | Whole
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """One image for a network, and which of its answer's pixels go where.
+
+    `image` has tick-backward rows, which the networks were trained on, and is thresholded.
+    """
+
+    image: Image
+    keep: Box
+    """Rows and columns of the answer."""
+    onto: Box
+    """Rows and columns of the canvas, whose rows are tick-backward too."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlanePlan:
+    """One plane's crops, in the order in which they are painted: the later one wins."""
+
+    crops: tuple[Crop, ...]
+    canvas: ImageMeta | None
+    """Meta of the score images, in the input's tick order; None: there will be none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is asked about one event: the crops of each plane, in the order of its images."""
+
+    rse: RSE
+    planes: tuple[PlanePlan, ...]
+
+
+def plan(
+    event: Event, mode: Mode, *, images: str, low: float = LOW_ADC, high: float = HIGH_ADC
+) -> Plan:
+    """What to ask about the images of producer `images`; `low` and `high` in ADC.
+
+    Raises `ProductMissing`, and `ImageError` that names event and plane.
+    """
+    rois: tuple[ROI, ...] = ()
+    if isinstance(mode, Croi):
+        with _named(event.rse):
+            rois = merge_rois(_product(event.rois, mode.rois), min_overlap=mode.min_overlap)
+    planes = []
+    for index, image in enumerate(_product(event.images, images)):
+        with _named(event.rse, image.meta.plane):
+            adc = Image(image.meta, threshold(image.pixels, low=low, high=high)).in_order(
+                "backward"
+            )
+            if isinstance(mode, Croi):
+                crops = _around_rois(adc, cut_rois(rois, adc.meta, index=index, size=mode.size))
+                planes.append(PlanePlan(crops, _canvas(crops, image.meta.tick_order)))
+            else:
+                regions = _tiles(adc, mode) if isinstance(mode, Tiles) else _whole(adc, mode)
+                charged = [each for each in regions if _has_charge(adc, each, low)]
+                planes.append(PlanePlan(_crops(adc, charged), image.meta))
+    return Plan(event.rse, tuple(planes))
+
+
+def _product(products: Mapping[str, tuple[_T, ...]], producer: str) -> tuple[_T, ...]:
+    if producer not in products:
+        raise ProductMissing(f"want products of {producer!r} in an event, got {sorted(products)}")
+    return products[producer]
+
+
+@contextmanager
+def _named(rse: RSE, plane: int | None = None) -> Iterator[None]:
+    try:
+        yield
+    except ImageError as error:
+        where = f"event {tuple(rse)}" + ("" if plane is None else f" plane {plane}")
+        raise ImageError(f"{where}: {error}") from error
+
+
+def _around_rois(adc: Image, regions: Sequence[Region]) -> tuple[Crop, ...]:
+    top = min((rows.start for rows, _ in regions), default=0)
+    left = min((cols.start for _, cols in regions), default=0)
+    return _crops(adc, regions, corner=(top, left))
+
+
+def _canvas(crops: Sequence[Crop], order: TickOrder) -> ImageMeta | None:
+    if not crops:
+        return None
+    return reduce(ImageMeta.inclusive, (crop.image.meta for crop in crops)).in_order(order)
+
+
+def _tiles(adc: Image, mode: Tiles) -> list[Region]:
+    rows, cols = (
+        spans(pixels, size=mode.size, overlap=mode.overlap, divisor=mode.divisor)
+        for pixels in adc.pixels.shape
+    )
+    return list(product(rows, cols))
+
+
+def _whole(adc: Image, mode: Whole) -> list[Region]:
+    rows, cols = adc.pixels.shape
+    if rows % mode.divisor or cols % mode.divisor:
+        raise ImageError(
+            f"want rows and cols that {mode.divisor} divides for an image as it is,"
+            f" got {rows} x {cols}"
+        )
+    return [(all_of(0, rows), all_of(0, cols))]
+
+
+def _has_charge(adc: Image, region: Region, low: float) -> bool:
+    """Whether the answer would have a score that is not 0: only what is kept counts."""
+    rows, cols = region
+    return bool((adc.pixels[rows.kept(), cols.kept()] >= np.float32(low)).any())
+
+
+def _crops(
+    adc: Image, regions: Sequence[Region], *, corner: tuple[int, int] = (0, 0)
+) -> tuple[Crop, ...]:
+    """Crops of these regions; `corner`: where the canvas begins, in pixels of the image."""
+    crops = []
+    for rows, cols in regions:
+        pixels = adc.pixels[rows.whole(), cols.whole()]
+        missing = (rows.size - pixels.shape[0], cols.size - pixels.shape[1])
+        if any(missing):
+            pixels = np.pad(pixels, [(0, pad) for pad in missing])
+        meta = adc.meta.part(rows.start, cols.start, rows=rows.size, cols=cols.size)
+        keep = (rows.kept(rows.start), cols.kept(cols.start))
+        onto = (rows.kept(corner[0]), cols.kept(corner[1]))
+        crops.append(Crop(Image(meta, pixels), keep, onto))
+    return tuple(crops)
+
+
+def stitch(plan: Plan, answers: Sequence[Sequence[Scores]]) -> tuple[tuple[Image, ...], ...]:
+    """The score images [shower, track] of each plane; none for a plane without a canvas.
+
+    `answers`: for each plane, in the order of its crops, scores of (2, rows, cols), any float.
+    Crops are painted in order, and the later one wins; what no crop covers is 0. The images have
+    the input's tick order. Raises `ImageError` that names event, plane and crop.
+    """
+    with _named(plan.rse):
+        _check_count("planes", len(plan.planes), len(answers))
+    images = []
+    for number, (plane, of_plane) in enumerate(zip(plan.planes, answers, strict=True)):
+        with _named(plan.rse, plane.canvas.plane if plane.canvas else number):
+            _check_count("answers", len(plane.crops), len(of_plane))
+            images.append(_painted(plane, of_plane))
+    return tuple(images)
+
+
+def _check_count(what: str, want: int, got: int) -> None:
+    if want != got:
+        raise ImageError(f"want {want} {what}, got {got}")
+
+
+def _painted(plane: PlanePlan, answers: Sequence[Scores]) -> tuple[Image, ...]:
+    if plane.canvas is None:
+        return ()
+    scores = np.zeros((len(CLASSES), plane.canvas.rows, plane.canvas.cols), np.float32)
+    for number, (crop, answer) in enumerate(zip(plane.crops, answers, strict=True)):
+        want = (len(CLASSES), *crop.image.pixels.shape)
+        if answer.shape != want:
+            raise ImageError(f"want {want} scores for crop {number}, got {answer.shape}")
+        scores[(slice(None), *crop.onto)] = answer[(slice(None), *crop.keep)]
+    if plane.canvas.tick_order == "forward":
+        scores = scores[:, ::-1]
+    return tuple(Image(plane.canvas, one) for one in scores)
