@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class OnnxEngine:
         gpu = gpu_of(device)
         ort = _import("onnxruntime", "to run networks")
         providers = _providers(ort, gpu)
-        self.network = caffe_net.read(prototxt)
+        self.network = replace(caffe_net.read(prototxt), weights_sha256=_sha256(weights))
         check_blobs(self.network, blobs)
         self.blobs: dict[str, Images] = dict.fromkeys(blobs, np.zeros(0, np.float32))
         model = _model(self.network, prototxt, weights, blobs, None if blobs else cache)
@@ -113,7 +114,7 @@ def _model(
 ) -> Path | bytes:
     """The converted model's file, or the model itself where it could not be kept."""
     if cache is not None:
-        kept = _find(cache, _key(network.sha256, _sha256(weights)))
+        kept = _find(cache, _key(network))
         if kept is not None:
             return kept
     _import("onnx", "to convert a network that is not in the cache")
@@ -121,13 +122,12 @@ def _model(
 
     whole = caffe_net.read(prototxt, weights)
     model = convert(whole, blobs)
-    if cache is None or whole.weights_sha256 is None:
-        return model
-    return _keep(cache, _key(whole.sha256, whole.weights_sha256), model) or model
+    return (cache and _keep(cache, _key(whole), model)) or model
 
 
-def _key(prototxt_sha256: str, weights_sha256: str) -> str:
-    return hashlib.sha256(f"{CONVERTER} {prototxt_sha256} {weights_sha256}".encode()).hexdigest()
+def _key(network: caffe_net.Network) -> str:
+    both = f"{CONVERTER} {network.sha256} {network.weights_sha256}"
+    return hashlib.sha256(both.encode()).hexdigest()
 
 
 def _find(cache: Path, key: str) -> Path | None:

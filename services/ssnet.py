@@ -1,0 +1,191 @@
+"""The plane services `ssnet-plane<p>`: crops of one wire plane in, [shower, track] scores out.
+
+Refuses, with error 400: malformed frames, another plane's images, sizes the network cannot take.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from lartpc import Batch, FrameError, pack, unpack
+from lartpc.chain import CLASSES, LOW_ADC, mask
+from lartpc.image import all_finite
+from mdp import Refused, Worker
+
+from .caffe_net import Network
+from .engine import Engine, open_engine, warm_up
+from .errors import NetworkError
+
+log = logging.getLogger(__name__)
+
+DESCRIBE = b"describe"
+"""The one frame of a request that asks what the service is, instead of sending images."""
+DTYPES = ("float16", "float32")
+BACKGROUND = 0  # the network's channel that is not sent back; [shower, track] follow it
+_MAX_BATCH = 8  # images in one forward pass: more are no faster, and hold more memory
+_PLANE = re.compile(r"Plane (\d{1,5}) ")
+
+
+def service_name(plane: int) -> str:
+    """Who scores this plane's images."""
+    return f"ssnet-plane{plane}"
+
+
+def answer_name(plane: int) -> str:
+    """The name of the answers: the producer that SSNet's users know."""
+    return f"uburn_plane{plane}"
+
+
+@dataclass(frozen=True)
+class PlaneSettings:
+    """What a plane's worker serves, and how."""
+
+    plane: int
+    prototxt: Path
+    weights: Path
+    engine: str = "onnx"
+    device: str = "cpu"
+    threads: int = 0
+    """Of one forward pass; 0: as many as there are cores."""
+    threshold_adc: float = LOW_ADC
+    """Where the image is below, the scores are 0."""
+    dtype: str = "float16"
+    """Of the scores on the wire: float16 halves them, float32 keeps every digit."""
+    warm_up: int = 512
+    """Rows and columns of the first forward pass, before READY; 0: none."""
+
+
+class SSNet(Worker):
+    """Scores the images of one plane.
+
+    A request is triples of images (batch, 1, rows, cols); the answer to each is a triple of
+    scores (batch, 2, rows, cols), sent as soon as it is computed. A request of the one frame
+    `describe` is answered by a msgpack map: plane, engine, network, divisor, batchable.
+    """
+
+    def __init__(self, settings: PlaneSettings) -> None:
+        self._settings = settings
+        self._engine: Engine | None = None
+        self._info: dict[str, Any] = {}
+
+    def setup(self) -> None:
+        settings = self._settings
+        engine = open_engine(
+            settings.engine,
+            settings.prototxt,
+            settings.weights,
+            device=settings.device,
+            threads=settings.threads,
+        )
+        check_network(engine.network)
+        if settings.warm_up:
+            divisor = engine.network.size_divisor
+            side = -(-settings.warm_up // divisor) * divisor
+            warm_up(engine, side, side)
+        self._engine = engine
+        self._info = {
+            "engine": engine.name,
+            "device": engine.device,
+            "network": engine.network.sha256,
+            "weights": engine.network.weights_sha256,
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
+        }
+        log.info("%s computes %s on %s", service_name(settings.plane), engine.network.name, engine.device)
+
+    def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
+        if frames == [DESCRIBE]:
+            return [msgpack.packb(self._description())]
+        try:
+            batches = unpack(frames)
+            for batch in batches:
+                self._check(batch)
+        except (FrameError, NetworkError) as error:
+            raise Refused(str(error)) from error
+        return (self._answer(batch) for batch in batches)
+
+    def _description(self) -> dict[str, Any]:
+        network = self._loaded.network
+        return {
+            **self._info,
+            "plane": self._settings.plane,
+            "divisor": network.size_divisor,
+            "batchable": network.batchable,
+            "threshold_adc": self._settings.threshold_adc,
+            "dtype": self._settings.dtype,
+        }
+
+    @property
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("want setup() before handle()")
+        return self._engine
+
+    def _check(self, batch: Batch) -> None:
+        """Refuse what this plane's network is not for."""
+        want = self._settings.plane
+        lines = batch.meta.split("\n")
+        if len(lines) != len(batch.array):
+            raise Refused(
+                f"want a line of meta for each of {len(batch.array)} images of {batch.name},"
+                f" got {len(lines)}"
+            )
+        for line in lines:
+            match = _PLANE.match(line)
+            if match is None or int(match[1]) != want:
+                raise Refused(f"want images of plane {want}, got {batch.name} {line[:80]!r}")
+        if batch.array.dtype.kind != "f" or not all_finite(batch.array):
+            raise Refused(f"want finite ADC in {batch.name}, got {batch.array.dtype}, NaN or Inf")
+        network = self._loaded.network
+        if batch.array.shape[1] != network.input_channels:
+            raise Refused(
+                f"want (batch, {network.input_channels}, rows, cols) in {batch.name},"
+                f" got {batch.array.shape}"
+            )
+        network.shapes(1, *batch.array.shape[2:])
+
+    def _answer(self, batch: Batch) -> list[bytes]:
+        started_at = time.perf_counter()
+        scores = self._scores(batch.array.astype(np.float32, copy=False))
+        info = {**self._info, "seconds": time.perf_counter() - started_at}
+        answer = Batch(answer_name(self._settings.plane), batch.meta, scores, info)
+        return pack([answer], dtype=self._settings.dtype)
+
+    def _scores(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(batch, 2, rows, cols): 0 below the threshold; without charge, nothing is computed."""
+        threshold = self._settings.threshold_adc
+        charged = np.flatnonzero((images >= threshold).any(axis=(1, 2, 3)))
+        rows, cols = images.shape[2:]
+        scores = np.zeros((len(images), len(CLASSES), rows, cols), np.float32)
+        # whose images share no statistics may share a forward pass
+        at_once = _MAX_BATCH if self._loaded.network.batchable else 1
+        for start in range(0, len(charged), at_once):
+            chosen = charged[start : start + at_once]
+            computed = self._loaded.forward(images[chosen])[:, BACKGROUND + 1 :]
+            for index, one in zip(chosen, computed, strict=True):
+                scores[index] = mask(one, images[index, 0], low=threshold)
+        return scores
+
+
+def check_network(network: Network) -> None:
+    """Raise `NetworkError` unless it makes background, shower and track of one image, as large."""
+    classes = 1 + len(CLASSES)
+    given = network.input_shape[2:]
+    got = network.shapes(1, *given)[network.output_name]
+    want = (1, classes, *given)
+    if got != want or network.input_channels != 1:
+        raise NetworkError(
+            f"want {want} (background, shower, track) of one image from {network.file},"
+            f" got {got} of {network.input_channels}"
+        )
