@@ -81,6 +81,13 @@ def test_the_box_around_two_parts_is_the_part_that_holds_both(order: TickOrder) 
     assert one.origin_y == whole.origin_y + (-12 if order == "backward" else 12)
 
 
+def test_a_box_around_parts_loses_no_pixel_to_rounding() -> None:
+    whole = ImageMeta(345.6, 100.8, 1008, 3456, 0.3, 844.8, 1)  # tenths are not exact in binary
+    for end in range(2, 1008):
+        around = whole.part(0, 0, rows=1, cols=1).inclusive(whole.part(end - 1, 7, rows=1, cols=1))
+        assert (around.rows, around.cols) == (end, 8)
+
+
 def test_turning_an_image_flips_its_rows() -> None:
     one = image()
     turned = one.in_order("forward")
