@@ -7,10 +7,10 @@ fit, and answers that do not fit their crops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
 from typing import Any, TypeVar
 
@@ -47,7 +47,10 @@ def mask(scores: Scores, adc: Pixels, *, low: float = LOW_ADC) -> Scores:
 
 @dataclass(frozen=True)
 class Croi:
-    """The production chain's way: crops of one size around the ROIs, which are merged first."""
+    """The production chain's way: crops of one size around the ROIs, which are merged first.
+
+    Every crop is asked about, be it empty. An image without ROIs has no crops and no scores.
+    """
 
     rois: str = "croi"
     """Producer of the ROIs."""
@@ -59,14 +62,19 @@ class Croi:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The whole event in tiles, of which the middles are kept; raises `SettingsError`."""
+    """The whole event in tiles, of which the middles are kept; raises `SettingsError`.
+
+    An image shorter than a tile is padded with zeros, after its last row and column, to the next
+    multiple of `divisor`; answers about the padding are dropped. Tiles whose middle holds no
+    charge are not asked about, and their scores are 0.
+    """
 
     size: int = 512
     """Rows and columns of a tile, in pixels: a multiple of `divisor`."""
     overlap: int = 64
-    """Pixels that neighbours share at least: each pixel sees half of it on all sides."""
+    """Pixels that neighbours share at least; a kept pixel has half of them around it."""
     divisor: int = 32
-    """What the network halves its sides by, all in all."""
+    """What the network needs its sides to be multiples of."""
 
     def __post_init__(self) -> None:
         check_tiles(self.size, self.overlap, self.divisor)
@@ -74,10 +82,10 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Whole:
-    """Images as they are: they were cropped before."""
+    """Images as they are: they were cropped before. Those without charge are not asked about."""
 
     divisor: int = 32
-    """What the network halves its sides by, all in all."""
+    """What the network needs its sides to be multiples of."""
 
 
 Mode = Croi | Tiles | Whole
@@ -101,6 +109,7 @@ class Crop:
 class PlanePlan:
     """One plane's crops, in the order in which they are painted: the later one wins."""
 
+    plane: int
     crops: tuple[Crop, ...]
     canvas: ImageMeta | None
     """Meta of the score images, in the input's tick order; None: there will be none."""
@@ -125,19 +134,20 @@ def plan(
     if isinstance(mode, Croi):
         with _named(event.rse):
             rois = merge_rois(_product(event.rois, mode.rois), min_overlap=mode.min_overlap)
+    cut = partial(threshold, low=low, high=high)
     planes = []
     for index, image in enumerate(_product(event.images, images)):
         with _named(event.rse, image.meta.plane):
-            adc = Image(image.meta, threshold(image.pixels, low=low, high=high)).in_order(
-                "backward"
-            )
+            backward = image.in_order("backward")
             if isinstance(mode, Croi):
-                crops = _around_rois(adc, cut_rois(rois, adc.meta, index=index, size=mode.size))
-                planes.append(PlanePlan(crops, _canvas(crops, image.meta.tick_order)))
+                regions = cut_rois(rois, backward.meta, index=index, size=mode.size)
+                crops = _crops(backward, regions, cut, corner=_corner(regions))
+                canvas = _canvas(crops, image.meta.tick_order)
             else:
-                regions = _tiles(adc, mode) if isinstance(mode, Tiles) else _whole(adc, mode)
-                charged = [each for each in regions if _has_charge(adc, each, low)]
-                planes.append(PlanePlan(_crops(adc, charged), image.meta))
+                regions = _grid(image.meta, mode)
+                charged = [each for each in regions if _has_charge(backward, each, low)]
+                crops, canvas = _crops(backward, charged, cut), image.meta
+            planes.append(PlanePlan(image.meta.plane, crops, canvas))
     return Plan(event.rse, tuple(planes))
 
 
@@ -156,10 +166,11 @@ def _named(rse: RSE, plane: int | None = None) -> Iterator[None]:
         raise ImageError(f"{where}: {error}") from error
 
 
-def _around_rois(adc: Image, regions: Sequence[Region]) -> tuple[Crop, ...]:
-    top = min((rows.start for rows, _ in regions), default=0)
-    left = min((cols.start for _, cols in regions), default=0)
-    return _crops(adc, regions, corner=(top, left))
+def _corner(regions: Sequence[Region]) -> tuple[int, int]:
+    """Where the box around these regions begins."""
+    first_rows = (rows.start for rows, _ in regions)
+    first_cols = (cols.start for _, cols in regions)
+    return min(first_rows, default=0), min(first_cols, default=0)
 
 
 def _canvas(crops: Sequence[Crop], order: TickOrder) -> ImageMeta | None:
@@ -168,41 +179,41 @@ def _canvas(crops: Sequence[Crop], order: TickOrder) -> ImageMeta | None:
     return reduce(ImageMeta.inclusive, (crop.image.meta for crop in crops)).in_order(order)
 
 
-def _tiles(adc: Image, mode: Tiles) -> list[Region]:
+def _grid(meta: ImageMeta, mode: Tiles | Whole) -> list[Region]:
+    if isinstance(mode, Whole):
+        if meta.rows % mode.divisor or meta.cols % mode.divisor:
+            want = f"rows and cols that {mode.divisor} divides for an image as it is"
+            raise ImageError(f"want {want}, got {meta.rows} x {meta.cols}")
+        return [(all_of(0, meta.rows), all_of(0, meta.cols))]
     rows, cols = (
         spans(pixels, size=mode.size, overlap=mode.overlap, divisor=mode.divisor)
-        for pixels in adc.pixels.shape
+        for pixels in (meta.rows, meta.cols)
     )
     return list(product(rows, cols))
 
 
-def _whole(adc: Image, mode: Whole) -> list[Region]:
-    rows, cols = adc.pixels.shape
-    if rows % mode.divisor or cols % mode.divisor:
-        raise ImageError(
-            f"want rows and cols that {mode.divisor} divides for an image as it is,"
-            f" got {rows} x {cols}"
-        )
-    return [(all_of(0, rows), all_of(0, cols))]
-
-
-def _has_charge(adc: Image, region: Region, low: float) -> bool:
+def _has_charge(image: Image, region: Region, low: float) -> bool:
     """Whether the answer would have a score that is not 0: only what is kept counts."""
     rows, cols = region
-    return bool((adc.pixels[rows.kept(), cols.kept()] >= np.float32(low)).any())
+    return bool((image.pixels[rows.kept(), cols.kept()] >= np.float32(low)).any())
 
 
 def _crops(
-    adc: Image, regions: Sequence[Region], *, corner: tuple[int, int] = (0, 0)
+    image: Image,
+    regions: Sequence[Region],
+    cut: Callable[[Pixels], Pixels],
+    *,
+    corner: tuple[int, int] = (0, 0),
 ) -> tuple[Crop, ...]:
     """Crops of these regions; `corner`: where the canvas begins, in pixels of the image."""
     crops = []
     for rows, cols in regions:
-        pixels = adc.pixels[rows.whole(), cols.whole()]
+        # a copy of its own, row major as messages are: a plan weighs what it asks, not the event
+        pixels = cut(np.ascontiguousarray(image.pixels[rows.whole(), cols.whole()]))
         missing = (rows.size - pixels.shape[0], cols.size - pixels.shape[1])
         if any(missing):
             pixels = np.pad(pixels, [(0, pad) for pad in missing])
-        meta = adc.meta.part(rows.start, cols.start, rows=rows.size, cols=cols.size)
+        meta = image.meta.part(rows.start, cols.start, rows=rows.size, cols=cols.size)
         keep = (rows.kept(rows.start), cols.kept(cols.start))
         onto = (rows.kept(corner[0]), cols.kept(corner[1]))
         crops.append(Crop(Image(meta, pixels), keep, onto))
@@ -219,8 +230,8 @@ def stitch(plan: Plan, answers: Sequence[Sequence[Scores]]) -> tuple[tuple[Image
     with _named(plan.rse):
         _check_count("planes", len(plan.planes), len(answers))
     images = []
-    for number, (plane, of_plane) in enumerate(zip(plan.planes, answers, strict=True)):
-        with _named(plan.rse, plane.canvas.plane if plane.canvas else number):
+    for plane, of_plane in zip(plan.planes, answers, strict=True):
+        with _named(plan.rse, plane.plane):
             _check_count("answers", len(plane.crops), len(of_plane))
             images.append(_painted(plane, of_plane))
     return tuple(images)

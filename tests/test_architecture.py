@@ -28,6 +28,7 @@ PURE = (
     "settings",
     "errors",
 )
+PURE_IMAGES = ("image", "frames", "chain", "rois", "tiles")
 OUTSIDE = {
     *("zmq", "time", "socket", "threading", "multiprocessing", "asyncio", "os", "random"),
     *("datetime", "secrets", "uuid", "select", "selectors", "signal", "subprocess"),
@@ -109,6 +110,14 @@ def test_a_pure_file_imports_nothing_that_reaches_outside(name: str) -> None:
     assert not packages(path) & OUTSIDE
     within = {name.split(".")[1] for name in imports(path) if name.startswith("mdp.")}
     assert within & {path.stem for path in MDP} <= set(PURE)
+
+
+@pytest.mark.parametrize("name", PURE_IMAGES)
+def test_images_and_what_is_cut_from_them_are_pure(name: str) -> None:
+    path = ROOT / "lartpc" / f"{name}.py"
+    assert not packages(path) & OUTSIDE
+    within = {name.split(".")[1] for name in imports(path) if name.startswith("lartpc.")}
+    assert within & {path.stem for path in path.parent.glob("*.py")} <= {*PURE_IMAGES, "errors"}
 
 
 @each_file

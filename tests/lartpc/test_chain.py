@@ -82,6 +82,7 @@ def test_a_tile_whose_middle_holds_no_charge_is_skipped_and_its_scores_are_0() -
     pixels = np.zeros((16, 40), np.float32)
     pixels[3, 2] = 10
     pixels[3, 20] = 9.99
+    pixels[3, 13] = 11  # in the second tile too, but not in its middle
     image = Image(meta(0, 16, 40), pixels)
     (plane,) = plan(of(image), Tiles(16, 4, 4), images="wire").planes
     assert [crop.onto for crop in plane.crops] == [(slice(0, 16), slice(0, 14))]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lartpc import ROI, ImageError, ImageMeta
 from lartpc.rois import cut_rois, merge_rois
+from lartpc.tiles import all_of
 
 
 def box(x: float, y: float, width: float, height: float, *, plane: int = 0) -> ImageMeta:
@@ -177,6 +178,13 @@ def test_crops_go_down_the_columns_from_the_left_and_are_moved_inward() -> None:
         (20, 60),
         (60, 60),
     ]
+
+
+@pytest.mark.parametrize(("edge", "pixel"), [(6.9, 3), (7, 4), (8, 4), (8.9, 4), (9, 5)])
+def test_a_crop_begins_with_the_pixel_whose_edge_is_nearest(edge: float, pixel: int) -> None:
+    image = ImageMeta(80, 80, 40, 40, 0, 80, 0)  # 2 wires, 2 ticks a pixel
+    roi = ROI((ImageMeta(9, 9, 1, 1, edge, 80 - edge, 0),))
+    assert cut_rois([roi], image, index=0, size=8) == [(all_of(pixel, 8), all_of(pixel, 8))]
 
 
 def test_what_cannot_be_cut_is_refused() -> None:

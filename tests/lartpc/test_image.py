@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lartpc import Image, ImageError, ImageMeta
+from lartpc import Image, ImageError, ImageMeta, TickOrder
 from tests.lartpc.making import image, meta
 from tests.shared import data
 
@@ -71,6 +71,22 @@ def test_turning_a_meta_twice_gives_it_back(one: ImageMeta) -> None:
         turned = one.in_order(order)
         assert turned.in_order(one.tick_order) == one
         assert turned.dump() == one.dump()
+
+
+@pytest.mark.parametrize("order", ["backward", "forward"])
+def test_the_box_around_two_parts_is_the_part_that_holds_both(order: TickOrder) -> None:
+    whole = meta(2, 12, 7, order)
+    one, other = whole.part(2, 1, rows=3, cols=2), whole.part(6, 0, rows=5, cols=4)
+    assert one.inclusive(other) == other.inclusive(one) == whole.part(2, 0, rows=9, cols=4)
+    assert whole.part(0, 0, rows=12, cols=7) == whole
+    assert one.origin_y == whole.origin_y + (-12 if order == "backward" else 12)
+
+
+def test_a_box_around_parts_loses_no_pixel_to_rounding() -> None:
+    whole = ImageMeta(345.6, 100.8, 1008, 3456, 0.3, 844.8, 1)  # tenths are not exact in binary
+    for end in range(2, 1008):
+        around = whole.part(0, 0, rows=1, cols=1).inclusive(whole.part(end - 1, 7, rows=1, cols=1))
+        assert (around.rows, around.cols) == (end, 8)
 
 
 def test_turning_an_image_flips_its_rows() -> None:
