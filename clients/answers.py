@@ -13,8 +13,9 @@ import numpy as np
 
 from lartpc import RSE, Batch, Event, FrameError, Image, ImageError, unpack
 
+from .entries import Entry
 from .errors import AnswerError
-from .questions import Entry, Question, Sent
+from .questions import Question, Sent
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what can be a tree's name, or a group's
 

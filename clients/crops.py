@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lartpc import Event, ImageError, LArTPCError, Reader, chain, pack, stack
 
-from .questions import Entry, read_entry
+from .entries import Entry, read_entry
 from .stopwatch import Stopwatch
 
 
@@ -68,12 +68,10 @@ class Cutter:
             check_planes([image.meta.plane for image in images], self.planes)
             plan = chain.plan(event, self.mode, images=self.producer, low=self.low_adc)
         requests = []
-        for of_plane in plan.planes:
+        for image, of_plane in zip(images, plan.planes, strict=True):
             for crop in of_plane.crops:
                 with watch.stage("chain"):
-                    cut = chain.cut(
-                        images[of_plane.index], crop, low=self.low_adc, high=self.high_adc
-                    )
+                    cut = chain.cut(image, crop, low=self.low_adc, high=self.high_adc)
                 with watch.stage("pack"):
                     batch = stack(self.producer, [(event.rse, [cut])])
                     frames = tuple(pack([batch]))

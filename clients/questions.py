@@ -7,22 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from lartpc import RSE, Event, ImageError, ImageMeta, Limits, Reader, pack, stack
+from lartpc import Event, ImageError, ImageMeta, Limits, Reader, pack, stack
 from mdp import SettingsError
 
+from .entries import Entry, read_entry
 from .stopwatch import Stopwatch
-
-
-class Entry(NamedTuple):
-    """Where an event comes from."""
-
-    number: int
-    """Counted over all input files."""
-    rse: RSE
-    where: str
-    """File and entry, for people: `run7.root entry 41`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,7 @@ def questions(
     pixel_bytes = 0
     for number in order:
         with watch.stage("read"):
-            entry, event = _read(reader, number)
+            entry, event = read_entry(reader, number)
         if waiting and (len(waiting) == batch or _counts(event) != _counts(waiting[0][1])):
             yield _ask(waiting, watch)
             waiting, pixel_bytes = [], 0
@@ -87,12 +77,6 @@ def questions(
         _check_size(pixel_bytes, len(waiting), entry)
     if waiting:
         yield _ask(waiting, watch)
-
-
-def _read(reader: Reader, number: int) -> tuple[Entry, Event]:
-    path, local = reader.locate(number)
-    event = reader[number]
-    return Entry(number, event.rse, f"{path} entry {local}"), event
 
 
 def _counts(event: Event) -> list[int]:

@@ -1,4 +1,4 @@
-"""What `ssnet simple` did: its closing table."""
+"""What `ssnet simple` and `ssnet run` did: their closing tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from rich.table import Table
 
 from mdp.tables import duration, size
 
-from . import terminal
-from .simple import Report
+from . import simple, ssnet, terminal
 
 STAGES = {
     "open": "opening the output",
@@ -21,15 +20,47 @@ STAGES = {
 }
 """Reading and packing overlap with the others, so the stages add up to more than all."""
 
+PRODUCTION_STAGES = {
+    "read": "reading",
+    "chain": "cutting crops",
+    "pack": "packing",
+    "wait": "waiting for scores",
+    "check": "checking scores",
+    "stitch": "stitching",
+    "write": "writing",
+    "all": "in all",
+}
+"""Reading, cutting and packing overlap with the others."""
 
-def table(report: Report) -> Table:
+
+def table(report: simple.Report) -> Table:
     """A row a figure."""
     made = terminal.table("done", "")
-    empty = f", {report.empty} of them empty" if report.empty else ""
-    made.add_row("events", f"{report.events}{empty}")
+    made.add_row("events", _events(report.events, report.empty))
     made.add_row("requests", str(report.requests))
     made.add_row("sent", size(report.bytes_out))
     made.add_row("received", size(report.bytes_in))
     for stage, text in STAGES.items():
         made.add_row(text, duration(report.seconds.get(stage, 0.0)))
     return made
+
+
+def production_table(report: ssnet.Report) -> Table:
+    """A row a figure: of the whole run, and of one event."""
+    events = max(report.events, 1)
+    made = terminal.table("done", "in all", "an event")
+    made.add_row("events", _events(report.events, report.empty), "")
+    made.add_row("crops", str(report.crops), f"{report.crops / events:.1f}")
+    made.add_row("sent", size(report.bytes_out), size(report.bytes_out / events))
+    made.add_row("received", size(report.bytes_in), size(report.bytes_in / events))
+    made.add_row("workers used", str(report.workers), "")
+    computed_s = report.computed_s
+    made.add_row("their computing", duration(computed_s), duration(computed_s / events))
+    for stage, text in PRODUCTION_STAGES.items():
+        spent_s = report.seconds.get(stage, 0.0)
+        made.add_row(text, duration(spent_s), duration(spent_s / events))
+    return made
+
+
+def _events(events: int, empty: int) -> str:
+    return f"{events}, {empty} of them empty" if empty else str(events)

@@ -19,6 +19,8 @@ from .asker import Reply
 from .crops import CropRequest, EventQuestion
 from .errors import AnswerError
 
+Floats = npt.NDArray[np.floating]
+
 _MAX_INFO = 200  # characters of one entry that is shown
 
 
@@ -40,11 +42,9 @@ class Scores:
         """By plane the sha256 of the network and of its weights, as far as answers told."""
         return self._networks
 
-    def check(
-        self, question: EventQuestion, replies: Sequence[Reply]
-    ) -> list[list[npt.NDArray[Any]]]:
+    def check(self, question: EventQuestion, replies: Sequence[Reply]) -> list[list[Floats]]:
         """The scores of each plane's crops, in the plan's order."""
-        scores: dict[int, list[npt.NDArray[Any]]] = {p.plane: [] for p in question.plan.planes}
+        scores: dict[int, list[Floats]] = {p.plane: [] for p in question.plan.planes}
         crops = [crop for plane in question.plan.planes for crop in plane.crops]
         for request, crop, reply in zip(question.requests, crops, replies, strict=True):
             number = len(scores[request.plane])
@@ -55,7 +55,7 @@ class Scores:
 
     def _check_one(
         self, request: CropRequest, size: tuple[int, int], reply: Reply, where: str
-    ) -> npt.NDArray[Any]:
+    ) -> Floats:
         try:
             answer, *more = unpack(reply)
         except FrameError as error:
@@ -72,21 +72,25 @@ class Scores:
         if not all_finite(answer.array):
             raise AnswerError(f"{where}: want finite scores, got NaN or Inf")
         self._remember(request.plane, answer.info, where)
-        return answer.array[0]
+        scores: Floats = answer.array[0]
+        return scores
 
     def _remember(self, plane: int, info: Mapping[str, Any], where: str) -> None:
-        network = (str(info.get("network", ""))[:_MAX_INFO], str(info.get("weights", ""))[:_MAX_INFO])
+        network = (
+            str(info.get("network", ""))[:_MAX_INFO],
+            str(info.get("weights", ""))[:_MAX_INFO],
+        )
         before = self._networks.setdefault(plane, network)
         if network != before:
             raise AnswerError(
                 f"{where}: want one network for all of plane {plane}, {before} as before,"
                 f" got {network}: its workers serve different ones"
             )
-        self.workers.add(str(info.get("worker", ""))[:_MAX_INFO])
+        self.workers.add(_text(info, "worker"))
         seconds = info.get("seconds")
         self.computed_s += seconds if isinstance(seconds, float) else 0.0
 
-    def stitch(self, question: EventQuestion, scores: Sequence[Sequence[npt.NDArray[Any]]]) -> Event:
+    def stitch(self, question: EventQuestion, scores: Sequence[Sequence[Floats]]) -> Event:
         """The event to write: images [shower, track] of each plane, none for one without crops."""
         try:
             stitched = chain.stitch(question.plan, scores)
@@ -98,6 +102,10 @@ class Scores:
         }
         images = {answer_name(plane): by_plane.get(plane, ()) for plane in self.planes}
         return Event(question.entry.rse, images)
+
+
+def _text(info: Mapping[str, Any], key: str) -> str:
+    return str(info.get(key, ""))[:_MAX_INFO]
 
 
 def nbytes(replies: Sequence[Reply]) -> int:

@@ -22,6 +22,7 @@ from mdp.settings import DEFAULT_ENDPOINT
 
 from .answers import Answered, Answers
 from .asker import Asker, Reply
+from .entries import check_range, entry_range
 from .questions import Question, questions
 from .signals import uninterrupted
 from .stopwatch import Stopwatch
@@ -69,8 +70,7 @@ class Plan:
         for name in ("batch", "tries", "window", "window_bytes"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"want {name} of at least 1, got {getattr(self, name)}")
-        if self.start < 0 or (self.end is not None and self.end <= self.start):
-            raise SettingsError(f"want 0 <= start < end, got {self.start} and {self.end}")
+        check_range(self.start, self.end)
 
 
 @dataclass
@@ -113,13 +113,7 @@ def _client(plan: Plan) -> Client:
 
 def _order(plan: Plan, entries: int) -> Sequence[int]:
     """The entry numbers to send, in order."""
-    if plan.start >= entries > 0:
-        raise SettingsError(
-            f"want a start below {entries}, the number of entries, got {plan.start}"
-        )
-    if plan.end is not None and plan.end > entries:
-        log.warning("there are only %d entries, not %d", entries, plan.end)
-    numbers = range(*slice(plan.start, plan.end).indices(entries))
+    numbers = entry_range(plan.start, plan.end, entries)
     if plan.seed is None:
         return numbers
     shuffled: Sequence[int] = np.random.default_rng(plan.seed).permutation(numbers).tolist()

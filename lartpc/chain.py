@@ -7,10 +7,10 @@ fit, and answers that do not fit their crops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from itertools import product
 from typing import Any, TypeVar
 
@@ -93,16 +93,19 @@ Mode = Croi | Tiles | Whole
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """One image for a network, and which of its answer's pixels go where.
+    """Where one image for a network comes from, and which of its answer's pixels go where.
 
-    `image` has tick-backward rows, which the networks were trained on, and is thresholded.
+    Rows are tick-backward throughout, which the networks were trained on. It holds no pixels: a
+    plan waits for its answers and weighs nothing (`cut` gives the image).
     """
 
-    image: Image
+    meta: ImageMeta
+    source: Box
+    """Rows and columns of the plane's image; fewer than the meta's where it pads."""
     keep: Box
     """Rows and columns of the answer."""
     onto: Box
-    """Rows and columns of the canvas, whose rows are tick-backward too."""
+    """Rows and columns of the canvas."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +126,8 @@ class Plan:
     planes: tuple[PlanePlan, ...]
 
 
-def plan(
-    event: Event, mode: Mode, *, images: str, low: float = LOW_ADC, high: float = HIGH_ADC
-) -> Plan:
-    """What to ask about the images of producer `images`; `low` and `high` in ADC.
+def plan(event: Event, mode: Mode, *, images: str, low: float = LOW_ADC) -> Plan:
+    """What to ask about the images of producer `images`; without any ADC of `low`, nothing.
 
     Raises `ProductMissing`, and `ImageError` that names event and plane.
     """
@@ -134,19 +135,18 @@ def plan(
     if isinstance(mode, Croi):
         with _named(event.rse):
             rois = merge_rois(_product(event.rois, mode.rois), min_overlap=mode.min_overlap)
-    cut = partial(threshold, low=low, high=high)
     planes = []
     for index, image in enumerate(_product(event.images, images)):
         with _named(event.rse, image.meta.plane):
             backward = image.in_order("backward")
             if isinstance(mode, Croi):
                 regions = cut_rois(rois, backward.meta, index=index, size=mode.size)
-                crops = _crops(backward, regions, cut, corner=_corner(regions))
+                crops = _crops(backward.meta, regions, corner=_corner(regions))
                 canvas = _canvas(crops, image.meta.tick_order)
             else:
                 regions = _grid(image.meta, mode)
                 charged = [each for each in regions if _has_charge(backward, each, low)]
-                crops, canvas = _crops(backward, charged, cut), image.meta
+                crops, canvas = _crops(backward.meta, charged), image.meta
             planes.append(PlanePlan(image.meta.plane, crops, canvas))
     return Plan(event.rse, tuple(planes))
 
@@ -176,7 +176,7 @@ def _corner(regions: Sequence[Region]) -> tuple[int, int]:
 def _canvas(crops: Sequence[Crop], order: TickOrder) -> ImageMeta | None:
     if not crops:
         return None
-    return reduce(ImageMeta.inclusive, (crop.image.meta for crop in crops)).in_order(order)
+    return reduce(ImageMeta.inclusive, (crop.meta for crop in crops)).in_order(order)
 
 
 def _grid(meta: ImageMeta, mode: Tiles | Whole) -> list[Region]:
@@ -199,25 +199,29 @@ def _has_charge(image: Image, region: Region, low: float) -> bool:
 
 
 def _crops(
-    image: Image,
-    regions: Sequence[Region],
-    cut: Callable[[Pixels], Pixels],
-    *,
-    corner: tuple[int, int] = (0, 0),
+    meta: ImageMeta, regions: Sequence[Region], *, corner: tuple[int, int] = (0, 0)
 ) -> tuple[Crop, ...]:
     """Crops of these regions; `corner`: where the canvas begins, in pixels of the image."""
-    crops = []
-    for rows, cols in regions:
-        # a copy of its own, row major as messages are: a plan weighs what it asks, not the event
-        pixels = cut(np.ascontiguousarray(image.pixels[rows.whole(), cols.whole()]))
-        missing = (rows.size - pixels.shape[0], cols.size - pixels.shape[1])
-        if any(missing):
-            pixels = np.pad(pixels, [(0, pad) for pad in missing])
-        meta = image.meta.part(rows.start, cols.start, rows=rows.size, cols=cols.size)
-        keep = (rows.kept(rows.start), cols.kept(cols.start))
-        onto = (rows.kept(corner[0]), cols.kept(corner[1]))
-        crops.append(Crop(Image(meta, pixels), keep, onto))
-    return tuple(crops)
+    return tuple(
+        Crop(
+            meta.part(rows.start, cols.start, rows=rows.size, cols=cols.size),
+            source=(rows.whole(), cols.whole()),
+            keep=(rows.kept(rows.start), cols.kept(cols.start)),
+            onto=(rows.kept(corner[0]), cols.kept(corner[1])),
+        )
+        for rows, cols in regions
+    )
+
+
+def cut(image: Image, crop: Crop, *, low: float = LOW_ADC, high: float = HIGH_ADC) -> Image:
+    """A crop of its plane's image, in either tick order: thresholded, padded with 0, a copy."""
+    # row major, as messages are
+    pixels = np.ascontiguousarray(image.in_order("backward").pixels[crop.source])
+    pixels = threshold(pixels, low=low, high=high)
+    missing = (crop.meta.rows - pixels.shape[0], crop.meta.cols - pixels.shape[1])
+    if any(missing):
+        pixels = np.pad(pixels, [(0, pad) for pad in missing])
+    return Image(crop.meta, pixels)
 
 
 def stitch(plan: Plan, answers: Sequence[Sequence[Scores]]) -> tuple[tuple[Image, ...], ...]:
@@ -247,7 +251,7 @@ def _painted(plane: PlanePlan, answers: Sequence[Scores]) -> tuple[Image, ...]:
         return ()
     scores = np.zeros((len(CLASSES), plane.canvas.rows, plane.canvas.cols), np.float32)
     for number, (crop, answer) in enumerate(zip(plane.crops, answers, strict=True)):
-        want = (len(CLASSES), *crop.image.pixels.shape)
+        want = (len(CLASSES), crop.meta.rows, crop.meta.cols)
         if answer.shape != want:
             raise ImageError(f"want {want} scores for crop {number}, got {answer.shape}")
         scores[(slice(None), *crop.onto)] = answer[(slice(None), *crop.keep)]

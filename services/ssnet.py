@@ -24,7 +24,7 @@ from lartpc.chain import CLASSES, LOW_ADC, mask
 from lartpc.image import all_finite
 from mdp import Refused, Worker
 
-from .caffe_net import Network
+from .caffe_net import Network, read
 from .engine import Engine, open_engine, warm_up
 from .errors import NetworkError
 
@@ -82,14 +82,7 @@ class SSNet(Worker):
 
     def setup(self) -> None:
         settings = self._settings
-        engine = open_engine(
-            settings.engine,
-            settings.prototxt,
-            settings.weights,
-            device=settings.device,
-            threads=settings.threads,
-        )
-        check_network(engine.network)
+        engine = _open(settings)
         if settings.warm_up:
             divisor = engine.network.size_divisor
             side = -(-settings.warm_up // divisor) * divisor
@@ -102,7 +95,9 @@ class SSNet(Worker):
             "weights": engine.network.weights_sha256,
             "worker": f"{socket.gethostname()}:{os.getpid()}",
         }
-        log.info("%s computes %s on %s", service_name(settings.plane), engine.network.name, engine.device)
+        log.info(
+            "%s computes %s on %s", service_name(settings.plane), engine.network.name, engine.device
+        )
 
     def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
         if frames == [DESCRIBE]:
@@ -176,6 +171,22 @@ class SSNet(Worker):
             for index, one in zip(chosen, computed, strict=True):
                 scores[index] = mask(one, images[index, 0], low=threshold)
         return scores
+
+
+def load_network(settings: PlaneSettings) -> None:
+    """Load it and let it go: raises what `setup` would, and converts it into the cache."""
+    _open(settings)
+
+
+def _open(settings: PlaneSettings) -> Engine:
+    check_network(read(settings.prototxt))
+    return open_engine(
+        settings.engine,
+        settings.prototxt,
+        settings.weights,
+        device=settings.device,
+        threads=settings.threads,
+    )
 
 
 def check_network(network: Network) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from lartpc import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from lartpc import ROI, RSE, Event, Image, ImageMeta, TickOrder, chain
 
 
 def meta(
@@ -62,3 +64,11 @@ def same(one: Event, other: Event) -> bool:
             for name in one.images
         )
     )
+
+
+def cut_all(images: Sequence[Image], asked: chain.Plan) -> list[list[Image]]:
+    """The crops of each plane of an event whose images these are."""
+    return [
+        [chain.cut(image, crop) for crop in plane.crops]
+        for image, plane in zip(images, asked.planes, strict=True)
+    ]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lartpc import ROI, Event, Image, ImageError, ProductMissing, SettingsError, TickOrder
-from lartpc.chain import Croi, Mode, Plan, Scores, Tiles, Whole, mask, plan, stitch, threshold
+from lartpc.chain import Croi, Mode, Plan, Scores, Tiles, Whole, cut, mask, plan, stitch, threshold
 from lartpc.tiles import spans
-from tests.lartpc.making import event, meta, same_image
+from tests.lartpc.making import cut_all, event, meta, same_image
 
 
 def sparse(rows: int, cols: int, order: TickOrder = "backward", seed: int = 1) -> Image:
@@ -26,12 +26,10 @@ def of(*images: Image, rois: tuple[ROI, ...] = ()) -> Event:
     return Event(event().rse, {"wire": images}, {"croi": rois})
 
 
-def echoed(asked: Plan) -> list[list[Scores]]:
-    """Networks that answer what they are asked, and twice that."""
-    return [
-        [np.stack([crop.image.pixels, 2 * crop.image.pixels]) for crop in plane.crops]
-        for plane in asked.planes
-    ]
+def echoed(image: Image, asked: Plan) -> list[list[Scores]]:
+    """A network that answers what it is asked about this image, and twice that."""
+    (crops,) = cut_all([image], asked)
+    return [[np.stack([crop.pixels, 2 * crop.pixels]) for crop in crops]]
 
 
 @st.composite
@@ -69,10 +67,10 @@ def test_echoed_tiles_are_the_thresholded_image_to_the_bit(
 ) -> None:
     image = sparse(rows, cols, order, seed)
     asked = plan(of(image), tiles, images="wire")
-    for crop in asked.planes[0].crops:
-        assert crop.image.meta.tick_order == "backward"
-        assert crop.image.pixels.any()
-    ((shower, track),) = stitch(asked, echoed(asked))
+    for crop in cut_all([image], asked)[0]:
+        assert crop.meta.tick_order == "backward"
+        assert crop.pixels.any()
+    ((shower, track),) = stitch(asked, echoed(image, asked))
     adc = threshold(image.pixels)
     assert same_image(shower, Image(image.meta, adc))
     assert same_image(track, Image(image.meta, 2 * adc))
@@ -98,12 +96,12 @@ def test_a_tile_whose_middle_holds_no_charge_is_skipped_and_its_scores_are_0() -
 def test_a_crops_meta_says_where_its_pixels_lie_padding_included() -> None:
     image = sparse(30, 50)
     (plane,) = plan(of(image), Tiles(32, 8, 32), images="wire").planes
-    first, last = (crop.image.meta for crop in plane.crops)
+    first, last = (crop.meta for crop in plane.crops)
     assert (first.rows, first.cols, last.cols) == (32, 32, 32)
     assert (first.min_x, first.max_y) == (image.meta.min_x, image.meta.max_y)
     assert (last.max_x, last.max_y) == (image.meta.max_x, image.meta.max_y)
     assert first.min_y == image.meta.min_y - 2 * image.meta.pixel_height
-    assert not plane.crops[0].image.pixels[30:].any()
+    assert not cut(image, plane.crops[0]).pixels[30:].any()
 
 
 @pytest.mark.parametrize("order", ["backward", "forward"])
@@ -111,8 +109,8 @@ def test_a_whole_image_is_one_crop_and_keeps_its_meta(order: TickOrder) -> None:
     image = sparse(64, 96, order)
     asked = plan(of(image), Whole(32), images="wire")
     (crop,) = asked.planes[0].crops
-    assert crop.image.meta == image.meta.in_order("backward")
-    ((shower, _),) = stitch(asked, echoed(asked))
+    assert crop.meta == image.meta.in_order("backward")
+    ((shower, _),) = stitch(asked, echoed(image, asked))
     assert same_image(shower, Image(image.meta, threshold(image.pixels)))
 
 

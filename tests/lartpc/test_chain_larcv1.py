@@ -9,7 +9,7 @@ import pytest
 
 from lartpc import Event, TickOrder, open_reader
 from lartpc.chain import Croi, Plan, Scores, plan, stitch
-from tests.lartpc.making import numbers, same_image
+from tests.lartpc.making import cut_all, numbers, same_image
 from tests.shared import data
 
 PLANES = (0, 1, 2)
@@ -32,10 +32,11 @@ def planned(event: Event) -> Plan:
     return plan(event, Croi(), images="modimg")
 
 
-def fake_scores(asked: Plan) -> list[list[Scores]]:
+def fake_scores(event: Event, asked: Plan) -> list[list[Scores]]:
     """What the fake networks of the golden file answer: [shower, track]."""
     factors = np.array([500, 1000], np.float32).reshape(2, 1, 1)
-    return [[crop.image.pixels / factors for crop in plane.crops] for plane in asked.planes]
+    crops = cut_all(event.images["modimg"], asked)
+    return [[crop.pixels / factors for crop in of_plane] for of_plane in crops]
 
 
 def painted_by_hand(crops: np.ndarray, metas: np.ndarray) -> tuple[np.ndarray, tuple[float, ...]]:
@@ -57,9 +58,8 @@ def test_every_crop_meta_and_text_is_larcv1s(
 ) -> None:
     compared = 0
     for entry, event in enumerate(events):
-        for index, plane in enumerate(planned(event).planes):
+        for index, images in enumerate(cut_all(event.images["modimg"], planned(event))):
             key = f"_e{entry}_p{index}"
-            images = [crop.image for crop in plane.crops]
             assert len(images) == len(golden["crops" + key])
             assert [numbers(image.meta) for image in images] == [
                 tuple(meta) for meta in golden["cropmeta" + key].tolist()
@@ -76,7 +76,7 @@ def test_stitched_answers_are_larcv1s_crops_painted_in_order(
 ) -> None:
     for entry, event in enumerate(events[:2]):
         asked = planned(event)
-        for index, pair in enumerate(stitch(asked, fake_scores(asked))):
+        for index, pair in enumerate(stitch(asked, fake_scores(event, asked))):
             key = f"_e{entry}_p{index}"
             crops, metas = golden["crops" + key], golden["cropmeta" + key]
             for image, factor in zip(pair, (500, 1000), strict=True):
@@ -104,10 +104,10 @@ def test_a_tick_forward_file_gives_the_same_questions_and_flipped_answers(
         event.rois,
     )
     ours, theirs = planned(turned), planned(event)
-    for one, other in zip(ours.planes, theirs.planes, strict=True):
-        pairs = zip(one.crops, other.crops, strict=True)
-        assert all(same_image(crop.image, known.image) for crop, known in pairs)
-    got, want = stitch(ours, fake_scores(ours)), stitch(theirs, fake_scores(theirs))
+    cut_from = (turned.images["modimg"], ours), (event.images["modimg"], theirs)
+    for one, other in zip(*(cut_all(*each) for each in cut_from), strict=True):
+        assert all(map(same_image, one, other))
+    got, want = stitch(ours, fake_scores(turned, ours)), stitch(theirs, fake_scores(event, theirs))
     for pair, known_pair in zip(got, want, strict=True):
         for image, known in zip(pair, known_pair, strict=True):
             assert image.meta.tick_order == order

@@ -1,0 +1,1 @@
+"""What users type: one file a command. Each imports what it needs when it runs."""

@@ -1,0 +1,38 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from typing import Annotated
+
+import typer
+
+from mdp.process import configure_logging
+
+
+class Ticks(str, enum.Enum):
+    """Which tick row 0 is."""
+
+    backward = "backward"
+    forward = "forward"
+
+
+Broker = Annotated[
+    str, typer.Option("--broker", "-b", envvar="MDP_BROKER", help="The broker's address.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
+TickOrder = Annotated[
+    Ticks,
+    typer.Option(
+        help="Whether row 0 is the largest tick (backward, as in LArCV1) or the smallest."
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
+
+
+def log_warnings(*, verbose: bool) -> None:
+    """A client's user wants to hear of trouble, not of each step."""
+    configure_logging(verbose=verbose)
+    if not verbose:
+        logging.getLogger().setLevel(logging.WARNING)

@@ -1,0 +1,122 @@
+"""`ssnet run`: the production client."""
+
+from __future__ import annotations
+
+import enum
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mdp.settings import DEFAULT_ENDPOINT
+
+from ..signals import stopped_cleanly
+from .options import Broker, Force, TickOrder, Ticks, Verbose, log_warnings
+
+if TYPE_CHECKING:
+    from lartpc import chain
+
+HELP = """Score every plane's pixels, shower or track: LArCV files in, a LArCV file out.
+
+Each plane's crops go to its own service, `ssnet-plane0`, `-plane1`, `-plane2`, all planes of \
+several events at once. Output: for each entry of the input, in order, images \\[shower, track] \
+of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. It appears when it is whole.
+
+[bold]Modes[/]
+
+  croi     crops around the regions of interest of the file, as SSNet's production does
+  tiles    the whole event in overlapping tiles
+  whole    images as they are, for those that were cropped before
+
+[bold]Examples[/]
+
+  ssnet run in.root -o out.root --broker tcp://node7:5555
+  ssnet run in.root -o out.root --local                   starts broker and workers itself
+  ssnet run event.root -o out.root --local --mode tiles --tick-order forward
+  ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
+"""
+
+
+class Mode(str, enum.Enum):
+    """Which parts of an event are scored."""
+
+    croi = "croi"
+    tiles = "tiles"
+    whole = "whole"
+
+
+def run(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Read as one file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")],
+    mode: Annotated[Mode, typer.Option(help="Which parts are scored.")] = Mode.croi,
+    producer: Annotated[str, typer.Option("--producer", "-p", help="Of the images.")] = "wire",
+    roi: Annotated[str, typer.Option(help="Of the regions of interest.")] = "croi",
+    size: Annotated[int, typer.Option(help="Rows and columns of crops and tiles.")] = 512,
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 64,
+    threshold: Annotated[float, typer.Option(help="ADC below which there is no charge.")] = 10.0,
+    ceiling: Annotated[float, typer.Option(help="ADC at which pixels are cut off.")] = 500.0,
+    start: Annotated[int, typer.Option(help="The first entry, over all files.")] = 0,
+    end: Annotated[int | None, typer.Option(help="The entry after the last.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for one try of a crop.")] = 3600.0,
+    tries: Annotated[int, typer.Option(help="How often a crop is sent.")] = 3,
+    window: Annotated[int, typer.Option(help="Events in flight.")] = 8,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the first workers.")] = 10.0,
+    copy_input: Annotated[
+        bool, typer.Option("--copy-input", help="The input's other products come along.")
+    ] = False,
+    tick_order: TickOrder = Ticks.backward,
+    force: Force = False,
+    broker: Broker = DEFAULT_ENDPOINT,
+    local: Annotated[
+        bool, typer.Option("--local", help="Start a broker and workers on this machine.")
+    ] = False,
+    number: Annotated[int, typer.Option("-n", min=1, help="Workers a plane, with --local.")] = 1,
+    network: Annotated[
+        Path | None, typer.Option(help="A folder of networks, with --local.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    from dataclasses import replace
+
+    from .. import local as machine
+    from .. import pools, report, ssnet, terminal
+
+    job = ssnet.Job(
+        inputs=tuple(inputs),
+        output=output,
+        broker=broker,
+        mode=_mode(mode, roi=roi, size=size, overlap=overlap),
+        producer=producer,
+        low_adc=threshold,
+        high_adc=ceiling,
+        start=start,
+        end=end,
+        timeout_s=timeout,
+        tries=tries,
+        wait_s=wait,
+        window=window,
+        copy_input=copy_input,
+        tick_order=tick_order.value,
+        force=force,
+    )
+    pool = pools.Pool(ssnet.PLANES, workers=number, network=network, threshold_adc=threshold)
+    log_warnings(verbose=verbose)
+    with (
+        stopped_cleanly(),
+        machine.services(pool) if local else nullcontext(broker) as address,
+        terminal.progress_bar("events") as show,
+    ):
+        done = ssnet.run(replace(job, broker=address), on_progress=show)
+    terminal.show(report.production_table(done))
+
+
+def _mode(mode: Mode, *, roi: str, size: int, overlap: int) -> chain.Mode:
+    from lartpc import chain
+
+    if mode is Mode.croi:
+        return chain.Croi(rois=roi, size=size)
+    if mode is Mode.tiles:
+        # the divisor is the networks', once they have said it
+        return chain.Tiles(size=size, overlap=overlap, divisor=1)
+    return chain.Whole(divisor=1)

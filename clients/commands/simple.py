@@ -1,0 +1,85 @@
+"""`ssnet simple`: any images to any service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdp import SettingsError
+from mdp.settings import DEFAULT_ENDPOINT
+
+from ..signals import stopped_cleanly
+from .options import Broker, Force, TickOrder, Ticks, Verbose, log_warnings
+
+HELP = """Send images of files to a service; write what comes back to a file.
+
+Each answer is written under the name it came with, to the event and with the meta of the image \
+it answers; an answer to anything else is an error. Events without images keep an empty entry. \
+With --random the output has the random order. The output appears when it is whole.
+
+[bold]Examples[/]
+
+  ssnet simple toy.root -o answers.root --service dummy --producer wire
+  ssnet simple a.root b.root -o all.root --service dummy --producer wire --copy-input
+  ssnet simple toy.root -o part.h5 --service dummy --start 10 --end 20 --batch 4
+  ssnet simple toy.root -o mixed.root --service dummy --random --seed 7
+"""
+
+
+def simple(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Read as one file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")],
+    service: Annotated[str, typer.Option("--service", "-s", help="Who is asked.")],
+    producer: Annotated[
+        list[str] | None,
+        typer.Option("--producer", "-p", help="Images to send; repeatable. Default: all."),
+    ] = None,
+    answer: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that replies must have; repeatable. Default: the first's."),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Events in a request, at most.")] = 1,
+    random: Annotated[bool, typer.Option("--random", help="Send in a random order.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Of the random order; default 0.")] = None,
+    start: Annotated[int, typer.Option(help="The first entry, over all files.")] = 0,
+    end: Annotated[int | None, typer.Option(help="The entry after the last.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for one try.")] = 300.0,
+    tries: Annotated[int, typer.Option(help="How often a request is sent.")] = 3,
+    window: Annotated[int, typer.Option(help="Requests in flight.")] = 8,
+    copy_input: Annotated[
+        bool, typer.Option("--copy-input", help="The input's other products come along.")
+    ] = False,
+    tick_order: TickOrder = Ticks.backward,
+    force: Force = False,
+    broker: Broker = DEFAULT_ENDPOINT,
+    verbose: Verbose = False,
+) -> None:
+    from .. import report, terminal
+    from .. import simple as client
+
+    if seed is not None and not random:
+        raise SettingsError("want --seed with --random")
+    plan = client.Plan(
+        inputs=tuple(inputs),
+        output=output,
+        service=service,
+        broker=broker,
+        producers=tuple(producer) if producer else None,
+        answers=tuple(answer or ()),
+        batch=batch,
+        seed=(seed or 0) if random else None,
+        start=start,
+        end=end,
+        timeout_s=timeout,
+        tries=tries,
+        window=window,
+        copy_input=copy_input,
+        tick_order=tick_order.value,
+        force=force,
+    )
+    log_warnings(verbose=verbose)
+    with stopped_cleanly(), terminal.progress_bar(f"events to {service}") as show:
+        done = client.run(plan, on_progress=show)
+    terminal.show(report.table(done))

@@ -1,0 +1,44 @@
+"""`ssnet toy`: files of toy events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..signals import stopped_cleanly
+from .options import Force
+
+HELP = """Make a file of toy events: neutrino-like ones among cosmics, with truth.
+
+Products: images `wire` (ADC) and `segment` (0 background, 1 shower, 2 track) on three planes, \
+and ROIs `croi` around the vertex (not in .h5 files, which hold none). A seed makes the same \
+events each time.
+
+[bold]Examples[/]
+
+  ssnet toy -n 10 -o toy.root
+  ssnet toy -n 100 -o toy.h5 --seed 7 --rows 1008 --cols 3456
+"""
+
+
+def toy(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")],
+    number: Annotated[int, typer.Option("--number", "-n", help="Events to make.")] = 10,
+    seed: Annotated[int, typer.Option(help="The run number, too.")] = 1,
+    rows: Annotated[int, typer.Option(help="Pixels along the time axis, of 6 ticks.")] = 512,
+    cols: Annotated[int, typer.Option(help="Pixels along the wire axis, of 1 wire.")] = 512,
+    cosmics: Annotated[float | None, typer.Option(help="Mean cosmic muons an event.")] = None,
+    force: Force = False,
+) -> None:
+    from lartpc.simulation.chamber import Chamber
+    from lartpc.toy import ToySettings
+
+    from .. import terminal, toys
+
+    settings = ToySettings(chamber=Chamber(rows=rows, cols=cols), cosmics=cosmics)
+    with stopped_cleanly(), terminal.progress_bar("toy events") as show:
+        toys.write(
+            output, count=number, seed=seed, settings=settings, force=force, on_progress=show
+        )
