@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from .commands import display, files, run, simple, toy, worker
+from .commands import demo, display, files, run, simple, toy, worker
 from .process import errors_reported
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.command(help=demo.HELP)(demo.demo)
 app.command(help=run.HELP)(run.run)
 app.command(help=toy.HELP)(toy.toy)
 app.command(help=files.HELP)(files.files)

@@ -1,4 +1,4 @@
-"""What `ssnet simple` and `ssnet run` did: their closing tables."""
+"""What `ssnet simple`, `ssnet run` and `ssnet demo` did: their closing tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.table import Table
 
 from mdp.tables import duration, size
 
-from . import simple, ssnet, terminal
+from . import demo, simple, ssnet, terminal
 
 STAGES = {
     "open": "opening the output",
@@ -64,3 +64,12 @@ def production_table(report: ssnet.Report) -> Table:
 
 def _events(events: int, empty: int) -> str:
     return f"{events}, {empty} of them empty" if empty else str(events)
+
+
+def files_table(plan: demo.Demo) -> Table:
+    """Where a demo's files are."""
+    made = terminal.table("file", "", left=2)
+    made.add_row("events", str(plan.source or plan.toys))
+    made.add_row("scores", str(plan.scores))
+    made.add_row("picture", str(plan.picture))
+    return made

@@ -25,7 +25,7 @@ from .display_rows import Panel, Row, View, adc_row, label_row, score_row, windo
 from .errors import ImageError
 from .image import ROI, RSE, ImageMeta
 
-__all__ = ["Row", "adc_row", "draw", "label_row", "render", "score_row"]
+__all__ = ["Row", "View", "adc_row", "draw", "label_row", "render", "score_row"]
 
 Mask = npt.NDArray[np.bool_]
 

@@ -1,0 +1,52 @@
+"""`ssnet demo`: the main job on one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..signals import stopped_cleanly
+from .options import TickOrder, Ticks, Verbose, log_warnings
+
+HELP = """Show the main job: events, a broker, a pool of workers a plane, scores, a picture.
+
+Without a file it makes toy events, which come with truth. Files go to a folder, and replace those \
+of an earlier demo there.
+
+[bold]Examples[/]
+
+  ssnet demo
+  ssnet demo event.root --tick-order forward -o shown
+"""
+
+
+def demo(
+    file: Annotated[Path | None, typer.Argument(help="A LArCV file to score.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder.")] = Path("ssnet-demo"),
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Toy events.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the toy events.")] = 1,
+    producer: Annotated[str, typer.Option("--producer", "-p", help="Of the images.")] = "wire",
+    tick_order: TickOrder = Ticks.backward,
+    verbose: Verbose = False,
+) -> None:
+    from mdp import tables
+
+    from .. import demo as shown
+    from .. import report, terminal
+
+    log_warnings(verbose=verbose)
+    plan = shown.Demo(
+        folder=output,
+        source=file,
+        events=number,
+        seed=seed,
+        producer=producer,
+        tick_order=tick_order.value,
+    )
+    with stopped_cleanly():
+        done = shown.run(plan, terminal.progress_bar)
+    terminal.show(tables.services(done.served))
+    terminal.show(report.production_table(done.report))
+    terminal.show(report.files_table(plan))
