@@ -89,6 +89,8 @@ def _session(ort: Any, model: Path | bytes, providers: list[Any], threads: int, 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
+    # threads that wait without sleeping take the cores of the node's other workers
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=providers
