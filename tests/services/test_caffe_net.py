@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,7 +114,6 @@ def test_a_data_layer_of_training_is_ignored_and_its_parameters_logged(
         ('"Concat" ', '"Concat" concat_param { axis: 0 } ', r"layer 'both' .*axis from 1 to 3"),
         ('bottom: "conv" bottom: "up"', "", r"layer 'both' .*1 or more bottom"),
         ('name: "conv"', 'name: "\xff\xfe"', "of .*net.prototxt"),
-        ("pad: 1 }", "pad: 1 stride: 2000 }", r"layer 'conv'.*total stride"),
         ('type: "ReLU"', r'type: "\377"', "net.prototxt"),
         ('bottom: "up"', r'bottom: "\377"', "net.prototxt"),
     ],
@@ -182,13 +180,17 @@ def test_the_divisor_keeps_the_output_as_large_as_the_input(
     assert read(tmp_path, layers).size_divisor == divisor
 
 
+def test_a_total_stride_beyond_any_network_is_refused(tmp_path: Path) -> None:
+    layers = flat(2000, False).replace("kernel_size: 2000", "kernel_size: 1")
+    with pytest.raises(NetworkError, match=r"layer 'down'.*total stride of at most 1024"):
+        read(tmp_path, layers)
+
+
 def test_a_batch_norm_is_batchable_unless_told_to_use_the_batch(tmp_path: Path) -> None:
-    batchable: Callable[[str], bool] = lambda flag: (  # noqa: E731
-        read(
-            tmp_path,
-            UNET.replace('"BatchNorm"', f'"BatchNorm" batch_norm_param {{ {flag} }}'),
-        ).batchable
-    )
+    def batchable(flag: str) -> bool:
+        norm = f'"BatchNorm" batch_norm_param {{ {flag} }}'
+        return read(tmp_path, UNET.replace('"BatchNorm"', norm)).batchable
+
     assert batchable("")
     assert batchable("use_global_stats: true")
     assert not batchable("use_global_stats: false")

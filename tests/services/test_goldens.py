@@ -11,6 +11,7 @@ import pytest
 
 from services import caffe_net
 from services.engine import Engine, open_engine
+from services.errors import SizeRefused
 from tests.shared import data
 
 CAFFE = 1e-4
@@ -83,5 +84,5 @@ def test_ssnet_of_2018_takes_multiples_of_32_one_image_at_a_time() -> None:
     assert (network.size_divisor, network.batchable) == (32, False)
     assert len(network.layers) == 231
     assert network.shapes(1, 544, 96)["softmax"] == (1, 3, 544, 96)
-    with pytest.raises(caffe_net.SizeRefused, match=r"multiples of 32, got 500 x 512.*Concat"):
+    with pytest.raises(SizeRefused, match=r"multiples of 32, got 500 x 512.*Concat"):
         network.shapes(1, 500, 512)

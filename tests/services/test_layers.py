@@ -84,7 +84,7 @@ def test_pooling(  # every rest of rows and cols: where windows hang over, and w
     text += "" if ceil else " round_mode: FLOOR"
     got = run(tmp_path, layer("Pooling", f"pooling_param {{ {text} }}"), x)
     window = {"kernel": (kernel, kernel), "stride": (stride, stride), "pad": (pad, pad)}
-    check(got, reference.pooling(x, method, ceil=ceil, **window))  # type: ignore[arg-type]
+    check(got, reference.pooling(x, method, ceil=ceil, **window))
 
 
 def test_pooling_with_windows_outside_of_the_image_is_refused(tmp_path: Path) -> None:
