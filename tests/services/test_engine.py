@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import sys
 from pathlib import Path
@@ -44,6 +45,8 @@ def test_an_engine_answers_float32_scores_of_any_batch_and_size(
         assert scores.shape == (shape[0], 3, *shape[2:])
         np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-5)
     assert (engine.name, engine.device, engine.network.size_divisor) == ("onnx", "cpu", 2)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert [engine.network.sha256, engine.network.weights_sha256] == digests
 
 
 def test_a_batchable_networks_answer_does_not_depend_on_the_batch(
