@@ -1,5 +1,16 @@
-"""`python -m clients` is `ssnet`."""
+"""`python -m clients` is `ssnet`; Ctrl-C ends both quietly, even while libraries load."""
 
-from .cli import main
+import sys
 
-main()
+
+def main() -> None:
+    try:
+        from .cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

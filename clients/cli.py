@@ -9,6 +9,7 @@ import typer
 
 from .commands import demo, display, files, run, simple, toy, worker
 from .process import errors_reported
+from .signals import stopped_cleanly
 
 app = typer.Typer(
     help="SSNet on files of LArTPC images: toys, services, displays.",
@@ -27,5 +28,5 @@ app.command(help=worker.HELP)(worker.worker)
 
 
 def main() -> None:
-    with errors_reported():
+    with errors_reported(), stopped_cleanly():
         app()

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from lartpc.errors import LArTPCError
-from lartpc.errors import SettingsError as ToySettingsError
 from mdp import MDPError, SettingsError
 
 _PACKAGES = {
@@ -19,6 +17,7 @@ _PACKAGES = {
     "h5py": "'ssnetserver[client]'",
     "numpy": "'ssnetserver[client]'",
     "zstandard": "'ssnetserver[client]'",
+    "google": "'ssnetserver[worker]'",
 }
 """Optional modules, and what to install for them."""
 
@@ -28,18 +27,24 @@ def errors_reported() -> Iterator[None]:
     """An error is one line on stderr; a misuse exits with 2, a failure with 1, Ctrl-C with 130."""
     try:
         yield
-    except (MDPError, LArTPCError) as error:
-        _end(str(error), code=2 if isinstance(error, (SettingsError, ToySettingsError)) else 1)
-    except ModuleNotFoundError as error:
-        package = _PACKAGES.get((error.name or "").partition(".")[0])
-        if package is None:
-            raise
-        _end(f"this needs {error.name}: pip install {package}", code=1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `ssnet files *.root | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except MDPError as error:
+        _end(str(error), code=2 if isinstance(error, SettingsError) else 1)
+    except ModuleNotFoundError as error:
+        package = _PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        _end(f"this needs {error.name}: pip install {package}", code=1)
+    except Exception as error:
+        # lartpc needs numpy, which help and errors do without; its errors come after its import
+        lartpc = sys.modules.get("lartpc.errors")
+        if lartpc is None or not isinstance(error, lartpc.LArTPCError):
+            raise
+        _end(str(error), code=2 if isinstance(error, lartpc.SettingsError) else 1)
 
 
 def _end(text: str, *, code: int) -> NoReturn:

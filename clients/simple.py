@@ -71,6 +71,8 @@ class Plan:
             if getattr(self, name) < 1:
                 raise SettingsError(f"want {name} of at least 1, got {getattr(self, name)}")
         check_range(self.start, self.end)
+        if self.seed is not None and self.seed < 0:
+            raise SettingsError(f"want a seed of at least 0, got {self.seed}")
 
 
 @dataclass

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..signals import stopped_cleanly
 from .options import TickOrder, Ticks, Verbose, log_warnings
 
 HELP = """Show the main job: events, a broker, a pool of workers a plane, scores, a picture.
@@ -45,8 +44,7 @@ def demo(
         producer=producer,
         tick_order=tick_order.value,
     )
-    with stopped_cleanly():
-        done = shown.run(plan, terminal.progress_bar)
+    done = shown.run(plan, terminal.progress_bar)
     terminal.show(tables.services(done.served))
     terminal.show(report.production_table(done.report))
     terminal.show(report.files_table(plan))

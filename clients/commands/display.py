@@ -10,7 +10,6 @@ import typer
 
 from mdp import SettingsError
 
-from ..signals import stopped_cleanly
 from .options import TickOrder, Ticks
 
 
@@ -64,5 +63,4 @@ def display(
         view=view.value,
         tick_order=tick_order.value,
     )
-    with stopped_cleanly():
-        pictures.draw(picture, output)
+    pictures.draw(picture, output)

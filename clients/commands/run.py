@@ -11,7 +11,6 @@ import typer
 
 from mdp.settings import DEFAULT_ENDPOINT
 
-from ..signals import stopped_cleanly
 from .options import Broker, Force, TickOrder, Ticks, Verbose, log_warnings
 
 if TYPE_CHECKING:
@@ -103,7 +102,6 @@ def run(
     pool = pools.Pool(ssnet.PLANES, workers=number, network=network, threshold_adc=threshold)
     log_warnings(verbose=verbose)
     with (
-        stopped_cleanly(),
         machine.services(pool) if local else nullcontext(broker) as address,
         terminal.progress_bar("events") as show,
     ):

@@ -10,7 +10,6 @@ import typer
 from mdp import SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 
-from ..signals import stopped_cleanly
 from .options import Broker, Force, TickOrder, Ticks, Verbose, log_warnings
 
 HELP = """Send images of files to a service; write what comes back to a file.
@@ -80,6 +79,6 @@ def simple(
         force=force,
     )
     log_warnings(verbose=verbose)
-    with stopped_cleanly(), terminal.progress_bar(f"events to {service}") as show:
+    with terminal.progress_bar(f"events to {service}") as show:
         done = client.run(plan, on_progress=show)
     terminal.show(report.table(done))

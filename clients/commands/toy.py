@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..signals import stopped_cleanly
 from .options import Force
 
 HELP = """Make a file of toy events: neutrino-like ones among cosmics, with truth.
@@ -38,7 +37,7 @@ def toy(
     from .. import terminal, toys
 
     settings = ToySettings(chamber=Chamber(rows=rows, cols=cols), cosmics=cosmics)
-    with stopped_cleanly(), terminal.progress_bar("toy events") as show:
+    with terminal.progress_bar("toy events") as show:
         toys.write(
             output, count=number, seed=seed, settings=settings, force=force, on_progress=show
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -97,6 +98,8 @@ def worker(
         raise SettingsError("want a service or planes: `ssnet worker --plane 0`")
     configure_logging(verbose=verbose)
     if service:
+        module, _ = _WORKERS[service]
+        importlib.import_module(module)  # what it lacks is said at once, and once
         made: Factory = functools.partial(load, *_WORKERS[service])
         factories = [(service.value, made)] * number
     else:
