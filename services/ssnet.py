@@ -82,7 +82,7 @@ class SSNet(Worker):
 
     def setup(self) -> None:
         settings = self._settings
-        engine = _open(settings)
+        engine = self.open()
         if settings.warm_up:
             divisor = engine.network.size_divisor
             side = -(-settings.warm_up // divisor) * divisor
@@ -98,6 +98,10 @@ class SSNet(Worker):
         log.info(
             "%s computes %s on %s", service_name(settings.plane), engine.network.name, engine.device
         )
+
+    def open(self) -> Engine:
+        """The network, loaded; raises `NetworkError` and `EngineError`."""
+        return open_network(self._settings)
 
     def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
         if frames == [DESCRIBE]:
@@ -173,12 +177,8 @@ class SSNet(Worker):
         return scores
 
 
-def load_network(settings: PlaneSettings) -> None:
-    """Load it and let it go: raises what `setup` would, and converts it into the cache."""
-    _open(settings)
-
-
-def _open(settings: PlaneSettings) -> Engine:
+def open_network(settings: PlaneSettings) -> Engine:
+    """The network that the settings name, checked and loaded."""
     check_network(read(settings.prototxt))
     return open_engine(
         settings.engine,
@@ -187,6 +187,11 @@ def _open(settings: PlaneSettings) -> Engine:
         device=settings.device,
         threads=settings.threads,
     )
+
+
+def load_network(settings: PlaneSettings) -> None:
+    """Load it and let it go: raises what a worker's start would, and converts into the cache."""
+    open_network(settings)
 
 
 def check_network(network: Network) -> None:
