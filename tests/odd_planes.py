@@ -1,0 +1,75 @@
+"""Plane workers that answer wrongly, each in one way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from clients.bench_workers import Worker
+from lartpc import Batch, pack, unpack
+from mdp import Refused
+
+
+class Of32(Worker):
+    """Says that it takes multiples of 32."""
+
+    def _description(self) -> dict[str, Any]:
+        return {**super()._description(), "divisor": 32}
+
+
+class _Liar(Worker):
+    def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
+        if len(frames) == 1:
+            return super().handle(frames)
+        parts = list(super().handle(frames))
+        [answer] = unpack(parts[0])  # type: ignore[arg-type]
+        return self.lie(answer)
+
+    def lie(self, answer: Batch) -> list[bytes]:
+        raise NotImplementedError
+
+
+class WrongName(_Liar):
+    def lie(self, answer: Batch) -> list[bytes]:
+        return pack([replace(answer, name="uburn_plane1")])
+
+
+class WrongMeta(_Liar):
+    def lie(self, answer: Batch) -> list[bytes]:
+        return pack([replace(answer, meta=answer.meta[:-1] + "9)")])
+
+
+class WrongShape(_Liar):
+    def lie(self, answer: Batch) -> list[bytes]:
+        return pack([replace(answer, array=np.zeros((1, 3, 64, 64), np.float32))])
+
+
+class NotFinite(_Liar):
+    def lie(self, answer: Batch) -> list[bytes]:
+        return pack([replace(answer, array=np.full_like(answer.array, np.nan))])
+
+
+class TwoAnswers(_Liar):
+    def lie(self, answer: Batch) -> list[bytes]:
+        return pack([answer, answer])
+
+
+class NoFrames(_Liar):
+    def lie(self, answer: Batch) -> list[bytes]:
+        return []
+
+
+class TwoNetworks(_Liar):
+    """Other weights for each answer."""
+
+    def lie(self, answer: Batch) -> list[bytes]:
+        return pack([replace(answer, info={**answer.info, "weights": os.urandom(8).hex()})])
+
+
+class Refusing(_Liar):
+    def lie(self, answer: Batch) -> list[bytes]:
+        raise Refused("not today")
