@@ -24,7 +24,7 @@ from lartpc.chain import CLASSES, LOW_ADC, mask
 from lartpc.image import all_finite
 from mdp import Refused, Worker
 
-from .caffe_net import Network, read
+from .caffe_net import Network, read, require_classes
 from .engine import Engine, open_engine, warm_up
 from .errors import NetworkError
 
@@ -195,13 +195,7 @@ def load_network(settings: PlaneSettings) -> None:
 
 
 def check_network(network: Network) -> None:
-    """Raise `NetworkError` unless it makes background, shower and track of one image, as large."""
-    classes = 1 + len(CLASSES)
-    given = network.input_shape[2:]
-    got = network.shapes(1, *given)[network.output_name]
-    want = (1, classes, *given)
-    if got != want or network.input_channels != 1:
-        raise NetworkError(
-            f"want {want} (background, shower, track) of one image from {network.file},"
-            f" got {got} of {network.input_channels}"
-        )
+    """Raise `NetworkError` unless it scores each pixel of one image for each class."""
+    require_classes(network, 1 + len(CLASSES))
+    if network.input_channels != 1:
+        raise NetworkError(f"want one image into {network.file}, got {network.input_channels}")

@@ -220,5 +220,5 @@ def test_a_network_of_anything_but_three_classes_a_pixel_is_refused(
     outputs = 2 if "num" in old else 3
     weights["scores"] = [making.numbers(outputs, 8, 1, 1), making.numbers(outputs)]
     prototxt, caffemodel = making.write(tmp_path, making.UNET.replace(old, new), weights)
-    with pytest.raises(NetworkError, match=r"background, shower, track.*net\.prototxt, got"):
+    with pytest.raises(NetworkError, match=r"want 3 scores for each of .*net\.prototxt"):
         SSNet(PlaneSettings(2, prototxt, caffemodel)).setup()
