@@ -8,7 +8,6 @@ through the broker. Then it sends 10,000 small events and watches its own memory
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from lartpc.simulation.chamber import Chamber
 from mdp import Client
 
 from . import terminal
+from .memory import resident_bytes
 from .process import errors_reported
 from .simple import Plan, run
 
@@ -112,7 +112,7 @@ def _memory(folder: Path, endpoint: str, count: int) -> None:
         force=True,
     )
     started_at = time.perf_counter()
-    run(plan, on_progress=lambda *_: held.append(_resident_bytes()))
+    run(plan, on_progress=lambda *_: held.append(resident_bytes()))
     rate = count / (time.perf_counter() - started_at)
     grown = max(held) - held[min(_WARM_UP, count - 1)]
     made = terminal.table(f"{count} events of 3 x 64x64", "value", "target")
@@ -121,11 +121,6 @@ def _memory(folder: Path, endpoint: str, count: int) -> None:
     limit = f"<= {MEMORY_TARGET_BYTES / 1e6:.0f} MB"
     made.add_row(f"growth after {_WARM_UP} events", f"{grown / 1e6:.1f} MB", limit)
     terminal.show(made)
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 # What it is measured with.

@@ -25,12 +25,6 @@ BATCH_STATISTICS = making.UNET.replace(
 SIDE = 16
 
 
-def gentle() -> dict[str, list[making.Array]]:
-    """Weights that leave a few hundred ADC undecided: scores between 0 and 1."""
-    weights = making.unet_weights()
-    return {**weights, "conv": [weights["conv"][0] * 0.01, weights["conv"][1]]}
-
-
 def line(plane: int, number: int = 0) -> str:
     corners = f"Left Top ({number},96) ... Right Bottom ({number + SIDE},0)"
     return f"Plane {plane} (rows,cols) = ({SIDE},{SIDE}) ... {corners}:(1,2,{number})"
@@ -67,7 +61,7 @@ class Watched(SSNet):
 
 
 def worker(folder: Path, layers: str = making.UNET, **settings: Any) -> Watched:
-    prototxt, weights = making.write(folder, layers, gentle())
+    prototxt, weights = making.write(folder, layers, making.gentle_weights())
     made = Watched(PlaneSettings(2, prototxt, weights, threads=1, warm_up=0, **settings))
     made.setup()
     return made
@@ -92,7 +86,7 @@ def test_scores_are_the_networks_without_background_and_0_below_the_threshold(
 ) -> None:
     pixels = image()
     [answer] = asked(worker(tmp_path, dtype="float32"), batch(pixels))
-    engine = OnnxEngine(*making.write(tmp_path, weights=gentle()), threads=1)
+    engine = OnnxEngine(*making.write(tmp_path, weights=making.gentle_weights()), threads=1)
     want = engine.forward(pixels[None, None])[:, 1:]
     assert 0.1 < want.mean() < 0.6
     want[:, :, pixels < 10] = 0

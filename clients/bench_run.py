@@ -1,0 +1,159 @@
+"""How well the production client keeps its workers busy, and what it holds. No network computes.
+
+`python -m clients.bench_run` makes toy events, starts a broker and workers that take a fixed time
+for each crop, and runs the production client: with one worker a plane, of which one plane or all
+three take that time; with two. Then it scores small events and watches its own memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from lartpc import chain, toy
+from lartpc.simulation.chamber import Chamber
+from mdp import Client
+from services.ssnet import service_name
+
+from . import terminal, toys
+from .bench_workers import LOG_VARIABLE, VARIABLE
+from .memory import resident_bytes
+from .process import errors_reported
+from .ssnet import PLANES, Job, Report, run
+
+MODES: dict[str, chain.Mode] = {"croi": chain.Croi(), "tiles": chain.Tiles()}
+_SMALL = toy.ToySettings(chamber=Chamber(rows=128, cols=128), roi_pixels=64)
+_WARM_UP = 200  # events: until then libraries load and buffers grow to their size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m clients.bench_run", description=__doc__)
+    parser.add_argument("--events", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=0.15, help="for each crop")
+    parser.add_argument("--mode", choices=MODES, default="croi")
+    parser.add_argument("--size", default="1008x3456", help="ROWSxCOLS of an event's images")
+    parser.add_argument("--small", type=int, default=1000, help="events to watch memory over")
+    asked = parser.parse_args()
+    rows, cols = (int(side) for side in asked.size.split("x"))
+    with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
+        folder = Path(name)
+        source = _toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
+        _speed(folder, source, MODES[asked.mode], asked.seconds)
+        if asked.small:
+            _memory(folder, asked.small)
+
+
+# What is measured.
+
+
+def _speed(folder: Path, source: Path, mode: chain.Mode, seconds: float) -> None:
+    pools = {
+        "one worker a plane": (1, dict.fromkeys(PLANES, seconds)),
+        "of which only plane 2 takes time": (1, {0: 0.0, 1: 0.0, 2: seconds}),
+        "two workers a plane": (2, dict.fromkeys(PLANES, seconds)),
+    }
+    made = terminal.table("pools", "events/s", "crops", "in all", "ratio", "least busy", "target")
+    first_s = None
+    for name, (workers, by_plane) in pools.items():
+        logs = folder / name.replace(" ", "-")
+        logs.mkdir()
+        with _pools(folder, workers, by_plane, logs) as broker:
+            report = run(_job(folder, source, broker, mode))
+        spent_s = report.seconds["all"]
+        first_s = first_s or spent_s
+        slow = [share for plane, share in _busy(logs) if by_plane[plane]]
+        cells = (f"{report.events / spent_s:.2f}", str(report.crops), f"{spent_s:.1f} s")
+        made.add_row(name, *cells, f"{first_s / spent_s:.2f}", f"{min(slow):.3f}", _TARGETS[name])
+    terminal.show(made)
+
+
+_TARGETS = {
+    "one worker a plane": "busy >= 0.95",
+    "of which only plane 2 takes time": "ratio ~ 1",
+    "two workers a plane": "ratio >= 1.9",
+}
+
+
+def _busy(logs: Path) -> list[tuple[int, float]]:
+    """Of each worker its plane, and the share of its time, from first to last crop, in passes."""
+    shares = []
+    for path in logs.iterdir():
+        passes = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+        spent_s = sum(ended - began for began, ended in passes)
+        plane = int(path.name.removeprefix("plane").partition(".")[0])
+        shares.append((plane, spent_s / (passes[-1][1] - passes[0][0])))
+    return shares
+
+
+def _memory(folder: Path, count: int) -> None:
+    """How much the process grows between the first events and the last."""
+    source = _toys(folder, count, _SMALL)
+    held: list[int] = []
+    with _pools(folder, 1, dict.fromkeys(PLANES, 0.0)) as broker:
+        job = _job(folder, source, broker, chain.Croi(size=64))
+        report: Report = run(job, on_progress=lambda *_: held.append(resident_bytes()))
+    grown = max(held) - held[min(_WARM_UP, count - 1)]
+    made = terminal.table(f"{count} events of 3 x 128x128", "value")
+    made.add_row("events/s", f"{count / report.seconds['all']:.0f}")
+    made.add_row("memory, at most", f"{max(held) / 1e6:.0f} MB")
+    made.add_row(f"growth after {_WARM_UP} events", f"{grown / 1e6:.1f} MB")
+    terminal.show(made)
+
+
+# What it is measured with.
+
+
+def _job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> Job:
+    return Job((source,), folder / "out.root", broker=broker, mode=mode, force=True)
+
+
+def _toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
+    path = folder / f"{count}.root"
+    with terminal.progress_bar("toys") as show:
+        toys.write(path, count=count, seed=1, settings=settings, force=True, on_progress=show)
+    return path
+
+
+@contextmanager
+def _pools(
+    folder: Path, workers: int, seconds: dict[int, float], logs: Path | None = None
+) -> Iterator[str]:
+    """A broker with `workers` stand-ins of each plane that take so long for a crop."""
+    broker = f"ipc://{folder}/broker"
+    with ExitStack() as stack:
+        stack.enter_context(_mdp("broker", "--bind", broker))
+        for plane, each_s in seconds.items():
+            told = {VARIABLE: f"{plane} {each_s}", **({LOG_VARIABLE: str(logs)} if logs else {})}
+            command = ("worker", service_name(plane), "clients.bench_workers:Worker")
+            stack.enter_context(_mdp(*command, "-n", str(workers), "--broker", broker, **told))
+        with Client(broker) as client:
+            while sum(row["workers"] for row in client.services(timeout_s=60).values()) < (
+                workers * len(seconds)
+            ):
+                time.sleep(0.1)
+        yield broker
+
+
+@contextmanager
+def _mdp(*arguments: str, **told: str) -> Iterator[None]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mdp", *arguments],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **told},
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()

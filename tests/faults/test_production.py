@@ -1,0 +1,90 @@
+"""200 events through three pools whose workers are killed: each once, in order, to the bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clients.ssnet import PLANES, Job, run
+from lartpc import chain
+from mdp import Client
+from services.ssnet import service_name
+from tests import plane_pools
+from tests.processes import QUICK, Process, Processes, wait_for_workers
+from tests.services import making
+
+EVENTS = 200
+KILL_EVERY = 25  # events
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a real network, as large as a test can wait for."""
+    folder = tmp_path / "network"
+    folder.mkdir()
+    making.write(folder, weights=making.gentle_weights())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def hosts(processes: Processes, endpoint: str, network: Path) -> list[Process]:
+    """For each plane a host of two workers, ready."""
+    processes.broker(endpoint, *QUICK)
+    serve = ("-m", "clients", "worker", "-n", "2", "--broker", endpoint, *QUICK)
+    options = ("--network", str(network), "--threads", "1")
+    hosts = [processes.python(*serve, "--plane", str(plane), *options) for plane in PLANES]
+    with Client(endpoint) as client:
+        for plane in PLANES:
+            wait_for_workers(client, service_name(plane), 2)
+    return hosts
+
+
+def children(host: Process) -> list[int]:
+    """The processes that compute."""
+    return [pid for pid in host.alive() if "spawn_main" in _command(pid)]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""  # it has ended meanwhile
+
+
+def test_killed_workers_lose_no_event_and_change_no_score(
+    hosts: list[Process], endpoint: str, tmp_path: Path
+) -> None:
+    events = plane_pools.toys(tmp_path / "in.root", EVENTS)
+    calm = Job(
+        inputs=(tmp_path / "in.root",),
+        output=tmp_path / "calm.root",
+        broker=endpoint,
+        mode=chain.Croi(size=64),
+        timeout_s=120,
+        tries=3,
+    )
+    run(calm)
+    dice = random.Random(4)
+    killed = 0
+
+    def kill(done: int, _: int) -> None:
+        nonlocal killed
+        if done % KILL_EVERY:
+            return
+        for host in hosts:
+            for pid in dice.sample(children(host), k=1):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+
+    stormy = replace(calm, output=tmp_path / "stormy.root")
+    run(stormy, on_progress=kill)
+    assert killed >= len(PLANES) * (EVENTS // KILL_EVERY - 1)
+    got = plane_pools.read(stormy.output)
+    assert [event.rse for event in got] == [event.rse for event in events]
+    assert plane_pools.same(got, plane_pools.read(calm.output))
