@@ -20,18 +20,19 @@ HELP = """Score every plane's pixels, shower or track: LArCV files in, a LArCV f
 
 Each plane's crops go to its own service, `ssnet-plane0`, `-plane1`, `-plane2`, all planes of \
 several events at once. Output: for each entry of the input, in order, images \\[shower, track] \
-of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. It appears when it is whole.
+of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. It appears when it is whole. `--local` starts \
+a broker and workers on this machine.
 
 [bold]Modes[/]
 
-  croi     crops around the regions of interest of the file, as SSNet's production does
+  croi     crops around the file's regions of interest: SSNet's chain
   tiles    the whole event in overlapping tiles
   whole    images as they are, for those that were cropped before
 
 [bold]Examples[/]
 
   ssnet run in.root -o out.root --broker tcp://node7:5555
-  ssnet run in.root -o out.root --local                   starts broker and workers itself
+  ssnet run in.root -o out.root --local
   ssnet run event.root -o out.root --local --mode tiles --tick-order forward
   ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
 """

@@ -22,16 +22,16 @@ HELP = """Run workers of a service that comes with this project.
 `--plane 0` serves `ssnet-plane0`: the pixels of plane 0 are scored shower or track by a Caffe \
 network. Without `--network` it is the small one that is shipped, trained on toy events. Each \
 worker computes in a process of its own, and shares the cores with the others that this command \
-starts. SIGTERM or Ctrl-C: what is in hand is finished first; a second one stops at once.
+starts. `dummy` answers zeros. SIGTERM or Ctrl-C: what is in hand is finished first; a second one stops at once.
 
 [bold]Examples[/]
 
-  ssnet worker --planes 0,1,2 -n 2                      two workers a plane, on this machine
+  ssnet worker --planes 0,1,2 -n 2
   ssnet worker --plane 2 --broker tcp://node7:5555
   ssnet worker --plane 0 --prototxt ssnet.prototxt --weights plane0.caffemodel
-  ssnet worker --planes 0,1,2 --network ssnet2018       a folder of networks
+  ssnet worker --planes 0,1,2 --network ssnet2018
   ssnet worker --plane 2 --engine caffe --device cuda:0
-  ssnet worker dummy                                    answers zeros
+  ssnet worker dummy
 """
 
 
