@@ -22,7 +22,8 @@ HELP = """Run workers of a service that comes with this project.
 `--plane 0` serves `ssnet-plane0`: the pixels of plane 0 are scored shower or track by a Caffe \
 network. Without `--network` it is the small one that is shipped, trained on toy events. Each \
 worker computes in a process of its own, and shares the cores with the others that this command \
-starts. `dummy` answers zeros. SIGTERM or Ctrl-C: what is in hand is finished first; a second one stops at once.
+starts. `dummy` answers zeros. SIGTERM or Ctrl-C: what is in hand is finished first; a second \
+one stops at once.
 
 [bold]Examples[/]
 
