@@ -111,7 +111,8 @@ def _memory(folder: Path, count: int) -> None:
 
 
 def _job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> Job:
-    return Job((source,), folder / "out.root", broker=broker, mode=mode, force=True)
+    output = folder / "out.root"
+    return Job(inputs=(source,), output=output, broker=broker, mode=mode, force=True)
 
 
 def _toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:

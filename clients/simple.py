@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from lartpc import Reader, TickOrder, Writer, open_reader, open_writer
+from lartpc import Reader, Writer, open_reader, open_writer
 from mdp import Client, ClientSettings, RequestTimeout, ServiceError, SettingsError
-from mdp.settings import DEFAULT_ENDPOINT
 
 from .answers import Answered, Answers
 from .asker import Asker, Reply
-from .entries import check_range, entry_range
+from .entries import entry_range
+from .job import FileJob
 from .questions import Question, questions
 from .signals import uninterrupted
 from .stopwatch import Stopwatch
@@ -34,14 +33,11 @@ OnProgress = Callable[[int, int], None]
 """Told (events written, events in all)."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is sent to whom, and where the answers go."""
+@dataclass(frozen=True, kw_only=True)
+class Plan(FileJob):
+    """What is sent to whom, and where the answers go. A question is a request."""
 
-    inputs: tuple[Path, ...]
-    output: Path
     service: str
-    broker: str = DEFAULT_ENDPOINT
     producers: tuple[str, ...] | None = None
     """Of the images to send; None: all of the first file."""
     answers: tuple[str, ...] = ()
@@ -50,27 +46,11 @@ class Plan:
     """Events in a request, at most."""
     seed: int | None = None
     """Sends the events in the random order of this seed; None: in the files' order."""
-    start: int = 0
-    end: int | None = None
-    """The range of entries, counted over all files; None: to the end."""
-    timeout_s: float = 300.0
-    """For one try, the wait in the broker's queue included."""
-    tries: int = 3
-    window: int = 8
-    """Requests in flight, those included whose answers wait to be written."""
-    window_bytes: int = 256 << 20
-    """Bytes of these requests and answers, packed; one request is always allowed."""
-    copy_input: bool = False
-    """The input's other products come along, entry by entry."""
-    tick_order: TickOrder = "backward"
-    force: bool = False
-    """Replace the output if it is there."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "tries", "window", "window_bytes"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"want {name} of at least 1, got {getattr(self, name)}")
-        check_range(self.start, self.end)
+        super().__post_init__()
+        if self.batch < 1:
+            raise SettingsError(f"want batch of at least 1, got {self.batch}")
         if self.seed is not None and self.seed < 0:
             raise SettingsError(f"want a seed of at least 0, got {self.seed}")
 

@@ -14,20 +14,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from lartpc import Reader, TickOrder, Writer, chain, open_reader, open_writer
+from lartpc import Reader, Writer, chain, open_reader, open_writer
 from mdp import Client, ClientSettings, NotServed, RequestTimeout, SettingsError
-from mdp.settings import DEFAULT_ENDPOINT
 from services.ssnet import DESCRIBE, answer_name, service_name
 
 from .asker import Asker, Reply
 from .crops import Cutter, EventQuestion
-from .entries import check_range, entry_range
+from .entries import entry_range
 from .errors import AnswerError
+from .job import FileJob
 from .scores import Scores, nbytes
 from .signals import uninterrupted
 from .simple import OnProgress
@@ -41,13 +40,10 @@ _LANES = 256  # requests under way; each is a socket
 _LOOK_S = 0.2
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is scored, by whom, and where the scores go."""
+@dataclass(frozen=True, kw_only=True)
+class Job(FileJob):
+    """What is scored, by whom, and where the scores go. A question is an event."""
 
-    inputs: tuple[Path, ...]
-    output: Path
-    broker: str = DEFAULT_ENDPOINT
     mode: chain.Mode = field(default_factory=chain.Croi)
     producer: str = "wire"
     """Of the images: one of each plane."""
@@ -55,31 +51,16 @@ class Job:
     """Below, a pixel is no charge: 0 for the network, and scored 0."""
     high_adc: float = chain.HIGH_ADC
     """Above, a pixel is cut off to this."""
-    start: int = 0
-    end: int | None = None
-    """The range of entries, counted over all files; None: to the end."""
     timeout_s: float = 3600.0
     """For one try of one crop, the wait in the broker's queue included."""
-    tries: int = 3
     wait_s: float = 10.0
     """How long to wait for the first worker of a plane."""
-    window: int = 8
-    """Events in flight, those included whose answers wait to be written."""
-    window_bytes: int = 256 << 20
-    """Bytes of their crops and answers, packed; one event is always allowed."""
-    copy_input: bool = False
-    """The input's other products come along, entry by entry."""
-    tick_order: TickOrder = "backward"
-    force: bool = False
-    """Replace the output if it is there."""
 
     def __post_init__(self) -> None:
-        for name in ("tries", "window", "window_bytes"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"want {name} of at least 1, got {getattr(self, name)}")
-        check_range(self.start, self.end)
-        if not 0 <= self.low_adc < self.high_adc:
-            raise SettingsError(f"want 0 <= low < high ADC, got {self.low_adc} and {self.high_adc}")
+        super().__post_init__()
+        if not 0 <= self.low_adc < self.high_adc < math.inf:
+            got = f"{self.low_adc} and {self.high_adc}"
+            raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
 
 
 @dataclass

@@ -75,7 +75,7 @@ def test_larcv1s_own_chain_comes_back_through_real_workers(endpoint: str, tmp_pa
     source = data("larcv1_pipeline_in.root")
     golden = np.load(data("larcv1_pipeline_golden.npz"))
     output = tmp_path / "out.root"
-    run(Job((source,), output, broker=endpoint, producer="modimg"))
+    run(Job(inputs=(source,), output=output, broker=endpoint, producer="modimg"))
     got = plane_pools.read(output)
     assert [tuple(event.rse) for event in got] == [(6000, 1, 10), (6000, 1, 11), (6000, 2, 3)]
     for entry, event in enumerate(got):

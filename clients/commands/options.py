@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,14 @@ class Ticks(str, enum.Enum):
     forward = "forward"
 
 
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Read as one file.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")]
+Start = Annotated[int, typer.Option(help="The first entry, over all files.")]
+End = Annotated[int | None, typer.Option(help="The entry after the last.")]
+Tries = Annotated[int, typer.Option(help="How often a request is sent.")]
+CopyInput = Annotated[
+    bool, typer.Option("--copy-input", help="The input's other products come along.")
+]
 Broker = Annotated[
     str, typer.Option("--broker", "-b", envvar="MDP_BROKER", help="The broker's address.")
 ]

@@ -11,7 +11,20 @@ import typer
 
 from mdp.settings import DEFAULT_ENDPOINT
 
-from .options import Broker, Force, TickOrder, Ticks, Verbose, log_warnings
+from .options import (
+    Broker,
+    CopyInput,
+    End,
+    Force,
+    Inputs,
+    Output,
+    Start,
+    TickOrder,
+    Ticks,
+    Tries,
+    Verbose,
+    log_warnings,
+)
 
 if TYPE_CHECKING:
     from lartpc import chain
@@ -47,8 +60,8 @@ class Mode(str, enum.Enum):
 
 
 def run(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Read as one file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")],
+    inputs: Inputs,
+    output: Output,
     mode: Annotated[Mode, typer.Option(help="Which parts are scored.")] = Mode.croi,
     producer: Annotated[str, typer.Option("--producer", "-p", help="Of the images.")] = "wire",
     roi: Annotated[str, typer.Option(help="Of the regions of interest.")] = "croi",
@@ -56,15 +69,13 @@ def run(
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 64,
     threshold: Annotated[float, typer.Option(help="ADC below which there is no charge.")] = 10.0,
     ceiling: Annotated[float, typer.Option(help="ADC at which pixels are cut off.")] = 500.0,
-    start: Annotated[int, typer.Option(help="The first entry, over all files.")] = 0,
-    end: Annotated[int | None, typer.Option(help="The entry after the last.")] = None,
+    start: Start = 0,
+    end: End = None,
     timeout: Annotated[float, typer.Option(help="Seconds for one try of a crop.")] = 3600.0,
-    tries: Annotated[int, typer.Option(help="How often a crop is sent.")] = 3,
+    tries: Tries = 3,
     window: Annotated[int, typer.Option(help="Events in flight.")] = 8,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the first workers.")] = 10.0,
-    copy_input: Annotated[
-        bool, typer.Option("--copy-input", help="The input's other products come along.")
-    ] = False,
+    copy_input: CopyInput = False,
     tick_order: TickOrder = Ticks.backward,
     force: Force = False,
     broker: Broker = DEFAULT_ENDPOINT,

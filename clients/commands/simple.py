@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,20 @@ import typer
 from mdp import SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 
-from .options import Broker, Force, TickOrder, Ticks, Verbose, log_warnings
+from .options import (
+    Broker,
+    CopyInput,
+    End,
+    Force,
+    Inputs,
+    Output,
+    Start,
+    TickOrder,
+    Ticks,
+    Tries,
+    Verbose,
+    log_warnings,
+)
 
 HELP = """Send images of files to a service; write what comes back to a file.
 
@@ -28,8 +40,8 @@ With --random the output has the random order. The output appears when it is who
 
 
 def simple(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Read as one file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")],
+    inputs: Inputs,
+    output: Output,
     service: Annotated[str, typer.Option("--service", "-s", help="Who is asked.")],
     producer: Annotated[
         list[str] | None,
@@ -42,14 +54,12 @@ def simple(
     batch: Annotated[int, typer.Option(help="Events in a request, at most.")] = 1,
     random: Annotated[bool, typer.Option("--random", help="Send in a random order.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of the random order; default 0.")] = None,
-    start: Annotated[int, typer.Option(help="The first entry, over all files.")] = 0,
-    end: Annotated[int | None, typer.Option(help="The entry after the last.")] = None,
+    start: Start = 0,
+    end: End = None,
     timeout: Annotated[float, typer.Option(help="Seconds for one try.")] = 300.0,
-    tries: Annotated[int, typer.Option(help="How often a request is sent.")] = 3,
+    tries: Tries = 3,
     window: Annotated[int, typer.Option(help="Requests in flight.")] = 8,
-    copy_input: Annotated[
-        bool, typer.Option("--copy-input", help="The input's other products come along.")
-    ] = False,
+    copy_input: CopyInput = False,
     tick_order: TickOrder = Ticks.backward,
     force: Force = False,
     broker: Broker = DEFAULT_ENDPOINT,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import Force
+from .options import Force, Output
 
 HELP = """Make a file of toy events: neutrino-like ones among cosmics, with truth.
 
@@ -23,7 +22,7 @@ events each time.
 
 
 def toy(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")],
+    output: Output,
     number: Annotated[int, typer.Option("--number", "-n", help="Events to make.")] = 10,
     seed: Annotated[int, typer.Option(help="The run number, too.")] = 1,
     rows: Annotated[int, typer.Option(help="Pixels along the time axis, of 6 ticks.")] = 512,
