@@ -23,7 +23,6 @@ EVENTS_A_DETECTOR = 25
 SMALL, WHOLE = Chamber(512, 512), Chamber(1008, 3456)
 """A crop's size with an interaction in each, and MicroBooNE's, where cosmic muons prevail."""
 
-_SHOWER_SHARE = 0.4  # of the crops are centred on a shower: of the pixels, it is far fewer
 _BRIGHTER = 0.8, 1.2  # a real detector's gain is not the toy's
 
 
@@ -76,9 +75,13 @@ def _picture(adc: Pixels, label: Pixels) -> Picture:
 class Crops:
     """Draws training crops: around a pixel of a shower or a track, mirrored, brighter or darker."""
 
-    def __init__(self, pictures: Sequence[Picture], *, side: int, seed: int) -> None:
+    def __init__(
+        self, pictures: Sequence[Picture], *, side: int, shower_share: float, seed: int
+    ) -> None:
+        """shower_share: of the crops that are centred on a shower, where there is one."""
         self._pictures = [picture for picture in pictures if picture.label.any()]
         self._side = side
+        self._shower_share = shower_share
         self._rng = np.random.default_rng(seed)
 
     def draw(self, count: int) -> tuple[Pixels, Labels]:
@@ -90,7 +93,7 @@ class Crops:
         rng, side = self._rng, self._side
         picture = self._pictures[rng.integers(len(self._pictures))]
         showers, charged = np.flatnonzero(picture.label == 1), np.flatnonzero(picture.label)
-        among = showers if len(showers) and rng.uniform() < _SHOWER_SHARE else charged
+        among = showers if len(showers) and rng.uniform() < self._shower_share else charged
         chosen = among[rng.integers(len(among))]
         above, before = rng.integers(side // 8, side - side // 8, 2)
         top = int(np.clip(int(picture.row[chosen]) - above, 0, picture.rows - side))

@@ -10,7 +10,7 @@ import ctypes
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class Stage:
     steps: int
     batch: int  # crops
     side: int  # pixels
+    shower_share: float
+    """Of the crops that are centred on a shower: of all pixels, a sixth are a shower's."""
     rate: float
     """AdamW's largest learning rate; it falls to 0 by a cosine."""
     learn_statistics: bool
@@ -46,8 +48,24 @@ class Stage:
     warm_up: int = 50  # steps
 
 
-TOGETHER = Stage("all planes", 2200, batch=12, side=192, rate=3e-3, learn_statistics=True)
-ALONE = Stage("plane {plane}", 500, batch=8, side=256, rate=1e-3, learn_statistics=False)
+TOGETHER = Stage(
+    "all planes",
+    steps=2200,
+    batch=12,
+    side=192,
+    shower_share=0.4,
+    rate=3e-3,
+    learn_statistics=True,
+)
+ALONE = Stage(
+    "plane {plane}",
+    steps=500,
+    batch=8,
+    side=256,
+    shower_share=0.2,
+    rate=1e-3,
+    learn_statistics=False,
+)
 
 
 @dataclass(frozen=True)
@@ -92,16 +110,20 @@ def train(
     keep_memory()
     net = TorchNet(network, fresh(network, seed=seed))
     pictures = [picture for planes in toys for picture in planes]
-    fit(net, Crops(pictures, side=together.side, seed=seed + 1).draw, together, on_progress)
+    fit(net, _crops(pictures, together, seed + 1), together, on_progress)
     shared = net.weights()
     found = []
     for plane in range(3):
-        stage = Stage(**{**vars(alone), "name": alone.name.format(plane=plane)})
+        stage = replace(alone, name=alone.name.format(plane=plane))
         net = TorchNet(network, shared)
-        crops = Crops([planes[plane] for planes in toys], side=stage.side, seed=seed + 10 + plane)
-        fit(net, crops.draw, stage, on_progress)
+        draw = _crops([planes[plane] for planes in toys], stage, seed + 10 + plane)
+        fit(net, draw, stage, on_progress)
         found.append(net.weights())
     return found
+
+
+def _crops(pictures: Sequence[Picture], stage: Stage, seed: int) -> Draw:
+    return Crops(pictures, side=stage.side, shower_share=stage.shower_share, seed=seed).draw
 
 
 def fit(net: TorchNet, draw: Draw, stage: Stage, on_progress: OnProgress) -> None:

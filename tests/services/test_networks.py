@@ -106,7 +106,7 @@ def test_crops_are_the_same_for_a_seed_and_hold_charge_above_threshold() -> None
     pictures = [p for planes in toys.events(2, seed=5, chamber=toys.SMALL) for p in planes]
 
     def drawn() -> tuple[toys.Pixels, toys.Labels]:
-        return toys.Crops(pictures, side=96, seed=3).draw(8)
+        return toys.Crops(pictures, side=96, shower_share=0.5, seed=3).draw(8)
 
     adc, label = drawn()
     assert adc.shape == (8, 1, 96, 96)

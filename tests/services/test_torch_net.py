@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,16 @@ from services.torch_net import TorchNet, fresh  # noqa: E402
 from tests.shared import data  # noqa: E402
 
 TOLERANCE = 1e-4  # against Caffe, whose sums run in another order
-SHORT = Stage("short", 8, batch=4, side=64, rate=3e-3, learn_statistics=True, warm_up=2)
+SHORT = Stage(
+    "short",
+    steps=8,
+    batch=4,
+    side=64,
+    shower_share=0.4,
+    rate=3e-3,
+    learn_statistics=True,
+    warm_up=2,
+)
 
 
 @pytest.fixture
@@ -66,9 +76,9 @@ def test_a_few_steps_lower_the_loss_and_move_the_averages(
 ) -> None:
     net = TorchNet(network, fresh(network, seed=0))
     before = net.weights()
-    batch = toys.Crops([planes[2] for planes in events], side=64, seed=1).draw(4)
+    batch = toys.Crops([planes[2] for planes in events], side=64, shower_share=0.5, seed=1).draw(4)
     said: list[Progress] = []
-    for stage in (Stage(**{**vars(SHORT), "steps": 1, "rate": 0.0}), SHORT, SHORT):
+    for stage in (replace(SHORT, steps=1, rate=0.0), SHORT, SHORT):
         fit(net, lambda _: batch, stage, said.append)
     assert said[-1].loss < 0.9 * said[0].loss
     after = net.weights()
@@ -80,8 +90,8 @@ def test_kept_averages_stay_as_they_are(
     network: caffe_net.Network, events: list[tuple[toys.Picture, ...]]
 ) -> None:
     net = TorchNet(network, fresh(network, seed=0))
-    crops = toys.Crops([planes[2] for planes in events], side=64, seed=1)
-    stage = Stage(**{**vars(SHORT), "steps": 2, "learn_statistics": False})
+    crops = toys.Crops([planes[2] for planes in events], side=64, shower_share=0.5, seed=1)
+    stage = replace(SHORT, steps=2, learn_statistics=False)
     fit(net, crops.draw, stage, lambda progress: None)
     assert net.weights()["bn_conv0"][0].tolist() == [0] * 8
     assert not np.array_equal(net.weights()["conv0"][0], fresh(network, seed=0)["conv0"][0])
@@ -90,7 +100,7 @@ def test_kept_averages_stay_as_they_are(
 def test_trained_weights_go_through_a_caffemodel_unchanged(
     network: caffe_net.Network, events: list[tuple[toys.Picture, ...]], tmp_path: Path
 ) -> None:
-    one = Stage(**{**vars(SHORT), "steps": 1})
+    one = replace(SHORT, steps=1)
     trained = [
         train(network, events, seed=0, on_progress=lambda _: None, together=one, alone=one)
         for _ in range(2)
