@@ -226,6 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.start:
             print(json.dumps(start(setup, options.start)))
             return 0
+        network = caffe_net.read(setup.prototxt, setup.weights)
+        network.shapes(1, setup.rows, setup.cols)  # refused here once, not in every process
         results = starts(setup, options.rounds)
     except MDPError as error:
         print(error, file=sys.stderr)

@@ -43,9 +43,10 @@ _V1_TYPES = {
 
 def kind(layer: Any) -> str:
     """A layer message's type, by the name that V2 has for it."""
-    if isinstance(layer.type, str):
-        return layer.type
-    name: str = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[layer.type].name
+    numbered = layer.DESCRIPTOR.fields_by_name["type"].enum_type
+    if numbered is None:
+        return str(layer.type)
+    name: str = numbered.values_by_number[layer.type].name
     return _V1_TYPES.get(name, name)
 
 

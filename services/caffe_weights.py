@@ -52,7 +52,7 @@ def read_weights(
 
 
 def _some(names: Mapping[str, Any] | Sequence[str]) -> str:
-    some = list(names)[:_NAMED]
+    some = [str(name) for name in list(names)[:_NAMED]]  # bytes, where a file's are not UTF-8
     return ", ".join(some) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 

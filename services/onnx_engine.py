@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,14 @@ class OnnxEngine:
         gpu = gpu_of(device)
         ort = _import("onnxruntime", "to run networks")
         providers = _providers(ort, gpu)
-        self.network = caffe_net.read(prototxt)
+        self.network = replace(caffe_net.read(prototxt), weights_sha256=_sha256(weights))
         check_blobs(self.network, blobs)
         self.blobs: dict[str, Images] = dict.fromkeys(blobs, np.zeros(0, np.float32))
-        model = _model(self.network, prototxt, weights, blobs, None if blobs else cache)
+        model = (
+            _convert(self.network, prototxt, weights, blobs)  # more outputs than are kept
+            if blobs
+            else _load(self.network, prototxt, weights, cache)
+        )
         self._session = _session(ort, model, providers, threads, device)
 
     def forward(self, images: Images) -> Images:
@@ -89,6 +94,8 @@ def _session(ort: Any, model: Path | bytes, providers: list[Any], threads: int, 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
+    # threads that wait without sleeping take the cores of the node's other workers
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=providers
@@ -104,30 +111,32 @@ def _session(ort: Any, model: Path | bytes, providers: list[Any], threads: int, 
 # Converted once, and kept by what went into it.
 
 
-def _model(
-    network: caffe_net.Network,
-    prototxt: Path,
-    weights: Path,
-    blobs: Sequence[str],
-    cache: Path | None,
+def _load(
+    network: caffe_net.Network, prototxt: Path, weights: Path, cache: Path | None
 ) -> Path | bytes:
-    """The converted model's file, or the model itself where it could not be kept."""
-    if cache is not None:
-        kept = _find(cache, _key(network.sha256, _sha256(weights)))
-        if kept is not None:
-            return kept
+    """The converted model's file, or the model itself where there is no cache to keep it."""
+    kept = None if cache is None else _find(cache, _key(network))
+    if kept is not None:
+        return kept
+    model = _convert(network, prototxt, weights)
+    return (None if cache is None else _keep(cache, _key(network), model)) or model
+
+
+def _convert(
+    network: caffe_net.Network, prototxt: Path, weights: Path, blobs: Sequence[str] = ()
+) -> bytes:
     _import("onnx", "to convert a network that is not in the cache")
     from .onnx_convert import convert
 
     whole = caffe_net.read(prototxt, weights)
-    model = convert(whole, blobs)
-    if cache is None or whole.weights_sha256 is None:
-        return model
-    return _keep(cache, _key(whole.sha256, whole.weights_sha256), model) or model
+    if _key(whole) != _key(network):
+        raise NetworkError(f"{prototxt} or {weights} changed while it was read")
+    return convert(whole, blobs)
 
 
-def _key(prototxt_sha256: str, weights_sha256: str) -> str:
-    return hashlib.sha256(f"{CONVERTER} {prototxt_sha256} {weights_sha256}".encode()).hexdigest()
+def _key(network: caffe_net.Network) -> str:
+    of = f"{CONVERTER} {network.sha256} {network.weights_sha256}"
+    return hashlib.sha256(of.encode()).hexdigest()
 
 
 def _find(cache: Path, key: str) -> Path | None:
