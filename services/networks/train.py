@@ -62,7 +62,7 @@ ALONE = Stage(
     steps=500,
     batch=8,
     side=256,
-    shower_share=0.2,
+    shower_share=0.3,
     rate=1e-3,
     learn_statistics=False,
 )
@@ -136,9 +136,10 @@ def fit(net: TorchNet, draw: Draw, stage: Stage, on_progress: OnProgress) -> Non
         recent[:3] += _step(net, optimiser, *draw(stage.batch), stage)
         recent[3] += 1
         if (step + 1) % _EVERY == 0 or step + 1 == stage.steps:
-            rate = recent[3] * stage.batch / (time.perf_counter() - since)
+            rate = float(recent[3]) * stage.batch / (time.perf_counter() - since)
             loss, share = recent[0] / recent[3], recent[1] / max(recent[2], 1)
-            on_progress(Progress(stage.name, step + 1, stage.steps, loss, share, rate))
+            said = Progress(stage.name, step + 1, stage.steps, float(loss), float(share), rate)
+            on_progress(said)
             recent, since = np.zeros(4), time.perf_counter()
 
 
