@@ -8,6 +8,13 @@ from ..errors import NetworkError
 
 SHIPPED = Path(__file__).parent
 """U-ResNets trained on toy events: docs/networks.md."""
+PROTOTXT = SHIPPED / "uresnet.prototxt"
+"""The architecture of all three."""
+
+
+def weights(plane: int) -> Path:
+    """The shipped caffemodel of plane 0, 1 or 2."""
+    return SHIPPED / f"uresnet_plane{plane}.caffemodel"
 
 
 def find(folder: Path, plane: int) -> tuple[Path, Path]:

@@ -1,0 +1,5 @@
+"""`python -m services.networks`."""
+
+from .cli import main
+
+main()
