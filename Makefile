@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/installed
-	$(BIN)/mdp bench --ceiling --seconds 0.5 --sizes 64,100000,1000000
+	$(BIN)/ssnet demo
 
 test: $(VENV)/installed lint
 	$(BIN)/pytest $(PYTEST)

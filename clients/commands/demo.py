@@ -45,6 +45,8 @@ def demo(
         tick_order=tick_order.value,
     )
     done = shown.run(plan, terminal.progress_bar)
-    terminal.show(tables.services(done.served))
-    terminal.show(report.production_table(done.report))
-    terminal.show(report.files_table(plan))
+    terminal.show(
+        tables.services(done.served),
+        report.production_table(done.report),
+        report.files_table(plan),
+    )

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from lartpc.chamber import PLANES, Chamber
 
 from lartpc import toy
+from lartpc.simulation.chamber import PLANES, Chamber
 
 Pixels = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]

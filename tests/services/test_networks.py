@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lartpc.chamber import PLANES, Chamber
 
 from lartpc import RSE, Image, ImageMeta, toy
+from lartpc.simulation.chamber import PLANES, Chamber
 from services import caffe_net, networks
 from services.networks import accuracy, architecture, cli, toys
 from services.networks.real_event import RealEvent

@@ -10,8 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install '.[train]'")
 
-from lartpc.chamber import Chamber  # noqa: E402
-
+from lartpc.simulation.chamber import Chamber  # noqa: E402
 from services import caffe_net, networks  # noqa: E402
 from services.caffe_weights import write_caffemodel  # noqa: E402
 from services.networks import toys  # noqa: E402
