@@ -19,7 +19,24 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as progress:
         task = progress.add_task(what, total=None)
 
-        def show(*tables: Table) -> None:
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield show
+
+
+def table(*columns: str, left: int = 1) -> Table:
+    """A plain table; the first `left` columns are text, the others numbers."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        if index < left:
+            made.add_column(column, overflow="fold")
+        else:
+            made.add_column(column, justify="right", no_wrap=True)
+    return made
+
+
+def show(*tables: Table) -> None:
     """Print tables, a line between them; into a file or a pipe as wide as they need to be."""
     wide = None if sys.stdout.isatty() else 1000
     console = Console(file=sys.stdout, highlight=False, width=wide)
