@@ -13,9 +13,10 @@ from types import ModuleType
 
 from .errors import LibraryMissing, ProductMissing, ReadError, WriteError
 from .image import TickOrder, check_tick_order
+from .names import check_name
 from .reader import OneFile, Product, Reader
 from .whole_file import WholeFile
-from .writer import Sink, Writer
+from .writer import Sink, Writer, writing
 
 PathLike = str | os.PathLike[str]
 
@@ -38,7 +39,8 @@ def _format(name: str) -> ModuleType:
     return larcv3
 
 
-def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
+def format_of(path: Path) -> str:
+    """`larcv1` or `larcv3`, as the first bytes say. Raises `ReadError`."""
     try:
         with open(path, "rb") as file:
             magic = file.read(4)
@@ -46,7 +48,11 @@ def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
         raise ReadError(f"cannot read {path}: {error.strerror}") from error
     if magic not in _MAGIC:
         raise ReadError(f"want a ROOT or HDF5 file, got {path}, which starts with {magic!r}")
-    opened: OneFile = _format(_MAGIC[magic]).open_file(path, tick_order)
+    return _MAGIC[magic]
+
+
+def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
+    opened: OneFile = _format(format_of(path)).open_file(path, tick_order)
     return opened
 
 
@@ -108,11 +114,14 @@ def open_writer(
     target = Path(path)
     if target.suffix not in _SUFFIXES:
         raise WriteError(f"want a suffix of {sorted(_SUFFIXES)} to write, got {target}")
+    for name in (*images, *rois):
+        check_name(name)
     copied = copy_input.paths if copy_input else ()
     module = _format(_SUFFIXES[target.suffix])
     whole = WholeFile(target, force=force, inputs=[*copied, *map(Path, inputs)])
     try:
-        sink: Sink = module.open_sink(whole.part, copy_input, tuple(images), tuple(rois))
+        with writing(str(target)):
+            sink: Sink = module.open_sink(whole.part, copy_input, tuple(images), tuple(rois))
     except BaseException:
         whole.discard()
         raise

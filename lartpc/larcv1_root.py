@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import warnings
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from .errors import ImageError, LibraryMissing, ReadError, WriteError
-from .files import products
+from .files import format_of, products
 from .image import ROI, RSE, Event, Image, ImageMeta
+from .plain_path import PlainPaths
 from .reader import Product, Reader
 
 CHECKSUMS = {
@@ -115,7 +118,10 @@ class ROOTSink:
         self._copied = _common_products(copy_input) if copy_input else ()
         self._input = copy_input
         self._root = load_root()
-        self._file = self._root.TFile.Open(str(part), "RECREATE", "", COMPRESSION)
+        self._paths = PlainPaths()
+        with _silent(self._root):
+            file = self._root.TFile.Open(self._paths.of(part), "RECREATE", "", COMPRESSION)
+        self._file = file
         self._entries = array("q")  # of the input, one for each event written
         self._trees: dict[tuple[str, str], _Tree] = {}
         for producer in images:
@@ -125,10 +131,11 @@ class ROOTSink:
 
     def write(self, event: Event, entry: int | None) -> None:
         _check(event)
-        for producer, images in event.images.items():
-            self._write_images(producer, images, event.rse)
-        for producer, rois in event.rois.items():
-            self._write_rois(producer, rois, event.rse)
+        with _silent(self._root):
+            for producer, images in event.images.items():
+                self._write_images(producer, images, event.rse)
+            for producer, rois in event.rois.items():
+                self._write_rois(producer, rois, event.rse)
         if self._file.TestBit(self._root.TFile.kWriteError):
             raise WriteError("ROOT could not write: is the disk full?")
         if entry is not None:
@@ -136,8 +143,9 @@ class ROOTSink:
 
     def close(self) -> None:
         try:
-            self._copy()
-            self._file.Write("", self._root.TObject.kOverwrite)
+            with _silent(self._root):
+                self._copy()
+                self._file.Write("", self._root.TObject.kOverwrite)
             failed = self._file.TestBit(self._root.TFile.kWriteError)
         finally:
             self.abort()
@@ -146,7 +154,9 @@ class ROOTSink:
 
     def abort(self) -> None:
         self._trees.clear()
-        self._file.Close()
+        with _silent(self._root):
+            self._file.Close()
+        self._paths.close()
 
     def _tree(self, kind: str, producer: str, pixel_bytes: int) -> _Tree:
         key = (kind, producer)
@@ -197,11 +207,11 @@ class ROOTSink:
     def _copy_tree(self, source: Reader, name: str) -> None:
         chain = self._root.TChain(name)
         for path, entries in zip(source.paths, source.sizes, strict=True):
-            chain.AddFile(str(path), entries, name)
+            chain.AddFile(self._paths.of(path), entries, name)
         self._file.cd()
         if self._entries == array("q", range(len(source))) and len(source):
             # all entries in order: the compressed baskets come along untouched
-            copied = chain.CloneTree(-1, "fast").GetEntries()
+            copied = _there(chain.CloneTree(-1, "fast"), name).GetEntries()
         else:
             copied = self._copy_entries(chain, source, name)
         if copied != len(self._entries):
@@ -210,15 +220,32 @@ class ROOTSink:
     def _copy_entries(self, chain: Any, source: Reader, name: str) -> int:
         if not len(source):
             # a chain without entries has no tree to clone
-            empty = self._root.TFile.Open(str(source.paths[0]))
-            empty.Get(name).CloneTree(0).SetDirectory(self._file)
+            empty = self._root.TFile.Open(self._paths.of(source.paths[0]))
+            _there(empty.Get(name).CloneTree(0), name).SetDirectory(self._file)
             return 0
-        clone = chain.CloneTree(0)
+        clone = _there(chain.CloneTree(0), name)
         for entry in self._entries:
             if chain.GetEntry(entry) <= 0 or clone.Fill() <= 0:
                 path, local = source.locate(entry)
                 raise ReadError(f"want {name} copied, could not from {path} entry {local}")
         return int(clone.GetEntries())
+
+
+@contextmanager
+def _silent(root: Any) -> Iterator[None]:
+    """ROOT's own pages about a full disk would come before our line: its error bit says enough."""
+    before = int(root.gErrorIgnoreLevel)
+    root.gErrorIgnoreLevel = max(before, int(root.kSysError) + 1)
+    try:
+        yield
+    finally:
+        root.gErrorIgnoreLevel = before
+
+
+def _there(clone: Any, name: str) -> Any:
+    if not clone:
+        raise ReadError(f"want {name} copied, ROOT could not read it")
+    return clone
 
 
 def _check(event: Event) -> None:
@@ -236,6 +263,9 @@ def _check(event: Event) -> None:
 
 def _common_products(source: Reader) -> tuple[Product, ...]:
     """The products that come along: those of the first file, which every file must have."""
+    other = [str(path) for path in source.paths if format_of(path) != "larcv1"]
+    if other:
+        raise WriteError(f"want only LArCV1 files (.root) to copy into one, got {other}")
     first = products(source.paths[0])
     names = {product.name for product in first}
     for path, size in zip(source.paths, source.sizes, strict=True):

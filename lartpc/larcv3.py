@@ -19,6 +19,7 @@ import numpy.typing as npt
 from .errors import ImageError, LArTPCError, ProductMissing, ReadError, WriteError
 from .files import products
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from .quiet_file import QuietFile
 from .reader import Product, Reader
 from .writer import Sink
 
@@ -177,12 +178,16 @@ class HDF5Sink:
     def __init__(self, part: Path, copy_input: Reader | None, images: tuple[str, ...]) -> None:
         # the input's other images are read and written like our own, entry by entry
         self._copied = _all_images(copy_input) if copy_input else None
-        self._file = h5py.File(part, "w", rdcc_nbytes=_CACHE_BYTES)
+        self._part = QuietFile(part)
+        self._file = h5py.File(self._part, "w", rdcc_nbytes=_CACHE_BYTES)
         self._file.create_group("Data")
         self._events = _Column(self._file, _EVENTS, EVENT_ID, 1000)
         self._groups: dict[str, _Group] = {}
         for producer in images:
             self._group(producer, ())
+        self._file.flush()  # a disk that is full already is said at once
+        if self._part.failed:
+            self.close()
 
     def write(self, event: Event, entry: int | None) -> None:
         if any(event.rois.values()):
@@ -194,14 +199,17 @@ class HDF5Sink:
             forward = [image.in_order("forward") for image in several]
             self._group(producer, forward).append(forward)
         self._events.append(np.array([tuple(event.rse)], EVENT_ID))
+        self._part.check()
 
     def close(self) -> None:
         self.abort()
+        self._part.check()
 
     def abort(self) -> None:
         if self._copied is not None:
             self._copied.close()
         self._file.close()
+        self._part.close()
 
     def _group(self, producer: str, images: Sequence[Image]) -> _Group:
         if producer not in self._groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,8 @@ class WholeFile:
 
     def __init__(self, path: Path, *, force: bool, inputs: Iterable[Path]) -> None:
         self.path = path
-        self.part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", path.name)  # ROOT reads some others as a URL's
+        self.part = path.with_name(f".{plain[:200]}.{secrets.token_hex(4)}.part")
         self._force = force
         if any(_same(path, source) for source in inputs):
             raise FileExists(f"want an output apart from the inputs, got {path} for both")
@@ -39,6 +41,8 @@ class WholeFile:
         """Make sure of the bytes, then give them their name."""
         try:
             self._check_free()
+            if not self.part.stat().st_size:
+                raise WriteError(f"want bytes to name {self.path}, got an empty file")
             _sync(self.part)
             os.replace(self.part, self.path)
             _sync(self.path.parent)

@@ -5,6 +5,7 @@ A format module writes one file (`Sink`); what holds of all formats is here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -12,8 +13,35 @@ from typing import Protocol
 
 from .errors import ImageError, LArTPCError, WriteError
 from .image import Event, TickOrder
+from .names import check_name
 from .reader import Reader
 from .whole_file import WholeFile
+
+log = logging.getLogger(__name__)
+
+# what h5py, ROOT and numpy raise when they cannot write: a full disk shows in any of these ways
+_TROUBLE = (
+    OSError,
+    RuntimeError,
+    ReferenceError,
+    OverflowError,
+    ValueError,
+    TypeError,
+    LookupError,
+    MemoryError,
+)
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """All calls of a `Sink` are made in here: whatever a library raises becomes a `WriteError`."""
+    try:
+        yield
+    except LArTPCError:
+        raise
+    except _TROUBLE as error:
+        said = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise WriteError(f"cannot write {what}: {said}") from error
 
 
 class Sink(Protocol):
@@ -60,6 +88,9 @@ class Writer:
 
     def _check(self, event: Event) -> None:
         got = (set(event.images), set(event.rois))
+        if self._producers is None:
+            for name in (*event.images, *event.rois):
+                check_name(name)
         self._producers = self._producers or got
         if got != self._producers:
             raise ImageError(f"want the first event's producers {self._producers}, got {got}")
@@ -75,11 +106,10 @@ class Writer:
     @contextmanager
     def _named(self, where: str) -> Iterator[None]:
         try:
-            yield
+            with writing("it"):
+                yield
         except LArTPCError as error:
             raise type(error)(f"{self.path} {where}: {error}") from error
-        except OSError as error:
-            raise WriteError(f"cannot write {self.path} {where}: {error}") from error
 
     def close(self) -> None:
         """Finish the file and give it its name; on failure nothing is left."""
@@ -98,10 +128,15 @@ class Writer:
     def discard(self) -> None:
         """Give up: nothing appears."""
         sink, self._sink = self._sink, None
-        if sink is not None:
-            self._close_source()
-            sink.abort()
-            self._whole.discard()
+        if sink is None:
+            return
+        self._whole.discard()  # first: whatever the library does with its open file
+        self._close_source()
+        try:
+            with writing(str(self.path)):
+                sink.abort()
+        except WriteError as error:  # of a file that is gone; what led here is being raised
+            log.debug("%s", error)
 
     def _close_source(self) -> None:
         if self._source is not None:

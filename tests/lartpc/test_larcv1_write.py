@@ -274,6 +274,43 @@ def test_copy_input_of_no_events(tmp_path: Path) -> None:
     }
 
 
+ODD = ["run#5", "a?x=1", "$HOME", "~", "ü b", "[1]*", "c;1", "%23"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_no_path_is_taken_for_a_url(odd: str, tmp_path: Path) -> None:
+    folder = tmp_path / odd
+    folder.mkdir()
+    for before in {odd.partition(mark)[0] for mark in "#?*"} - {odd, ""}:
+        (tmp_path / before).write_text("precious")
+    events = [event(number) for number in range(3)]
+    source = write(folder / f"{odd}.root", events)
+    for chosen in ([0, 1, 2], [2, 0]):
+        target = folder / f"out{odd}.root"
+        with (
+            open_reader(source, tick_order="backward") as reader,
+            open_writer(target, copy_input=reader, force=True) as writer,
+        ):
+            for entry in chosen:
+                writer.write(Event(reader.rse(entry), {"score": ()}), entry=entry)
+        got = read(target, images=["wire"])
+        assert all(map(same, [events[entry] for entry in chosen], got))
+    assert sorted(path.name for path in folder.iterdir()) == sorted([source.name, target.name])
+    others = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert all(path.read_text() == "precious" for path in others)
+
+
+def test_copy_input_wants_larcv1_files_and_says_so_before_the_start(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "in.h5") as writer:
+        writer.write(event())
+    with (
+        open_reader(tmp_path / "in.h5", tick_order="backward") as reader,
+        pytest.raises(WriteError, match=r"want only LArCV1 files .* got .*in.h5"),
+    ):
+        open_writer(tmp_path / "out.root", copy_input=reader)
+    assert not (tmp_path / "out.root").exists()
+
+
 def test_another_events_entry_is_not_copied(tmp_path: Path) -> None:
     with open_reader(data("larcv1_wire_croi_5ev.root"), tick_order="backward") as reader:
         with open_writer(tmp_path / "a.root", copy_input=reader) as writer:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lartpc import (
+    RSE,
     Event,
     FileExists,
     ImageError,
@@ -15,7 +18,9 @@ from lartpc import (
     open_reader,
     open_writer,
 )
+from lartpc.whole_file import WholeFile
 from tests.lartpc.making import event, same
+from tests.shared import ROOT
 
 
 def names(directory: Path) -> list[str]:
@@ -129,3 +134,79 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
         writer.write(event())
     (tmp_path / "plain").touch()
     assert (tmp_path / "out.h5").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+FULL_DISK = """
+import resource, sys
+import numpy as np
+from lartpc import RSE, Event, Image, WriteError, open_writer
+from tests.lartpc.making import meta
+noise = np.random.default_rng(1).normal(size=(300, 400)).astype(np.float32)
+event = Event(RSE(1, 1, 1), {"wire": (Image(meta(rows=300, cols=400), noise),)})
+path, limit, count = sys.argv[1], *map(int, sys.argv[2:])
+if path.endswith(".root"):
+    from lartpc.larcv1_root import load_root
+    load_root()
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    with open_writer(path) as writer:
+        for _ in range(count):
+            writer.write(event)
+except WriteError as error:
+    import os
+    assert not os.listdir(os.path.dirname(path)), os.listdir(os.path.dirname(path))
+    os.write(1, str(error).encode())
+"""
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".root"])
+@pytest.mark.parametrize(("limit", "count"), [(0, 1), (100, 1), (9000, 2), (200_000, 40)])
+def test_a_full_disk_is_one_error_and_leaves_nothing(
+    suffix: str, limit: int, count: int, tmp_path: Path
+) -> None:
+    """At once, while it is closed, or in between: HDF5 used to crash at the process's end."""
+    if suffix == ".root":
+        pytest.importorskip("ROOT", reason="needs ROOT to write: pip install 'root>=0.1a12'")
+    (tmp_path / "full").mkdir()
+    path = tmp_path / "full" / f"out{suffix}"
+    command = [sys.executable, "-c", FULL_DISK, str(path), str(limit), str(count)]
+    # through pipes, for the limit holds of files
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"out{suffix}" in done.stdout
+    assert names(tmp_path / "full") == []
+
+
+def test_giving_up_leaves_nothing_even_if_the_library_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeError("can't close file")
+
+    writer = open_writer(tmp_path / "out.h5")
+    monkeypatch.setattr("lartpc.larcv3.HDF5Sink.abort", fails)
+    writer.discard()
+    assert names(tmp_path) == []
+    with pytest.raises(WriteError, match=r"out.h5 at its end: .*can't close file"):
+        open_writer(tmp_path / "out.h5").close()
+    assert names(tmp_path) == []
+
+
+def test_an_empty_file_gets_no_name(tmp_path: Path) -> None:
+    whole = WholeFile(tmp_path / "out.h5", force=False, inputs=())
+    with pytest.raises(WriteError, match=r"out.h5, got an empty file"):
+        whole.publish()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["", "/", "a/b", "a\nb", "a\0b", "..", "ü", "a b", "w" * 201])
+def test_a_name_that_no_product_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    with (
+        open_writer(tmp_path / "out.h5") as writer,
+        pytest.raises(ImageError, match=r"entry 0: want a name of letters"),
+    ):
+        writer.write(Event(RSE(1, 2, 3), {name: ()}))
+    (tmp_path / "out.h5").unlink()
+    with pytest.raises(ImageError, match="want a name of letters"):
+        open_writer(tmp_path / "out.h5", images=[name])
+    assert names(tmp_path) == []
