@@ -105,7 +105,11 @@ class _Tree:
         got = top.member("fClassName", none_if_missing=True) or top.typename
         if got != _CLASSES[kind]:
             raise ReadError(f"want the class {_CLASSES[kind]}, got {got}")
-        self._branches = {branch.name: branch for branch in top.itervalues(recursive=True)}
+        # ROOT puts a branch's name before its members' if a producer has a dot
+        self._branches = {
+            branch.name.removeprefix(f"{top.name}."): branch
+            for branch in top.itervalues(recursive=True)
+        }
         self._columns: dict[str, Column] = {}
 
     def __getitem__(self, name: str) -> Column:

@@ -311,6 +311,14 @@ def test_copy_input_wants_larcv1_files_and_says_so_before_the_start(tmp_path: Pa
     assert not (tmp_path / "out.root").exists()
 
 
+def test_a_producer_with_a_dot_comes_back(tmp_path: Path) -> None:
+    """ROOT puts the branch's name before its members' if it has a dot."""
+    one = event(rois=2)
+    dotted = Event(one.rse, {"scores.v2": one.images["wire"]}, {"croi.v2": one.rois["croi"]})
+    (got,) = read(write(tmp_path / "out.root", [dotted]), rois=["croi.v2"])
+    assert same(got, dotted)
+
+
 def test_another_events_entry_is_not_copied(tmp_path: Path) -> None:
     with open_reader(data("larcv1_wire_croi_5ev.root"), tick_order="backward") as reader:
         with open_writer(tmp_path / "a.root", copy_input=reader) as writer:
