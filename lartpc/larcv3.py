@@ -41,6 +41,12 @@ _EVENTS = "Events/event_id"
 _DATASETS = ("extents", "image_extents", "image_meta", "images")
 _CACHE_BYTES = 32 << 20  # several compressed chunks: an event seldom ends where a chunk does
 _MAX_CHUNK = 1 << 22  # pixels
+MAX_IMAGES = 1 << 16
+"""Of a product in one entry: a file of a few kB can claim any number."""
+MAX_PIXELS = 1 << 28
+"""Of a product in one entry: 1 GiB, which is more than ROOT holds in one, too."""
+_INT64_MAX = (1 << 63) - 1
+_USHORT_MAX = 65535
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, AttributeError)
 
 
@@ -111,8 +117,10 @@ class LArCV3File:
         with self._reading(f" entry {entry} image2d_{producer}"):
             columns = self._columns("image2d", producer)
             first, count = (int(number) for number in columns["extents"][entry])
+            _check_size(count, 0)
             extents = _rows(columns["image_extents"], first, count)
             metas = _rows(columns["image_meta"], first, count)
+            _check_size(count, int(extents["N"].sum(dtype=np.uint64)))
             return tuple(
                 _image(columns["images"], extent, _meta(meta)).in_order(self.tick_order)
                 for extent, meta in zip(extents, metas, strict=True)
@@ -144,6 +152,14 @@ class LArCV3File:
             raise ReadError(
                 f"{self.path}{where}: damaged, or not LArCV3 ({type(error).__name__}: {error})"
             ) from error
+
+
+def _check_size(images: int, pixels: int) -> None:
+    if images > MAX_IMAGES or pixels > MAX_PIXELS:
+        raise ReadError(
+            f"want at most {MAX_IMAGES} images of {MAX_PIXELS} pixels together in an entry,"
+            f" got {images} of {pixels}"
+        )
 
 
 def _image(pixels: Any, extent: Any, meta: ImageMeta) -> Image:
@@ -190,8 +206,7 @@ class HDF5Sink:
             self.close()
 
     def write(self, event: Event, entry: int | None) -> None:
-        if any(event.rois.values()):
-            raise ImageError(f"want ROIs in a LArCV1 file (.root), got {list(event.rois)}")
+        _check(event)
         images = dict(event.images)
         if self._copied is not None and entry is not None:
             images = {**self._copied.images_at(entry, without=images), **images}
@@ -216,6 +231,28 @@ class HDF5Sink:
             group = self._file["Data"].create_group(f"image2d_{producer}_group")
             self._groups[producer] = _Group(group, images)
         return self._groups[producer]
+
+
+def _check(event: Event) -> None:
+    """What LArCV3 does not hold, or holds in fewer bits than Python, or we would not read again."""
+    if any(event.rois.values()):
+        raise ImageError(f"want ROIs in a LArCV1 file (.root), got {list(event.rois)}")
+    if not all(0 <= number <= _INT64_MAX for number in event.rse):
+        raise ImageError(
+            f"want (run, subrun, event) from 0 to {_INT64_MAX}, got {tuple(event.rse)}"
+        )
+    for producer, images in event.images.items():
+        planes = [image.meta.plane for image in images]
+        if max(planes, default=0) > _USHORT_MAX:
+            raise ImageError(
+                f"want planes from 0 to {_USHORT_MAX}, got {max(planes)} in {producer}"
+            )
+        pixels = sum(image.pixels.size for image in images)
+        if len(images) > MAX_IMAGES or pixels > MAX_PIXELS:
+            raise ImageError(
+                f"want at most {MAX_IMAGES} images of {MAX_PIXELS} pixels together,"
+                f" got {len(images)} of {pixels} in {producer}"
+            )
 
 
 class _Group:

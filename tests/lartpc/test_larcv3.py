@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,63 @@ def test_what_larcv3_cannot_hold_is_refused(tmp_path: Path) -> None:
     ):
         open_writer(tmp_path / "out.h5", copy_input=reader)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("rse", "plane", "says"),
+    [
+        (RSE(-1, 0, 0), 0, "from 0 to 9223372036854775807"),
+        (RSE(0, 2**63, 0), 0, "from 0 to 9223372036854775807"),
+        (RSE(0, 0, 0), 65536, "from 0 to 65535, got 65536 in wire"),
+        (RSE(0, 0, 0), 2**70, "from 0 to 65535"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(
+    rse: RSE, plane: int, says: str, tmp_path: Path
+) -> None:
+    one = Event(rse, {"wire": (image(plane=plane),)})
+    with pytest.raises(ImageError, match=f"out.h5 entry 0: .*{says}"):
+        write(tmp_path / "out.h5", [one])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_largest_numbers_come_back(tmp_path: Path) -> None:
+    one = Event(RSE(2**63 - 1, 0, 2**63 - 1), {"wire": (image(plane=65535),)})
+    assert same(one, read(write(tmp_path / "out.h5", [one]))[0])
+
+
+@pytest.mark.parametrize(
+    ("claims", "says"),
+    [
+        ({"images": 1, "rows": 1 << 15}, "got 1 of 1073741824"),
+        ({"images": 1 << 10, "rows": 1 << 10}, "got 1024 of 34359738368"),
+        ({"images": 1 << 31, "rows": 1}, "got 2147483648 of 0"),
+    ],
+    ids=str,
+)
+def test_a_small_file_that_claims_much_is_refused_before_it_is_held(
+    claims: dict[str, int], says: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "in.h5", [event()])
+    count, rows = claims["images"], claims["rows"]
+    with h5py.File(path, "r+") as file:
+        group = file[GROUP]
+        for name, length in (("image_extents", count), ("image_meta", count), ("images", 1 << 40)):
+            group[name].resize(length, axis=0)
+        group["extents"][0] = (0, count)
+        for at in range(min(count, 1 << 10)):
+            group["image_extents"][at] = (0, rows << 15, at)
+            meta = group["image_meta"][at]
+            meta["number_of_voxels"] = (rows, 1 << 15)
+            group["image_meta"][at] = meta
+    assert path.stat().st_size < 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReadError, match=f"entry 0 image2d_wire: want at most .* {says}"):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_missing_product_is_named_with_those_that_there_are(tmp_path: Path) -> None:
