@@ -104,7 +104,8 @@ def pack(
 ) -> list[bytes]:
     """Frames of these batches, three each; `dtype="float16"` halves what floats weigh.
 
-    Raises `FrameError` for arrays that are not 4-dimensional numbers, or do not fit into `dtype`.
+    Raises `FrameError` for arrays that are not 4-dimensional numbers, or do not fit into `dtype`,
+    and for names and metas that are no UTF-8 or too long.
     """
     return [frame for batch in batches for frame in _pack_one(batch, codec, level, dtype)]
 
@@ -124,7 +125,17 @@ def _pack_one(batch: Batch, codec: Codec, level: int, dtype: str | None) -> list
         frame: bytes = msgpack.packb(packed)
     except (TypeError, ValueError, OverflowError) as error:
         raise FrameError(f"want plain values in the info of {batch.name}: {error}") from None
-    return [batch.name.encode(), batch.meta.encode(), frame]
+    name = _encoded(batch.name, "a name")
+    if not 0 < len(name) <= MAX_NAME_BYTES:
+        raise FrameError(f"want a name of 1 to {MAX_NAME_BYTES} bytes, got {len(name)}")
+    return [name, _encoded(batch.meta, f"the meta of {batch.name}"), frame]
+
+
+def _encoded(text: str, what: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise FrameError(f"want {what} that UTF-8 can hold: {error}") from None
 
 
 def _plain(batch: Batch, dtype: str | None) -> npt.NDArray[Any]:
@@ -214,6 +225,9 @@ def _measure(frame: memoryview, limits: Limits) -> _Packed:
         raise FrameError(f"want a shape (batch, images, rows, cols), got {shape!r}")
     if not all(type(side) is int and 0 <= side <= MAX_SIDE for side in shape):
         raise FrameError(f"want sides from 0 to {MAX_SIDE}, got {shape!r}")
+    # numpy multiplies the other sides of an array without elements, too
+    if prod(side or 1 for side in shape) * np.dtype(dtype).itemsize > limits.array_bytes:
+        raise FrameError(f"want at most {limits.array_bytes} bytes of arrays, got {shape!r}")
     if not isinstance(info, dict) or not all(isinstance(key, str) for key in info):
         raise FrameError(f"want a map with text keys as info, got {type(info).__name__}")
     data = _binary(values["data"])

@@ -118,6 +118,10 @@ def test_a_column_major_array_is_sent_as_its_pixels() -> None:
         Batch("s", META, np.zeros((1, 1, 2, 2), np.complex64)),
         Batch("s", META, np.zeros((1, 1, 2, 2), object)),
         Batch("s", META, np.zeros((1, 1, 2, 2), np.float32), {"engine": object()}),
+        Batch("a\ud800", META, np.zeros((1, 1, 2, 2), np.float32)),
+        Batch("s", "a\ud800", np.zeros((1, 1, 2, 2), np.float32)),
+        Batch("", META, np.zeros((1, 1, 2, 2), np.float32)),
+        Batch("ü" * 128, META, np.zeros((1, 1, 2, 2), np.float32)),
     ],
 )
 def test_what_cannot_be_sent_is_refused(batch: Batch) -> None:
@@ -147,6 +151,7 @@ BAD: dict[str, list[bytes]] = {
     "a fractional shape": triple(shape=[1, 1, 2.0, 2]),
     "a shape of truths": triple(shape=[True, True, 2, 2]),
     "a huge shape": triple(shape=[1, 1 << 20, 1 << 24, 1 << 24]),
+    "a huge shape of nothing": triple(shape=[1 << 24, 1 << 24, 1 << 24, 0], data=b""),
     "a vast side": triple(shape=[0, 1, 1, 1 << 60], data=b""),
     "an unknown codec": triple(codec="pickle"),
     "zstd that is none": triple(codec="zstd"),
@@ -261,6 +266,24 @@ def refused_or_equal(frames: list[bytes], sent: np.ndarray | None) -> None:
 @example([b"wire", META.encode(), b"\x81\xa4info\x81\x80\xc0"])
 def test_any_frames_are_refused_or_understood(frames: list[bytes]) -> None:
     refused_or_equal(frames, None)
+
+
+sides = st.sampled_from([0, 1, 2, 1 << 12, 1 << 20, 1 << 24, 1 << 31]) | st.integers(-1, 1 << 25)
+
+
+@settings(max_examples=300)
+@given(
+    shape=st.lists(sides, min_size=3, max_size=5),
+    dtype=st.sampled_from(DTYPES),
+    data=st.binary(max_size=16),
+    codec=st.sampled_from(["raw", "zstd"]),
+)
+def test_any_shape_is_refused_or_understood(
+    shape: list[int], dtype: str, data: bytes, codec: str
+) -> None:
+    packed = zstandard.compress(data) if codec == "zstd" else data
+    refused_or_equal(triple(shape=shape, dtype=dtype, data=packed, codec=codec), None)
+    refused_or_equal(triple(shape=shape, dtype=dtype, data=b"", codec="raw"), None)
 
 
 @settings(max_examples=600)
