@@ -62,21 +62,24 @@ def draw(picture: Picture, output: Path) -> None:
 
 
 def _rows(picture: Picture, event: Event) -> list[Row]:
-    drawn = [Row(name, "adc", _by_plane(event.images[name])) for name in picture.charge]
+    planes = _planes(event)
+    drawn = [Row(name, "adc", _by_plane(event.images[name], planes)) for name in picture.charge]
     for name in picture.labels:
-        panels = _by_plane(event.images[name])
+        panels = _by_plane(event.images[name], planes)
         truth = label_row([image for panel in panels for image in panel])
         pairs = iter(truth.panels)
         drawn.append(Row(name, "classes", tuple(next(pairs) if p else () for p in panels)))
     scores = [image for name in picture.scores for image in event.images[name]]
     if picture.scores:
-        drawn.append(score_row(_by_plane(scores), name="scores"))
+        drawn.append(score_row(_by_plane(scores, planes), name="scores"))
     return drawn
 
 
-def _by_plane(images: Sequence[Image]) -> tuple[tuple[Image, ...], ...]:
-    """The images of each plane, from plane 0 to the last that has any: at least three."""
-    planes = max([3, *(image.meta.plane + 1 for image in images)])
-    return tuple(
-        tuple(image for image in images if image.meta.plane == plane) for plane in range(planes)
-    )
+def _planes(event: Event) -> tuple[int, ...]:
+    """Those that have an image of any row, in order; all three if there are none but these."""
+    there = {image.meta.plane for images in event.images.values() for image in images}
+    return (0, 1, 2) if there <= {0, 1, 2} else tuple(sorted(there))
+
+
+def _by_plane(images: Sequence[Image], planes: Sequence[int]) -> tuple[tuple[Image, ...], ...]:
+    return tuple(tuple(image for image in images if image.meta.plane == plane) for plane in planes)

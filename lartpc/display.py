@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 
 from . import display_colours as colours
 from .display_colours import Window
-from .display_rows import Panel, Row, View, adc_row, label_row, score_row, windows
+from .display_rows import Panel, Row, View, adc_row, label_row, planes, score_row, windows
 from .errors import ImageError
 from .image import ROI, RSE, ImageMeta
 
@@ -52,7 +52,7 @@ def render(
     statement: one line that says what is shown.
     view: "charge" zooms to the charge of the first row, "whole" shows all of it, a ROI its boxes.
     rois: drawn as boxes, unless a ROI is the view.
-    dead: by plane, which columns of the first row's image are dead, (cols,).
+    dead: by panel, which columns of the first row's image are dead, (cols,).
     """
     figure = draw(rows, rse=rse, statement=statement, view=view, rois=rois, dead=dead)
     path = Path(path)
@@ -81,17 +81,19 @@ def draw(
     figure = Figure(figsize=(_PANEL_INCH * len(parts) + 2.2, _PANEL_INCH * len(rows) + 1.2))
     figure.set_facecolor("white")
     layout = _lay_out(figure, len(rows), len(parts))
+    numbers = planes(rows)
+    seen = [_in_sight(boxes, *place) for place in zip(numbers, parts, strict=True)]
     for row, axes, key in zip(rows, layout.panels, layout.keys, strict=True):
         shade = _Shade(row)
-        for plane, (ax, window) in enumerate(zip(axes, parts, strict=True)):
-            panel = row.panels[plane] if plane < len(row.panels) else ()
+        for column, (ax, window) in enumerate(zip(axes, parts, strict=True)):
+            panel = row.panels[column] if column < len(row.panels) else ()
             _draw_panel(ax, panel, window, shade)
-            _draw_dead(ax, rows[0].panels, plane, dead)
-            _draw_boxes(ax, [roi.boxes[plane] for roi in boxes if plane < len(roi.boxes)])
+            _draw_dead(ax, rows[0].panels, column, dead)
+            _draw_boxes(ax, seen[column])
         shade.explain(key)
-    _label_axes(layout, rows)
+    _label_axes(layout, rows, numbers)
     _write_title(figure, rse, statement)
-    _explain_marks(figure, roi=len(boxes) > 0, dead=any(mask.any() for mask in dead))
+    _explain_marks(figure, roi=any(seen), dead=any(mask.any() for mask in dead))
     return figure
 
 
@@ -177,15 +179,26 @@ def _say(ax: Axes, text: str) -> None:
     )
 
 
-def _draw_dead(ax: Axes, panels: Sequence[Panel], plane: int, dead: Sequence[Mask]) -> None:
+def _draw_dead(ax: Axes, panels: Sequence[Panel], column: int, dead: Sequence[Mask]) -> None:
     """Grey bands over dead wires."""
-    if plane >= len(dead) or plane >= len(panels) or not panels[plane]:
+    if column >= len(dead) or column >= len(panels) or not panels[column]:
         return
-    meta = panels[plane][0].meta
-    padded = np.concatenate([[False], dead[plane], [False]]).astype(np.int8)
+    meta = panels[column][0].meta
+    padded = np.concatenate([[False], dead[column], [False]]).astype(np.int8)
     edges = np.flatnonzero(np.diff(padded)).reshape(-1, 2)
     for first, end in edges * meta.pixel_width + meta.min_x:
         ax.axvspan(first, end, color=colours.DEAD, linewidth=0, alpha=0.75)
+
+
+def _in_sight(rois: Sequence[ROI], plane: int, window: Window) -> list[ImageMeta]:
+    """The boxes on a plane of which the window shows a part."""
+    boxes = [roi.boxes[plane] for roi in rois if plane < len(roi.boxes)]
+    return [
+        box
+        for box in boxes
+        if max(box.min_x, window.min_x) < min(box.max_x, window.max_x)
+        and max(box.min_y, window.min_y) < min(box.max_y, window.max_y)
+    ]
 
 
 def _draw_boxes(ax: Axes, boxes: Sequence[ImageMeta]) -> None:
@@ -198,7 +211,7 @@ def _draw_boxes(ax: Axes, boxes: Sequence[ImageMeta]) -> None:
         )
 
 
-def _label_axes(layout: _Layout, rows: Sequence[Row]) -> None:
+def _label_axes(layout: _Layout, rows: Sequence[Row], numbers: Sequence[int]) -> None:
     for row, axes in zip(rows, layout.panels, strict=True):
         for ax in axes:
             ax.tick_params(labelsize=9, color=_FAINT, labelcolor=_INK, labelleft=ax is axes[0])
@@ -218,10 +231,11 @@ def _label_axes(layout: _Layout, rows: Sequence[Row]) -> None:
             color=_INK,
             size=14,
             weight="bold",
+            parse_math=False,
         )
     for ax in layout.panels[-1]:
         ax.set_xlabel("wire number", fontsize=10, color=_INK)
-    for plane, ax in enumerate(layout.panels[0]):
+    for plane, ax in zip(numbers, layout.panels[0], strict=True):
         letter = f" ({PLANE_NAMES[plane]})" if plane < len(PLANE_NAMES) else ""
         ax.set_title(f"plane {plane}{letter}", fontsize=12, color=_INK)
 
@@ -231,7 +245,7 @@ def _write_title(figure: Figure, rse: RSE, statement: str) -> None:
     left = 1.1 / width
     title = f"run {rse.run}, subrun {rse.subrun}, event {rse.event}"
     figure.text(left, 1 - 0.36 / height, title, size=15, weight="bold", color=_INK)
-    figure.text(left, 1 - 0.62 / height, statement, size=11, color=_FAINT)
+    figure.text(left, 1 - 0.62 / height, statement, size=11, color=_FAINT, parse_math=False)
 
 
 def _explain_marks(figure: Figure, *, roi: bool, dead: bool) -> None:

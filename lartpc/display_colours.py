@@ -44,6 +44,11 @@ def whole(meta: ImageMeta) -> Window:
     return Window(meta.min_x, meta.max_x, meta.min_y, meta.max_y)
 
 
+def has_area(image: Image) -> bool:
+    """Whether there is anything to see: pixels, and a size for them."""
+    return bool(image.pixels.size and image.meta.width and image.meta.height)
+
+
 def upright(image: Image) -> Values:
     """The pixels with the largest tick in row 0, whatever the image's own order."""
     return image.pixels if image.meta.tick_order == "backward" else image.pixels[::-1]
@@ -52,6 +57,8 @@ def upright(image: Image) -> Values:
 def cut(image: Image, window: Window, *, most: int) -> Cut:
     """The pixels that touch a window, pooled to at most `most` each way: a pool is its largest."""
     meta = image.meta
+    if not has_area(image):
+        return Cut(np.empty((0, 0), np.float32), whole(meta))
     left, right = _pixels(window.min_x - meta.min_x, window.max_x - meta.min_x, meta.pixel_width)
     top, bottom = _pixels(meta.max_y - window.max_y, meta.max_y - window.min_y, meta.pixel_height)
     left, right = min(left, meta.cols), min(right, meta.cols)

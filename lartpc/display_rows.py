@@ -1,6 +1,6 @@
 """What a picture shows: rows of panels, and the part of each plane that is looked at. Pure.
 
-Refuses panels of the wrong number of images.
+Refuses panels of the wrong number of images, and more planes than a page holds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from .image import ROI, Image
 
 View = Literal["charge", "whole"]
 Panel = tuple[Image, ...]  # one plane of a row: (ADC,), or (shower, track), or () for none
+
+MAX_PLANES = 16
 
 _NOWHERE = Window(0, 1, 0, 1)
 
@@ -59,14 +61,32 @@ def _only(image: Image, label: int) -> Image:
     return Image(image.meta, (image.pixels == label).astype(np.float32))
 
 
+def planes(rows: Sequence[Row]) -> list[int]:
+    """The number of the plane in each column of panels: that of its images, if it has any."""
+    columns = max(1, *(len(row.panels) for row in rows))
+    if columns > MAX_PLANES:
+        raise ImageError(f"want at most {MAX_PLANES} planes side by side, got {columns}")
+    return [
+        next((image.meta.plane for image in _column(rows, column)), column)
+        for column in range(columns)
+    ]
+
+
+def _column(rows: Sequence[Row], column: int) -> list[Image]:
+    panels = [row.panels[column] for row in rows if column < len(row.panels)]
+    return [image for panel in panels for image in panel]
+
+
 def windows(rows: Sequence[Row], view: View | ROI) -> list[Window]:
     """The part of each plane that is shown; all planes show the same ticks."""
-    planes = max(1, *(len(row.panels) for row in rows))
-    parts = [_whole(rows, plane) for plane in range(planes)]
+    numbers = planes(rows)
+    parts = [_whole(rows, column) for column in range(len(numbers))]
     if isinstance(view, ROI):
-        boxes = [colours.whole(box) for box in view.boxes]
-        return boxes[:planes] + [part or _NOWHERE for part in parts[len(boxes) :]]
-    charged = [_around_charge(rows[0], plane) for plane in range(planes)]
+        return [
+            colours.whole(view.boxes[plane]) if plane < len(view.boxes) else part or _NOWHERE
+            for plane, part in zip(numbers, parts, strict=True)
+        ]
+    charged = [_around_charge(rows[0], column) for column in range(len(numbers))]
     if view == "charge" and any(charged):
         seen = [part for part in charged if part]
         parts = [zoomed or part for zoomed, part in zip(charged, parts, strict=True)]
@@ -76,9 +96,8 @@ def windows(rows: Sequence[Row], view: View | ROI) -> list[Window]:
     return [(part or _NOWHERE)._replace(min_y=low, max_y=high) for part in parts]
 
 
-def _whole(rows: Sequence[Row], plane: int) -> Window | None:
-    panels = [row.panels[plane] for row in rows if plane < len(row.panels)]
-    metas = [image.meta for panel in panels for image in panel]
+def _whole(rows: Sequence[Row], column: int) -> Window | None:
+    metas = [image.meta for image in _column(rows, column) if colours.has_area(image)]
     if not metas:
         return None
     return Window(
@@ -89,9 +108,9 @@ def _whole(rows: Sequence[Row], plane: int) -> Window | None:
     )
 
 
-def _around_charge(row: Row, plane: int) -> Window | None:
+def _around_charge(row: Row, column: int) -> Window | None:
     """Where all but a thousandth of the charge at each edge lies, and a margin around it."""
-    panel = row.panels[plane] if plane < len(row.panels) else ()
+    panel = row.panels[column] if column < len(row.panels) else ()
     if not panel:
         return None
     meta = panel[0].meta

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,18 @@ def test_scores_of_a_plane_each_make_one_row(tmp_path: Path) -> None:
     files.write(source, [type(event)(event.rse, {**event.images, **planes})])
     scores = [text for name in planes for text in ("--scores", name)]
     ssnet("display", source, "-p", "wire", *scores, "-o", tmp_path / "event.png")
+    assert (tmp_path / "event.png").exists()
+
+
+def test_only_the_planes_that_there_are_get_a_panel(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    [event] = files.events(1, ["wire"])
+    images = tuple(
+        replace(image, meta=replace(image.meta, plane=plane))
+        for image, plane in zip(event.images["wire"], (0, 65535, 7), strict=True)
+    )
+    source = files.write(tmp_path / "in.h5", [replace(event, images={"wire": images})])
+    ssnet("display", source, "-p", "wire", "-o", tmp_path / "event.png")
     assert (tmp_path / "event.png").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -12,7 +13,7 @@ from matplotlib.image import imread
 
 from lartpc import display
 from lartpc import display_colours as colours
-from lartpc.display import Row, adc_row, label_row, render, score_row
+from lartpc.display import Row, View, adc_row, label_row, render, score_row
 from lartpc.display_colours import Window
 from lartpc.display_rows import windows
 from lartpc.errors import ImageError
@@ -188,6 +189,48 @@ def test_dead_wires_and_regions_of_interest_are_drawn_and_explained(tmp_path: Pa
     figure = display.draw(rows, rse=NAME, dead=[dead] * 3, rois=[ROI((box, box, box))])
     explained = [text.get_text() for text in figure.legends[0].get_texts()]
     assert explained == ["dead wires", "region of interest"]
+
+
+def test_a_region_that_nobody_sees_is_not_explained() -> None:
+    rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0))]
+    box = ImageMeta(30, 120, 20, 30, 600, 2900, 0)
+    assert not display.draw(rows, rse=NAME, rois=[ROI((box, box, box))]).legends
+
+
+def test_each_panel_names_the_plane_of_its_images_and_has_that_planes_boxes() -> None:
+    images = [image(plane=plane) for plane in (1, 9)]
+    here, away = ImageMeta(30, 120, 20, 30, 60, 2900, 1), ImageMeta(1, 1, 1, 1, 0, 0, 0)
+    figure = display.draw([adc_row(images)], rse=NAME, view="whole", rois=[ROI((away, here))])
+    first, last, *_ = figure.axes
+    assert [first.get_title(), last.get_title()] == ["plane 1 (V)", "plane 9"]
+    assert [len(ax.patches) for ax in (first, last)] == [1, 0]
+    assert windows([adc_row(images)], ROI((away, here)))[0] == Window(60, 90, 2780, 2900)
+
+
+def test_more_planes_than_a_page_holds_are_refused() -> None:
+    with pytest.raises(ImageError, match="want at most 16 planes side by side, got 17"):
+        display.draw([adc_row([image(plane=plane) for plane in range(17)])], rse=NAME)
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [meta(0, 0, 200), meta(0, 100, 0), meta(0, 0, 0), replace(meta(), width=0)],
+    ids=["no rows", "no cols", "neither", "no width"],
+)
+@pytest.mark.parametrize("view", ["charge", "whole"])
+def test_an_image_without_pixels_is_shown_empty(
+    empty: ImageMeta, view: View, tmp_path: Path
+) -> None:
+    hollow = Image(empty, np.zeros((empty.rows, empty.cols), np.float32))
+    rows = [adc_row([hollow]), label_row([hollow]), score_row([(hollow, hollow)])]
+    figure = display.draw(rows, rse=NAME, view=view)
+    assert "no charge" in [text.get_text() for text in figure.axes[0].texts]
+    render(tmp_path / "event.png", rows, rse=NAME, view=view)
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0), name="a$_$b")]
+    render(tmp_path / "event.png", rows, rse=NAME, statement=r"x$\foo$.root entry 0")
 
 
 def test_a_png_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
