@@ -5,19 +5,17 @@ Pure: no socket, no file.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lartpc import RSE, Batch, Event, FrameError, Image, ImageError, unpack
+from lartpc.names import check_name
 
 from .entries import Entry
 from .errors import AnswerError
 from .questions import Question, Sent
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what can be a tree's name, or a group's
 
 
 class Answered(NamedTuple):
@@ -75,7 +73,7 @@ class Answers:
         images: dict[str, list[tuple[Image, ...]]] = {}
         seen: set[tuple[str, str]] = set()
         for batch in batches:
-            with_name = _Checked(batch, question, seen).images()
+            with_name = _Checked(batch, question, seen, batches).images()
             before = images.get(batch.name, [()] * len(question.entries))
             images[batch.name] = [a + b for a, b in zip(before, with_name, strict=True)]
         self.names = self.names or tuple(images)
@@ -93,23 +91,43 @@ class Answers:
 class _Checked:
     """A batch of a reply, held against the question."""
 
-    def __init__(self, batch: Batch, question: Question, seen: set[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        question: Question,
+        seen: set[tuple[str, str]],
+        batches: Sequence[Batch],
+    ) -> None:
         self._batch = batch
         self._question = question
         self._where = f"{question.where} {batch.name!r}"
-        if not _NAME.fullmatch(batch.name):
-            raise AnswerError(f"{self._where}: want a name of letters, digits, _, - and .")
+        try:
+            check_name(batch.name)
+        except ImageError as error:
+            raise AnswerError(f"{self._where}: {error}") from None
         if (batch.name, batch.meta) in seen:
             raise AnswerError(f"{self._where}: want one answer to an image, got two")
         seen.add((batch.name, batch.meta))
-        self._sent = self._find_sent()
+        self._sent = self._find_sent([each for each in batches if each.meta == batch.meta])
 
-    def _find_sent(self) -> Sent:
-        """Which batch this answers: the one of its meta text, and of its name if two have that."""
+    def _find_sent(self, answers: Sequence[Batch]) -> Sent:
+        """Which batch this answers; `answers`: all of the reply that have its meta text."""
         same = [sent for sent in self._question.sent if sent.text == self._batch.meta]
         if not same:
             raise AnswerError(f"{self._where}: {self._mismatch()}")
-        return next((sent for sent in same if sent.name == self._batch.name), same[0])
+        named = {sent.name: sent for sent in same}
+        # the text has six digits: images that differ in the seventh are told by name, or by order
+        if all(sent.metas == same[0].metas for sent in same):
+            return named.get(self._batch.name, same[0])
+        own_names = [answer for answer in answers if answer.name not in named]
+        if not own_names:
+            return named[self._batch.name]
+        if len(answers) != len(same) or own_names != answers:
+            raise AnswerError(
+                f"{self._where}: want an answer to each of {list(named)}, whose meta text is one,"
+                f" in their order or under their names, got {[each.name for each in answers]}"
+            )
+        return same[answers.index(self._batch)]
 
     def _mismatch(self) -> str:
         asked = {entry.rse for entry in self._question.entries}
