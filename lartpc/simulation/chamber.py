@@ -23,6 +23,7 @@ PLANES = (0, 1, 2)  # U, V, Y
 PITCH_CM = 0.3
 TICK_US = 0.5
 DRIFT_CM_US = 0.1098  # at 273 V/cm (JINST 12 (2017) P02017)
+MAX_SIDE = 1 << 14  # pixels: several times MicroBooNE's, and a plane still fits into memory
 HEIGHT_CM = 233.0
 FIRST_TICK = 2400  # MicroBooNE's images start there, and its trigger is 800 of 6048 ticks later
 
@@ -39,8 +40,9 @@ class Chamber:
     ticks_per_pixel: float = 6.0
 
     def __post_init__(self) -> None:
-        if self.rows < 16 or self.cols < 16:
-            raise SettingsError(f"want at least 16 x 16 pixels, got {self.rows} x {self.cols}")
+        if not (16 <= self.rows <= MAX_SIDE and 16 <= self.cols <= MAX_SIDE):
+            want = f"from 16 x 16 to {MAX_SIDE} x {MAX_SIDE} pixels"
+            raise SettingsError(f"want {want}, got {self.rows} x {self.cols}")
         if not (self.wires_per_pixel > 0 and self.ticks_per_pixel > 0):
             got = f"{self.wires_per_pixel} wires x {self.ticks_per_pixel} ticks"
             raise SettingsError(f"want pixels of a size above 0, got {got}")

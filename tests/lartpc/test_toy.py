@@ -258,6 +258,8 @@ def test_cosmics_come_from_above_and_cross_the_readout() -> None:
     "wrong",
     [
         lambda: Chamber(8, 512),
+        lambda: Chamber(512, 100_000_000),
+        lambda: Chamber((1 << 14) + 1, 512),
         lambda: Chamber(512, 512, wires_per_pixel=0),
         lambda: Response(dead_fraction=0.9),
         lambda: Response(noise_adc=-1),
