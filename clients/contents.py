@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.table import Table
 
-from lartpc import RSE, LArTPCError, LibraryMissing, Product, open_reader, products
+from lartpc import RSE, LArTPCError, Product, open_reader, products
 from mdp.tables import size
 
 from . import terminal
@@ -25,19 +25,15 @@ class Contents(NamedTuple):
     """The smallest and the largest (run, subrun, event)."""
 
 
-def contents(path: Path) -> Iterator[Contents]:
-    """Each product of a file. Raises `ReadError`."""
-    for product in products(path):
-        if product.kind == "image2d":
-            yield _image_contents(path, product)
-        elif product.kind == "partroi":
-            with open_reader(
-                path, tick_order="backward", images=(), rois=(product.producer,)
-            ) as it:
-                rses = [it.rse(entry) for entry in range(len(it))]
-            yield Contents(product, "", min(rses, default=None), max(rses, default=None))
-        else:
-            yield Contents(product, "", None, None)
+def contents(path: Path, product: Product) -> Contents:
+    """A product of a file. Raises `ReadError`."""
+    if product.kind == "image2d":
+        return _image_contents(path, product)
+    if product.kind != "partroi":
+        return Contents(product, "", None, None)
+    with open_reader(path, tick_order="backward", images=(), rois=(product.producer,)) as reader:
+        rses = [reader.rse(entry) for entry in range(len(reader))]
+    return Contents(product, "", min(rses, default=None), max(rses, default=None))
 
 
 def _image_contents(path: Path, product: Product) -> Contents:
@@ -77,14 +73,18 @@ def _range(row: Contents) -> str:
 
 
 def of_all(paths: Iterable[Path]) -> tuple[list[tuple[Path, Contents]], list[LArTPCError]]:
-    """The contents of the files that can be read, and why the others cannot."""
+    """The products that can be read, and why the others cannot."""
     rows: list[tuple[Path, Contents]] = []
     failures: list[LArTPCError] = []
     for path in paths:
         try:
-            rows += [(path, row) for row in contents(path)]
-        except LibraryMissing:
-            raise
+            there = products(path)
         except LArTPCError as error:
             failures.append(error)
+            continue
+        for product in there:
+            try:
+                rows.append((path, contents(path, product)))
+            except LArTPCError as error:
+                failures.append(error)
     return rows, failures

@@ -163,6 +163,27 @@ def test_a_file_of_no_known_format_is_named_and_the_others_are_shown(
     assert "notes.root" in done.stderr
 
 
+def test_a_product_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    source = files.write(tmp_path / "in.h5", files.events(2, ["good", "ill", "well"]))
+    with h5py.File(source, "r+") as file:
+        file["Data/image2d_ill_group/images"][5] = np.nan
+    done = ssnet("files", source, code=1)
+    assert "image2d_good" in done.stdout
+    assert "image2d_well" in done.stdout
+    assert "image2d_ill" not in done.stdout
+    assert re.fullmatch(r"ssnet: .*in.h5 entry 0 image2d_ill: want finite .*\n", done.stderr)
+
+
+def test_files_of_which_a_library_is_missing_hide_no_others(tmp_path: Path, toy: Path) -> None:
+    pytest.importorskip("ROOT", reason="needs ROOT to write: pip install 'root>=0.1a12'")
+    source = files.write(tmp_path / "in.root", files.events(2, ["wire"]))
+    done = ssnet("files", toy, source, without="h5py", code=1)
+    assert "image2d_wire" in done.stdout
+    assert len(done.stderr.splitlines()) == 1
+    assert "pip install" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
