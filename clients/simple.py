@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lartpc import Reader, Writer, open_reader, open_writer
+from lartpc import Reader, Writer, open_reader, open_writer, producers
 from mdp import Client, ClientSettings, RequestTimeout, ServiceError, SettingsError
 
 from .answers import Answered, Answers
@@ -137,6 +137,7 @@ class _Run:
         self._watch = watch
         self._answers = Answers(plan.answers)
         self._report = Report()
+        self._copied = set(producers(reader.paths[0])) if plan.copy_input else set()
 
     def send(self, client: Client, order: Sequence[int], on_progress: OnProgress | None) -> Report:
         def ask(question: Question) -> list[Future[Reply]]:
@@ -171,9 +172,17 @@ class _Run:
                 one = next(answered, None)
             if one is None:
                 return
+            self._warn_of_replaced(one)
             with self._watch.stage("write"), uninterrupted():
                 entry = one.entry.number if self._plan.copy_input else None
                 self._writer.write(one.event, entry=entry)
+
+    def _warn_of_replaced(self, one: Answered) -> None:
+        """Once: all events have the first one's names."""
+        replaced = sorted(self._copied & set(one.event.images))
+        if replaced:
+            log.warning("answers named %s replace the input's own", ", ".join(replaced))
+        self._copied = set()
 
     def _finish(self) -> None:
         if self._report.events and not self._answers.names:

@@ -187,6 +187,15 @@ def test_copy_input_brings_the_other_products_along(
         assert_same(event.images["dummy"], zeros(want["wire"]))
 
 
+def test_an_answer_named_like_an_input_product_is_said_once(
+    plan: Plan, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.write(plan.inputs[0], files.events(3, ["wire", "label"]))
+    run(replace(plan, service="echo", producers=("wire",), copy_input=True))
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == ["answers named wire replace the input's own"]
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_events_have_any_number_of_images_and_empty_ones_keep_their_entry(
