@@ -7,7 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from lartpc import Writer
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -30,8 +33,11 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Signals wait until the block is done: ROOT makes other errors of a KeyboardInterrupt."""
+def uninterrupted(*, too_late: bool = False) -> Iterator[None]:
+    """Signals wait until the block is done: ROOT makes other errors of a KeyboardInterrupt.
+
+    `too_late`: the block ends the job, and a signal that came meanwhile is forgotten.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python runs signal handlers in the main thread only
         return
@@ -42,5 +48,13 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in zip(_STOPS, before, strict=True):
             signal.signal(number, handler)
-        if caught:
+        if caught and not too_late:
             signal.raise_signal(caught[0])
+
+
+def close_output(writer: Writer) -> None:
+    """Finish a file and give it its name. Who stopped us before it had that leaves nothing."""
+    with uninterrupted():
+        writer.finish()
+    with uninterrupted(too_late=True):
+        writer.close()

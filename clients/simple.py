@@ -23,7 +23,7 @@ from .asker import Asker, Reply
 from .entries import entry_range
 from .job import FileJob
 from .questions import Question, questions
-from .signals import uninterrupted
+from .signals import close_output, uninterrupted
 from .stopwatch import Stopwatch
 from .window import Window
 
@@ -82,8 +82,8 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))
         report = _Run(plan, reader, writer, watch).send(client, order, on_progress)
-        with watch.stage("close"), uninterrupted():
-            writer.close()
+        with watch.stage("close"):
+            close_output(writer)
     report.seconds = watch.seconds
     return report
 

@@ -28,7 +28,7 @@ from .entries import entry_range
 from .errors import AnswerError
 from .job import FileJob
 from .scores import Scores, nbytes
-from .signals import uninterrupted
+from .signals import close_output, uninterrupted
 from .simple import OnProgress
 from .stopwatch import Stopwatch
 from .window import Window
@@ -94,8 +94,8 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
         report = _Run(replace(job, mode=mode), reader, writer, watch).send(
             client, order, on_progress
         )
-        with watch.stage("close"), uninterrupted():
-            writer.close()
+        with watch.stage("close"):
+            close_output(writer)
     report.seconds = watch.seconds
     return report
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lartpc import Event, open_writer, toy
 from mdp import SettingsError
 
-from .signals import uninterrupted
+from .signals import close_output, uninterrupted
 from .simple import OnProgress
 
 
@@ -32,8 +32,7 @@ def write(
             with uninterrupted():
                 writer.write(_fitting(event, path))
             on_progress(done, count)
-        with uninterrupted():
-            writer.close()
+        close_output(writer)
 
 
 def _fitting(event: Event, path: Path) -> Event:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from .errors import ImageError, LArTPCError, WriteError
 from .image import Event, TickOrder
@@ -64,13 +64,14 @@ class Writer:
         self.entries = 0
         self._source = source.again() if source else None
         self._whole = whole
-        self._sink: Sink | None = sink
+        self._sink = sink
+        self._state: Literal["open", "finished", "over"] = "open"
         self._producers: tuple[set[str], set[str]] | None = None
         self._tick_order: TickOrder | None = None
 
     def write(self, event: Event, *, entry: int | None = None) -> None:
         """Append an event; with `copy_input`, `entry` names the input entry it was made of."""
-        if self._sink is None:
+        if self._state != "open":
             raise WriteError(f"want an open file to write to, got {self.path}, which is closed")
         with self._named(f"entry {self.entries}"):
             self._check(event)
@@ -111,30 +112,39 @@ class Writer:
         except LArTPCError as error:
             raise type(error)(f"{self.path} {where}: {error}") from error
 
-    def close(self) -> None:
-        """Finish the file and give it its name; on failure nothing is left."""
-        sink, self._sink = self._sink, None
-        if sink is None:
+    def finish(self) -> None:
+        """Write all that is left; then `close()` has only to give the file its name."""
+        if self._state != "open":
             return
+        self._state = "over"
         self._close_source()
         try:
             with self._named("at its end"):
-                sink.close()
+                self._sink.close()
         except BaseException:
             self._whole.discard()
             raise
-        self._whole.publish()
+        self._state = "finished"
+
+    def close(self) -> None:
+        """Finish the file and give it its name; on failure nothing is left."""
+        self.finish()
+        if self._state == "finished":
+            self._state = "over"
+            self._whole.publish()
 
     def discard(self) -> None:
-        """Give up: nothing appears."""
-        sink, self._sink = self._sink, None
-        if sink is None:
+        """Give up: nothing appears, unless it has its name already."""
+        state, self._state = self._state, "over"
+        if state == "over":
             return
         self._whole.discard()  # first: whatever the library does with its open file
+        if state == "finished":
+            return
         self._close_source()
         try:
             with writing(str(self.path)):
-                sink.abort()
+                self._sink.abort()
         except WriteError as error:  # of a file that is gone; what led here is being raised
             log.debug("%s", error)
 

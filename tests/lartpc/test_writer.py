@@ -210,3 +210,17 @@ def test_a_name_that_no_product_can_have_is_refused(name: str, tmp_path: Path) -
     with pytest.raises(ImageError, match="want a name of letters"):
         open_writer(tmp_path / "out.h5", images=[name])
     assert names(tmp_path) == []
+
+
+def test_a_finished_file_has_no_name_until_it_is_closed(tmp_path: Path) -> None:
+    for given_up, left in ((True, []), (False, ["out.h5"])):
+        writer = open_writer(tmp_path / "out.h5")
+        writer.write(event())
+        writer.finish()
+        assert names(tmp_path)[0].startswith(".out.h5.")
+        with pytest.raises(WriteError, match="closed"):
+            writer.write(event())
+        if given_up:
+            writer.discard()
+        writer.close()
+        assert names(tmp_path) == left
