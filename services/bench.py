@@ -2,7 +2,8 @@
 
 `python -m services.bench PROTOTXT WEIGHTS`: a worker's start and memory in processes of their own,
 without and with the cache; then, where torch is importable, forward passes in turns with the same
-network as a plain torch module, so that a busy machine slows both.
+network as a plain torch module, so that a busy machine slows both. Set OMP_WAIT_POLICY=passive
+where others compute: torch's threads otherwise spin for each other, and take much longer.
 """
 
 from __future__ import annotations
@@ -165,10 +166,10 @@ def torch_module(network: caffe_net.Network, torch: Any) -> Callable[[Any], Any]
 def _torch_layer(does: Operation, inputs: list[Any], weights: list[Any], torch: Any) -> Any:
     functions, x = torch.nn.functional, inputs[0]
     match does:
-        case Convolution(window=w):
-            return functions.conv2d(x, *weights, **_torch_window(does, len(weights)))
-        case Deconvolution(window=w):
-            return functions.conv_transpose2d(x, *weights, **_torch_window(does, len(weights)))
+        case Convolution():
+            return functions.conv2d(x, *weights, **_torch_window(does))
+        case Deconvolution():
+            return functions.conv_transpose2d(x, *weights, **_torch_window(does))
         case BatchNorm(batch_statistics=True):
             return functions.batch_norm(x, None, None, training=True, eps=does.eps)
         case BatchNorm():
@@ -194,7 +195,7 @@ def _torch_layer(does: Operation, inputs: list[Any], weights: list[Any], torch: 
     raise NotImplementedError(f"{does} in torch")
 
 
-def _torch_window(does: Convolution | Deconvolution, weights: int) -> dict[str, Any]:
+def _torch_window(does: Convolution | Deconvolution) -> dict[str, Any]:
     w = does.window
     lengths = {"stride": w.stride, "padding": w.pad, "dilation": w.dilation}
     return {**lengths, "groups": does.group}

@@ -88,25 +88,35 @@ class Network:
         raise NetworkError(f"want a network that takes multiples of some size, got {self.file}")
 
     def _fits(self, side: int) -> bool:
-        """Whether such a square can be served, and comes out as large if the file's own does."""
-        wanted = self.input_shape[2:] == self._shapes(self.input_shape)[self.output_name][2:]
         try:
-            out = self._shapes((1, self.input_channels, side, side))[self.output_name]
+            self._checked((1, self.input_channels, side, side))
         except NetworkError:
             return False
-        return out[2:] == (side, side) or not wanted
+        return True
 
     def shapes(self, batch: int, rows: int, cols: int) -> dict[str, Shape]:
         """Every blob's shape for a batch of this size; raises `SizeRefused`."""
         if min(batch, rows, cols) < 1:
             raise SizeRefused(f"want at least one pixel, got {batch} x {rows} x {cols}")
         try:
-            return self._shapes((batch, self.input_channels, rows, cols))
+            return self._checked((batch, self.input_channels, rows, cols))
         except NetworkError as error:
             raise SizeRefused(
                 f"want rows and cols that are multiples of {self.size_divisor},"
                 f" got {rows} x {cols}: {error}"
             ) from None
+
+    def _checked(self, given: Shape) -> dict[str, Shape]:
+        """As large out as in, if the file's own size is: 33 pixels could come out as 34."""
+        shapes = self._shapes(given)
+        out = shapes[self.output_name]
+        if self._same_size and out[2:] != given[2:]:
+            raise NetworkError(f"{out[2]} x {out[3]} would come out of {self.file}")
+        return shapes
+
+    @cached_property
+    def _same_size(self) -> bool:
+        return self._shapes(self.input_shape)[self.output_name][2:] == self.input_shape[2:]
 
     def _shapes(self, given: Shape) -> dict[str, Shape]:
         return _shapes(self.layers, self.input_name, given, self.file)
@@ -116,13 +126,17 @@ def read(prototxt: Path, weights: Path | None = None) -> Network:
     """Read a network, and its weights if their file is given; raises `NetworkError`."""
     file = str(prototxt)
     text = _bytes(prototxt)
-    net = caffe_proto.from_text(text, file)
+    net, unknown = caffe_proto.from_text(text, file)
     try:
         messages = caffe_text.served(net)
         input_name, input_shape = caffe_text.network_input(net, messages)
     except NetworkError as error:
         raise NetworkError(f"{error} in {file}") from None
     layers = _layers(messages, input_name, file)
+    if unknown and len(messages) == len(net.layer) + len(net.layers):
+        raise NetworkError(f"want a network's text in {file}, got at {unknown}")
+    if unknown:  # a data layer of training has parameters that Caffe itself does not know
+        log.warning("ignored in %s, which has layers for training: %s", file, unknown)
     want = _weight_shapes(layers, _shapes(layers, input_name, input_shape, file), file)
     network = Network(
         name=net.name,

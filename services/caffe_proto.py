@@ -6,15 +6,12 @@ that networks of images use is described here, field by field, and built when th
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
 from .errors import NetworkError
-
-log = logging.getLogger(__name__)
 
 _PACKAGE = "ssnet.caffe"
 _ENUMS = {
@@ -132,32 +129,26 @@ def new(name: str) -> Any:
     return _CLASSES[name]()
 
 
-def from_text(text: bytes, file: str) -> Any:
-    """The `NetParameter` that a prototxt says; raises `NetworkError` with its line and column.
+def from_text(text: bytes, file: str) -> tuple[Any, str]:
+    """The `NetParameter` that a prototxt says, and the first parameter in it that is unknown.
 
-    A parameter unknown in a layer's message is ignored, and logged: a data layer of training has
-    them. A field unknown inside of a parameter that is known is an error, as in Caffe.
+    Raises `NetworkError` with line and column; a field that is unknown within a layer's known
+    parameter is an error, as in Caffe.
     """
     net = new("NetParameter")
     try:
-        text_format.Parse(text, net)
-    except text_format.ParseError as error:
-        if not _UNKNOWN_PARAMETER.search(str(error)):
-            raise NetworkError(f"want a network's text in {file}, got at {error}") from None
-        log.warning("ignored in %s: %s", file, error)
-        return _from_text_with_unknown(text, file)
-    except (ValueError, RecursionError) as error:  # not UTF-8, or nested without end
-        raise NetworkError(f"want a network's text in {file}: {error}") from None
-    return net
-
-
-def _from_text_with_unknown(text: bytes, file: str) -> Any:
-    net = new("NetParameter")
-    try:
-        text_format.Parse(text, net, allow_unknown_field=True)
+        try:
+            text_format.Parse(text, net)
+        except text_format.ParseError as error:
+            if not _UNKNOWN_PARAMETER.search(str(error)):
+                raise
+            net = new("NetParameter")
+            text_format.Parse(text, net, allow_unknown_field=True)
+            return net, str(error)
     except (text_format.ParseError, ValueError, RecursionError) as error:
+        # the last two: not UTF-8, or nested without end
         raise NetworkError(f"want a network's text in {file}, got at {error}") from None
-    return net
+    return net, ""
 
 
 def from_bytes(name: str, data: bytes, file: str) -> Any:

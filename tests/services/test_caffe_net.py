@@ -127,6 +127,12 @@ def test_what_is_wrong_in_a_prototxt_is_said_with_its_place(
         caffe_net.read(prototxt, caffemodel)
 
 
+def test_an_unknown_parameter_is_refused_where_no_layer_is_for_training(tmp_path: Path) -> None:
+    typo = UNET.replace('name: "relu"', 'name: "relu" rellu_param { negative_slope: 0.1 }')
+    with pytest.raises(NetworkError, match=r'got at 7:.*no field named "rellu_param"'):
+        read(tmp_path, typo)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     prototxt, caffemodel = write(tmp_path)
     with pytest.raises(NetworkError, match=r"absent\.caffemodel"):
@@ -178,6 +184,12 @@ def test_the_divisor_keeps_the_output_as_large_as_the_input(
     tmp_path: Path, layers: str, divisor: int
 ) -> None:
     assert read(tmp_path, layers).size_divisor == divisor
+
+
+def test_a_size_that_would_come_out_as_another_is_refused(tmp_path: Path) -> None:
+    network = read(tmp_path, flat(4, True))
+    with pytest.raises(SizeRefused, match="multiples of 4, got 9 x 8: 8 x 8 would come out"):
+        network.shapes(1, 9, 8)
 
 
 def test_a_total_stride_beyond_any_network_is_refused(tmp_path: Path) -> None:
