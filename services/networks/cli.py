@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -55,7 +56,7 @@ def _errors_reported() -> Iterator[None]:
         extra = {"torch": "train", "matplotlib": "display"}.get(error.name or "", "client,worker")
         _end(f"this needs {error.name}: pip install 'ssnetserver[{extra}]'", code=1)
     except KeyboardInterrupt:
-        _end("stopped; no file was written", code=130)
+        _end("stopped", code=130)
 
 
 def _end(text: str, *, code: int) -> NoReturn:
@@ -87,12 +88,13 @@ def train(
 
     torch.set_num_threads(threads)
     began = time.monotonic()
-    output.mkdir(parents=True, exist_ok=True)
-    _write(output / PROTOTXT.name, prototxt())
-    network = caffe_net.read(output / PROTOTXT.name)
+    with TemporaryDirectory() as folder:  # a folder given by name stays empty until all is done
+        network = caffe_net.read(_write(Path(folder) / PROTOTXT.name, prototxt()))
     made = Toys().make()
     _say(f"{len(made)} toy events in {time.monotonic() - began:.0f} s")
     found = learn(network, made, seed=seed, on_progress=_show)
+    output.mkdir(parents=True, exist_ok=True)
+    _write(output / PROTOTXT.name, prototxt())
     for plane, arrays in enumerate(found):
         write_caffemodel(output / weights(plane).name, network.name, arrays)
     _say(f"wrote {output} after {(time.monotonic() - began) / 60:.1f} minutes")
@@ -105,13 +107,14 @@ def _show(progress: Progress) -> None:
     )
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> Path:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+    return path
 
 
 @app.command(name="measure")

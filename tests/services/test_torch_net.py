@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,8 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 from lartpc.simulation.chamber import Chamber  # noqa: E402
 from services import caffe_net, networks  # noqa: E402
 from services.caffe_weights import write_caffemodel  # noqa: E402
-from services.networks import toys  # noqa: E402
+from services.networks import cli, toys  # noqa: E402
+from services.networks import train as training  # noqa: E402
 from services.networks.architecture import prototxt  # noqa: E402
 from services.networks.train import Progress, Stage, fit, scorer, train  # noqa: E402
 from services.torch_net import TorchNet, fresh  # noqa: E402
@@ -116,3 +119,20 @@ def test_trained_weights_go_through_a_caffemodel_unchanged(
     assert all(
         np.array_equal(a, b) for n in read for a, b in zip(read[n], trained[0][1][n], strict=True)
     )
+
+
+def test_the_command_writes_the_files_that_are_served(
+    events: list[tuple[toys.Picture, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = replace(SHORT, steps=1)
+    short = functools.partial(training.train, together=one, alone=one)
+    monkeypatch.setattr(training.Toys, "make", lambda _: events)
+    monkeypatch.setattr(training, "train", short)
+    monkeypatch.setattr(sys, "argv", ["networks", "train", "-o", str(tmp_path), "--threads", "1"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    names = [networks.PROTOTXT.name, *(networks.weights(plane).name for plane in range(3))]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    for name in names[1:]:
+        assert caffe_net.read(tmp_path / names[0], tmp_path / name).output_channels == 3
