@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
+# torch is large: where CI is set, its tests must run, and elsewhere they are skipped without it
+comma  := ,
+EXTRAS := test$(if $(CI),$(comma)train)
+
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/installed
@@ -21,7 +25,7 @@ bench: $(VENV)/installed
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	touch $@
 
 clean:

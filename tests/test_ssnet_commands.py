@@ -16,6 +16,7 @@ import pytest
 from lartpc import open_reader
 from mdp import Client
 from tests import simple_files as files
+from tests.optional import optional
 from tests.processes import ROOT, Processes, free_port, wait_for_workers
 
 COMMANDS = ("demo", "run", "toy", "simple", "display", "files", "worker")
@@ -100,7 +101,7 @@ def test_the_issues_four_commands_work_one_after_the_other(tmp_path: Path, endpo
     for text in ("image2d_wire", "image2d_dummy", "partroi_croi", "1,0,0 to 1,0,3", "3 of 64 x 96"):
         assert text in table
 
-    pytest.importorskip("matplotlib")
+    optional("matplotlib")
     ssnet("display", out, "--entry", 3, "-p", "wire", "--labels", "segment", "-o", png)
     assert png.read_bytes().startswith(b"\x89PNG")
 
@@ -123,7 +124,7 @@ def test_progress_is_quiet_where_there_is_no_terminal(tmp_path: Path, endpoint: 
 
 
 def test_scores_of_a_plane_each_make_one_row(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    optional("matplotlib")
     [event] = files.events(1, ["wire"])
     planes = {f"uburn_plane{p}": (image, image) for p, image in enumerate(event.images["wire"])}
     source = tmp_path / "in.h5"
@@ -134,7 +135,7 @@ def test_scores_of_a_plane_each_make_one_row(tmp_path: Path) -> None:
 
 
 def test_only_the_planes_that_there_are_get_a_panel(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    optional("matplotlib")
     [event] = files.events(1, ["wire"])
     images = tuple(
         replace(image, meta=replace(image.meta, plane=plane))
@@ -164,7 +165,7 @@ def test_a_file_of_no_known_format_is_named_and_the_others_are_shown(
 
 
 def test_a_product_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
+    h5py = optional("h5py")
     source = files.write(tmp_path / "in.h5", files.events(2, ["good", "ill", "well"]))
     with h5py.File(source, "r+") as file:
         file["Data/image2d_ill_group/images"][5] = np.nan
@@ -176,7 +177,7 @@ def test_a_product_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
 
 
 def test_files_of_which_a_library_is_missing_hide_no_others(tmp_path: Path, toy: Path) -> None:
-    pytest.importorskip("ROOT", reason="needs ROOT to write: pip install 'root>=0.1a12'")
+    optional("ROOT")
     source = files.write(tmp_path / "in.root", files.events(2, ["wire"]))
     done = ssnet("files", toy, source, without="h5py", code=1)
     assert "image2d_wire" in done.stdout
@@ -219,14 +220,14 @@ def test_a_misuse_of_simple_is_one_line(
 def test_a_misuse_of_display_is_one_line(
     tmp_path: Path, toy: Path, options: tuple[object, ...], code: int, said: str
 ) -> None:
-    pytest.importorskip("matplotlib")
+    optional("matplotlib")
     output = tmp_path / "event.png"
     assert said in one_line(ssnet("display", toy, *options, "-o", output, code=code))
     assert not output.exists()
 
 
 def test_a_display_never_replaces_a_data_file(toy: Path) -> None:
-    pytest.importorskip("matplotlib")
+    optional("matplotlib")
     assert ".png" in one_line(ssnet("display", toy, "-p", "wire", "-o", toy, code=1))
     assert len(files.read(toy)) == 3
 
@@ -263,7 +264,7 @@ def test_a_missing_uproot_says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_the_commands_in_the_docs_work_as_typed(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    optional("matplotlib")
     text = (ROOT / "docs" / "simple.md").read_text()
     [script] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     endpoint = f"tcp://127.0.0.1:{free_port()}"

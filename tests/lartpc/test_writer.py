@@ -20,6 +20,7 @@ from lartpc import (
 )
 from lartpc.whole_file import WholeFile
 from tests.lartpc.making import event, same
+from tests.optional import optional
 from tests.shared import ROOT
 
 
@@ -166,7 +167,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(
 ) -> None:
     """At once, while it is closed, or in between: HDF5 used to crash at the process's end."""
     if suffix == ".root":
-        pytest.importorskip("ROOT", reason="needs ROOT to write: pip install 'root>=0.1a12'")
+        optional("ROOT")
     (tmp_path / "full").mkdir()
     path = tmp_path / "full" / f"out{suffix}"
     command = [sys.executable, "-c", FULL_DISK, str(path), str(limit), str(count)]

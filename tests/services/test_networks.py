@@ -13,6 +13,7 @@ from lartpc.simulation.chamber import PLANES, Chamber
 from services import caffe_net, networks
 from services.networks import accuracy, architecture, cli, toys
 from services.networks.real_event import RealEvent
+from tests.optional import optional
 
 UNSEEN_SEED = 90_000
 MOST_BYTES = 3_000_000
@@ -20,7 +21,7 @@ PER_PLANE = pytest.mark.parametrize("plane", PLANES)
 
 
 def engine_of(plane: int) -> accuracy.Score:
-    pytest.importorskip("onnxruntime")
+    optional("onnxruntime")
     from services.onnx_engine import OnnxEngine
 
     engine = OnnxEngine(networks.PROTOTXT, networks.weights(plane), threads=1)

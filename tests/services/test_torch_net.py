@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch: pip install '.[train]'")
+from tests.optional import optional
+
+torch = optional("torch")
 
 from lartpc.simulation.chamber import Chamber  # noqa: E402
 from services import caffe_net, networks  # noqa: E402
@@ -64,7 +66,7 @@ def test_torch_gives_the_numbers_of_caffe(name: str, statistics: str, images: st
 def test_torch_and_the_engine_agree_on_the_shipped_networks(
     plane: int, events: list[tuple[toys.Picture, ...]]
 ) -> None:
-    pytest.importorskip("onnxruntime")
+    optional("onnxruntime")
     from services.onnx_engine import OnnxEngine
 
     files = networks.PROTOTXT, networks.weights(plane)
