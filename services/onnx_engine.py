@@ -48,6 +48,8 @@ class OnnxEngine:
         """Load, or convert and cache; without a `cache`, and with `blobs`, always convert."""
         self.device = device
         gpu = gpu_of(device)
+        # read once, when it is loaded: official builds send telemetry, and leave files in TMPDIR
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         ort = _import("onnxruntime", "to run networks")
         providers = _providers(ort, gpu)
         self.network = replace(caffe_net.read(prototxt), weights_sha256=_sha256(weights))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -205,3 +207,22 @@ def test_the_cache_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert user_cache() == tmp_path / "ssnetserver"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the standard: such a value is ignored
     assert user_cache() == Path.home() / ".cache" / "ssnetserver"
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    """Its telemetry leaves a session file in TMPDIR: there is none."""
+    files = write(tmp_path)
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    program = (
+        "import sys; from pathlib import Path; from services.onnx_engine import OnnxEngine;"
+        " OnnxEngine(*map(Path, sys.argv[1:]))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", program, *map(str, files)],
+        check=True,
+        env={**environment, "TMPDIR": str(folder)},
+        timeout=120,
+    )
+    assert list(folder.iterdir()) == []

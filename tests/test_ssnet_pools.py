@@ -1,0 +1,165 @@
+"""`ssnet worker --plane`, `ssnet run --local`, `ssnet demo`: as a user runs them."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.ssnet import PLANES
+from lartpc import open_reader
+from mdp import Client
+from services.ssnet import answer_name, service_name
+from tests import plane_pools
+from tests.processes import QUICK, Processes, until, wait_for_workers
+from tests.services import making
+from tests.test_ssnet_commands import one_line, ssnet
+
+NAMES = [answer_name(plane) for plane in PLANES]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    folder = tmp_path / "network"
+    folder.mkdir()
+    making.write(folder, weights=making.gentle_weights())
+    return folder
+
+
+def test_one_machine_scores_a_file_with_a_broker_and_workers_of_its_own(
+    tmp_path: Path, network: Path
+) -> None:
+    events = plane_pools.toys(tmp_path / "in.root", 6)
+    options = ("--local", "-n", "2", "--network", network, "--size", "64")
+    done = ssnet("run", tmp_path / "in.root", "-o", tmp_path / "out.root", *options)
+    assert re.search(r"events +6, 1 of them empty", done.stdout)
+    assert done.stderr == ""
+    got = plane_pools.read(tmp_path / "out.root")
+    assert [event.rse for event in got] == [event.rse for event in events]
+    assert [sorted(event.images) for event in got] == [NAMES] * 6
+    scores = np.concatenate([image.pixels.ravel() for image in got[0].images[NAMES[2]]])
+    assert scores.any()
+    assert scores.max() <= 1
+
+
+def test_three_planes_are_served_by_one_command(
+    processes: Processes, endpoint: str, tmp_path: Path, network: Path
+) -> None:
+    processes.broker(endpoint, *QUICK)
+    serve = ("worker", "--planes", "0,1,2", "-n", "2", "--network", str(network))
+    host = processes.python("-m", "clients", *serve, "--broker", endpoint, *QUICK)
+    with Client(endpoint) as client:
+        for plane in PLANES:
+            wait_for_workers(client, service_name(plane), 2)
+    host.send(signal.SIGTERM)
+    assert host.exit_code() == 0
+    host.wait_until_nothing_is_left()
+
+
+def truncated(folder: Path) -> None:
+    weights = folder / "net.caffemodel"
+    weights.write_bytes(weights.read_bytes()[:-40])
+
+
+def emptied(folder: Path) -> None:
+    (folder / "net.caffemodel").write_bytes(b"")
+
+
+def of_another_network(folder: Path) -> None:
+    weights = {f"other_{name}": blobs for name, blobs in making.unet_weights().items()}
+    making.write(folder, weights=weights)
+
+
+def changed(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        prototxt = folder / "net.prototxt"
+        prototxt.write_text(prototxt.read_text().replace(old, new))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (truncated, r"net\.caffemodel"),
+        (emptied, r"net\.caffemodel"),
+        (of_another_network, r"want the weights of .*net\.prototxt in .*net\.caffemodel"),
+        (changed("Pooling", "Spooling"), r"layer 'pool' \(Spooling\) of .*net\.prototxt"),
+        (changed("group: 4 } }", "group: 4 }"), r"net\.prototxt"),
+        (changed("num_output: 3", "num_output: 2"), r"want 3 scores.*net\.prototxt"),
+        (lambda folder: (folder / "net.prototxt").unlink(), r"want one \.prototxt of plane 0"),
+    ],
+)
+def test_a_network_that_cannot_be_served_ends_the_command_with_one_line(
+    network: Path, damage: Callable[[Path], None], says: str
+) -> None:
+    damage(network)
+    line = one_line(ssnet("worker", "--plane", "0", "--network", network, code=1))
+    assert re.search(says, line)
+
+
+@pytest.mark.parametrize(
+    ("options", "says", "code"),
+    [
+        ((), "a service or planes", 2),
+        (("dummy", "--plane", "0"), "a service or planes", 2),
+        (("--planes", "0,x"), "planes as in 0,1,2", 2),
+        (("--planes", "0,1", "--plane", "1"), "different planes", 2),
+        (("--plane", "0", "--prototxt", "net.prototxt"), "--prototxt and --weights together", 2),
+        (("--plane", "0", "--threads", "-1"), "threads of at least 0", 2),
+        (("--plane", "0", "--device", "tpu"), "want a device, cpu or cuda:0", 1),
+        (("--plane", "0", "--network", "nowhere"), "want a folder of networks", 1),
+    ],
+)
+def test_options_that_make_no_sense_are_said_at_once(
+    options: tuple[str, ...], says: str, code: int
+) -> None:
+    assert says in one_line(ssnet("worker", *options, code=code))
+
+
+def test_a_missing_pycaffe_is_one_line() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("caffe") is not None:
+        pytest.skip("pycaffe is here")
+    assert "caffe" in one_line(ssnet("worker", "--plane", "0", "--engine", "caffe", code=1))
+
+
+def test_ctrl_c_leaves_neither_processes_nor_files(
+    processes: Processes, tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    plane_pools.toys(tmp_path / "in.root", 40)
+    files = (str(tmp_path / "in.root"), "-o", str(tmp_path / "out.root"))
+    options = ("--local", "--network", str(network), "--size", "64", "--window", "1")
+    running = processes.python("-m", "clients", "run", *files, *options)
+    until(lambda: list(tmp_path.glob(".out*.part")), "the output is begun")
+    running.send_group(signal.SIGINT)
+    assert running.exit_code() == 130
+    running.wait_until_nothing_is_left()
+    assert "Traceback" not in running.stderr
+    assert list(temporary.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.glob("*.root")) == ["in.root"]
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_the_demo_scores_toys_with_the_shipped_networks_and_draws_one(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    done = ssnet("demo", "-n", "2", "-o", folder)
+    for text in (*(service_name(plane) for plane in PLANES), "waiting for scores", "event.png"):
+        assert text in done.stdout
+    assert (folder / "event.png").read_bytes().startswith(b"\x89PNG")
+    with open_reader(folder / "scores.root", tick_order="backward", images=NAMES) as reader:
+        assert len(reader) == 2
+        assert any(image.pixels.max() > 0.5 for image in reader[0].images[NAMES[0]])
