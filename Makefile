@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 # torch is large: where CI is set, its tests must run, and elsewhere they are skipped without it
 comma  := ,
 EXTRAS := test$(if $(CI),$(comma)train)
+TORCH  := $(if $(CI),torch==2.13.0)
 
 .PHONY: demo test lint bench clean
 
@@ -25,7 +26,7 @@ bench: $(VENV)/installed
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' $(TORCH)
 	touch $@
 
 clean:

@@ -20,7 +20,7 @@ from pathlib import Path
 from lartpc import chain, toy
 from lartpc.simulation.chamber import Chamber
 from mdp import Client
-from services.ssnet import service_name
+from services.planes import service_name
 
 from . import terminal, toys
 from .bench_workers import LOG_VARIABLE, VARIABLE

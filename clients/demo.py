@@ -24,7 +24,7 @@ from lartpc import (
 )
 from lartpc.simulation.chamber import Chamber
 from mdp import Client
-from services.ssnet import answer_name
+from services.planes import answer_name
 
 from . import local, ssnet, toys
 from .pools import Pool
@@ -108,9 +108,9 @@ def _make_toys(demo: Demo, bar: Bar) -> Path:
 
 
 def _mode(source: Path) -> chain.Mode:
-    """Around the regions of interest where there are any, the whole event otherwise."""
-    rois = [each.producer for each in products(source) if each.kind == "partroi"]
-    return chain.Croi(rois[0]) if rois else chain.Tiles()
+    """Around the regions of interest `croi` where the file has them, else the whole event."""
+    there = {each.name for each in products(source)}
+    return chain.Croi(toy.CROI) if f"partroi_{toy.CROI}" in there else chain.Tiles()
 
 
 # The picture.

@@ -23,6 +23,8 @@ from .signals import uninterrupted
 _START_S = 120.0  # to load and convert large networks, on a slow disk
 _LOOK_S = 0.1
 _STOP_S = 10.0
+_HURRY_S = 0.5
+_MAX_PLACE = 80  # bytes: a socket's path has at most 107
 _LAUNCH = (
     "import os, sys; from mdp.child import die_with; die_with(int(sys.argv.pop(1)));"
     " from importlib import import_module; module = sys.argv.pop(1);"
@@ -40,10 +42,10 @@ def services(pool: Pool) -> Iterator[str]:
 
     Raises `NetworkError` and `EngineError` for what cannot be served, and `LocalFailed`.
     """
-    check(pool)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssnet-")))
+        folder = Path(stack.enter_context(_folder()))
         broker = f"ipc://{folder}/broker"
+        check(pool)
         serve = ("clients", "worker", "--broker", broker, *pool.options())
         processes = [
             stack.enter_context(_process(folder / "broker.log", "mdp", "broker", "--bind", broker)),
@@ -52,6 +54,13 @@ def services(pool: Pool) -> Iterator[str]:
         with Client(broker) as client:
             _wait(client, pool, processes)
         yield broker
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """For a socket and logs; in /tmp where the usual place makes its path too long."""
+    usual = tempfile.gettempdir()
+    place = usual if len(os.fsencode(usual)) <= _MAX_PLACE else "/tmp"
+    return tempfile.TemporaryDirectory(prefix="ssnet-", dir=place)
 
 
 def _wait(client: Client, pool: Pool, processes: list[_Process]) -> None:
@@ -92,11 +101,12 @@ class _Process:
         return lines[-1] if lines else f"exit code {self.popen.returncode}"
 
     def stop(self) -> None:
-        """SIGTERM, twice, then SIGKILL: nobody waits for what it has in hand."""
-        for end in (self.popen.terminate, self.popen.terminate, self.popen.kill):
+        """SIGTERM, and soon another one: nobody waits for what it has in hand. Then SIGKILL."""
+        terminate, kill = self.popen.terminate, self.popen.kill
+        for end, patience_s in ((terminate, _HURRY_S), (terminate, _STOP_S), (kill, _STOP_S)):
             end()
             try:
-                self.popen.wait(_STOP_S)
+                self.popen.wait(patience_s)
             except subprocess.TimeoutExpired:
                 continue
             return

@@ -14,7 +14,10 @@ from pathlib import Path
 from mdp import SettingsError, Worker
 from services import networks
 from services.errors import EngineError
-from services.ssnet import DTYPES, PlaneSettings, SSNet, load_network, service_name
+from services.planes import service_name
+from services.ssnet import PlaneSettings, SSNet, load_network
+
+from .signals import inherited_by_none
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,6 @@ class Pool:
         files = (self.prototxt, self.weights)
         if any(files) and (not all(files) or self.network or len(self.planes) != 1):
             raise SettingsError("want --prototxt and --weights together, for one --plane")
-        if self.threads < 0 or self.dtype not in DTYPES:
-            raise SettingsError(f"want threads of at least 0, got {self.threads}")
 
     def settings(self, plane: int) -> PlaneSettings:
         """What each worker of a plane is told; raises `NetworkError` where files are missing."""
@@ -101,8 +102,10 @@ def check(pool: Pool) -> None:
     for each in [pool.settings(plane) for plane in pool.planes]:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as executor:
+            with inherited_by_none():  # a terminal's Ctrl-C is for us, who wait for it
+                loaded = executor.submit(load_network, each)
             try:
-                executor.submit(load_network, each).result()
+                loaded.result()
             except BrokenProcessPool:
                 raise EngineError(
                     f"{each.engine} died of {each.prototxt} and {each.weights}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from mdp.tables import duration, size
 
-from . import demo, simple, ssnet, terminal
+from . import simple, ssnet, terminal
+
+if TYPE_CHECKING:
+    from .demo import Demo
 
 STAGES = {
     "open": "opening the output",
@@ -66,7 +71,7 @@ def _events(events: int, empty: int) -> str:
     return f"{events}, {empty} of them empty" if empty else str(events)
 
 
-def files_table(plan: demo.Demo) -> Table:
+def files_table(plan: Demo) -> Table:
     """Where a demo's files are."""
     made = terminal.table("file", "", left=2)
     made.add_row("events", str(plan.source or plan.toys))

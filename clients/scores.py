@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lartpc import Event, FrameError, Image, ImageError, chain, unpack
 from lartpc.image import all_finite
-from services.ssnet import answer_name
+from services.planes import Origin, answer_name, service_name
 
 from .asker import Reply
 from .crops import CropRequest, EventQuestion
@@ -27,20 +27,15 @@ _MAX_INFO = 200  # characters of one entry that is shown
 class Scores:
     """Takes the replies, checks them, stitches them; remembers who computed.
 
-    Invariant: all answers of a plane come from one network with one set of weights.
+    Invariant: all answers of a plane have one origin.
     """
 
-    def __init__(self, planes: Sequence[int]) -> None:
-        self.planes = tuple(planes)
+    def __init__(self, origins: Mapping[int, Origin]) -> None:
+        """`origins`: what decides the scores of each plane, as its service described itself."""
+        self.origins = dict(origins)
         self.workers: set[str] = set()
         self.computed_s = 0.0
         """What the workers say that they took, all together."""
-        self._networks: dict[int, tuple[str, str]] = {}
-
-    @property
-    def networks(self) -> Mapping[int, tuple[str, str]]:
-        """By plane the sha256 of the network and of its weights, as far as answers told."""
-        return self._networks
 
     def check(self, question: EventQuestion, replies: Sequence[Reply]) -> list[list[Floats]]:
         """The scores of each plane's crops, in the plan's order."""
@@ -76,17 +71,13 @@ class Scores:
         return scores
 
     def _remember(self, plane: int, info: Mapping[str, Any], where: str) -> None:
-        network = (
-            str(info.get("network", ""))[:_MAX_INFO],
-            str(info.get("weights", ""))[:_MAX_INFO],
-        )
-        before = self._networks.setdefault(plane, network)
-        if network != before:
+        origin, before = Origin.of(info), self.origins[plane]
+        if origin != before:
             raise AnswerError(
-                f"{where}: want one network for all of plane {plane}, {before} as before,"
-                f" got {network}: its workers serve different ones"
+                f"{where}: want all answers of {service_name(plane)} from one network, {before},"
+                f" got one from {origin}"
             )
-        self.workers.add(_text(info, "worker"))
+        self.workers.add(str(info.get("worker", ""))[:_MAX_INFO])
         seconds = info.get("seconds")
         self.computed_s += seconds if isinstance(seconds, float) else 0.0
 
@@ -100,12 +91,8 @@ class Scores:
             plane.plane: images
             for plane, images in zip(question.plan.planes, stitched, strict=True)
         }
-        images = {answer_name(plane): by_plane.get(plane, ()) for plane in self.planes}
+        images = {answer_name(plane): by_plane.get(plane, ()) for plane in self.origins}
         return Event(question.entry.rse, images)
-
-
-def _text(info: Mapping[str, Any], key: str) -> str:
-    return str(info.get(key, ""))[:_MAX_INFO]
 
 
 def nbytes(replies: Sequence[Reply]) -> int:

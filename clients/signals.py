@@ -33,6 +33,16 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextmanager
+def inherited_by_none() -> Iterator[None]:
+    """Processes that the block starts never hear of SIGINT and SIGTERM; we do, after it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def uninterrupted(*, too_late: bool = False) -> Iterator[None]:
     """Signals wait until the block is done: ROOT makes other errors of a KeyboardInterrupt.
 

@@ -14,18 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import msgpack
 
 from lartpc import Reader, Writer, chain, open_reader, open_writer
 from mdp import Client, ClientSettings, NotServed, RequestTimeout, SettingsError
-from services.ssnet import DESCRIBE, answer_name, service_name
+from services.planes import DESCRIBE, Description, answer_name, service_name
 
 from .asker import Asker, Reply
 from .crops import Cutter, EventQuestion
 from .entries import entry_range
-from .errors import AnswerError
 from .job import FileJob
 from .scores import Scores, nbytes
 from .signals import close_output, uninterrupted
@@ -61,6 +57,8 @@ class Job(FileJob):
         if not 0 <= self.low_adc < self.high_adc < math.inf:
             got = f"{self.low_adc} and {self.high_adc}"
             raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
+        if not 0 <= self.wait_s < math.inf:
+            raise SettingsError(f"want a wait from 0 s on, got {self.wait_s}")
 
 
 @dataclass
@@ -88,12 +86,11 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
         order = entry_range(job.start, job.end, len(reader))
         settings = ClientSettings(timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES)
         client = stack.enter_context(Client(job.broker, settings))
-        mode = fitted(job.mode, describe(client, job)) if len(order) else job.mode
+        described = describe(client, job)
+        job = replace(job, mode=fitted(job.mode, described))
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(job, reader))
-        report = _Run(replace(job, mode=mode), reader, writer, watch).send(
-            client, order, on_progress
-        )
+        report = _Run(job, described, reader, writer, watch).send(client, order, on_progress)
         with watch.stage("close"):
             close_output(writer)
     report.seconds = watch.seconds
@@ -118,11 +115,21 @@ def _open_writer(job: Job, reader: Reader) -> Writer:
 # What the services are.
 
 
-def describe(client: Client, job: Job) -> dict[int, Mapping[str, Any]]:
+Descriptions = Mapping[int, Description]
+
+
+def describe(client: Client, job: Job) -> Descriptions:
     """What a worker of each plane says of itself; raises `NotServed` for a plane without any."""
     _wait_for_workers(client, job)
     asked = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in PLANES}
-    return {plane: _description(plane, future) for plane, future in asked.items()}
+    described = {p: Description.unpack(each.result(), plane=p) for p, each in asked.items()}
+    for plane, said in described.items():
+        if said.origin.threshold_adc > job.low_adc:
+            raise SettingsError(
+                f"want {service_name(plane)} to score pixels from {job.low_adc:g} ADC on, got"
+                f" {said.origin.threshold_adc:g}: `ssnet worker --threshold {job.low_adc:g}`"
+            )
+    return described
 
 
 def _wait_for_workers(client: Client, job: Job) -> None:
@@ -152,23 +159,9 @@ def _missing(client: Client, job: Job, timeout_s: float) -> list[int]:
     return [p for p in PLANES if not served.get(service_name(p), {}).get("workers")]
 
 
-def _description(plane: int, future: Future[Reply]) -> Mapping[str, Any]:
-    name = service_name(plane)
-    try:
-        (packed,) = future.result()
-        said = msgpack.unpackb(packed)
-        divisor = said["divisor"]
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise AnswerError(f"want {name} to describe itself, got {error!r}") from None
-    if said.get("plane") != plane or not isinstance(divisor, int) or divisor < 1:
-        raise AnswerError(f"want {name} to say plane {plane} and a divisor, got {said}")
-    description: Mapping[str, Any] = said
-    return description
-
-
-def fitted(mode: chain.Mode, descriptions: Mapping[int, Mapping[str, Any]]) -> chain.Mode:
+def fitted(mode: chain.Mode, descriptions: Descriptions) -> chain.Mode:
     """The mode with a divisor that suits all networks; raises `SettingsError` for other sizes."""
-    divisor = math.lcm(*(said["divisor"] for said in descriptions.values()))
+    divisor = math.lcm(*(said.divisor for said in descriptions.values()))
     if isinstance(mode, chain.Croi):
         if mode.size % divisor:
             raise SettingsError(
@@ -181,12 +174,19 @@ def fitted(mode: chain.Mode, descriptions: Mapping[int, Mapping[str, Any]]) -> c
 class _Run:
     """One run's way from the reader to the writer."""
 
-    def __init__(self, job: Job, reader: Reader, writer: Writer, watch: Stopwatch) -> None:
+    def __init__(
+        self,
+        job: Job,
+        described: Descriptions,
+        reader: Reader,
+        writer: Writer,
+        watch: Stopwatch,
+    ) -> None:
         self._job = job
         self._reader = reader
         self._writer = writer
         self._watch = watch
-        self._scores = Scores(PLANES)
+        self._scores = Scores({plane: said.origin for plane, said in described.items()})
         self._report = Report()
 
     def send(self, client: Client, order: Sequence[int], on_progress: OnProgress | None) -> Report:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ImageError, ProductMissing
+from .errors import ImageError, ProductMissing, SettingsError
 from .image import ROI, RSE, Event, Image, ImageMeta, Pixels, TickOrder
 from .rois import cut_rois, merge_rois
 from .tiles import Region, all_of, check_tiles, spans
@@ -58,6 +58,10 @@ class Croi:
     """Rows and columns of a crop, in pixels: what SSNet was trained on."""
     min_overlap: float = 0.5
     """How much two ROIs overlap that become one (`merge_rois`)."""
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise SettingsError(f"want crops of at least 1 x 1 pixels, got {self.size}")
 
 
 @dataclass(frozen=True)

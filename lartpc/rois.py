@@ -69,18 +69,20 @@ def _around(roi: ROI, others: Sequence[ROI]) -> ROI:
 def cut_rois(rois: Sequence[ROI], meta: ImageMeta, *, index: int, size: int) -> list[Region]:
     """The crops of a plane, in LArCV1's order; `meta`: of its tick-backward image.
 
-    Each ROI's box number `index`, as far as it lies on the image, is cut into columns of `size`
-    pixels from the left, and those into rows from the largest tick; what would reach beyond the
-    image is moved inward. ROIs with a valid `mcst_index` are simulation's truth, and skipped.
+    Each ROI's box of that plane (or number `index`, where its boxes do not tell their planes),
+    as far as it lies on the image, is cut into columns of `size` pixels from the left, and those
+    into rows from the largest tick; what would reach beyond the image is moved inward. ROIs with a
+    valid `mcst_index` are simulation's truth, and skipped.
     Raises `ImageError`.
     """
     regions: list[Region] = []
     for number, roi in enumerate(rois):
         if roi.mcst_index != INVALID_INDEX:
             continue
-        if index >= len(roi.boxes):
-            raise ImageError(f"want a box for image {index} in ROI {number}, got {len(roi.boxes)}")
-        box = roi.boxes[index]
+        box = _box(roi, meta.plane, index)
+        if box is None:
+            planes = [each.plane for each in roi.boxes]
+            raise ImageError(f"want a box for plane {meta.plane} in ROI {number}, got {planes}")
         if min(meta.rows, meta.cols) < size:
             got = f"{meta.rows} x {meta.cols}"
             raise ImageError(f"want at least {size} x {size} pixels to crop from, got {got}")
@@ -93,6 +95,13 @@ def cut_rois(rois: Sequence[ROI], meta: ImageMeta, *, index: int, size: int) -> 
             raise ImageError(f"want ROI {number} on the image, got {where[0]} on {where[1]}")
         regions += [(all_of(row, size), all_of(col, size)) for col in cols for row in rows]
     return regions
+
+
+def _box(roi: ROI, plane: int, index: int) -> ImageMeta | None:
+    """The plane's box. LArCV1 takes them by number, which is the plane's where it writes them."""
+    if len({box.plane for box in roi.boxes}) == len(roi.boxes):
+        return next((box for box in roi.boxes if box.plane == plane), None)
+    return roi.boxes[index] if index < len(roi.boxes) else None
 
 
 def _starts(

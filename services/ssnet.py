@@ -6,46 +6,36 @@ Refuses, with error 400: malformed frames, another plane's images, sizes the net
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 
 from lartpc import Batch, FrameError, pack, unpack
 from lartpc.chain import CLASSES, LOW_ADC, mask
 from lartpc.image import all_finite
-from mdp import Refused, Worker
+from mdp import Refused, SettingsError, Worker
 
 from .caffe_net import Network, read, require_classes
 from .engine import Engine, open_engine, warm_up
 from .errors import NetworkError
+from .planes import DESCRIBE, Description, Origin, answer_name, service_name
 
 log = logging.getLogger(__name__)
 
-DESCRIBE = b"describe"
-"""The one frame of a request that asks what the service is, instead of sending images."""
 DTYPES = ("float16", "float32")
 BACKGROUND = 0  # the network's channel that is not sent back; [shower, track] follow it
+_MAX_THREADS = 1024
 _MAX_BATCH = 8  # images in one forward pass: more are no faster, and hold more memory
 _PLANE = re.compile(r"Plane (\d{1,5}) ")
-
-
-def service_name(plane: int) -> str:
-    """Who scores this plane's images."""
-    return f"ssnet-plane{plane}"
-
-
-def answer_name(plane: int) -> str:
-    """The name of the answers: the producer that SSNet's users know."""
-    return f"uburn_plane{plane}"
 
 
 @dataclass(frozen=True)
@@ -66,13 +56,21 @@ class PlaneSettings:
     warm_up: int = 512
     """Rows and columns of the first forward pass, before READY; 0: none."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold_adc < math.inf:
+            raise SettingsError(f"want a threshold from 0 ADC on, got {self.threshold_adc}")
+        if not 0 <= self.threads <= _MAX_THREADS:
+            raise SettingsError(f"want threads from 0 to {_MAX_THREADS}, got {self.threads}")
+        if self.dtype not in DTYPES:
+            raise SettingsError(f"want scores of {' or '.join(DTYPES)}, got {self.dtype}")
+
 
 class SSNet(Worker):
     """Scores the images of one plane.
 
     A request is triples of images (batch, 1, rows, cols); the answer to each is a triple of
     scores (batch, 2, rows, cols), sent as soon as it is computed. A request of the one frame
-    `describe` is answered by a msgpack map: plane, engine, network, divisor, batchable.
+    `describe` is answered by its `Description`.
     """
 
     def __init__(self, settings: PlaneSettings) -> None:
@@ -89,10 +87,8 @@ class SSNet(Worker):
             warm_up(engine, side, side)
         self._engine = engine
         self._info = {
-            "engine": engine.name,
+            **asdict(self._origin(engine)),
             "device": engine.device,
-            "network": engine.network.sha256,
-            "weights": engine.network.weights_sha256,
             "worker": f"{socket.gethostname()}:{os.getpid()}",
         }
         log.info(
@@ -105,7 +101,7 @@ class SSNet(Worker):
 
     def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
         if frames == [DESCRIBE]:
-            return [msgpack.packb(self._description())]
+            return [self.describe().pack()]
         try:
             batches = unpack(frames)
             for batch in batches:
@@ -114,16 +110,16 @@ class SSNet(Worker):
             raise Refused(str(error)) from error
         return (self._answer(batch) for batch in batches)
 
-    def _description(self) -> dict[str, Any]:
+    def describe(self) -> Description:
+        """What this worker is."""
         network = self._loaded.network
-        return {
-            **self._info,
-            "plane": self._settings.plane,
-            "divisor": network.size_divisor,
-            "batchable": network.batchable,
-            "threshold_adc": self._settings.threshold_adc,
-            "dtype": self._settings.dtype,
-        }
+        plane, origin = self._settings.plane, self._origin(self._loaded)
+        return Description(plane, network.size_divisor, network.batchable, origin)
+
+    def _origin(self, engine: Engine) -> Origin:
+        network = engine.network
+        weights = network.weights_sha256 or ""
+        return Origin(engine.name, network.sha256, weights, float(self._settings.threshold_adc))
 
     @property
     def _loaded(self) -> Engine:

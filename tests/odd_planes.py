@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from clients.bench_workers import Worker
 from lartpc import Batch, pack, unpack
 from mdp import Refused
+from services.planes import Description
 
 
 class Of32(Worker):
     """Says that it takes multiples of 32."""
 
-    def _description(self) -> dict[str, Any]:
-        return {**super()._description(), "divisor": 32}
+    def describe(self) -> Description:
+        return replace(super().describe(), divisor=32)
 
 
 class _Liar(Worker):
@@ -73,3 +73,11 @@ class TwoNetworks(_Liar):
 class Refusing(_Liar):
     def lie(self, answer: Batch) -> list[bytes]:
         raise Refused("not today")
+
+
+class Choosy(Worker):
+    """Scores nothing below 20 ADC."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings = replace(self._settings, threshold_adc=20.0)

@@ -11,7 +11,7 @@ from clients.ssnet import PLANES
 from lartpc import RSE, Event, Image, open_reader, open_writer, toy
 from lartpc.simulation.chamber import Chamber
 from mdp import Client
-from services.ssnet import service_name
+from services.planes import service_name
 from tests.processes import QUICK, Process, Processes, wait_for_workers
 
 SETTINGS = toy.ToySettings(chamber=Chamber(rows=160, cols=192), roi_pixels=64)

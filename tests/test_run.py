@@ -14,7 +14,7 @@ from clients.ssnet import PLANES, Job, run
 from lartpc import Event, ImageError, ProductMissing, chain, open_reader, open_writer
 from lartpc import SettingsError as SizeError
 from mdp import Client, MDPError, NotServed, Refused, SettingsError
-from services.ssnet import answer_name
+from services.planes import answer_name
 from tests import plane_pools
 from tests.lartpc.making import cut_all
 from tests.processes import QUICK, Processes, free_port
@@ -213,7 +213,7 @@ def test_a_size_that_the_networks_cannot_take_says_their_divisor(
         ("NotFinite", "want finite scores, got NaN"),
         ("TwoAnswers", "want one answer named"),
         ("NoFrames", "want scores, got other frames"),
-        ("TwoNetworks", "want one network for all of plane 0"),
+        ("TwoNetworks", "want all answers of ssnet-plane0 from one network"),
         ("Refusing", "not today"),
     ],
 )
@@ -241,3 +241,51 @@ def test_the_broker_is_asked_about_nothing_after_an_error(job: Job, endpoint: st
         run(job)
     with Client(endpoint) as client:
         assert sum(row["queued"] for row in client.services().values()) == 0
+
+
+def test_planes_in_another_order_get_their_own_regions_of_interest(job: Job) -> None:
+    events = plane_pools.toys(job.inputs[0], 3)
+    run(job)
+    in_order = plane_pools.read(job.output)
+    with open_writer(job.inputs[0], force=True) as writer:
+        for event in events:
+            u, v, y = event.images["wire"]
+            writer.write(replace(event, images={**event.images, "wire": (y, u, v)}))
+    run(replace(job, force=True))
+    assert plane_pools.same(plane_pools.read(job.output), in_order)
+
+
+def test_workers_with_a_higher_threshold_are_refused_with_the_option_that_mends_it(
+    job: Job, processes: Processes
+) -> None:
+    plane_pools.toys(job.inputs[0], 2)
+    other = f"tcp://127.0.0.1:{free_port()}"
+    processes.broker(other, *QUICK)
+    plane_pools.start(processes, other, planes=[0, 2])
+    plane_pools.start(processes, other, planes=[1], target="tests.odd_planes:Choosy")
+    with pytest.raises(SettingsError, match=r"ssnet-plane1 .*from 10 ADC on, got 20"):
+        run(replace(job, broker=other))
+    assert_nothing_is_left(job)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"low_adc": np.nan},
+        {"low_adc": -1.0},
+        {"high_adc": 5.0},
+        {"wait_s": -1.0},
+        {"wait_s": np.nan},
+        {"window": 0},
+        {"start": -1},
+    ],
+)
+def test_settings_out_of_range_are_refused(job: Job, wrong: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match="want"):
+        replace(job, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [0, -64])
+def test_crops_of_no_size_are_refused(size: int) -> None:
+    with pytest.raises(SizeError, match="crops of at least 1 x 1"):
+        chain.Croi(size=size)

@@ -13,7 +13,7 @@ import pytest
 from clients.ssnet import PLANES
 from lartpc import open_reader
 from mdp import Client
-from services.ssnet import answer_name, service_name
+from services.planes import answer_name, service_name
 from tests import plane_pools
 from tests.processes import QUICK, Processes, until, wait_for_workers
 from tests.services import making
@@ -115,7 +115,7 @@ def test_a_network_that_cannot_be_served_ends_the_command_with_one_line(
         (("--planes", "0,x"), "planes as in 0,1,2", 2),
         (("--planes", "0,1", "--plane", "1"), "different planes", 2),
         (("--plane", "0", "--prototxt", "net.prototxt"), "--prototxt and --weights together", 2),
-        (("--plane", "0", "--threads", "-1"), "threads of at least 0", 2),
+        (("--plane", "0", "--threads", "-1"), "want threads from 0", 2),
         (("--plane", "0", "--device", "tpu"), "want a device, cpu or cuda:0", 1),
         (("--plane", "0", "--network", "nowhere"), "want a folder of networks", 1),
     ],
@@ -124,6 +124,24 @@ def test_options_that_make_no_sense_are_said_at_once(
     options: tuple[str, ...], says: str, code: int
 ) -> None:
     assert says in one_line(ssnet("worker", *options, code=code))
+
+
+@pytest.mark.parametrize(
+    "options", [("--local", "--broker", "ipc:///tmp/x"), ("-n", "2"), ("--network", "here")]
+)
+def test_options_that_would_do_nothing_are_refused(options: tuple[str, ...]) -> None:
+    assert "--local" in one_line(ssnet("run", "in.root", "-o", "out.root", *options, code=2))
+
+
+def test_a_client_needs_nothing_that_computes(
+    processes: Processes, endpoint: str, tmp_path: Path
+) -> None:
+    plane_pools.toys(tmp_path / "in.root", 2)
+    processes.broker(endpoint, *QUICK)
+    plane_pools.start(processes, endpoint)
+    files = (tmp_path / "in.root", "-o", tmp_path / "out.root", "--size", "64")
+    ssnet("run", *files, "--broker", endpoint, without="google.protobuf")
+    assert (tmp_path / "out.root").exists()
 
 
 def test_a_missing_pycaffe_is_one_line() -> None:

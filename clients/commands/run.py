@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdp import SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 
 from .options import (
@@ -60,6 +61,7 @@ class Mode(str, enum.Enum):
 
 
 def run(
+    context: typer.Context,
     inputs: Inputs,
     output: Output,
     mode: Annotated[Mode, typer.Option(help="Which parts are scored.")] = Mode.croi,
@@ -82,7 +84,9 @@ def run(
     local: Annotated[
         bool, typer.Option("--local", help="Start a broker and workers on this machine.")
     ] = False,
-    number: Annotated[int, typer.Option("-n", min=1, help="Workers a plane, with --local.")] = 1,
+    number: Annotated[
+        int | None, typer.Option("-n", min=1, help="Workers a plane, with --local. Default: 1.")
+    ] = None,
     network: Annotated[
         Path | None, typer.Option(help="A folder of networks, with --local.")
     ] = None,
@@ -90,9 +94,9 @@ def run(
 ) -> None:
     from dataclasses import replace
 
-    from .. import local as machine
-    from .. import pools, report, ssnet, terminal
+    from .. import report, ssnet, terminal
 
+    _check_local(context, local=local)
     job = ssnet.Job(
         inputs=tuple(inputs),
         output=output,
@@ -111,14 +115,33 @@ def run(
         tick_order=tick_order.value,
         force=force,
     )
-    pool = pools.Pool(ssnet.PLANES, workers=number, network=network, threshold_adc=threshold)
     log_warnings(verbose=verbose)
     with (
-        machine.services(pool) if local else nullcontext(broker) as address,
+        _services(number or 1, network, threshold) if local else nullcontext(broker) as address,
         terminal.progress_bar("events") as show,
     ):
         done = ssnet.run(replace(job, broker=address), on_progress=show)
     terminal.show(report.production_table(done))
+
+
+def _check_local(context: typer.Context, *, local: bool) -> None:
+    """Refuse options that would do nothing."""
+    others = ["broker"] if local else ["number", "network"]
+    for name in others:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = {"broker": "--broker without --local", "number": "-n with --local"}
+            raise SettingsError(f"want {option.get(name, '--network with --local')}")
+
+
+def _services(
+    workers: int, network: Path | None, threshold_adc: float
+) -> AbstractContextManager[str]:
+    """A broker and workers on this machine, which then needs what computes networks, too."""
+    from .. import local, pools, ssnet
+
+    pool = pools.Pool(ssnet.PLANES, workers=workers, network=network, threshold_adc=threshold_adc)
+    return local.services(pool)
 
 
 def _mode(mode: Mode, *, roi: str, size: int, overlap: int) -> chain.Mode:

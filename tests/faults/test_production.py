@@ -13,7 +13,7 @@ import pytest
 from clients.ssnet import PLANES, Job, run
 from lartpc import chain
 from mdp import Client
-from services.ssnet import service_name
+from services.planes import service_name
 from tests import plane_pools
 from tests.processes import QUICK, Process, Processes, wait_for_workers
 from tests.services import making

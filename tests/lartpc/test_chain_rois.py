@@ -191,5 +191,18 @@ def test_what_cannot_be_cut_is_refused() -> None:
     rois = row_of((0, 10))
     with pytest.raises(ImageError, match="at least 512 x 512 pixels to crop from, got 300 x 600"):
         cut_rois(rois, box(0, 0, 600, 300), index=0, size=512)
-    with pytest.raises(ImageError, match="want a box for image 3 in ROI 0, got 3"):
-        cut_rois(rois, box(0, 0, 600, 600), index=3, size=512)
+    with pytest.raises(ImageError, match=r"want a box for plane 3 in ROI 0, got \[0, 1, 2\]"):
+        cut_rois(rois, box(0, 0, 600, 600, plane=3), index=3, size=512)
+    alike = [ROI((box(0, 0, 9, 9), box(9, 0, 9, 9)))]
+    with pytest.raises(ImageError, match=r"want a box for plane 0 in ROI 0, got \[0, 0\]"):
+        cut_rois(alike, box(0, 0, 600, 600), index=2, size=512)
+
+
+def test_a_box_is_its_planes_whatever_the_order_of_the_images() -> None:
+    roi = ROI(tuple(box(20 * plane, 0, 8, 8, plane=plane) for plane in (2, 0, 1)))
+    for index, plane in enumerate((0, 1, 2)):
+        [(_, cols)] = cut_rois([roi], box(0, 0, 80, 80, plane=plane), index=index, size=8)
+        assert cols.start == 20 * plane
+    alike = ROI(tuple(box(20 * number, 0, 8, 8) for number in range(3)))
+    [(_, cols)] = cut_rois([alike], box(0, 0, 80, 80), index=2, size=8)
+    assert cols.start == 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 from lartpc import Batch, pack, unpack
-from mdp import Refused
+from mdp import Refused, SettingsError
 from services.engine import Images
 from services.errors import NetworkError
 from services.onnx_engine import OnnxEngine
-from services.ssnet import DESCRIBE, PlaneSettings, SSNet
+from services.planes import DESCRIBE, Description, DescriptionError, Origin
+from services.ssnet import PlaneSettings, SSNet
 from tests.services import making
 
 BATCH_STATISTICS = making.UNET.replace(
@@ -157,9 +159,46 @@ def test_an_answer_says_what_computed_it(tmp_path: Path) -> None:
 
 
 def test_it_describes_itself(tmp_path: Path) -> None:
-    [packed] = worker(tmp_path).handle([DESCRIBE])
-    said = msgpack.unpackb(packed)
-    assert (said["plane"], said["divisor"], said["batchable"]) == (2, 2, True)
+    serving = worker(tmp_path, threshold_adc=12.0)
+    frames = serving.handle([DESCRIBE])
+    assert isinstance(frames, list)
+    said = Description.unpack(frames, plane=2)
+    assert said == serving.describe()
+    assert (said.plane, said.divisor, said.batchable) == (2, 2, True)
+    [answer] = asked(serving, batch(image()))
+    assert said.origin == Origin.of(answer.info)
+    assert said.origin.threshold_adc == 12
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [DESCRIBE],
+        [b"", b""],
+        [msgpack.packb({"plane": 2})],
+        [msgpack.packb({"plane": 2, "divisor": 0, "batchable": True})],
+        [msgpack.packb({"plane": 1, "divisor": 2, "batchable": True})],
+    ],
+)
+def test_what_does_not_describe_a_plane_is_refused(frames: list[bytes]) -> None:
+    with pytest.raises(DescriptionError, match="want"):
+        Description.unpack(frames, plane=2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold_adc": math.nan},
+        {"threshold_adc": -1.0},
+        {"threads": -1},
+        {"threads": 100_000},
+        {"dtype": "int8"},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="want"):
+        PlaneSettings(2, Path("a"), Path("b"), **wrong)
 
 
 def bad_requests() -> dict[str, tuple[list[bytes], str]]:
