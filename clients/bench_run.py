@@ -2,7 +2,7 @@
 
 `python -m clients.bench_run` makes toy events, starts a broker and workers that take a fixed time
 for each crop, and runs the production client: with one worker a plane, of which one plane or all
-three take that time; with two. Then it scores small events and watches its own memory.
+three take that time; with two. Before that it scores small events and watches its own memory.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def main() -> None:
     rows, cols = (int(side) for side in asked.size.split("x"))
     with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
         folder = Path(name)
+        if asked.small:  # first, while the process holds little else
+            _memory(folder, asked.small)
         source = _toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
         _speed(folder, source, MODES[asked.mode], asked.seconds)
-        if asked.small:
-            _memory(folder, asked.small)
 
 
 # What is measured.
