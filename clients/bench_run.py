@@ -82,7 +82,7 @@ _TARGETS = {
 
 
 def _busy(logs: Path) -> list[tuple[int, float]]:
-    """Of each worker its plane, and the share of its time, from first to last crop, in passes."""
+    """Of each worker its plane, and the share of its time, from first to last crop, at work."""
     shares = []
     for path in logs.iterdir():
         passes = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]

@@ -2,7 +2,7 @@
 
 All but the network is the plane service's own. What they are told is in the environment, for
 `mdp worker` starts a class without arguments: SSNET_STANDIN="PLANE SECONDS", and SSNET_STANDIN_LOG,
-a folder for files of the times at which each pass began and ended.
+a folder for files of the times at which the work on each crop began and ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lartpc import Batch
 from services.caffe_net import Network
 from services.engine import Engine, Images
 from services.ssnet import PlaneSettings, SSNet
@@ -28,7 +29,7 @@ class StandIn:
     name = "stand-in"
     device = "none"
 
-    def __init__(self, plane: int, seconds: float, log: Path | None) -> None:
+    def __init__(self, plane: int, seconds: float) -> None:
         self.network = Network(
             name=self.name,
             file=self.name,
@@ -40,16 +41,12 @@ class StandIn:
         )
         self.blobs: dict[str, Images] = {}
         self._seconds = seconds
-        self._log = None if log is None else log / f"plane{plane}.{os.getpid()}"
 
     def forward(self, images: Images) -> Images:
         began_at = time.monotonic()
         shower, track = images / np.float32(500), images / np.float32(1000)
         scores: Images = np.concatenate([1 - shower - track, shower, track], axis=1)
         time.sleep(max(self._seconds - (time.monotonic() - began_at), 0))
-        if self._log is not None:
-            with self._log.open("a") as log:
-                log.write(f"{began_at} {time.monotonic()}\n")
         return scores
 
 
@@ -60,7 +57,16 @@ class Worker(SSNet):
         plane, seconds = os.environ[VARIABLE].split()
         super().__init__(PlaneSettings(int(plane), _NOWHERE, _NOWHERE, dtype="float32", warm_up=0))
         self._seconds = float(seconds)
+        folder = os.environ.get(LOG_VARIABLE)
+        self._log = Path(folder, f"plane{plane}.{os.getpid()}") if folder else None
 
     def open(self) -> Engine:
-        folder = os.environ.get(LOG_VARIABLE)
-        return StandIn(self._settings.plane, self._seconds, Path(folder) if folder else None)
+        return StandIn(self._settings.plane, self._seconds)
+
+    def _answer(self, batch: Batch) -> list[bytes]:
+        began_at = time.monotonic()
+        answer = super()._answer(batch)
+        if self._log is not None:
+            with self._log.open("a") as log:
+                log.write(f"{began_at} {time.monotonic()}\n")
+        return answer
