@@ -26,20 +26,6 @@ import numpy as np
 from mdp import MDPError
 
 from . import caffe_net
-from .caffe_layers import (
-    BatchNorm,
-    Concat,
-    Convolution,
-    Deconvolution,
-    Dropout,
-    Eltwise,
-    Operation,
-    Pooling,
-    ReLU,
-    Scale,
-    Sigmoid,
-    Softmax,
-)
 from .engine import Images, open_engine, warm_up
 
 MAX_START = 5.0  # forward passes
@@ -123,11 +109,15 @@ def _in_a_process(setup: Setup, cache: Path) -> dict[str, float]:
 # Against torch.
 
 
-def against_torch(setup: Setup, torch: Any) -> Result:
+def against_torch(setup: Setup) -> Result:
     """Forward passes of both in turns: the median of the ratios of neighbours."""
+    import torch
+
+    from .torch_net import TorchNet
+
     torch.set_num_threads(setup.threads)
     network = caffe_net.read(setup.prototxt, setup.weights)
-    module = torch_module(network, torch)
+    module = TorchNet(network)
     with tempfile.TemporaryDirectory() as cache:
         engine = open_engine(
             "onnx", setup.prototxt, setup.weights, threads=setup.threads, cache=Path(cache)
@@ -135,70 +125,19 @@ def against_torch(setup: Setup, torch: Any) -> Result:
     pixels = image(setup, network.input_channels)
     given = torch.from_numpy(pixels)
     pairs = []
+
+    def forward() -> Any:
+        return module.run(given)[network.output_name]
+
     with torch.inference_mode():
-        difference = np.abs(engine.forward(pixels) - module(given).numpy()).max()
+        difference = np.abs(engine.forward(pixels) - forward().numpy()).max()
         for _ in range(setup.repeats):
-            ours, theirs = _seconds(lambda: engine.forward(pixels)), _seconds(lambda: module(given))
+            ours, theirs = _seconds(lambda: engine.forward(pixels)), _seconds(forward)
             pairs.append((ours, theirs))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     detail = f"{ours * 1e3:.0f} and {theirs * 1e3:.0f} ms, scores differ by {difference:.0e}"
     return Result("forward pass: of torch's time", ratio, MAX_OF_TORCH, detail)
-
-
-def torch_module(network: caffe_net.Network, torch: Any) -> Callable[[Any], Any]:
-    """The network as torch's own functions, layer by layer; of the layers that SSNet has."""
-    weights = {
-        name: [torch.from_numpy(array.copy()) for array in arrays]
-        for name, arrays in network.weights.items()
-    }
-
-    def forward(images: Any) -> Any:
-        blobs = {network.input_name: images}
-        for layer in network.layers:
-            inputs = [blobs[name] for name in layer.bottoms]
-            blobs[layer.top] = _torch_layer(layer.does, inputs, weights.get(layer.name, []), torch)
-        return blobs[network.output_name]
-
-    return forward
-
-
-def _torch_layer(does: Operation, inputs: list[Any], weights: list[Any], torch: Any) -> Any:
-    functions, x = torch.nn.functional, inputs[0]
-    match does:
-        case Convolution():
-            return functions.conv2d(x, *weights, **_torch_window(does))
-        case Deconvolution():
-            return functions.conv_transpose2d(x, *weights, **_torch_window(does))
-        case BatchNorm(batch_statistics=True):
-            return functions.batch_norm(x, None, None, training=True, eps=does.eps)
-        case BatchNorm():
-            mean, variance, factor = weights
-            return functions.batch_norm(x, mean / factor, variance / factor, eps=does.eps)
-        case Scale():
-            shaped = [array.reshape(-1, 1, 1) for array in weights]
-            return x * shaped[0] + shaped[1] if does.bias else x * shaped[0]
-        case ReLU():
-            return functions.leaky_relu(x, does.negative_slope) if does.negative_slope else x.relu()
-        case Pooling(method="MAX", window=w):
-            return functions.max_pool2d(x, w.kernel, w.stride, w.pad, ceil_mode=does.ceil)
-        case Eltwise(operation="SUM", coefficients=()):
-            return sum(inputs[1:], start=x)
-        case Concat():
-            return torch.cat(inputs, does.axis)
-        case Softmax():
-            return x.softmax(does.axis)
-        case Sigmoid():
-            return x.sigmoid()
-        case Dropout():
-            return x
-    raise NotImplementedError(f"{does} in torch")
-
-
-def _torch_window(does: Convolution | Deconvolution) -> dict[str, Any]:
-    w = does.window
-    lengths = {"stride": w.stride, "padding": w.pad, "dilation": w.dilation}
-    return {**lengths, "groups": does.group}
 
 
 def _seconds(job: Callable[[], Any]) -> float:
@@ -234,11 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     try:
-        import torch
-    except ImportError as error:
-        print(f"no torch to compare with: {error}", file=sys.stderr)
-    else:
-        results.append(against_torch(setup, torch))
+        results.append(against_torch(setup))
+    except ModuleNotFoundError as error:
+        print(f"no {error.name} to compare with", file=sys.stderr)
     for each in results:
         mark = "ok  " if each.figure <= each.most else "MISS"
         print(f"{mark} {each.figure:5.2f} (at most {each.most:g})  {each.name}: {each.detail}")
