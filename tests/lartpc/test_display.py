@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from lartpc import display
 from lartpc import display_colours as colours
@@ -231,6 +232,10 @@ def test_an_image_without_pixels_is_shown_empty(
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0), name="a$_$b")]
     render(tmp_path / "event.png", rows, rse=NAME, statement=r"x$\foo$.root entry 0")
+    figure = display.draw(rows, rse=NAME, statement="$a$.root entry 0")
+    shown = {text.get_text(): text.get_parse_math() for text in figure.findobj(Text)}
+    assert shown["a$_$b"] is False
+    assert shown["$a$.root entry 0"] is False
 
 
 def test_a_png_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
