@@ -1,4 +1,4 @@
-"""A broker and plane workers for one machine: `ssnet run --local`, `ssnet demo`.
+"""A broker and workers for one machine: `ssnet run --local`, `ssnet demo`, `ssnet batches FILE`.
 
 They are processes that speak over a socket file in a folder of their own. They end with the block
 that started them, and the kernel ends them with a process that is killed (Linux).
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -41,21 +41,30 @@ def services(pool: Pool) -> Iterator[str]:
     Raises `NetworkError` and `EngineError` for what cannot be served, and `LocalFailed`.
     """
     check(pool)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssnet-")))
-        broker = f"ipc://{folder}/broker"
-        serve = ("clients", "worker", "--broker", broker, *pool.options())
-        processes = [
-            stack.enter_context(_process(folder / "broker.log", "mdp", "broker", "--bind", broker)),
-            stack.enter_context(_process(folder / "workers.log", *serve)),
-        ]
-        with Client(broker) as client:
-            _wait(client, pool, processes)
+    with serve(pool.options(), pool.workers * len(pool.planes)) as broker:
         yield broker
 
 
-def _wait(client: Client, pool: Pool, processes: list[_Process]) -> None:
-    want = pool.workers * len(pool.planes)
+@contextmanager
+def serve(arguments: Sequence[str], workers: int) -> Iterator[str]:
+    """Start a broker and `ssnet worker ARGUMENTS`; gives the address when so many are ready.
+
+    Raises `LocalFailed`.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssnet-")))
+        broker = f"ipc://{folder}/broker"
+        command = ("clients", "worker", "--broker", broker, *arguments)
+        processes = [
+            stack.enter_context(_process(folder / "broker.log", "mdp", "broker", "--bind", broker)),
+            stack.enter_context(_process(folder / "workers.log", *command)),
+        ]
+        with Client(broker) as client:
+            _wait(client, workers, processes)
+        yield broker
+
+
+def _wait(client: Client, want: int, processes: list[_Process]) -> None:
     give_up_at = time.monotonic() + _START_S
     while True:
         try:

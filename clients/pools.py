@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ from mdp import SettingsError, Worker
 from services import networks
 from services.errors import EngineError
 from services.ssnet import DTYPES, PlaneSettings, SSNet, load_network, service_name
+
+from .apart import apart
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,7 @@ def check(pool: Pool) -> None:
     workers stays small. Raises `NetworkError` and `EngineError`.
     """
     for each in [pool.settings(plane) for plane in pool.planes]:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as executor:
-            try:
-                executor.submit(load_network, each).result()
-            except BrokenProcessPool:
-                raise EngineError(
-                    f"{each.engine} died of {each.prototxt} and {each.weights}"
-                ) from None
+        try:
+            apart(load_network, each)
+        except BrokenProcessPool:
+            raise EngineError(f"{each.engine} died of {each.prototxt} and {each.weights}") from None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import enum
 import functools
-import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,14 +14,15 @@ from mdp import Pulse, SettingsError, Worker, WorkerSettings
 from mdp.process import configure_logging, stop_bell
 from mdp.settings import DEFAULT_ENDPOINT
 
-from .options import Broker, Verbose
+from .options import Broker, ImageProducer, LabelProducer, TickOrder, Ticks, Verbose, numbers
 
 HELP = """Run workers of a service that comes with this project.
 
 `--plane 0` serves `ssnet-plane0`: the pixels of plane 0 are scored shower or track by a Caffe \
 network. Without `--network` it is the small one that is shipped, trained on toy events. Each \
 worker computes in a process of its own, and shares the cores with the others that this command \
-starts. `dummy` answers zeros. SIGTERM or Ctrl-C: what is in hand is finished first; a second \
+starts. `batch-train FILE...` makes training batches of files of images and labels; `dummy` \
+answers zeros. SIGTERM or Ctrl-C: what is in hand is finished first; a second \
 one stops at once.
 
 [bold]Examples[/]
@@ -32,6 +32,7 @@ one stops at once.
   ssnet worker --plane 0 --prototxt ssnet.prototxt --weights plane0.caffemodel
   ssnet worker --planes 0,1,2 --network ssnet2018
   ssnet worker --plane 2 --engine caffe --device cuda:0
+  ssnet worker batch-train toy*.root -n 4 --image wire --label segment
   ssnet worker dummy
 """
 
@@ -40,6 +41,7 @@ class Service(str, enum.Enum):
     """What is served besides planes."""
 
     dummy = "dummy"
+    batch_train = "batch-train"
 
 
 class EngineName(str, enum.Enum):
@@ -58,11 +60,12 @@ class Dtype(str, enum.Enum):
 
 Factory = Callable[[], Worker]
 
-_WORKERS = {Service.dummy: ("services.dummy", "Dummy")}
-
 
 def worker(
     service: Annotated[Service | None, typer.Argument(help="A service that is no plane's.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE...]", help="What batch-train reads.")
+    ] = None,
     plane: Annotated[
         list[int] | None, typer.Option("--plane", "-p", help="A plane to serve; repeatable.")
     ] = None,
@@ -83,6 +86,12 @@ def worker(
     ] = 0,
     threshold: Annotated[float, typer.Option(help="ADC below which scores are 0.")] = 10.0,
     dtype: Annotated[Dtype, typer.Option(help="Of the scores on the wire.")] = Dtype.float16,
+    image: ImageProducer = "wire",
+    label: LabelProducer = "segment",
+    tick_order: TickOrder = Ticks.backward,
+    cache: Annotated[
+        int, typer.Option(min=0, help="MB that a worker of batch-train keeps of what it read.")
+    ] = 512,
     broker: Broker = DEFAULT_ENDPOINT,
     number: Annotated[
         int, typer.Option("--number", "-n", min=1, help="Workers of each service.")
@@ -91,18 +100,25 @@ def worker(
     liveness: Annotated[int, typer.Option(help="Heartbeats missed until a peer is gone.")] = 3,
     verbose: Verbose = False,
 ) -> None:
-    from mdp.worker import load
     from mdp.worker_loop import serve_workers
 
-    wanted = _planes(plane or [], planes)
+    wanted = numbers(",".join([*map(str, plane or []), planes]))
     if bool(service) == bool(wanted):
         raise SettingsError("want a service or planes: `ssnet worker --plane 0`")
+    if bool(files) != (service is Service.batch_train):
+        raise SettingsError("want files with batch-train: `ssnet worker batch-train FILE...`")
     configure_logging(verbose=verbose)
-    if service:
-        module, _ = _WORKERS[service]
-        importlib.import_module(module)  # what it lacks is said at once, and once
-        made: Factory = functools.partial(load, *_WORKERS[service])
-        factories = [(service.value, made)] * number
+    if service is Service.dummy:
+        factories = _dummies(number)
+    elif service:
+        factories = _feed(
+            number,
+            files=tuple(files or ()),
+            image=image,
+            label=label,
+            tick_order=tick_order.value,
+            cache_bytes=cache << 20,
+        )
     else:
         from .. import pools
 
@@ -126,11 +142,17 @@ def worker(
         serve_workers(broker, factories, stop, settings=settings, prepare=prepare)
 
 
-def _planes(single: list[int], several: str) -> tuple[int, ...]:
-    try:
-        wanted = [*single, *(int(number) for number in several.split(",") if number)]
-    except ValueError:
-        raise SettingsError(f"want planes as in 0,1,2, got {several!r}") from None
-    if len(set(wanted)) != len(wanted) or any(not 0 <= number <= 9 for number in wanted):
-        raise SettingsError(f"want different planes from 0 to 9, got {wanted}")
-    return tuple(wanted)
+def _dummies(number: int) -> list[tuple[str, Factory]]:
+    from services import dummy  # what it lacks is said at once, and once
+
+    return [(dummy.NAME, dummy.Dummy)] * number
+
+
+def _feed(number: int, **settings: Any) -> list[tuple[str, Factory]]:
+    from services.training_files import TrainingSettings
+
+    from .. import feeds
+
+    pool = feeds.FeedPool(TrainingSettings(**settings), number)
+    feeds.check(pool)
+    return pool.factories()
