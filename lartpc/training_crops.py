@@ -15,12 +15,10 @@ import numpy.typing as npt
 from .batches import Dice, Recipe
 from .chain import LOW_ADC, threshold
 from .image import ImageMeta, Pixels
-from .sparse import BACKGROUND, SHOWER, Labels, SparseImage
+from .sparse import BACKGROUND, SHOWER, TRACK, Labels, SparseImage
 
 WEIGHT_MAX = 1000
 """Of one pixel, so that three pixels of a shower do not outweigh the rest of the event."""
-
-_BORDER = 3  # background next to a shower or a track, behind the classes 0, 1, 2
 
 
 class Arrays(NamedTuple):
@@ -132,14 +130,16 @@ def class_weights(labels: Labels) -> Pixels:
     so that the four kinds weigh the same. At most `WEIGHT_MAX`.
     """
     rows, cols = labels.shape
-    kinds = np.zeros((rows + 2, cols + 2), np.uint8)
-    row, col = np.nonzero(labels)
+    where = np.flatnonzero(labels != BACKGROUND)
+    row, col = np.divmod(where, cols)
+    near = np.zeros((rows + 2, cols + 2), np.bool_)
     for down in range(3):
         for right in range(3):
-            kinds[row + down, col + right] = _BORDER
-    kinds = kinds[1:-1, 1:-1]
-    kinds[row, col] = labels[row, col]
-    counts = np.bincount(kinds.reshape(-1), minlength=_BORDER + 1)
-    by_kind = np.minimum(1 + labels.size // np.maximum(counts, 1), WEIGHT_MAX).astype(np.float32)
-    by_kind[BACKGROUND] = 1
-    return np.take(by_kind, kinds)
+            near[row + down, col + right] = True
+    near[row + 1, col + 1] = False
+    label = labels.reshape(-1)[where]
+    weights = np.ones(labels.size, np.float32)
+    for kind in (where[label == SHOWER], where[label == TRACK], np.flatnonzero(near[1:-1, 1:-1])):
+        if len(kind):
+            weights[kind] = min(1 + labels.size // len(kind), WEIGHT_MAX)
+    return weights.reshape(labels.shape)

@@ -1,0 +1,51 @@
+"""torch's own DataLoader over the same files and the same code, for `clients.bench_batches`.
+
+Refuses to load without torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lartpc.batches import BatchName
+from services.training_files import TrainingFiles, TrainingSettings
+
+
+class NamedBatches(Dataset[list[torch.Tensor]]):
+    """Batches by name, each made in one of the DataLoader's processes."""
+
+    def __init__(self, settings: TrainingSettings, names: Sequence[BatchName]) -> None:
+        self._settings = settings
+        self._names = names
+        self._files: TrainingFiles | None = None
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, at: int) -> list[torch.Tensor]:
+        if self._files is None:  # in the process that uses it
+            self._files = TrainingFiles(self._settings)
+        return [torch.from_numpy(b.array) for b in self._files.batch(self._names[at])]
+
+
+def loader_rate(
+    settings: TrainingSettings, names: Sequence[BatchName], *, workers: int, warm_up: int
+) -> float:
+    """Batches/s with so many processes, after the first `warm_up`."""
+    loader = DataLoader(
+        NamedBatches(settings, names),
+        batch_size=None,
+        shuffle=False,
+        num_workers=workers,
+        multiprocessing_context="spawn",
+        prefetch_factor=max(2, 8 // workers),  # as many under way as the feed's window
+    )
+    started_at = time.perf_counter()
+    for number, _ in enumerate(loader, start=1):
+        if number == warm_up:
+            started_at = time.perf_counter()
+    return (len(names) - warm_up) / (time.perf_counter() - started_at)
