@@ -91,13 +91,17 @@ def table(report: FeedReport, batches: Batches) -> Table:
     return made
 
 
+def check_picture(output: Path) -> None:
+    """Raise `WriteError` for what is no picture's name, before anything is waited for."""
+    if output.suffix != ".png":  # and so never one of the data files
+        raise WriteError(f"want a picture named .png, got {output}")
+
+
 def draw(batch: TrainingBatch, planes: tuple[int, ...], output: Path) -> None:
     """Draw a batch's first events, charge over labels, into a PNG. Raises `WriteError`."""
     from lartpc import display
     from lartpc.display_rows import Panel, Row, label_row
 
-    if output.suffix != ".png":
-        raise WriteError(f"want a picture named .png, got {output}")
     rows = []
     for event, rse in enumerate(batch.rses[:_DRAWN]):
         charge, truth = list[Panel](), list[Panel]()

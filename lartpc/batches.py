@@ -25,6 +25,7 @@ PIXEL_BYTES = 9
 """What a pixel of a batch weighs: float32 ADC, uint8 label, float32 weight."""
 
 _MAX_NAME_BYTES = 4096
+_MAX_IMAGES = 8192  # of 85 bytes of meta text each, of which a message holds 1 MB
 _ORDER, _EVENT = 0, 1  # what dice are for
 
 
@@ -57,6 +58,9 @@ class Recipe:
         if not 0 <= self.gain < 1 or not 0 <= self.shower_share <= 1:
             got = f"{self.gain} and {self.shower_share}"
             raise SettingsError(f"want 0 <= gain < 1 and 0 <= shower_share <= 1, got {got}")
+        if self.batch_size * len(self.planes) > _MAX_IMAGES:
+            got = f"{self.batch_size} events of {len(self.planes)} planes"
+            raise SettingsError(f"want at most {_MAX_IMAGES} images in a batch, got {got}")
         if self.nbytes > DEFAULT_LIMITS.array_bytes:
             want = f"batches of at most {DEFAULT_LIMITS.array_bytes} bytes"
             raise SettingsError(f"want {want}, got {self.nbytes}: fewer events or smaller crops")

@@ -205,6 +205,12 @@ def workers_of(client: Client, service: str) -> int:
     return client.services().get(service, {}).get("workers", 0)
 
 
+def held(client: Client, service: str) -> int:
+    """What the broker holds of the service's requests: queued, and with workers."""
+    row = client.services().get(service, {})
+    return row.get("queued", 0) + row.get("busy", 0)
+
+
 def wait_for_workers(client: Client, service: str, count: int) -> None:
     until(lambda: workers_of(client, service) == count, f"{service} has {count} workers")
 

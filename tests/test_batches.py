@@ -20,7 +20,16 @@ from mdp import Client, NotServed, Refused, RequestTimeout, SettingsError
 from services.batch_train import NAME
 from tests import feed_files
 from tests.feed_files import RECIPE, digest, opened
-from tests.processes import QUICK, Process, Processes, children, free_port, until, wait_for_workers
+from tests.processes import (
+    QUICK,
+    Process,
+    Processes,
+    children,
+    free_port,
+    held,
+    until,
+    wait_for_workers,
+)
 
 EVENTS = 22
 FEED = Feed(**vars(RECIPE), epochs=2, window=4)
@@ -58,12 +67,6 @@ def all_of(endpoint: str, **options: Any) -> list[TrainingBatch]:
 
 def images_of(batches: list[TrainingBatch]) -> list[tuple[int, int, bytes]]:
     return [(batch.epoch, batch.index, batch.images.tobytes()) for batch in batches]
-
-
-def held(client: Client) -> int:
-    """What the broker holds of requests: queued, and with workers."""
-    row = client.services().get(NAME, {})
-    return row.get("queued", 0) + row.get("busy", 0)
 
 
 def test_the_stream_is_the_same_with_one_worker_or_four_and_has_every_event_once(
@@ -172,8 +175,8 @@ def test_who_stops_early_leaves_nothing_in_the_brokers_queue(farm: str) -> None:
     with Client(farm) as client:
         with Batches(farm, batch_size=200, rows=96, cols=128, epochs=None, window=40) as batches:
             next(batches)
-            assert held(client) > 0
-        until(lambda: held(client) == 0, "the broker holds nothing")
+            assert held(client, NAME) > 0
+        until(lambda: held(client, NAME) == 0, "the broker holds nothing")
         assert len(all_of(farm)) == 2 * IN_AN_EPOCH  # the workers live on
     assert not [thread for thread in threading.enumerate() if "decodes" in thread.name]
 
@@ -186,7 +189,7 @@ def test_a_feed_that_is_left_by_an_error_leaves_nothing_either(farm: str) -> Non
     with pytest.raises(ArithmeticError):
         train()
     with Client(farm) as client:
-        until(lambda: held(client) == 0, "the broker holds nothing")
+        until(lambda: held(client, NAME) == 0, "the broker holds nothing")
 
 
 def test_what_workers_refuse_is_an_error_that_names_the_batch(farm: str) -> None:

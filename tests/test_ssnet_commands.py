@@ -17,7 +17,7 @@ from mdp import Client
 from tests import simple_files as files
 from tests.processes import ROOT, Processes, free_port, wait_for_workers
 
-COMMANDS = ("demo", "run", "toy", "simple", "display", "files", "worker")
+COMMANDS = ("batches", "demo", "run", "toy", "simple", "display", "files", "worker")
 
 
 @pytest.fixture(scope="module")

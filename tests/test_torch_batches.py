@@ -16,7 +16,7 @@ from mdp import Client, SettingsError
 from services.batch_train import NAME
 from tests import feed_files
 from tests.feed_files import RECIPE
-from tests.processes import QUICK, ROOT, Processes, free_port, wait_for_workers
+from tests.processes import QUICK, ROOT, Processes, free_port, held, until, wait_for_workers
 
 FEED = Feed(**vars(RECIPE), epochs=1)
 
@@ -72,6 +72,24 @@ def test_ranks_share_the_batches_without_overlap(torch: Any, farm: str) -> None:
         for rank in range(2)
     ]
     assert shares == [[(0, 0), (0, 2), (0, 4)], [(0, 1), (0, 3), (0, 5)]]
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_loop_that_is_left_leaves_nothing_in_the_brokers_queue(
+    torch: Any, farm: str, processes: int
+) -> None:
+    from clients.torch_batches import BatchDataset
+
+    dataset = BatchDataset(farm, FEED, batch_size=100, rows=96, cols=128, epochs=None, window=20)
+    spawn = "spawn" if processes else None
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=None, num_workers=processes, multiprocessing_context=spawn
+    )
+    for _ in loader:
+        break
+    del loader
+    with Client(farm) as client:
+        until(lambda: held(client, NAME) == 0, "the broker holds nothing")
 
 
 def test_a_loss_takes_tensors_as_they_come(torch: Any, farm: str) -> None:

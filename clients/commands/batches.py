@@ -71,6 +71,8 @@ def batches(
         epochs=None,
         window=window,
     )
+    if output:
+        feed_report.check_picture(output)
     log_warnings(verbose=verbose)
     settings = TrainingSettings(
         tuple(files or ()), image=image, label=label, tick_order=tick_order.value
