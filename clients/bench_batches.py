@@ -15,6 +15,9 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
+
+from rich.table import Table
 
 from lartpc import toy
 from lartpc.batches import BatchName, Recipe
@@ -23,13 +26,24 @@ from services.training_files import TrainingFiles, TrainingSettings
 
 from . import feeds, terminal, toys
 from .batches import Batches, Feed
+from .cpu import computed_s
 from .process import errors_reported
 
 _ALONE = "one process by itself"
 _WINDOW = 8
 _WORKERS = (1, 2, 4)
 
-Rate = Callable[[], tuple[float, float]]  # batches/s, and the share of it that was waiting
+
+class Taken(NamedTuple):
+    """How long some batches took."""
+
+    seconds: float
+    computed_s: float
+    """Of CPU: of all processes together."""
+    waited_s: float = math.nan
+
+
+Way = Callable[[], Taken]
 
 
 def main() -> None:
@@ -62,36 +76,34 @@ def _compare(
     settings: TrainingSettings, recipe: Recipe, count: int, rounds: int, step_s: float
 ) -> None:
     names = _names(settings, recipe, count + _WINDOW)
-    ways: dict[str, Rate] = {_ALONE: lambda: _by_itself(settings, names, step_s)}
+    ways: dict[str, Way] = {_ALONE: lambda: _by_itself(settings, names, step_s)}
     for workers in _WORKERS:
-        ways[_feed_name(workers)] = _feed(settings, recipe, count, step_s, workers)
+        ways[f"feed, {workers} workers"] = _feed(settings, recipe, count, step_s, workers)
         if find_spec("torch"):
-            ways[_loader_name(workers)] = _loader(settings, names, workers)
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+            ways[f"DataLoader, {workers} workers"] = _loader(settings, names, workers)
+    taken: dict[str, list[Taken]] = {name: [] for name in ways}
     for _ in range(rounds):
-        for name, rate in ways.items():
-            measured[name].append(rate())
-    rates = {name: median(rate for rate, _ in several) for name, several in measured.items()}
-    made = terminal.table("", "batches/s", "of one process", "of the DataLoader", "waited")
-    for name, several in measured.items():
-        feed = name.startswith("feed")
-        loader = rates.get(name.replace("feed", "DataLoader"), math.nan) if feed else math.nan
+        for name, way in ways.items():
+            taken[name].append(way())
+    terminal.show(_table(taken, count))
+
+
+def _table(taken: dict[str, list[Taken]], count: int) -> Table:
+    rates = {name: count / median(one.seconds for one in of) for name, of in taken.items()}
+    columns = ("batches/s", "of one process", "of the DataLoader", "CPU a batch", "waited")
+    made = terminal.table("", *columns)
+    for name, several in taken.items():
+        loader = rates.get(name.replace("feed", "DataLoader")) if "feed" in name else None
+        waited = median(one.waited_s / one.seconds for one in several)
         made.add_row(
             name,
             f"{rates[name]:.2f}",
             f"{rates[name] / rates[_ALONE]:.2f}",
-            "" if math.isnan(loader) else f"{rates[name] / loader:.2f}",
-            f"{median(share for _, share in several):.0%}" if feed else "",
+            f"{rates[name] / loader:.2f}" if loader else "",
+            f"{median(one.computed_s for one in several) / count * 1000:.0f} ms",
+            "" if math.isnan(waited) else f"{waited:.0%}",
         )
-    terminal.show(made)
-
-
-def _feed_name(workers: int) -> str:
-    return f"feed, {workers} workers"
-
-
-def _loader_name(workers: int) -> str:
-    return f"DataLoader, {workers} workers"
+    return made
 
 
 def _names(settings: TrainingSettings, recipe: Recipe, count: int) -> list[BatchName]:
@@ -103,48 +115,48 @@ def _names(settings: TrainingSettings, recipe: Recipe, count: int) -> list[Batch
     return [BatchName(files.fingerprint, recipe, epoch, index) for epoch, index in places]
 
 
-def _by_itself(
-    settings: TrainingSettings, names: Sequence[BatchName], step_s: float
-) -> tuple[float, float]:
+def _by_itself(settings: TrainingSettings, names: Sequence[BatchName], step_s: float) -> Taken:
     files = TrainingFiles(settings)
     for name in names[:_WINDOW]:
         files.batch(name)
-    started_at = time.perf_counter()
+    started_at, computed = time.perf_counter(), computed_s()
     for name in names[_WINDOW:]:
         files.batch(name)
         time.sleep(step_s)
-    spent_s = time.perf_counter() - started_at
+    taken = Taken(time.perf_counter() - started_at, computed_s() - computed)
     files.close()
-    return (len(names) - _WINDOW) / spent_s, 1.0
+    return taken
 
 
 def _feed(
     settings: TrainingSettings, recipe: Recipe, count: int, step_s: float, workers: int
-) -> Rate:
+) -> Way:
     feed = Feed(**vars(recipe), epochs=None, window=_WINDOW)
 
-    def rate() -> tuple[float, float]:
+    def way() -> Taken:
         pool = feeds.FeedPool(settings, workers)
         with feeds.services(pool) as broker, Batches(broker, feed) as batches:
             for _ in range(_WINDOW):
                 next(batches)
-            started_at, waited_s = time.perf_counter(), batches.waited_s
+            started_at, computed, waited_s = time.perf_counter(), computed_s(), batches.waited_s
             for _ in range(count):
                 next(batches)
                 time.sleep(step_s)
             spent_s = time.perf_counter() - started_at
-            return count / spent_s, (batches.waited_s - waited_s) / spent_s
+            return Taken(spent_s, computed_s() - computed, batches.waited_s - waited_s)
 
-    return rate
+    return way
 
 
-def _loader(settings: TrainingSettings, names: Sequence[BatchName], workers: int) -> Rate:
-    def rate() -> tuple[float, float]:
-        from .bench_loader import loader_rate
+def _loader(settings: TrainingSettings, names: Sequence[BatchName], workers: int) -> Way:
+    def way() -> Taken:
+        from .bench_loader import timed_loader
 
-        return loader_rate(settings, names, workers=workers, warm_up=_WINDOW), 0.0
+        # one more, which is not taken
+        more = [*names, names[0]]
+        return Taken(*timed_loader(settings, more, workers=workers, warm_up=_WINDOW))
 
-    return rate
+    return way
 
 
 if __name__ == "__main__":

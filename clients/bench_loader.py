@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from lartpc.batches import BatchName
 from services.training_files import TrainingFiles, TrainingSettings
 
+from .cpu import computed_s
+
 
 class NamedBatches(Dataset[list[torch.Tensor]]):
     """Batches by name, each made in one of the DataLoader's processes."""
@@ -32,10 +34,10 @@ class NamedBatches(Dataset[list[torch.Tensor]]):
         return [torch.from_numpy(b.array) for b in self._files.batch(self._names[at])]
 
 
-def loader_rate(
+def timed_loader(
     settings: TrainingSettings, names: Sequence[BatchName], *, workers: int, warm_up: int
-) -> float:
-    """Batches/s with so many processes, after the first `warm_up`."""
+) -> tuple[float, float]:
+    """Seconds, and seconds of CPU, that so many processes take after the first `warm_up`."""
     loader = DataLoader(
         NamedBatches(settings, names),
         batch_size=None,
@@ -44,8 +46,11 @@ def loader_rate(
         multiprocessing_context="spawn",
         prefetch_factor=max(2, 8 // workers),  # as many under way as the feed's window
     )
-    started_at = time.perf_counter()
-    for number, _ in enumerate(loader, start=1):
-        if number == warm_up:
-            started_at = time.perf_counter()
-    return (len(names) - warm_up) / (time.perf_counter() - started_at)
+    batches = iter(loader)
+    for _ in range(warm_up):
+        next(batches)
+    started_at, computed = time.perf_counter(), computed_s()
+    for _ in range(len(names) - warm_up - 1):
+        next(batches)
+    # the last one apart: the processes end with it, and what they computed is gone
+    return time.perf_counter() - started_at, computed_s() - computed
