@@ -22,6 +22,7 @@ from lartpc import (
     ImageMeta,
     Reader,
     ReadError,
+    SettingsError,
     TickOrder,
     meta_text,
     open_reader,
@@ -47,6 +48,10 @@ class TrainingSettings:
     tick_order: TickOrder = "backward"
     cache_bytes: int = 512 << 20
     """Of events that were read, kept sparse: a toy event is 0.1 MB, a whole real one 1 MB."""
+
+    def __post_init__(self) -> None:
+        if self.image == self.label:
+            raise SettingsError(f"want labels of another producer than images, got {self.label}")
 
 
 class _Entry(NamedTuple):
@@ -137,10 +142,13 @@ class TrainingFiles:
         reader = self._reader(path)
         if reader.rse(local) != entry.rse:
             raise ReadError(f"{path} entry {local} has changed since this worker began")
-        images = reader.images_at(local)
-        labels = {image.meta.plane: image for image in images[self.settings.label]}
+        # rows as production has them for the networks, whatever the file's order
+        wire, segment = (
+            {image.meta.plane: image.in_order("backward") for image in several}
+            for several in reader.images_at(local).values()
+        )
         try:
-            return tuple(sparse(one, labels[one.meta.plane]) for one in images[self.settings.image])
+            return tuple(sparse(image, segment[plane]) for plane, image in wire.items())
         except (ImageError, KeyError) as error:
             raise ReadError(f"{path} entry {local} {self.settings.label}: {error}") from error
 

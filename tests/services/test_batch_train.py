@@ -124,6 +124,16 @@ def test_a_malformed_request_is_refused(path: Path, frames: list[bytes]) -> None
         worker(path).handle(frames)
 
 
+def test_rows_are_tick_backward_as_in_production_whatever_the_files_order(path: Path) -> None:
+    backward = opened(path)
+    forward = TrainingFiles(TrainingSettings((path,), tick_order="forward"))
+    pairs = zip(
+        backward.batch(name_of(backward, 0)), forward.batch(name_of(forward, 0)), strict=True
+    )
+    for one, other in pairs:
+        np.testing.assert_array_equal(one.array, other.array)
+
+
 def test_several_files_are_one_sequence(path: Path, tmp_path: Path) -> None:
     other = feed_files.toys(tmp_path / "other.h5", 5, seed=4)
     files = opened(path, other)
