@@ -22,6 +22,7 @@ from rich.table import Table
 from lartpc import toy
 from lartpc.batches import BatchName, Recipe
 from lartpc.simulation.chamber import Chamber
+from services.memory import keep_memory
 from services.training_files import TrainingFiles, TrainingSettings
 
 from . import feeds, terminal, toys
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--step", type=float, default=0.0, help="seconds between two batches")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
+    keep_memory()  # as who trains does
     with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
         files = tuple(asked.files) or (_toys(Path(name), asked.events),)
         settings = TrainingSettings(files, cache_bytes=asked.cache << 20)

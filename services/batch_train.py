@@ -19,6 +19,7 @@ from lartpc import BatchError, pack
 from lartpc.batches import unpack_name
 from mdp import Refused, Worker
 
+from .memory import keep_memory
 from .training_files import TrainingFiles, TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class BatchTrain(Worker):
         self._worker = ""
 
     def setup(self) -> None:
+        keep_memory()
         self._files = files = TrainingFiles(self._settings)
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         log.info("%s has %d events of %s", NAME, len(files), files.fingerprint)
