@@ -121,6 +121,8 @@ class Batches:
         self.waited_s = 0.0
         """How long whoever iterates has waited for batches."""
         self.taken = 0
+        self.position = feed.start
+        """(epoch, index) of the batch that comes next, to resume with; (epochs, 0) at the end."""
         self._recipe = feed.recipe()
         self._asked: deque[_Asked] = deque()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decodes batches")
@@ -138,14 +140,6 @@ class Batches:
     def batches_per_epoch(self) -> int:
         """Of all ranks together; the last one may be smaller."""
         return self._recipe.batches_of(self.files.events)
-
-    @property
-    def position(self) -> tuple[int, int] | None:
-        """(epoch, index) of the batch that comes next, to resume with; None at the end."""
-        if not self._asked:
-            return None
-        name = self._asked[0].name
-        return name.epoch, name.index
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         return self
@@ -166,6 +160,7 @@ class Batches:
         self._asked.popleft()
         self.taken += 1
         self._fill()
+        self.position = self._next_position(batch)
         return batch
 
     def __enter__(self) -> Batches:
@@ -207,6 +202,12 @@ class Batches:
                 return
             name = BatchName(fingerprint, self._recipe, *position)
             self._asked.append(_Asked(name, self.files, self._client, self._decoder))
+
+    def _next_position(self, taken: TrainingBatch) -> tuple[int, int]:
+        if not self._asked:
+            return taken.epoch + 1, 0
+        name = self._asked[0].name
+        return name.epoch, name.index
 
     def _give_up(self) -> None:
         for asked in self._asked:

@@ -151,13 +151,13 @@ def test_a_feed_says_how_long_its_consumer_waited_and_where_it_is(farm: str) -> 
         assert batches.waited_s == 0
         assert batches.batches_per_epoch == IN_AN_EPOCH
         assert batches.files.events == EVENTS
-        assert str(batches.position) == "(0, 0)"
+        assert batches.position == (0, 0)
         for batch in batches:
             assert batch.made_s > 0
             assert batch.latency_s > batch.made_s
         assert 0 < batches.waited_s < 60
         assert batches.taken == IN_AN_EPOCH
-        assert batches.position is None
+        assert batches.position == (1, 0)
         with pytest.raises(StopIteration):
             next(batches)
 
@@ -198,6 +198,7 @@ def test_what_workers_refuse_is_an_error_that_names_the_batch(farm: str) -> None
         pytest.raises(Refused, match=r"epoch 1 batch 2: .*at most 96 x 128 pixels"),
     ):
         next(batches)
+    assert batches.position == (1, 2)  # where to go on
     with pytest.raises(StopIteration):
         next(batches)
 
