@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from .commands import demo, display, files, run, simple, toy, worker
+from .commands import batches, demo, display, files, run, simple, toy, worker
 from .process import errors_reported
 from .signals import stopped_cleanly
 
@@ -25,6 +25,7 @@ app.command(help=files.HELP)(files.files)
 app.command(help=display.HELP)(display.display)
 app.command(help=simple.HELP)(simple.simple)
 app.command(help=worker.HELP)(worker.worker)
+app.command(help=batches.HELP)(batches.batches)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A broker and plane workers for one machine: `ssnet run --local`, `ssnet demo`.
+"""A broker and workers for one machine: `ssnet run --local`, `ssnet demo`, `ssnet batches FILE`.
 
 They are processes that speak over a socket file in a folder of their own. They end with the block
 that started them, and the kernel ends them with a process that is killed (Linux).
@@ -11,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from mdp import Client, MDPError, RequestTimeout
+from mdp import Client, MDPError, RequestTimeout, Worker
 
-from .pools import Pool, check
 from .signals import uninterrupted
 
 _START_S = 120.0  # to load and convert large networks, on a slow disk
@@ -36,23 +36,40 @@ class LocalFailed(MDPError):
     """A process that was started here ended before it served."""
 
 
+class LocalPool(Protocol):
+    """Workers for this machine: `pools.Pool`, `feeds.FeedPool`."""
+
+    @property
+    def total(self) -> int:
+        """How many workers, of all services."""
+
+    def check(self) -> None:
+        """Raise at once what would end each of the workers at its start."""
+
+    def options(self) -> list[str]:
+        """The arguments of `ssnet worker` that start them."""
+
+    def factories(self) -> list[tuple[str, Callable[[], Worker]]]:
+        """What `mdp` starts."""
+
+
 @contextmanager
-def services(pool: Pool) -> Iterator[str]:
+def services(pool: LocalPool) -> Iterator[str]:
     """Start a broker and a pool's workers; gives the broker's address when all of them are ready.
 
-    Raises `NetworkError` and `EngineError` for what cannot be served, and `LocalFailed`.
+    Raises what the pool's `check` does, and `LocalFailed`.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(_folder()))
         broker = f"ipc://{folder}/broker"
-        check(pool)
+        pool.check()
         serve = ("clients", "worker", "--broker", broker, *pool.options())
         processes = [
             stack.enter_context(_process(folder / "broker.log", "mdp", "broker", "--bind", broker)),
             stack.enter_context(_process(folder / "workers.log", *serve)),
         ]
         with Client(broker) as client:
-            _wait(client, pool, processes)
+            _wait(client, pool.total, processes)
         yield broker
 
 
@@ -63,8 +80,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="ssnet-", dir=place)
 
 
-def _wait(client: Client, pool: Pool, processes: list[_Process]) -> None:
-    want = pool.workers * len(pool.planes)
+def _wait(client: Client, want: int, processes: list[_Process]) -> None:
     give_up_at = time.monotonic() + _START_S
     while True:
         try:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from services.errors import EngineError
 from services.planes import service_name
 from services.ssnet import PlaneSettings, SSNet, load_network
 
-from .signals import inherited_by_none
+from .apart import apart
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Pool:
     def _share(self) -> int:
         """Of the cores: workers that each take all of them are slower than one."""
         cores = len(os.sched_getaffinity(0))
-        return max(1, cores // (self.workers * len(self.planes)))
+        return max(1, cores // self.total)
 
     def options(self) -> list[str]:
         """The same as options of `ssnet worker`."""
@@ -82,31 +80,28 @@ class Pool:
         }
         return [f"{name}={value}" for name, value in given.items() if value is not None]
 
+    @property
+    def total(self) -> int:
+        return self.workers * len(self.planes)
 
-def factories(pool: Pool) -> list[tuple[str, Callable[[], Worker]]]:
-    """What `mdp` starts."""
-    settings = [pool.settings(plane) for plane in pool.planes]
-    return [
-        (service_name(each.plane), functools.partial(SSNet, each))
-        for each in settings
-        for _ in range(pool.workers)
-    ]
+    def factories(self) -> list[tuple[str, Callable[[], Worker]]]:
+        """What `mdp` starts."""
+        settings = [self.settings(plane) for plane in self.planes]
+        return [
+            (service_name(each.plane), functools.partial(SSNet, each))
+            for each in settings
+            for _ in range(self.workers)
+        ]
 
+    def check(self) -> None:
+        """Load each network once, in a process of its own: errors come at once, and once.
 
-def check(pool: Pool) -> None:
-    """Load each network once, in a process of its own: errors come at once, and once.
-
-    The converted networks are in the cache then, and the workers start quickly. The host of the
-    workers stays small. Raises `NetworkError` and `EngineError`.
-    """
-    for each in [pool.settings(plane) for plane in pool.planes]:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as executor:
-            with inherited_by_none():  # a terminal's Ctrl-C is for us, who wait for it
-                loaded = executor.submit(load_network, each)
+        The converted networks are in the cache then, and the workers start quickly. The host of
+        the workers stays small. Raises `NetworkError` and `EngineError`.
+        """
+        for each in [self.settings(plane) for plane in self.planes]:
             try:
-                loaded.result()
+                apart(load_network, each)
             except BrokenProcessPool:
-                raise EngineError(
-                    f"{each.engine} died of {each.prototxt} and {each.weights}"
-                ) from None
+                died = f"{each.engine} died of {each.prototxt} and {each.weights}"
+                raise EngineError(died) from None

@@ -17,6 +17,7 @@ _PACKAGES = {
     "h5py": "'ssnetserver[client]'",
     "numpy": "'ssnetserver[client]'",
     "zstandard": "'ssnetserver[client]'",
+    "torch": "'ssnetserver[train]'",
     "google": "'ssnetserver[worker]'",
 }
 """Optional modules, and what to install for them."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from lartpc import Reader, Writer, chain, open_reader, open_writer
-from mdp import Client, ClientSettings, NotServed, RequestTimeout, SettingsError
+from mdp import Client, ClientSettings, SettingsError
 from services.planes import DESCRIBE, Description, answer_name, service_name
 
 from .asker import Asker, Reply
@@ -27,13 +26,13 @@ from .scores import Scores, nbytes
 from .signals import close_output, uninterrupted
 from .simple import OnProgress
 from .stopwatch import Stopwatch
+from .waiting import wait_for_workers
 from .window import Window
 
 log = logging.getLogger(__name__)
 
 PLANES = (0, 1, 2)
 _LANES = 256  # requests under way; each is a socket
-_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +119,8 @@ Descriptions = Mapping[int, Description]
 
 def describe(client: Client, job: Job) -> Descriptions:
     """What a worker of each plane says of itself; raises `NotServed` for a plane without any."""
-    _wait_for_workers(client, job)
+    start = {service_name(plane): f"ssnet worker --plane {plane}" for plane in PLANES}
+    wait_for_workers(client, start, wait_s=job.wait_s)
     asked = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in PLANES}
     described = {p: Description.unpack(each.result(), plane=p) for p, each in asked.items()}
     for plane, said in described.items():
@@ -130,33 +130,6 @@ def describe(client: Client, job: Job) -> Descriptions:
                 f" {said.origin.threshold_adc:g}: `ssnet worker --threshold {job.low_adc:g}`"
             )
     return described
-
-
-def _wait_for_workers(client: Client, job: Job) -> None:
-    give_up_at = time.monotonic() + job.wait_s
-    while True:
-        left_s = give_up_at - time.monotonic()
-        missing = _missing(client, job, max(left_s, 1.0))
-        if not missing:
-            return
-        if left_s <= 0:
-            plane = missing[0]
-            names = ", ".join(service_name(plane) for plane in missing)
-            raise NotServed(
-                f"want workers of {names} at {job.broker}, got none in {job.wait_s:g} s:"
-                f" `ssnet worker --plane {plane} --broker {job.broker}` starts one"
-            )
-        time.sleep(_LOOK_S)
-
-
-def _missing(client: Client, job: Job, timeout_s: float) -> list[int]:
-    try:
-        served = client.services(timeout_s=timeout_s)
-    except RequestTimeout:
-        raise RequestTimeout(
-            f"no broker answers at {job.broker}: `mdp broker` starts one"
-        ) from None
-    return [p for p in PLANES if not served.get(service_name(p), {}).get("workers")]
 
 
 def fitted(mode: chain.Mode, descriptions: Descriptions) -> chain.Mode:

@@ -1,6 +1,7 @@
 """Liquid-argon detector images: geometry, files, message frames. Knows no sockets."""
 
 from .errors import (
+    BatchError,
     FileExists,
     FrameError,
     ImageError,
@@ -21,6 +22,7 @@ __all__ = [
     "ROI",
     "RSE",
     "Batch",
+    "BatchError",
     "Event",
     "FileExists",
     "FrameError",

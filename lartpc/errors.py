@@ -19,6 +19,10 @@ class FrameError(LArTPCError, ValueError):
     """A message's frames are malformed, or larger than allowed."""
 
 
+class BatchError(LArTPCError, ValueError):
+    """A training batch is named that these files do not have."""
+
+
 class ReadError(LArTPCError, ValueError):
     """A file is not of a known format, is damaged, or contradicts itself."""
 

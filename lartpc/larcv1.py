@@ -170,6 +170,10 @@ class LArCV1File:
             tree = self._tree(kind, producer)
             return RSE(*(tree[f"_{name}"].numbers(entry, ">u8")[0] for name in RSE._fields))
 
+    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+        with self._reading(f" entry {entry} image2d_{producer}"):
+            return tuple(self._metas(self._tree("image2d", producer), entry))
+
     def images(self, producer: str, entry: int) -> tuple[Image, ...]:
         with self._reading(f" entry {entry} image2d_{producer}"):
             tree = self._tree("image2d", producer)

@@ -113,6 +113,13 @@ class LArCV3File:
         with self._reading(f" entry {entry} {_EVENTS}"):
             return RSE(*(int(number) for number in self._events[entry]))
 
+    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+        with self._reading(f" entry {entry} image2d_{producer}"):
+            columns = self._columns("image2d", producer)
+            first, count = (int(number) for number in columns["extents"][entry])
+            rows = _rows(columns["image_meta"], first, count)
+            return tuple(_meta(row).in_order(self.tick_order) for row in rows)
+
     def images(self, producer: str, entry: int) -> tuple[Image, ...]:
         with self._reading(f" entry {entry} image2d_{producer}"):
             columns = self._columns("image2d", producer)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from .errors import ReadError
-from .image import ROI, RSE, Event, Image, TickOrder
+from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
 
 
 class Product(NamedTuple):
@@ -37,6 +37,7 @@ class OneFile(Protocol):
     def products(self) -> tuple[Product, ...]: ...
     def entries(self, kind: str, producer: str) -> int: ...
     def rse(self, kind: str, producer: str, entry: int) -> RSE: ...
+    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]: ...
     def images(self, producer: str, entry: int) -> tuple[Image, ...]: ...
     def rois(self, producer: str, entry: int) -> tuple[ROI, ...]: ...
     def close(self) -> None: ...
@@ -83,6 +84,11 @@ class Reader:
         """An entry's images by producer, but for those in `without`."""
         file, local = self._at(entry)
         return {name: file.images(name, local) for name in self.images if name not in without}
+
+    def metas_at(self, entry: int) -> dict[str, tuple[ImageMeta, ...]]:
+        """The metas of an entry's images by producer, without reading their pixels."""
+        file, local = self._at(entry)
+        return {name: file.metas(name, local) for name in self.images}
 
     def __iter__(self) -> Iterator[Event]:
         return self.events()

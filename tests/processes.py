@@ -188,9 +188,27 @@ def _answers(process: Process, endpoint: str) -> bool:
     return True
 
 
+def children(host: Process) -> list[int]:
+    """The processes in which a host's workers compute."""
+    return [pid for pid in host.alive() if "spawn_main" in _command(pid)]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""  # it has ended meanwhile
+
+
 def workers_of(client: Client, service: str) -> int:
     """How many workers live for the service."""
     return client.services().get(service, {}).get("workers", 0)
+
+
+def held(client: Client, service: str) -> int:
+    """What the broker holds of the service's requests: queued, and with workers."""
+    row = client.services().get(service, {})
+    return row.get("queued", 0) + row.get("busy", 0)
 
 
 def wait_for_workers(client: Client, service: str, count: int) -> None:

@@ -28,7 +28,10 @@ PURE = (
     "settings",
     "errors",
 )
-PURE_IMAGES = ("image", "frames", "chain", "rois", "tiles")
+PURE_IMAGES = (
+    *("image", "frames", "chain", "rois", "tiles"),
+    *("batches", "sparse", "training_crops"),
+)
 OUTSIDE = {
     *("zmq", "time", "socket", "threading", "multiprocessing", "asyncio", "os", "random"),
     *("datetime", "secrets", "uuid", "select", "selectors", "signal", "subprocess"),

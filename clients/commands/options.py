@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mdp import SettingsError
 from mdp.process import configure_logging
 
 
@@ -37,7 +38,22 @@ TickOrder = Annotated[
         help="Whether row 0 is the largest tick (backward, as in LArCV1) or the smallest."
     ),
 ]
+ImageProducer = Annotated[str, typer.Option(help="Producer of the images, with files.")]
+LabelProducer = Annotated[
+    str, typer.Option(help="Producer of their labels 0, 1, 2 (background, shower, track).")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Different planes from 0 to 9, as users write them: 0,1,2. Raises `SettingsError`."""
+    try:
+        wanted = tuple(int(number) for number in text.split(",") if number)
+    except ValueError:
+        raise SettingsError(f"want planes as in 0,1,2, got {text!r}") from None
+    if len(set(wanted)) != len(wanted) or any(not 0 <= number <= 9 for number in wanted):
+        raise SettingsError(f"want different planes from 0 to 9, got {wanted}")
+    return wanted
 
 
 def log_warnings(*, verbose: bool) -> None:

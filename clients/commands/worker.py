@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import enum
 import functools
-import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,14 +14,18 @@ from mdp import Pulse, SettingsError, Worker, WorkerSettings
 from mdp.process import configure_logging, stop_bell
 from mdp.settings import DEFAULT_ENDPOINT
 
-from .options import Broker, Verbose
+from .options import Broker, ImageProducer, LabelProducer, TickOrder, Ticks, Verbose, numbers
+
+if TYPE_CHECKING:
+    from ..local import LocalPool
 
 HELP = """Run workers of a service that comes with this project.
 
 `--plane 0` serves `ssnet-plane0`: the pixels of plane 0 are scored shower or track by a Caffe \
 network. Without `--network` it is the small one that is shipped, trained on toy events. Each \
 worker computes in a process of its own, and shares the cores with the others that this command \
-starts. `dummy` answers zeros. SIGTERM or Ctrl-C: what is in hand is finished first; a second \
+starts. `batch-train FILE...` makes training batches of files of images and labels; `dummy` \
+answers zeros. SIGTERM or Ctrl-C: what is in hand is finished first; a second \
 one stops at once.
 
 [bold]Examples[/]
@@ -32,6 +35,7 @@ one stops at once.
   ssnet worker --plane 0 --prototxt ssnet.prototxt --weights plane0.caffemodel
   ssnet worker --planes 0,1,2 --network ssnet2018
   ssnet worker --plane 2 --engine caffe --device cuda:0
+  ssnet worker batch-train toy*.root -n 4 --image wire --label segment
   ssnet worker dummy
 """
 
@@ -40,6 +44,7 @@ class Service(str, enum.Enum):
     """What is served besides planes."""
 
     dummy = "dummy"
+    batch_train = "batch-train"
 
 
 class EngineName(str, enum.Enum):
@@ -56,57 +61,68 @@ class Dtype(str, enum.Enum):
     float32 = "float32"
 
 
-Factory = Callable[[], Worker]
-
-_WORKERS = {Service.dummy: ("services.dummy", "Dummy")}
+Factory = tuple[str, Callable[[], Worker]]
+Files = Annotated[
+    list[Path] | None, typer.Argument(metavar="[FILE...]", help="What batch-train reads.")
+]
+Planes = Annotated[
+    list[int] | None, typer.Option("--plane", "-p", help="A plane to serve; repeatable.")
+]
+Network = Annotated[
+    Path | None,
+    typer.Option(help="A folder with a network of each plane. Default: the shipped one."),
+]
+Prototxt = Annotated[Path | None, typer.Option(help="The network, with --weights.")]
+Weights = Annotated[Path | None, typer.Option(help="Its .caffemodel.")]
+Engine = Annotated[EngineName, typer.Option(help="onnxruntime, or pycaffe where it is installed.")]
+Gpu = Annotated[int | None, typer.Option(help="The same as --device cuda:GPU.")]
+Threads = Annotated[
+    int, typer.Option(help="Of each worker. Default: the cores, divided among the workers.")
+]
+Cache = Annotated[
+    int, typer.Option(min=0, help="MB that a worker of batch-train keeps of what it read.")
+]
+Number = Annotated[int, typer.Option("--number", "-n", min=1, help="Workers of each service.")]
 
 
 def worker(
     service: Annotated[Service | None, typer.Argument(help="A service that is no plane's.")] = None,
-    plane: Annotated[
-        list[int] | None, typer.Option("--plane", "-p", help="A plane to serve; repeatable.")
-    ] = None,
+    files: Files = None,
+    plane: Planes = None,
     planes: Annotated[str, typer.Option(help="Planes to serve: 0,1,2.")] = "",
-    network: Annotated[
-        Path | None,
-        typer.Option(help="A folder with a network of each plane. Default: the shipped one."),
-    ] = None,
-    prototxt: Annotated[Path | None, typer.Option(help="The network, with --weights.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Its .caffemodel.")] = None,
-    engine: Annotated[
-        EngineName, typer.Option(help="onnxruntime, or pycaffe where it is installed.")
-    ] = EngineName.onnx,
+    network: Network = None,
+    prototxt: Prototxt = None,
+    weights: Weights = None,
+    engine: Engine = EngineName.onnx,
     device: Annotated[str, typer.Option(help="cpu, or cuda:0, cuda:1, ...")] = "cpu",
-    gpu: Annotated[int | None, typer.Option(help="The same as --device cuda:GPU.")] = None,
-    threads: Annotated[
-        int, typer.Option(help="Of each worker. Default: the cores, divided among the workers.")
-    ] = 0,
+    gpu: Gpu = None,
+    threads: Threads = 0,
     threshold: Annotated[float, typer.Option(help="ADC below which scores are 0.")] = 10.0,
     dtype: Annotated[Dtype, typer.Option(help="Of the scores on the wire.")] = Dtype.float16,
+    image: ImageProducer = "wire",
+    label: LabelProducer = "segment",
+    tick_order: TickOrder = Ticks.backward,
+    cache: Cache = 512,
     broker: Broker = DEFAULT_ENDPOINT,
-    number: Annotated[
-        int, typer.Option("--number", "-n", min=1, help="Workers of each service.")
-    ] = 1,
+    number: Number = 1,
     heartbeat: Annotated[float, typer.Option(help="Seconds between heartbeats.")] = 1.0,
     liveness: Annotated[int, typer.Option(help="Heartbeats missed until a peer is gone.")] = 3,
     verbose: Verbose = False,
 ) -> None:
-    from mdp.worker import load
-    from mdp.worker_loop import serve_workers
-
-    wanted = _planes(plane or [], planes)
+    wanted = numbers(",".join([*map(str, plane or []), planes]))
     if bool(service) == bool(wanted):
         raise SettingsError("want a service or planes: `ssnet worker --plane 0`")
+    if bool(files) != (service is Service.batch_train):
+        raise SettingsError("want files with batch-train: `ssnet worker batch-train FILE...`")
+    pulse = Pulse(heartbeat, liveness)
     configure_logging(verbose=verbose)
-    if service:
-        module, _ = _WORKERS[service]
-        importlib.import_module(module)  # what it lacks is said at once, and once
-        made: Factory = functools.partial(load, *_WORKERS[service])
-        factories = [(service.value, made)] * number
+    if service is Service.dummy:
+        factories = _dummies(number)
+    elif service:
+        made_of = {"image": image, "label": label, "tick_order": tick_order.value}
+        factories = _feed(number, files=tuple(files or ()), cache_bytes=cache << 20, **made_of)
     else:
-        from .. import pools
-
-        pool = pools.Pool(
+        factories = _planes(
             planes=wanted,
             workers=number,
             network=network,
@@ -118,19 +134,43 @@ def worker(
             threshold_adc=threshold,
             dtype=dtype.value,
         )
-        pools.check(pool)
-        factories = pools.factories(pool)
-    settings = WorkerSettings(pulse=Pulse(heartbeat, liveness))
+    _serve(broker, factories, pulse, verbose=verbose)
+
+
+def _serve(broker: str, factories: list[Factory], pulse: Pulse, *, verbose: bool) -> None:
+    """Until a signal comes."""
+    from mdp.worker_loop import serve_workers
+
+    settings = WorkerSettings(pulse=pulse)
     prepare = functools.partial(configure_logging, verbose=verbose)
     with stop_bell() as stop:
         serve_workers(broker, factories, stop, settings=settings, prepare=prepare)
 
 
-def _planes(single: list[int], several: str) -> tuple[int, ...]:
-    try:
-        wanted = [*single, *(int(number) for number in several.split(",") if number)]
-    except ValueError:
-        raise SettingsError(f"want planes as in 0,1,2, got {several!r}") from None
-    if len(set(wanted)) != len(wanted) or any(not 0 <= number <= 9 for number in wanted):
-        raise SettingsError(f"want different planes from 0 to 9, got {wanted}")
-    return tuple(wanted)
+# What is served; imported when it is wanted, so that each needs its own libraries alone.
+
+
+def _dummies(number: int) -> list[Factory]:
+    from services import dummy
+
+    return [(dummy.NAME, dummy.Dummy)] * number
+
+
+def _feed(number: int, **settings: Any) -> list[Factory]:
+    from services.training_files import TrainingSettings
+
+    from ..feeds import FeedPool
+
+    return _checked(FeedPool(TrainingSettings(**settings), number))
+
+
+def _planes(**settings: Any) -> list[Factory]:
+    from ..pools import Pool
+
+    return _checked(Pool(**settings))
+
+
+def _checked(pool: LocalPool) -> list[Factory]:
+    """What it lacks is said at once, and once."""
+    pool.check()
+    return pool.factories()

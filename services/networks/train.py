@@ -6,7 +6,6 @@ with BatchNorm's statistics as they then are, so that it learns with what it wil
 
 from __future__ import annotations
 
-import ctypes
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - its name everywhere
 
 from ..caffe_net import Network
 from ..caffe_weights import Weights
+from ..memory import keep_memory
 from ..torch_net import TorchNet, fresh
 from .accuracy import Score, padded
 from .toys import SMALL, WHOLE, Crops, Labels, Picture, Pixels, events
@@ -178,14 +178,3 @@ def scorer(net: TorchNet) -> Score:
         return scores
 
     return padded(forward, net.network.size_divisor)
-
-
-def keep_memory() -> None:
-    """Let glibc keep what a step frees: clearing its pages anew takes the kernel half the time."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return  # another libc, which does as it likes
-    no_trim, no_mmap = (-1, 2**31 - 1), (-4, 0)  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-    for option, value in (no_trim, no_mmap):
-        mallopt(option, value)

@@ -1,0 +1,89 @@
+"""`ssnet batches`: what a feed of training batches gives."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdp.settings import DEFAULT_ENDPOINT
+
+from .options import (
+    Broker,
+    ImageProducer,
+    LabelProducer,
+    TickOrder,
+    Ticks,
+    Verbose,
+    log_warnings,
+    numbers,
+)
+
+HELP = """Take training batches as fast as they come: rate, latency, what is in them, a picture.
+
+They come from the workers of `batch-train` at the broker. With files, a broker and workers of \
+these files are started on this machine.
+
+[bold]Examples[/]
+
+  ssnet batches --broker tcp://node7:5555
+  ssnet batches -n 200 --batch 32 --planes 2 --size 512 --broker tcp://node7:5555
+  ssnet batches toy.root --workers 2 -o batch.png
+"""
+
+
+def batches(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE...]", help="LArCV files, to try out.")
+    ] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Batches to take.")] = 50,
+    batch: Annotated[int, typer.Option(help="Events in a batch.")] = 16,
+    planes: Annotated[str, typer.Option(help="Which, in this order.")] = "0,1,2",
+    size: Annotated[int, typer.Option(help="Rows and columns of a crop.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of order, crops, mirrors.")] = 0,
+    epoch: Annotated[int, typer.Option(help="The first.")] = 0,
+    window: Annotated[int, typer.Option(help="Batches in flight.")] = 8,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A picture of the first batch: .png.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many to start, with files.")] = 1,
+    image: ImageProducer = "wire",
+    label: LabelProducer = "segment",
+    tick_order: TickOrder = Ticks.backward,
+    broker: Broker = DEFAULT_ENDPOINT,
+    verbose: Verbose = False,
+) -> None:
+    from services.training_files import TrainingSettings
+
+    from .. import feed_report, feeds, local, terminal
+    from ..batches import Batches, Feed
+
+    wanted = numbers(planes)
+    feed = Feed(
+        batch_size=batch,
+        planes=wanted,
+        rows=size,
+        cols=size,
+        seed=seed,
+        start=(epoch, 0),
+        epochs=None,
+        window=window,
+    )
+    if output:
+        feed_report.check_picture(output)
+    log_warnings(verbose=verbose)
+    settings = TrainingSettings(
+        tuple(files or ()), image=image, label=label, tick_order=tick_order.value
+    )
+    pool = feeds.FeedPool(settings, workers)
+    with (
+        local.services(pool) if files else nullcontext(broker) as address,
+        Batches(address, feed) as given,
+        terminal.progress_bar("batches") as show,
+    ):
+        done = feed_report.watch(given, number, on_progress=show)
+    if output and done.first:
+        feed_report.draw(done.first, wanted, output)
+    terminal.show(feed_report.table(done, given))

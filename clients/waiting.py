@@ -1,0 +1,39 @@
+"""Waits until services have workers. Refuses to wait for ever: says which lack any."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from mdp import Client, NotServed, RequestTimeout
+
+_LOOK_S = 0.2
+
+
+def wait_for_workers(client: Client, services: Mapping[str, str], *, wait_s: float) -> None:
+    """Return when each service has a worker; services: by name the command that starts one.
+
+    Raises `NotServed` after `wait_s`, `RequestTimeout` where no broker answers.
+    """
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        left_s = give_up_at - time.monotonic()
+        missing = _missing(client, services, max(left_s, 1.0))
+        if not missing:
+            return
+        if left_s <= 0:
+            raise NotServed(
+                f"want workers of {', '.join(missing)} at {client.broker}, got none in"
+                f" {wait_s:g} s: `{services[missing[0]]} --broker {client.broker}` starts one"
+            )
+        time.sleep(_LOOK_S)
+
+
+def _missing(client: Client, services: Iterable[str], timeout_s: float) -> list[str]:
+    try:
+        served = client.services(timeout_s=timeout_s)
+    except RequestTimeout:
+        raise RequestTimeout(
+            f"no broker answers at {client.broker}: `mdp broker` starts one"
+        ) from None
+    return [name for name in services if not served.get(name, {}).get("workers")]

@@ -1,0 +1,90 @@
+"""The service `batch-train`: a batch's name in, its images, labels and weights out.
+
+Refuses, with error 400: malformed names, batches of other files, crops larger than the images,
+planes that are not there, an index beyond the epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from dataclasses import replace
+from typing import Any
+
+import msgpack
+
+from lartpc import BatchError, pack
+from lartpc.batches import unpack_name
+from mdp import Refused, Worker
+
+from .memory import keep_memory
+from .training_files import TrainingFiles, TrainingSettings
+
+log = logging.getLogger(__name__)
+
+NAME = "batch-train"
+DESCRIBE = b"describe"
+"""The one frame of a request that asks what the service holds, instead of naming a batch."""
+
+
+class BatchTrain(Worker):
+    """Makes the batches that it is asked for by name; holds nothing between requests but a cache.
+
+    A request is one frame, `BatchName.pack()`; the answer is three triples, (batch, planes, rows,
+    cols) each: images, float32 ADC; labels, uint8; weights, float32. Their metas hold a line an
+    image. The one frame `describe` is answered by a msgpack map: fingerprint, events, planes, the
+    smallest image's rows and columns, producers.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self._settings = settings
+        self._files: TrainingFiles | None = None
+        self._worker = ""
+
+    def setup(self) -> None:
+        keep_memory()
+        self._files = files = TrainingFiles(self._settings)
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        log.info("%s has %d events of %s", NAME, len(files), files.fingerprint)
+
+    def handle(self, frames: list[bytes]) -> list[bytes]:
+        if len(frames) != 1:
+            raise Refused(f"want one frame, a batch's name, got {len(frames)}")
+        if frames == [DESCRIBE]:
+            return [msgpack.packb(self._description())]
+        started_at = time.perf_counter()
+        try:
+            name = unpack_name(frames[0])
+            images, *others = self._loaded.batch(name)
+        except BatchError as error:
+            raise Refused(str(error)) from error
+        seconds = time.perf_counter() - started_at
+        info = {"batch": name.plain(), "seconds": seconds, "worker": self._worker}
+        return pack([replace(images, info=info), *others])
+
+    @property
+    def _loaded(self) -> TrainingFiles:
+        if self._files is None:
+            raise RuntimeError("want setup() before handle()")
+        return self._files
+
+    def _description(self) -> dict[str, Any]:
+        files = self._loaded
+        rows, cols = files.smallest
+        return {
+            "fingerprint": files.fingerprint,
+            "events": len(files),
+            "planes": list(files.planes),
+            "rows": rows,
+            "cols": cols,
+            "image": self._settings.image,
+            "label": self._settings.label,
+            "worker": self._worker,
+        }
+
+
+def check(settings: TrainingSettings) -> None:
+    """Look at the files and let them go: raises what a worker's start would."""
+    TrainingFiles(settings).close()
