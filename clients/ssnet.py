@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from lartpc import Reader, Writer, chain, open_reader, open_writer
-from mdp import Client, ClientSettings, NotServed, RequestTimeout, SettingsError
+from mdp import Client, ClientSettings, NotServed, Pulse, RequestTimeout, SettingsError
 from services.planes import DESCRIBE, Description, answer_name, service_name
 
 from .asker import Asker, Reply
@@ -51,6 +51,8 @@ class Job(FileJob):
     """For one try of one crop, the wait in the broker's queue included."""
     wait_s: float = 10.0
     """How long to wait for the first worker of a plane."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """How soon a broker that was restarted is noticed: as the broker's own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,7 +86,9 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
     with watch.stage("all"), ExitStack() as stack:
         reader = stack.enter_context(_open_reader(job))
         order = entry_range(job.start, job.end, len(reader))
-        settings = ClientSettings(timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES)
+        settings = ClientSettings(
+            pulse=job.pulse, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
+        )
         client = stack.enter_context(Client(job.broker, settings))
         described = describe(client, job)
         job = replace(job, mode=fitted(job.mode, described))

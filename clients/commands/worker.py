@@ -15,7 +15,7 @@ from mdp import Pulse, SettingsError, Worker, WorkerSettings
 from mdp.process import configure_logging, stop_bell
 from mdp.settings import DEFAULT_ENDPOINT
 
-from .options import Broker, Verbose
+from .options import Broker, Heartbeat, Liveness, Verbose
 
 HELP = """Run workers of a service that comes with this project.
 
@@ -87,8 +87,8 @@ def worker(
     number: Annotated[
         int, typer.Option("--number", "-n", min=1, help="Workers of each service.")
     ] = 1,
-    heartbeat: Annotated[float, typer.Option(help="Seconds between heartbeats.")] = 1.0,
-    liveness: Annotated[int, typer.Option(help="Heartbeats missed until a peer is gone.")] = 3,
+    heartbeat: Heartbeat = 1.0,
+    liveness: Liveness = 3,
     verbose: Verbose = False,
 ) -> None:
     from mdp.worker import load

@@ -15,7 +15,7 @@ from lartpc import chain
 from mdp import Client
 from services.planes import service_name
 from tests import plane_pools
-from tests.processes import QUICK, Process, Processes, wait_for_workers
+from tests.processes import QUICK, Process, Processes, children, wait_for_workers
 from tests.services import making
 
 EVENTS = 200
@@ -43,18 +43,6 @@ def hosts(processes: Processes, endpoint: str, network: Path) -> list[Process]:
         for plane in PLANES:
             wait_for_workers(client, service_name(plane), 2)
     return hosts
-
-
-def children(host: Process) -> list[int]:
-    """The processes that compute."""
-    return [pid for pid in host.alive() if "spawn_main" in _command(pid)]
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""  # it has ended meanwhile
 
 
 def test_killed_workers_lose_no_event_and_change_no_score(
