@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from tests.faults.plan import PLANES, Fault
+from tests.faults.plan import PLANES, Fault, Kind, Part
 
 Sort = tuple[str, str]
+BROKER_DIED: Sort = (Kind.kill.value, Part.broker.value)
 
 
 @dataclass
 class _Wait:
     sort: Sort
     at: float
+    mended_at: float
     planes: set[int]
 
 
@@ -25,13 +27,15 @@ class Recovery:
 
     times_s: dict[Sort, list[float]] = field(default_factory=dict)
     faults: dict[Sort, int] = field(default_factory=dict)
+    troubles: list[tuple[Sort, float, float]] = field(default_factory=list)
+    """Each fault that is over: when it began, and when it was mended and recovered from."""
     _waits: list[_Wait] = field(default_factory=list)
 
     def fault(self, fault: Fault, now: float) -> None:
         sort = (fault.kind.value, fault.part.value)
         self.faults[sort] = self.faults.get(sort, 0) + 1
         planes = set(PLANES) if fault.plane is None else {fault.plane}
-        self._waits.append(_Wait(sort, now, planes))
+        self._waits.append(_Wait(sort, now, now + fault.length_s, planes))
 
     def answer(self, plane: int, *, asked_at: float, now: float) -> None:
         for wait in self._waits:
@@ -39,6 +43,7 @@ class Recovery:
                 wait.planes.discard(plane)
                 if not wait.planes:
                     self.times_s.setdefault(wait.sort, []).append(now - wait.at)
+                    self.troubles.append((wait.sort, wait.at, max(now, wait.mended_at)))
         self._waits = [wait for wait in self._waits if wait.planes]
 
     @property
@@ -78,17 +83,18 @@ class Restarts:
             self._serves_since = None
 
     def undisturbed(
-        self, troubles: Sequence[tuple[float, float]], *, before_s: float
+        self, troubles: Sequence[tuple[Sort, float, float]], *, before_s: float
     ) -> list[float]:
         """The times of those restarts during and shortly before which nothing else went wrong.
 
-        `troubles`: when each other fault began and was mended.
+        `troubles`: when each fault began and was over. Deaths of brokers are what is measured.
         """
         return [
             answered_at - serves_since
             for serves_since, answered_at in self.recoveries
             if not any(
-                began < answered_at and mended > serves_since - before_s
-                for began, mended in troubles
+                began < answered_at and over > serves_since - before_s
+                for sort, began, over in troubles
+                if sort != BROKER_DIED
             )
         ]

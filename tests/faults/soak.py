@@ -32,7 +32,7 @@ from tests import plane_pools
 from tests.faults.disk import enter_namespace, open_disk
 from tests.faults.lives import Lives
 from tests.faults.outcome import Outcome, tables
-from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part, plan
+from tests.faults.plan import HOSTS, PLANES, Fault, plan
 from tests.faults.probe import Probe
 from tests.faults.recovery import Recovery, Restarts
 from tests.faults.site import Site
@@ -72,8 +72,6 @@ class Soak:
         self.restarts = Restarts()
         self.probe = Probe(client)
         self.missed = 0
-        self.troubles: list[tuple[float, float]] = []
-        """When each fault but the broker's death began and was mended."""
         self._settings = settings
         self._site = site
         self._direct = direct  # asks the broker past all networks
@@ -133,8 +131,6 @@ class Soak:
             self.missed += 1
             return
         self.recovery.fault(fault, now)
-        if (fault.kind, fault.part) != (Kind.kill, Part.broker):
-            self.troubles.append((now, now + fault.length_s))
         if mend is not None:
             self._at(now + fault.length_s, mend)
 
@@ -202,7 +198,9 @@ def soak(settings: Settings, folder: Path) -> Outcome:
         missed=made.missed,
         times_s=made.recovery.times_s,
         restarts_s=[answered - serves for serves, answered in made.restarts.recoveries],
-        undisturbed_s=made.restarts.undisturbed(made.troubles, before_s=settings.pulse.silence_s),
+        undisturbed_s=made.restarts.undisturbed(
+            made.recovery.troubles, before_s=settings.pulse.silence_s
+        ),
         limit_s=settings.pulse.silence_s + 2.0,
         brokers=len(made.lives),
         counted=made.lives.total,
@@ -237,7 +235,9 @@ def _left(mark: str) -> int:
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1800.0, help="how long")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=30.0, help="how long")
+    length.add_argument("--seconds", type=float, help="how long")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between faults, average")
     parser.add_argument("--seed", type=int, default=1, help="of the plan")
     parser.add_argument("--events", type=int, default=200, help="of one round of the client")
@@ -251,7 +251,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     told = _arguments(argv)
     settings = Settings(
-        seconds=told.seconds,
+        seconds=told.minutes * 60 if told.seconds is None else told.seconds,
         every_s=told.every,
         seed=told.seed,
         events=told.events,
