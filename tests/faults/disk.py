@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +33,9 @@ class Disk(Protocol):
 
     def fill(self, pid: int) -> Mend:
         """Let no byte more fit, at least for the process; returns what makes room again."""
+
+    def close(self) -> None:
+        """Nothing of it is left."""
 
 
 def enter_namespace(argv: list[str]) -> None:
@@ -76,6 +80,9 @@ class Tmpfs:
                     raise
         return self._make_room
 
+    def close(self) -> None:
+        subprocess.run(["umount", str(self.folder)], check=True)
+
     def _make_room(self) -> None:
         self._fillings -= 1
         if not self._fillings:
@@ -89,14 +96,26 @@ class Limit:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._fillings: Counter[int] = Counter()  # by process
 
     def fill(self, pid: int) -> Mend:
-        def limit(bytes_: int) -> None:
-            try:
-                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (bytes_, hard))
-            except ProcessLookupError:
-                return  # it has ended
+        self._fillings[pid] += 1
+        _limit(pid, _LIMIT_BYTES)
 
-        limit(_LIMIT_BYTES)
-        return lambda: limit(resource.RLIM_INFINITY)
+        def make_room() -> None:
+            self._fillings[pid] -= 1
+            if not self._fillings[pid]:
+                _limit(pid, resource.RLIM_INFINITY)
+
+        return make_room
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+def _limit(pid: int, file_bytes: int) -> None:
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (file_bytes, hard))
+    except ProcessLookupError:
+        return  # it has ended

@@ -60,15 +60,20 @@ class Tally:
 
 
 class Rounds:
-    """One client at a time. `start` starts `ssnet run` with the options it is given."""
+    """One client at a time. `start` starts `ssnet run` with the options it is given.
 
-    def __init__(self, start: Callable[[Sequence[str]], Process], source: Path) -> None:
+    `keep`: where outputs go that are not as they should be.
+    """
+
+    def __init__(
+        self, start: Callable[[Sequence[str]], Process], source: Path, *, keep: Path
+    ) -> None:
         self.tally = Tally()
         self.complaints: list[str] = []
         self.process: Process | None = None
-        self.disk_full = 0
-        """Faults that fill the disk now: the client may fail."""
         self._excused = False  # something was done to the client that runs
+        self._fillings = 0  # faults that fill the disk now
+        self._keep = keep
         self._start = start
         self._source = source
         self._calm: list[list[Event]] = []
@@ -105,7 +110,7 @@ class Rounds:
             self._folder.mkdir()
         else:
             self.tally.restarts += 1
-        self._excused = self.disk_full > 0
+        self._excused = self._fillings > 0
         self.process = self._start(self._command(sort, self._output(sort)))
 
     @property
@@ -120,8 +125,12 @@ class Rounds:
 
     def fill_disk(self) -> None:
         """Whatever runs now, or is started before there is room again, may fail."""
-        self.disk_full += 1
+        self._fillings += 1
         self._excused = True
+
+    def disk_has_room(self) -> None:
+        """As far as one of the faults goes that filled it."""
+        self._fillings -= 1
 
     def finish(self) -> None:
         """Wait for the comparisons."""
@@ -164,4 +173,5 @@ class Rounds:
         if result.equal:
             shutil.rmtree(folder)
         else:
-            self.complaints.append(f"{output} is not the calm one: {result}")
+            kept = shutil.move(folder, self._keep)
+            self.complaints.append(f"{kept} is not the calm one: {result}")

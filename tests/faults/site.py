@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from clients import bench_workers
@@ -64,7 +65,7 @@ class Site:
             for plane in PLANES
             for host in range(HOSTS)
         }
-        self.rounds = Rounds(self._start_client, source)
+        self.rounds = Rounds(self._start_client, source, keep=folder)
 
     @property
     def members(self) -> list[Member]:
@@ -179,12 +180,11 @@ class Site:
         return lambda: brake.unlink(missing_ok=True)
 
     def _fill(self, fault: Fault) -> Mend:
+        make_room = self.disk.fill(self._pid(replace(fault, part=Part.client)))
         self.rounds.fill_disk()
-        process = self.rounds.process
-        make_room = self.disk.fill(process.pid if process is not None else 0)
 
         def mend() -> None:
             make_room()
-            self.rounds.disk_full -= 1
+            self.rounds.disk_has_room()
 
         return mend

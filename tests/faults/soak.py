@@ -191,6 +191,7 @@ def soak(settings: Settings, folder: Path) -> Outcome:
         site.leave()
     finally:
         site.kill()
+        disk.close()
     left = _left(mark)
     return Outcome(
         how_filled=disk.how,
@@ -272,7 +273,7 @@ def main(argv: list[str]) -> int:
         print(f"!!! {text}")
     print("good" if outcome.good else f"NOT GOOD; see {folder}")
     if outcome.good:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
     return 0 if outcome.good else 1
 
 
