@@ -79,32 +79,46 @@ class Soak:
         self._began_at = time.monotonic()
         self._ask_at = 0.0
         self._say_at = self._began_at + _SAY_S
-        self._said = 0  # complaints
+        self._said: set[str] = set()  # of the complaints
+        self._complaints: list[str] = []
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._pause = threading.Event()
 
     def run(self) -> None:
-        """Raises `AssertionError` if the last round does not end."""
-        settings, rounds = self._settings, self._site.rounds
-        for fault in settings.plan():
+        """Carry out the plan, and let the last round end; Ctrl-C ends it before."""
+        try:
+            self._hurt_by_plan()
+            self._end()
+        except KeyboardInterrupt:
+            self._complaints.append("it was stopped before its end")
+        self._site.rounds.finish()
+
+    def _hurt_by_plan(self) -> None:
+        for fault in self._settings.plan():
             self._at(self._began_at + fault.at_s, functools.partial(self._hurt, fault))
-        end_at = self._began_at + settings.seconds
+        end_at = self._began_at + self._settings.seconds
         while time.monotonic() < end_at or self._agenda:
             self._turn(more=time.monotonic() < end_at)
-        give_up_at = time.monotonic() + _LAST_ROUND_S
+
+    def _end(self) -> None:
+        rounds, give_up_at = self._site.rounds, time.monotonic() + _LAST_ROUND_S
         while not rounds.idle or self.recovery.waiting or self.probe.open:
             self.probe.resting = rounds.idle and not self.recovery.waiting
             self._turn(more=False)
             if time.monotonic() > give_up_at:
-                raise AssertionError(f"waited {_LAST_ROUND_S:g} s until the last round was over")
+                self._complaints.append(
+                    f"after {_LAST_ROUND_S:g} s: the client {'idle' if rounds.idle else 'runs'},"
+                    f" {self.recovery.waiting} faults not recovered from,"
+                    f" {self.probe.open} questions open"
+                )
+                return
         self._take(self._direct.management("broker"))
-        rounds.finish()
 
     @property
     def complaints(self) -> list[str]:
         found = [text for member in self._site.members for text in member.complaints]
-        return [*found, *self._site.rounds.complaints, *self.probe.complaints]
+        return [*self._complaints, *found, *self._site.rounds.complaints, *self.probe.complaints]
 
     def _at(self, at: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (at, next(self._numbers), action))
@@ -151,9 +165,10 @@ class Soak:
 
     def _say(self, now: float) -> None:
         complaints = self.complaints
-        for text in complaints[self._said :]:
-            print(f"!!! {text}", flush=True)
-        self._said = len(complaints)
+        for text in complaints:
+            if text not in self._said:
+                print(f"!!! {text}", flush=True)
+        self._said.update(complaints)
         if now < self._say_at:
             return
         self._say_at = now + _SAY_S
