@@ -125,7 +125,8 @@ class Site:
 
     def _start_client(self, options: Sequence[str]) -> Process:
         network = ("--broker", self.client_link.endpoint, *self._pulse_options)
-        return self._process("clients", "run", *options, *network, "--wait", "120")
+        patience = ("--wait", "120", "--part-seconds", "1")
+        return self._process("clients", "run", *options, *network, *patience)
 
     # What can be done to it.
 
