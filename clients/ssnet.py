@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 
 from lartpc import Event, Reader, chain, open_reader
-from mdp import Client, ClientSettings, MDPError, SettingsError
+from mdp import Client, ClientSettings, MDPError, Pulse, SettingsError
 from services.planes import DESCRIBE, Description, answer_name, service_name
 
 from .asker import Asker, Outcome, Reply
@@ -52,6 +52,8 @@ class Job(FileJob):
     """For one try of one crop, the wait in the broker's queue included."""
     wait_s: float = 10.0
     """How long to wait for the first worker of a plane."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """How soon a broker that was restarted is noticed: as the broker's own."""
     part_s: float = 60.0
     """After how long what is written is made safe: as much is lost at most, when all is killed."""
     fresh: bool = False
@@ -118,7 +120,9 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
 def _send(
     job: Job, reader: Reader, output: Output, watch: Stopwatch, on_progress: OnProgress | None
 ) -> Report:
-    settings = ClientSettings(timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES)
+    settings = ClientSettings(
+        pulse=job.pulse, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
+    )
     with Client(job.broker, settings) as client:
         described = describe(client, job)
         output.made_by({str(plane): asdict(said.origin) for plane, said in described.items()})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdp import SettingsError
+from mdp import Pulse, SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 
 from .options import (
@@ -17,7 +17,9 @@ from .options import (
     CopyInput,
     End,
     Force,
+    Heartbeat,
     Inputs,
+    Liveness,
     Output,
     Start,
     TickOrder,
@@ -83,6 +85,8 @@ def run(
     tries: Tries = 3,
     window: Annotated[int, typer.Option(help="Events in flight.")] = 8,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the first workers.")] = 10.0,
+    heartbeat: Heartbeat = 1.0,
+    liveness: Liveness = 3,
     copy_input: CopyInput = False,
     tick_order: TickOrder = Ticks.backward,
     force: Force = False,
@@ -129,6 +133,7 @@ def run(
         timeout_s=timeout,
         tries=tries,
         wait_s=wait,
+        pulse=Pulse(heartbeat, liveness),
         window=window,
         copy_input=copy_input,
         tick_order=tick_order.value,

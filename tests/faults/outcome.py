@@ -1,0 +1,109 @@
+"""What came of a run of the fault suite, as tables; and whether it is good. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from clients import terminal
+from tests.faults.plan import SORTS
+from tests.faults.recovery import Sort, summary
+from tests.faults.rounds import Tally
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Numbers of one run."""
+
+    how_filled: str
+    faults: Mapping[Sort, int]
+    missed: int
+    """Faults whose victim was not there just then."""
+    times_s: Mapping[Sort, Sequence[float]]
+    """Until each plane that was hit had answered a question asked after the fault."""
+    restarts_s: Sequence[float]
+    """From a new broker's serving to the first answer."""
+    undisturbed_s: Sequence[float]
+    """Of these, those that no other fault was near."""
+    limit_s: float
+    """Of those times."""
+    brokers: int
+    counted: Mapping[str, int]
+    """By all brokers."""
+    tally: Tally
+    asked: int
+    """Questions of the probe."""
+    answered: int
+    processes_left: int
+    complaints: Sequence[str]
+
+    @property
+    def good(self) -> bool:
+        tally = self.tally
+        return (
+            tally.rounds > 0
+            and tally.unequal == tally.files_left == self.processes_left == 0
+            and self.asked == self.answered
+            and max(self.undisturbed_s, default=0.0) <= self.limit_s
+            and not self.complaints
+        )
+
+
+def tables(outcome: Outcome) -> list[Table]:
+    """Faults and their recovery; then what was counted."""
+    return [_faults(outcome), _counts(outcome)]
+
+
+def _faults(outcome: Outcome) -> Table:
+    made = terminal.table("fault", "of", "times", "median s", "max s", left=2)
+    for kind, part in SORTS:
+        sort = (kind.value, part.value)
+        times = summary(outcome.times_s.get(sort, ()))
+        cells = ["", ""] if times is None else [f"{value:.2f}" for value in times]
+        made.add_row(*sort, str(outcome.faults.get(sort, 0)), *cells)
+    return made
+
+
+def _counts(outcome: Outcome) -> Table:
+    tally, counted = outcome.tally, outcome.counted
+    made = terminal.table("counted", "")
+    rows: dict[str, object] = {
+        "faults": sum(outcome.faults.values()),
+        "faults whose victim was not there just then": outcome.missed,
+        "brokers": outcome.brokers,
+        "requests accepted": counted.get("accepted", 0),
+        "answered": counted.get("answered", 0),
+        "requeued": counted.get("requeued", 0),
+        "refused with an error": counted.get("refused", 0),
+        "cancelled": counted.get("cancelled", 0),
+        "workers lost": counted.get("workers_lost", 0),
+        "replies to dead tokens, dropped": counted.get("dead_tokens", 0),
+        "answers whose client was gone, dropped": counted.get("unreachable", 0),
+        "answers that nobody waited for, dropped by clients": tally.dropped_answers,
+        "messages that no dialect allows, dropped": counted.get("malformed", 0),
+        "probe: questions": outcome.asked,
+        "probe: unanswered": outcome.asked - outcome.answered,
+        "rounds of the client, outputs compared": tally.rounds,
+        "clients started again": tally.restarts,
+        "events": tally.events,
+        "events lost": tally.lost,
+        "events duplicated": tally.duplicated,
+        "events different": tally.different,
+        "outputs different": tally.unequal,
+        "temporary files left": tally.files_left,
+        "processes left": outcome.processes_left,
+        "complaints": len(outcome.complaints),
+    }
+    for name, value in rows.items():
+        made.add_row(name, str(value))
+    for name, times in (
+        ("a new broker's first answer, alone", outcome.undisturbed_s),
+        ("a new broker's first answer, with other faults", outcome.restarts_s),
+    ):
+        found = summary(times)
+        text = "none" if found is None else f"median {found[0]:.2f} s, max {found[1]:.2f} s"
+        made.add_row(f"{name} ({len(times)})", text)
+    made.add_row("limit of it: liveness x interval + 2 s", f"{outcome.limit_s:.1f} s")
+    return made
