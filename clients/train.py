@@ -23,8 +23,9 @@ from lartpc.training_crops import class_weights
 from mdp import Client, MDPError, SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 from services.caffe_net import Network
+from services.caffe_weights import Weights
 from services.memory import keep_memory
-from services.trainer import Trainer, Training, TrainingFailed, weigh
+from services.trainer import Trainer, Training, TrainingFailed, check_network, weigh
 from services.training_files import TrainingSettings
 
 from . import checkpoint
@@ -94,11 +95,9 @@ class Done:
 
 def run(job: Job, say: Say) -> Done:
     """Do it. Raises `MDPError` and `LArTPCError`; when it is stopped it leaves a checkpoint."""
-    check_device(job.device, what="training")
+    network, weights = checked(job)
     keep_memory()
     torch.set_num_threads(job.threads)
-    network, weights = begin(job.prototxt, job.weights, seed=job.feed.seed)
-    network.shapes(1, job.feed.rows, job.feed.cols)  # or says what it can take
     with Client(job.broker) as client:
         files = describe(client, wait_s=job.feed.wait_s)
     training = job.training
@@ -111,6 +110,15 @@ def run(job: Job, say: Say) -> Done:
         if validation:
             stack.callback(validation.close)
         return _Run(job, network, trainer, files, validation, say).go()
+
+
+def checked(job: Job) -> tuple[Network, Weights]:
+    """What the training begins with; raises what can be said before any batch is there."""
+    check_device(job.device, what="training")
+    network, weights = begin(job.prototxt, job.weights, seed=job.feed.seed)
+    check_network(network)
+    network.shapes(1, job.feed.rows, job.feed.cols)  # or says what it can take
+    return network, weights
 
 
 def _validation(job: Job, network: Network, files: Files) -> Validation:

@@ -171,6 +171,7 @@ def train(
     from .. import train as training  # what it lacks is said before anything starts
 
     job = _job({**given, "validate": tuple(validate or ()), "planes": numbers(planes)})
+    training.checked(job)
     settings = {"image": image, "label": label, "tick_order": tick_order.value}
     pool = _services(tuple(files), workers, cache_bytes=cache << 20, **settings) if files else None
     with pool or nullcontext(broker) as address:
