@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lartpc.whole_file import WholeFile
+from lartpc.whole_file import write_whole
 from mdp import MDPError
 
 from .signals import uninterrupted
@@ -43,14 +43,13 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint there, once the new one is whole. Raises `WriteError`."""
     about = json.dumps(checkpoint._replace(arrays={})._asdict())
     arrays: Any = {_ABOUT: np.array(about), **checkpoint.arrays}
+
+    def write(part: Path) -> None:
+        with part.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+
     with uninterrupted():
-        file = WholeFile(path, force=True, inputs=())
-        try:
-            with file.part.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, **arrays)
-            file.publish()
-        finally:
-            file.discard()
+        write_whole(path, write)
 
 
 def load(path: Path, settings: Mapping[str, Any]) -> Checkpoint:

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lartpc.whole_file import WholeFile
+from lartpc.whole_file import write_whole
 
 Line = dict[str, Any]
 """One report: `step`, `loss`, ..., or `step` and `validation` by plane."""
@@ -28,12 +28,7 @@ _PANELS = (
 def write_lines(path: Path, history: Sequence[Line]) -> None:
     """One line of JSON a report. Raises `WriteError`."""
     text = "".join(json.dumps(line) + "\n" for line in history)
-    file = WholeFile(path, force=True, inputs=())
-    try:
-        file.part.write_text(text, encoding="utf-8")
-        file.publish()
-    finally:
-        file.discard()
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def draw(path: Path, history: Sequence[Line], *, title: str) -> None:
@@ -53,12 +48,7 @@ def draw(path: Path, history: Sequence[Line], *, title: str) -> None:
     for axes in panels[1]:
         axes.set_xlabel("step")
     panels[0, 0].legend(fontsize=8, frameon=False)
-    file = WholeFile(path, force=True, inputs=())
-    try:
-        figure.savefig(file.part, format="png", dpi=_DPI)
-        file.publish()
-    finally:
-        file.discard()
+    write_whole(path, lambda part: figure.savefig(part, format="png", dpi=_DPI))
 
 
 def _draw(axes: Any, history: Sequence[Line], name: str) -> None:

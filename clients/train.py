@@ -118,6 +118,10 @@ def checked(job: Job) -> tuple[Network, Weights]:
     network, weights = begin(job.prototxt, job.weights, seed=job.feed.seed)
     check_network(network)
     network.shapes(1, job.feed.rows, job.feed.cols)  # or says what it can take
+    places = TrainedFiles(job.folder, job.prototxt, job.feed.planes)
+    places.check_apart(job.weights)
+    if not job.force and not places.checkpoint.exists():
+        places.check_free()
     return network, weights
 
 
@@ -180,11 +184,7 @@ class _Run:
     def _begin(self) -> None:
         job, places = self._job, self._places
         places.make_folder()
-        places.check_apart(job.weights)
-        if job.force:
-            return
-        if not places.checkpoint.exists():
-            places.check_free()
+        if job.force or not places.checkpoint.exists():
             return
         found = checkpoint.load(places.checkpoint, self._settings())
         try:
@@ -216,10 +216,9 @@ class _Run:
     def _train(self, batches: Batches) -> None:
         job, trainer = self._job, self._trainer
         while trainer.done < self._steps:
-            rate = trainer.training.rate_at(trainer.done)
             self._step(batches)
             if trainer.done % job.report_every == 0 or trainer.done == self._steps:
-                self._reports.say_steps(trainer.done, rate=rate)
+                self._report()
             if trainer.done % job.validate_every == 0 and trainer.done < self._steps:
                 self._validate(job.validate_events)
             if time.monotonic() - self._saved_at >= job.checkpoint_s:
@@ -232,6 +231,10 @@ class _Run:
             found = self._trainer.step(batch.images, batch.labels, batch.weights)
             spent_s, waited_s = time.perf_counter() - began_at, batches.waited_s - waited_s
             self._reports.add(found, spent_s=spent_s, waited_s=waited_s)
+
+    def _report(self) -> None:
+        done = self._trainer.done
+        self._reports.say_steps(done, rate=self._trainer.training.rate_at(max(done - 1, 0)))
 
     def _validate(self, events: int | None) -> Mapping[int, Found]:
         if not self._validation:
@@ -259,7 +262,10 @@ class _Run:
         self._saved_step = done
 
     def _stop(self) -> None:
-        self._save()
+        try:
+            self._report()
+        finally:
+            self._save()
         self._reports.draw()
         done, path = self._trainer.done, self._places.checkpoint
         where = f"stopped at step {done} of {self._steps}"

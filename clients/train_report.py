@@ -51,7 +51,9 @@ class Reports:
         self.waited_s += waited_s
 
     def say_steps(self, done: int, *, rate: float) -> None:
-        """What the last steps were like; rate: the learning rate."""
+        """What the steps since the last word were like, if any; rate: the learning rate."""
+        if not self._losses:
+            return
         batches_per_s = len(self._losses) / max(self._spent_s, 1e-9)
         line: curve.Line = {
             "step": done,
@@ -62,6 +64,7 @@ class Reports:
             "batches_per_s": batches_per_s,
             "waited": self._idle_s / max(self._spent_s, 1e-9),
         }
+        self._clear()
         self._keep(line)
         left_s = (self._steps - done) / batches_per_s
         self._say(
@@ -69,7 +72,6 @@ class Reports:
             f" {_said(line)}, {batches_per_s:.2f} batches/s, {line['waited']:.1%} waiting,"
             f" {duration(left_s)} to go"
         )
-        self._clear()
 
     def say_validation(self, done: int, found: Mapping[int, Found]) -> None:
         """How good the network is now, by plane."""

@@ -6,11 +6,11 @@ Refuses to replace networks that are there, unless they are this training's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lartpc import FileExists, WriteError
-from lartpc.whole_file import WholeFile
+from lartpc.whole_file import write_whole
 from services import caffe_net, networks
 from services.caffe_net import Network
 from services.caffe_weights import Weights, write_caffemodel
@@ -64,17 +64,6 @@ class TrainedFiles:
     def write(self, network: Network, weights: Weights) -> None:
         """The network of each plane, each file whole. Raises `WriteError`."""
         data = self._source.read_bytes()
-        _whole(self.prototxt, lambda part: part.write_bytes(data))
+        write_whole(self.prototxt, lambda part: part.write_bytes(data))
         for path in self.caffemodels:
-            _whole(path, lambda part: write_caffemodel(part, network.name, weights))
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    file = WholeFile(path, force=True, inputs=())
-    try:
-        write(file.part)
-        file.publish()
-    except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        file.discard()
+            write_whole(path, lambda part: write_caffemodel(part, network.name, weights))

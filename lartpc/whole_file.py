@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .errors import FileExists, WriteError
@@ -54,6 +54,23 @@ class WholeFile:
 
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file of its own, which then replaces what is there; or nothing changes.
+
+    Raises `WriteError`.
+    """
+    file = WholeFile(path, force=True, inputs=())
+    try:
+        write(file.part)
+        file.publish()
+    except OSError as error:
+        if isinstance(error, WriteError):
+            raise
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        file.discard()
 
 
 def _same(path: Path, source: Path) -> bool:

@@ -159,7 +159,7 @@ def test_equal_trainings_write_equal_files_wherever_they_run(
     again = replace(job, folder=job.folder / "again")
     options = [o for o in command_of(again) if not o.startswith("--broker")]
     process = processes.python(*options, str(files[0]), "--workers=2")
-    assert process.exit_code(within_s=120) == 0, process.stderr
+    assert process.exit_code(within_s=300) == 0, process.stderr
     process.wait_until_nothing_is_left()
     assert written(again.folder) == written(job.folder)
     assert len(written(job.folder)) == 4
@@ -183,7 +183,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_bit(
     if stop is not signal.SIGKILL:
         assert "the same command goes on from" in first.stderr
     second = processes.python(*options, str(files[0]))
-    assert second.exit_code(within_s=120) == 0, second.stderr
+    assert second.exit_code(within_s=300) == 0, second.stderr
     assert "goes on at step" in second.stderr
     assert "step 3 of 12, " not in second.stderr
     assert written(stopped.folder) == written(job.folder)
