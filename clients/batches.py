@@ -102,6 +102,8 @@ class Files:
     cols: int
     image: str
     label: str
+    parts: tuple[str, ...] = ()
+    """A fingerprint of each file."""
 
 
 class Batches:
@@ -262,11 +264,12 @@ def describe(client: Client, *, wait_s: float) -> Files:
         text = [str(said[key]) for key in ("fingerprint", "image", "label")]
         events, rows, cols = (int(said[key]) for key in ("events", "rows", "cols"))
         planes = tuple(int(plane) for plane in said["planes"])
+        parts = tuple(str(part) for part in said["parts"])
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise AnswerError(f"want {NAME} to describe itself, got {error!r}") from None
     if events < 1:
         raise AnswerError(f"want {NAME} to have events, got {events}")
-    return Files(text[0], events, planes, rows, cols, image=text[1], label=text[2])
+    return Files(text[0], events, planes, rows, cols, image=text[1], label=text[2], parts=parts)
 
 
 def answered(name: BatchName, files: Files, frames: Sequence[bytes]) -> TrainingBatch:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from .commands import batches, demo, display, files, run, simple, toy, worker
+from .commands import batches, demo, display, files, run, simple, toy, train, worker
 from .process import errors_reported
 from .signals import stopped_cleanly
 
@@ -26,6 +26,7 @@ app.command(help=display.HELP)(display.display)
 app.command(help=simple.HELP)(simple.simple)
 app.command(help=worker.HELP)(worker.worker)
 app.command(help=batches.HELP)(batches.batches)
+app.command(help=train.HELP)(train.train)
 
 
 def main() -> None:

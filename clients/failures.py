@@ -102,7 +102,8 @@ class FailedReport:
 
     def write(self, path: Path) -> None:
         """Raises `WriteError`."""
-        write_whole(path, json.dumps(asdict(self), indent=1).encode() + b"\n")
+        text = json.dumps(asdict(self), indent=1) + "\n"
+        write_whole(path, lambda part: part.write_text(text))
 
     @classmethod
     def read(cls, path: Path) -> FailedReport:

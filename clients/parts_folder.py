@@ -118,7 +118,7 @@ class PartsFolder:
 
     def save(self, state: State) -> None:
         """In one step, and safe on disk. Raises `WriteError`."""
-        write_whole(self.path / _STATE, state.pack())
+        write_whole(self.path / _STATE, lambda part: part.write_bytes(state.pack()))
 
     def keep_only(self, files: set[str]) -> None:
         """Remove what processes that were killed have left half done."""

@@ -46,6 +46,12 @@ def show(*tables: Table) -> None:
         console.print(made)
 
 
+def line(text: str) -> None:
+    """A line on stderr, of what goes on for long; whether that is a terminal or a log."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def escaped(text: str) -> str:
     """Text that rich shows as it is."""
     return text.replace("[", r"\[")

@@ -60,20 +60,30 @@ class BatchDataset(IterableDataset[TorchBatch]):
         self.waited_s = 0.0
         """How long the last iteration in this process has waited for batches."""
         self._pin_memory = pin_memory
-        if pin_memory and not torch.cuda.is_available():
-            raise SettingsError("want a GPU for pinned memory, got none")
+        if pin_memory:
+            check_device("cuda", what="pinned memory")
 
     def __iter__(self) -> Iterator[TorchBatch]:
         with Batches(self.broker, _share(self.feed)) as batches:
             for batch in batches:
                 self.waited_s = batches.waited_s
-                yield self._tensors(batch)
+                yield tensors(batch, pin_memory=self._pin_memory)
 
-    def _tensors(self, batch: TrainingBatch) -> TorchBatch:
-        # copies: torch wants arrays that it may write to
-        arrays = (torch.tensor(array) for array in (batch.images, batch.labels, batch.weights))
-        images, labels, weights = (a.pin_memory() if self._pin_memory else a for a in arrays)
-        return TorchBatch((batch.epoch, batch.index), images, labels, weights, batch.rses)
+
+def tensors(batch: TrainingBatch, *, pin_memory: bool = False) -> TorchBatch:
+    """A batch's arrays as tensors, copied: torch wants what it may write to."""
+    arrays = (torch.tensor(array) for array in (batch.images, batch.labels, batch.weights))
+    images, labels, weights = (a.pin_memory() if pin_memory else a for a in arrays)
+    return TorchBatch((batch.epoch, batch.index), images, labels, weights, batch.rses)
+
+
+def check_device(device: str, *, what: str) -> None:
+    """Raise `SettingsError` for a device that torch has not got here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        got = str(error).strip().splitlines()[0]
+        raise SettingsError(f"want {device} for {what}, got none here: {got}") from None
 
 
 def _share(feed: Feed) -> Feed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .errors import FileExists, WriteError
@@ -57,15 +57,21 @@ def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
         raise FileExists(f"{path} is there already; force to replace it")
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file by one of these bytes, in one step, safe on disk; raises `WriteError`."""
-    whole = WholeFile(path, force=True, inputs=())
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file of its own, which then replaces what is there; or nothing changes.
+
+    Raises `WriteError`.
+    """
+    file = WholeFile(path, force=True, inputs=())
     try:
-        whole.part.write_bytes(data)
+        write(file.part)
+        file.publish()
     except OSError as error:
-        whole.discard()
-        raise WriteError(f"cannot write {path}: {error.strerror}") from error
-    whole.publish()
+        if isinstance(error, WriteError):
+            raise
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        file.discard()
 
 
 def move(source: Path, target: Path) -> None:

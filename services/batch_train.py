@@ -34,8 +34,8 @@ class BatchTrain(Worker):
 
     A request is one frame, `BatchName.pack()`; the answer is three triples, (batch, planes, rows,
     cols) each: images, float32 ADC; labels, uint8; weights, float32. Their metas hold a line an
-    image. The one frame `describe` is answered by a msgpack map: fingerprint, events, planes, the
-    smallest image's rows and columns, producers.
+    image. The one frame `describe` is answered by a msgpack map: fingerprint, each file's own,
+    events, planes, the smallest image's rows and columns, producers.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
@@ -75,6 +75,7 @@ class BatchTrain(Worker):
         rows, cols = files.smallest
         return {
             "fingerprint": files.fingerprint,
+            "parts": list(files.parts.values()),
             "events": len(files),
             "planes": list(files.planes),
             "rows": rows,

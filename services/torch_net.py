@@ -21,17 +21,22 @@ from .caffe_net import Layer, Network
 from .caffe_weights import Weights
 
 AVERAGING = 0.02
-"""How far each batch moves BatchNorm's averages while statistics are learnt."""
+"""How far each batch moves BatchNorm's averages while statistics are learnt, at least."""
 
 
 class TorchNet:
     """A network that runs layer by layer on torch's tensors, with Caffe's blobs as parameters."""
 
-    def __init__(self, network: Network, weights: Weights | None = None) -> None:
+    def __init__(
+        self, network: Network, weights: Weights | None = None, *, device: str = "cpu"
+    ) -> None:
         """weights: those to begin with; None: the network's own."""
         self.network = network
+        self.averaging = AVERAGING
+        """How far the next batch moves BatchNorm's averages, where it does."""
+        self.device = torch.device(device)
         self._blobs = {
-            name: [torch.tensor(array) for array in arrays]
+            name: [torch.tensor(array, device=self.device) for array in arrays]
             for name, arrays in (network.weights if weights is None else weights).items()
         }
         for layer in network.layers:
@@ -51,12 +56,24 @@ class TorchNet:
         norms = {x.name for x in self.network.layers if isinstance(x.does, caffe.BatchNorm)}
         return [blob for name, blobs in self._blobs.items() if name not in norms for blob in blobs]
 
+    def blobs(self) -> list[Tensor]:
+        """All weights, BatchNorm's averages too, in the order of the layers."""
+        return [blob for blobs in self._blobs.values() for blob in blobs]
+
     def weights(self) -> Weights:
         """A copy of the weights, as a caffemodel holds them."""
         return {
-            name: tuple(blob.detach().numpy().copy() for blob in blobs)
+            name: tuple(blob.detach().cpu().numpy().copy() for blob in blobs)
             for name, blobs in self._blobs.items()
         }
+
+    def forward(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """As an engine does: each pixel's scores, (batch, classes, rows, cols)."""
+        with torch.no_grad():
+            given = torch.tensor(images, device=self.device)
+            given = given.contiguous(memory_format=torch.channels_last)
+            scores: npt.NDArray[np.float32] = torch.softmax(self.scores(given), 1).cpu().numpy()
+        return scores
 
     def run(self, images: Tensor, *, learn_statistics: bool = False) -> dict[str, Tensor]:
         """Every blob that images (n, channels, rows, cols) lead to.
@@ -94,7 +111,7 @@ class TorchNet:
             weight,
             bias,
             training=batch,
-            momentum=AVERAGING,
+            momentum=self.averaging,
             eps=layer.does.eps,
         )
 
@@ -129,7 +146,7 @@ def _divide(blobs: list[Tensor]) -> None:
     """Mean · f, variance · f and f to mean, variance and 1."""
     factor = float(blobs[2])
     share = 1 / factor if factor else 0.0  # as Caffe does: zeros
-    blobs[:] = [blobs[0] * share, blobs[1] * share, torch.ones(1)]
+    blobs[:] = [blobs[0] * share, blobs[1] * share, torch.ones_like(blobs[2])]
 
 
 @singledispatch
@@ -194,7 +211,7 @@ def _(does: caffe.Eltwise, bottoms: Sequence[Tensor], blobs: Sequence[Tensor]) -
         return reduce(torch.mul, bottoms)
     if not does.coefficients:
         return reduce(torch.add, bottoms)
-    return reduce(torch.add, map(torch.mul, bottoms, map(torch.tensor, does.coefficients)))
+    return reduce(torch.add, map(torch.mul, bottoms, does.coefficients))
 
 
 @_run.register

@@ -75,6 +75,8 @@ class TrainingFiles:
             self._places = [reader.locate(number) for number in range(len(reader))]
             entries = [_entry(reader, number, settings) for number in range(len(reader))]
             self.fingerprint = _fingerprint(reader, entries, settings)
+            self.parts = dict(zip(reader.paths, _parts(reader, entries), strict=True))
+            """What tells each file from others, wherever it lies: one is known among many."""
         self._events = [entry for entry in entries if entry.sizes]
         if not self._events:
             raise ReadError(f"want events with images, got none in {_names(settings)}")
@@ -114,7 +116,7 @@ class TrainingFiles:
         arrays = empty(recipe, len(events))
         lines = [""] * len(events)
         for at, event in sorted(enumerate(events), key=itemgetter(1)):  # file after file
-            by_plane = {image.meta.plane: image for image in self._images(event)}
+            by_plane = {image.meta.plane: image for image in self.images(event)}
             dice = Dice(recipe.seed, name.epoch, event)
             metas = draw([by_plane[p] for p in recipe.planes], recipe, dice, arrays.of(at))
             lines[at] = "\n".join(meta_text(meta, self._events[event].rse) for meta in metas)
@@ -125,7 +127,8 @@ class TrainingFiles:
             Batch(WEIGHTS, text, arrays.weights),
         ]
 
-    def _images(self, event: int) -> tuple[SparseImage, ...]:
+    def images(self, event: int) -> tuple[SparseImage, ...]:
+        """An event's planes, from 0 to below `len(files)`; rows are tick-backward."""
         kept = self._kept.get(event)
         if kept is not None:
             self._kept.move_to_end(event)
@@ -205,6 +208,16 @@ def _fingerprint(reader: Reader, entries: Sequence[_Entry], settings: TrainingSe
     for entry in entries:
         digest.update(repr((tuple(entry.rse), entry.sizes)).encode())
     return digest.hexdigest()[:32]
+
+
+def _parts(reader: Reader, entries: Sequence[_Entry]) -> list[str]:
+    parts, end = [], 0
+    for path, count in _files(reader):
+        of_file = [(tuple(entry.rse), entry.sizes) for entry in entries[end : end + count]]
+        said = repr((path.stat().st_size, of_file)).encode()
+        parts.append(hashlib.sha256(said).hexdigest()[:32])
+        end += count
+    return parts
 
 
 def _files(reader: Reader) -> list[tuple[Path, int]]:

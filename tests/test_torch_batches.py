@@ -109,7 +109,7 @@ def test_pinned_memory_without_a_gpu_is_refused(torch: Any) -> None:
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(SettingsError, match="want a GPU for pinned memory"):
+    with pytest.raises(SettingsError, match="want cuda for pinned memory, got none here"):
         BatchDataset(pin_memory=True)
 
 

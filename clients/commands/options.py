@@ -63,3 +63,9 @@ def log_warnings(*, verbose: bool) -> None:
     configure_logging(verbose=verbose)
     if not verbose:
         logging.getLogger().setLevel(logging.WARNING)
+
+
+def typed(context: typer.Context, name: str) -> bool:
+    """Whether the user gave this option, rather than its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

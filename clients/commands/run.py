@@ -27,6 +27,7 @@ from .options import (
     Tries,
     Verbose,
     log_warnings,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -159,8 +160,7 @@ def _check_local(context: typer.Context, *, local: bool) -> None:
     """Refuse options that would do nothing."""
     others = ["broker"] if local else ["number", "network"]
     for name in others:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if typed(context, name):
             option = {"broker": "--broker without --local", "number": "-n with --local"}
             raise SettingsError(f"want {option.get(name, '--network with --local')}")
 

@@ -1,18 +1,15 @@
-"""`python -m services.networks`: make the shipped networks, measure them, compare them.
+"""`python -m services.networks`: measure the shipped networks, compare them with others.
 
 Tables to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 misused.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -21,14 +18,10 @@ from mdp import MDPError
 
 from . import PROTOTXT, weights
 from .accuracy import Accuracy, Counts, Score, measure, padded, right
-from .architecture import prototxt
 from .toys import SMALL, WHOLE, events
 
-if TYPE_CHECKING:
-    from .train import Progress
-
 app = typer.Typer(
-    help="The shipped networks: how they were made, and how good they are.",
+    help="The shipped networks: how good they are. `ssnet train` makes others.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -53,7 +46,7 @@ def _errors_reported() -> Iterator[None]:
     except (MDPError, LArTPCError, OSError) as error:
         _end(str(error), code=1)
     except ModuleNotFoundError as error:
-        extra = {"torch": "train", "matplotlib": "display"}.get(error.name or "", "client,worker")
+        extra = {"matplotlib": "display"}.get(error.name or "", "client,worker")
         _end(f"this needs {error.name}: pip install 'ssnetserver[{extra}]'", code=1)
     except KeyboardInterrupt:
         _end("stopped", code=130)
@@ -67,54 +60,6 @@ def _end(text: str, *, code: int) -> NoReturn:
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
-
-
-@app.command()
-def train(
-    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for four files.")],
-    seed: Annotated[int, typer.Option(help="The same seed, the same weights.")] = 0,
-    threads: Threads = 2,
-) -> None:
-    """Make toy events and train a network for each plane: about 30 minutes on two cores.
-
-    Writes uresnet.prototxt and uresnet_plane0.caffemodel, …1, …2, at the end and each one whole.
-    """
-    import torch
-
-    from .. import caffe_net
-    from ..caffe_weights import write_caffemodel
-    from .train import Toys
-    from .train import train as learn
-
-    torch.set_num_threads(threads)
-    began = time.monotonic()
-    with TemporaryDirectory() as folder:  # a folder given by name stays empty until all is done
-        network = caffe_net.read(_write(Path(folder) / PROTOTXT.name, prototxt()))
-    made = Toys().make()
-    _say(f"{len(made)} toy events in {time.monotonic() - began:.0f} s")
-    found = learn(network, made, seed=seed, on_progress=_show)
-    output.mkdir(parents=True, exist_ok=True)
-    _write(output / PROTOTXT.name, prototxt())
-    for plane, arrays in enumerate(found):
-        write_caffemodel(output / weights(plane).name, network.name, arrays)
-    _say(f"wrote {output} after {(time.monotonic() - began) / 60:.1f} minutes")
-
-
-def _show(progress: Progress) -> None:
-    _say(
-        f"{progress.stage}: step {progress.step} of {progress.steps}, loss {progress.loss:.4f},"
-        f" {progress.right:.1%} right, {progress.crops_per_s:.1f} crops/s"
-    )
-
-
-def _write(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 @app.command(name="measure")

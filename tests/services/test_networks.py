@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,17 +137,6 @@ def test_rows_are_turned_for_the_network_and_turned_back() -> None:
     assert ours[0].round(1).tolist() == [[0, 0, 0, 0], [pytest.approx(0.9), 0, 0, 0]]
     assert (ours[1] > 0).tolist() == [[False, True, True, False], [False] * 4]
     assert event.agreement(0, ours).tolist() == [[0, 0, 0], [0, 1, 2], [0, 0, 0]]
-
-
-def test_training_without_torch_says_in_a_line_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert run(["train", "-o", str(tmp_path / "new")], monkeypatch) == 1
-    assert capsys.readouterr().err == (
-        "networks: this needs torch: pip install 'ssnetserver[train]'\n"
-    )
-    assert not (tmp_path / "new").exists()
 
 
 def test_the_measurement_prints_a_matrix_a_plane(

@@ -1,0 +1,121 @@
+"""How good a network is on files that it was not trained on. Refuses files that it was trained on.
+
+Whole images are scored, in overlapping tiles where they are large, and pixels counted as
+`services.networks.accuracy` does (strict).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from lartpc import SettingsError
+from lartpc.chain import threshold
+from lartpc.image import Pixels
+from lartpc.sparse import Labels, SparseImage
+from lartpc.tiles import spans
+from services.networks.accuracy import Accuracy, compare
+from services.training_files import TrainingFiles, TrainingSettings
+
+Forward = Callable[[Pixels], Pixels]
+"""From ADC above threshold, (1, 1, rows, cols), to scores, (1, 3, rows, cols)."""
+Weigh = Callable[[Pixels, Labels], Pixels]
+"""What each pixel counts in the loss, from an image's ADC and labels, (rows, cols) each."""
+
+_TILE, _OVERLAP = 512, 64  # as in production
+_LEAST = 1e-12  # a score whose logarithm is taken
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Of one plane's images."""
+
+    accuracy: Accuracy
+    lost: float = 0.0
+    weight: float = 0.0
+
+    def __add__(self, other: Found) -> Found:
+        lost, weight = self.lost + other.lost, self.weight + other.weight
+        return Found(self.accuracy + other.accuracy, lost, weight)
+
+    @property
+    def loss(self) -> float:
+        """Cross entropy, as in the training; of whole images, which have less charge."""
+        return self.lost / max(self.weight, _LEAST)
+
+
+class Validation:
+    """Events that are kept apart from the training."""
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        *,
+        planes: Sequence[int],
+        training: Sequence[str],
+        divisor: int,
+    ) -> None:
+        """training: the fingerprints of the files that are trained on; divisor: the network's.
+
+        Raises `LArTPCError`: `SettingsError` for a file or a plane that will not do.
+        """
+        self._files = files = TrainingFiles(settings)
+        self._planes = tuple(planes)
+        self._divisor = divisor
+        self._tile = -(-_TILE // divisor) * divisor
+        for path, fingerprint in files.parts.items():
+            if fingerprint in training:
+                raise SettingsError(
+                    f"want files to validate that are not trained on, got {path}, which is"
+                )
+        if not set(planes) <= set(files.planes):
+            raise SettingsError(f"want planes {self._planes} to validate, got {files.planes}")
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def close(self) -> None:
+        self._files.close()
+
+    def measure(
+        self, forward: Forward, weigh: Weigh, *, events: int | None = None
+    ) -> Mapping[int, Found]:
+        """Of each plane; events: the first ones alone."""
+        nothing = np.zeros((3, 3), np.int64)
+        found = {plane: Found(Accuracy(nothing, nothing)) for plane in self._planes}
+        for event in range(min(events or len(self), len(self))):
+            for image in self._files.images(event):
+                if image.meta.plane in found:
+                    found[image.meta.plane] += self._compare(forward, weigh, image)
+        return found
+
+    def _compare(self, forward: Forward, weigh: Weigh, image: SparseImage) -> Found:
+        shape = image.meta.rows, image.meta.cols
+        adc, label = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+        adc[image.row, image.col], label[image.row, image.col] = image.adc, image.label
+        adc = threshold(adc)
+        scores = self._score(forward, adc)
+        seen = np.where(adc > 0, label, 0).astype(np.uint8)  # as in training
+        weights = weigh(adc, seen)
+        right = np.take_along_axis(scores, seen[None].astype(np.int64), axis=0)[0]
+        lost = -float((np.log(np.maximum(right, _LEAST)) * weights).sum(dtype=np.float64))
+        accuracy = compare(scores, adc > 0, label)
+        return Found(accuracy, lost, float(weights.sum(dtype=np.float64)))
+
+    def _score(self, forward: Forward, adc: Pixels) -> Pixels:
+        rows, cols = (
+            spans(side, size=self._tile, overlap=_OVERLAP, divisor=self._divisor)
+            for side in adc.shape
+        )
+        scores = np.zeros((3, *adc.shape), np.float32)
+        for row, col in product(rows, cols):
+            tile = adc[row.whole(), col.whole()]
+            padded = np.zeros((1, 1, row.size, col.size), np.float32)
+            padded[0, 0, : tile.shape[0], : tile.shape[1]] = tile
+            found = forward(padded)[0]
+            kept = found[:, row.kept(row.start), col.kept(col.start)]
+            scores[:, row.kept(), col.kept()] = kept
+        return scores

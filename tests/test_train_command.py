@@ -1,0 +1,85 @@
+"""`ssnet train` as a user runs it: from files to networks in service, and its errors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clients.ssnet import PLANES
+from lartpc import open_reader
+from services.planes import answer_name
+from tests import feed_files
+from tests.optional import optional
+from tests.services import making
+from tests.test_ssnet_commands import one_line, ssnet
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return feed_files.toys(tmp_path_factory.mktemp("toys") / "toys.h5", 6)
+
+
+def test_from_files_to_a_network_in_service(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for needed in ("torch", "matplotlib", "onnxruntime"):
+        optional(needed)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    unseen = feed_files.toys(tmp_path / "unseen.h5", 2, seed=9)
+    prototxt, _ = making.write(tmp_path)
+    sizes = ("--steps", 6, "--rows", 64, "--cols", 64, "--threads", 1, "--report-every", 2)
+    network = ("--network", prototxt, "--validate", unseen)
+    done = ssnet("train", toys, *sizes, *network, "-n", 2, "-o", tmp_path / "networks")
+    for text in ("steps", "waiting for batches", "plane 2, unseen", "net_plane2.caffemodel"):
+        assert text in done.stdout
+    said = r"step 4 of 6, epoch 2\.0: loss \d+\.\d{4}, .*% right \(shower .*, track .*\), .*"
+    assert re.search(said + r"batches/s, .*% waiting, .* to go", done.stderr)
+    assert "step 6, validation: plane 0 " in done.stderr
+
+    served = ("--local", "--network", tmp_path / "networks", "--mode", "tiles")
+    ssnet("run", unseen, "-o", tmp_path / "out.h5", *served)
+    with open_reader(tmp_path / "out.h5", tick_order="backward") as reader:
+        scores = [reader[0].images[answer_name(plane)] for plane in PLANES]
+    assert [len(pair) for pair in scores] == [2, 2, 2]
+    assert all(0 < image.pixels.max() <= 1 for pair in scores for image in pair)
+
+
+def test_options_that_would_do_nothing_are_misuse(toys: Path, tmp_path: Path) -> None:
+    out = ("-o", tmp_path / "networks")
+    asked = {
+        "want --steps or --epochs, got both": ("--steps", 5, "--epochs", 1),
+        "want --broker without files to train on": (toys, "--broker", "tcp://127.0.0.1:1"),
+        "want --workers with files to train on": ("--workers", 2),
+        "want --cache with files to train on": ("--cache", 2),
+        "want --label with files to train on": ("--label", "truth"),
+    }
+    for text, options in asked.items():
+        assert text in one_line(ssnet("train", *options, *out, code=2))
+    assert not (tmp_path / "networks").exists()
+
+
+def test_what_cannot_be_trained_is_one_line(toys: Path, tmp_path: Path) -> None:
+    optional("torch")
+    out = ("-o", tmp_path / "networks", "--rows", 64, "--cols", 64)
+    (tmp_path / "file").write_text("no folder")
+    damaged = tmp_path / "damaged.prototxt"
+    damaged.write_text("layer {")
+    for text, options, code in (
+        ("want files to validate that are not trained on", (toys, "--validate", toys), 2),
+        ("want a network's text in", (toys, "--network", damaged), 1),
+        ("want rows and cols that are multiples of 32", (toys, "--rows", 48), 1),
+        ("cannot read", (tmp_path / "absent.h5",), 1),
+        ("want planes as in 0,1,2", (toys, "--planes", "u"), 2),
+        ("want average from 0 to below 1", (toys, "--average", 1), 2),
+    ):
+        assert text in one_line(ssnet("train", *out, *options, code=code))
+    folder = ("train", toys, *out, "-o", tmp_path / "file" / "networks")
+    assert "cannot make the folder" in one_line(ssnet(*folder, code=1))
+
+
+def test_without_torch_one_line_says_what_to_install(toys: Path, tmp_path: Path) -> None:
+    done = ssnet("train", toys, "-o", tmp_path / "networks", code=1, without="torch")
+    assert one_line(done) == "ssnet: this needs torch: pip install 'ssnetserver[train]'"
+    assert not (tmp_path / "networks").exists()
