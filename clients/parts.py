@@ -189,8 +189,6 @@ class Parts:
 
     def close(self) -> None:
         """Join the parts and give the file its name; no part is left. Raises `LArTPCError`."""
-        if self.left and self._writer is None:
-            raise WriteError(f"want {len(self._order)} events, got {self._safe}")
         with uninterrupted():
             if not self._order and self._writer is None:
                 self.open()  # a file without entries is a file, too
