@@ -137,6 +137,8 @@ def open_output(
     """The job's output, locked. `images`: its producers. Raises `SettingsError`, `WriteError`."""
     with ExitStack() as stack:
         folder = stack.enter_context(PartsFolder(job.output))
+        if job.fresh:
+            folder.clear()
         ended = settle(folder)
         run = told(job, order)
         retry = _retry(job, run) if job.retry_failed else None
@@ -170,7 +172,7 @@ def _is_whole(job: Job, run: Told, retry: Retry | None, ended: State | None) -> 
         if retry is None:
             log.warning("%s: no event of it failed", job.output)
         return retry is None
-    if ended is None or ended.run != plain(run) or job.fresh:
+    if ended is None or ended.run != plain(run):
         return False
     log.warning("%s: was whole already, when its client was killed", job.output)
     return True
@@ -185,6 +187,5 @@ def _parts(
         order,
         {**run, RETRY: retry.told} if retry else run,
         part_s=job.part_s,
-        fresh=job.fresh,
         force=job.force or job.retry_failed,
     )

@@ -73,7 +73,6 @@ class Parts:
         run: Told,
         *,
         part_s: float,
-        fresh: bool = False,
         force: bool = False,
     ) -> None:
         """`order`: the entries; `run`: what decides the output, inputs and settings."""
@@ -82,7 +81,7 @@ class Parts:
         self._order = order
         self._part_s = part_s
         self._force = force
-        self._state = self._begin(plain(run), fresh=fresh)
+        self._state = self._begin(plain(run))
         self._safe = sum(part.stop - part.start for part in self._state.parts)
         self._writer: Writer | None = None
         self._begun_at = 0.0
@@ -94,8 +93,8 @@ class Parts:
                 "%s: goes on after event %d of %d", folder.output, self._safe, len(self._order)
             )
 
-    def _begin(self, run: Told, *, fresh: bool) -> State:
-        state = None if fresh else self._folder.load()
+    def _begin(self, run: Told) -> State:
+        state = self._folder.load()
         if state is None or not state.parts:
             self._folder.clear()
             return State(run)
@@ -190,8 +189,6 @@ class Parts:
 
     def close(self) -> None:
         """Join the parts and give the file its name; no part is left. Raises `LArTPCError`."""
-        if self.left and self._writer is None:
-            raise WriteError(f"want {len(self._order)} events, got {self._safe}")
         with uninterrupted():
             if not self._order and self._writer is None:
                 self.open()  # a file without entries is a file, too

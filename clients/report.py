@@ -37,6 +37,7 @@ PRODUCTION_STAGES = {
     "check": "checking scores",
     "stitch": "stitching",
     "write": "writing",
+    "close": "finishing the output",
     "all": "in all",
 }
 """Reading, cutting and packing overlap with the others."""

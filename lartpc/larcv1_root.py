@@ -137,10 +137,13 @@ class ROOTSink:
                 self._write_images(producer, images, event.rse)
             for producer, rois in event.rois.items():
                 self._write_rois(producer, rois, event.rse)
-        if self._file.TestBit(self._root.TFile.kWriteError):
-            raise WriteError("ROOT could not write: is the disk full?")
+        self._check_disk()
         if entry is not None:
             self._entries.append(entry)
+
+    def _check_disk(self) -> None:
+        if self._file.TestBit(self._root.TFile.kWriteError):
+            raise WriteError("ROOT could not write: is the disk full?")
 
     def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
         """Whole files' trees, their baskets untouched; gives the number of entries."""
@@ -150,6 +153,7 @@ class ROOTSink:
                 sizes.setdefault(product.name, []).append(product.entries)
         with _silent(self._root):
             counts = {name: self._clone(parts, its, name) for name, its in sizes.items()}
+        self._check_disk()
         if len(set(counts.values())) != 1:
             raise ReadError(f"want products of one length in {len(parts)} parts, got {counts}")
         self._joined |= set(counts)
@@ -161,11 +165,9 @@ class ROOTSink:
             with _silent(self._root):
                 self._copy()
                 self._file.Write("", self._root.TObject.kOverwrite)
-            failed = self._file.TestBit(self._root.TFile.kWriteError)
+            self._check_disk()
         finally:
             self.abort()
-        if failed:
-            raise WriteError("ROOT could not write: is the disk full?")
 
     def abort(self) -> None:
         self._trees.clear()

@@ -205,18 +205,6 @@ def _answers(process: Process, endpoint: str) -> bool:
     return True
 
 
-def children(host: Process) -> list[int]:
-    """The processes in which a host's workers compute."""
-    return [pid for pid in host.alive() if "spawn_main" in _command(pid)]
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""  # it has ended meanwhile
-
-
 def workers_of(client: Client, service: str) -> int:
     """How many workers live for the service."""
     return client.services().get(service, {}).get("workers", 0)
