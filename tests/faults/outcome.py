@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from clients import terminal
-from tests.faults.plan import SORTS
-from tests.faults.recovery import Sort, summary
+from tests.faults.plan import SORTS, Sort
+from tests.faults.recovery import summary
 from tests.faults.rounds import Tally
 
 
@@ -59,10 +59,10 @@ def tables(outcome: Outcome) -> list[Table]:
 def _faults(outcome: Outcome) -> Table:
     made = terminal.table("fault", "of", "times", "median s", "max s", left=2)
     for kind, part in SORTS:
-        sort = (kind.value, part.value)
-        times = summary(outcome.times_s.get(sort, ()))
-        cells = ["", ""] if times is None else [f"{value:.2f}" for value in times]
-        made.add_row(*sort, str(outcome.faults.get(sort, 0)), *cells)
+        spent = summary(outcome.times_s.get((kind, part), ()))
+        cells = ["", ""] if spent is None else [f"{value:.2f}" for value in spent]
+        times = str(outcome.faults.get((kind, part), 0))
+        made.add_row(kind.value, part.value, times, *cells)
     return made
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from tests.faults.plan import PLANES, Fault, Kind, Part
+from tests.faults.plan import PLANES, Fault, Kind, Part, Sort
 
-Sort = tuple[str, str]
-BROKER_DIED: Sort = (Kind.kill.value, Part.broker.value)
+BROKER_DIED: Sort = (Kind.kill, Part.broker)
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Recovery:
     _waits: list[_Wait] = field(default_factory=list)
 
     def fault(self, fault: Fault, now: float) -> None:
-        sort = (fault.kind.value, fault.part.value)
+        sort = (fault.kind, fault.part)
         self.faults[sort] = self.faults.get(sort, 0) + 1
         planes = set(PLANES) if fault.plane is None else {fault.plane}
         self._waits.append(_Wait(sort, now, now + fault.length_s, planes))

@@ -20,7 +20,7 @@ _DROPPED = "dropped an answer"  # what a client says of an answer that nobody wa
 
 
 @dataclass(frozen=True)
-class Sort:
+class Way:
     """One way to run the client."""
 
     name: str
@@ -28,10 +28,10 @@ class Sort:
     options: tuple[str, ...]
 
 
-SORTS = (
-    Sort("crops", ".root", ("--mode", "croi", "--size", "64")),
-    Sort("crops with the input's products", ".root", ("--size", "64", "--copy-input")),
-    Sort("tiles", ".h5", ("--mode", "tiles", "--size", "96", "--overlap", "16", "--end", "20")),
+WAYS = (
+    Way("crops", ".root", ("--mode", "croi", "--size", "64")),
+    Way("crops with the input's products", ".root", ("--size", "64", "--copy-input")),
+    Way("tiles", ".h5", ("--mode", "tiles", "--size", "96", "--overlap", "16", "--end", "20")),
 )
 
 
@@ -84,11 +84,11 @@ class Rounds:
         self._compared: list[Future[None]] = []
 
     def run_calmly(self, folder: Path) -> None:
-        """Make what all others are compared with: a run of each sort while nothing is wrong."""
+        """Make what all others are compared with: a run of each way while nothing is wrong."""
         events = plane_pools.read(self._source)
-        for number, sort in enumerate(SORTS):
-            output = folder / f"calm{number}{sort.suffix}"
-            process = self._start(self._command(sort, output))
+        for number, way in enumerate(WAYS):
+            output = folder / f"calm{number}{way.suffix}"
+            process = self._start(self._command(way, output))
             code = process.exit_code(within_s=120)
             assert code == 0, ended("the calm client", process, code)
             calm = plane_pools.read(output)
@@ -104,14 +104,14 @@ class Rounds:
             self._on_end(code, now)
         if now < self._start_at or (self._folder is None and not more):
             return
-        sort = SORTS[self._number % len(SORTS)]
+        way = WAYS[self._number % len(WAYS)]
         if self._folder is None:
             self._folder = folder / f"round{self._number}"
             self._folder.mkdir()
         else:
             self.tally.restarts += 1
         self._excused = self._fillings > 0
-        self.process = self._start(self._command(sort, self._output(sort)))
+        self.process = self._start(self._command(way, self._output(way)))
 
     @property
     def idle(self) -> bool:
@@ -138,12 +138,12 @@ class Rounds:
         for compared in self._compared:
             compared.result()
 
-    def _command(self, sort: Sort, output: Path) -> list[str]:
-        return [str(self._source), "-o", str(output), *sort.options]
+    def _command(self, way: Way, output: Path) -> list[str]:
+        return [str(self._source), "-o", str(output), *way.options]
 
-    def _output(self, sort: Sort) -> Path:
+    def _output(self, way: Way) -> Path:
         assert self._folder is not None
-        return self._folder / f"out{sort.suffix}"
+        return self._folder / f"out{way.suffix}"
 
     def _on_end(self, code: int, now: float) -> None:
         process, self.process = self.process, None
@@ -155,14 +155,14 @@ class Rounds:
             if not self._excused:
                 self.complaints.append(ended("the client", process, code))
         else:
-            args = (self._folder, self._number % len(SORTS))
+            args = (self._folder, self._number % len(WAYS))
             self._compared.append(self._comparer.submit(self._compare, *args))
             self._number += 1
             self._folder = None
         process.stderr_path.unlink()
 
     def _compare(self, folder: Path, which: int) -> None:
-        output = folder / f"out{SORTS[which].suffix}"
+        output = folder / f"out{WAYS[which].suffix}"
         left = [path.name for path in folder.iterdir() if path != output]
         if left:
             self.tally.files_left += len(left)

@@ -32,7 +32,7 @@ from tests import plane_pools
 from tests.faults.disk import enter_namespace, open_disk
 from tests.faults.lives import Lives
 from tests.faults.outcome import Outcome, tables
-from tests.faults.plan import HOSTS, PLANES, Fault, plan
+from tests.faults.plan import HOSTS, PLANES, Fault, plan, sorts_named
 from tests.faults.probe import Probe
 from tests.faults.recovery import Recovery, Restarts
 from tests.faults.site import Site
@@ -57,10 +57,18 @@ class Settings:
     events: int
     """Of one round of the client."""
     pulse: Pulse
+    only: str
+    """In the names of the faults that happen."""
     verbose: bool
 
     def plan(self) -> list[Fault]:
-        return plan(self.seed, seconds=self.seconds, every_s=self.every_s, pulse=self.pulse)
+        return plan(
+            self.seed,
+            seconds=self.seconds,
+            every_s=self.every_s,
+            pulse=self.pulse,
+            sorts=sorts_named(self.only),
+        )
 
 
 class Soak:
@@ -259,9 +267,13 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=200, help="of one round of the client")
     parser.add_argument("--heartbeat", type=float, default=0.2, help="seconds")
     parser.add_argument("--liveness", type=int, default=3, help="heartbeats")
+    parser.add_argument("--only", default="", help="faults in whose names this is: 'kill -9'")
     parser.add_argument("--plan", action="store_true", help="show the plan, and do nothing")
     parser.add_argument("--verbose", action="store_true", help="say each fault when it happens")
-    return parser.parse_args(argv)
+    told = parser.parse_args(argv)
+    if not sorts_named(told.only):
+        parser.error(f"want --only in the name of a fault (docs/reliability.md), got {told.only!r}")
+    return told
 
 
 def main(argv: list[str]) -> int:
@@ -272,6 +284,7 @@ def main(argv: list[str]) -> int:
         seed=told.seed,
         events=told.events,
         pulse=Pulse(told.heartbeat, told.liveness),
+        only=told.only,
         verbose=told.verbose,
     )
     if told.plan:

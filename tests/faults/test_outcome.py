@@ -20,7 +20,8 @@ from tests.lartpc import making
 EVENTS = [making.event(number) for number in range(4)]
 EQUAL = Comparison(lost=0, duplicated=0, different=0, out_of_order=False)
 WIRE = "wire"
-DROP = ("drop", "clients' network")
+DROP = (Kind.drop, Part.client_link)
+SLOW = (Kind.slow, Part.plane)
 
 
 def changed(event: Event, **of_image: Any) -> Event:
@@ -90,15 +91,15 @@ def test_a_fault_is_over_when_each_plane_it_hit_has_answered_what_was_asked_afte
     recovery.fault(fault(Kind.slow, Part.plane, 1, length_s=4.0), 11.0)
     for plane, asked_at, at in [(0, 9.9, 12.0), (0, 10.5, 12.5), (2, 12.0, 12.5), (1, 10.9, 13.0)]:
         recovery.answer(plane, asked_at=asked_at, now=at)
-    assert recovery.times_s == {("kill -9", "broker"): [3.0]}
+    assert recovery.times_s == {BROKER_DIED: [3.0]}
     assert recovery.waiting == 1
     recovery.answer(1, asked_at=13.0, now=13.5)
-    assert recovery.times_s["slow", "plane"] == [2.5]
+    assert recovery.times_s[SLOW] == [2.5]
     assert recovery.waiting == 0
-    assert recovery.faults == {("kill -9", "broker"): 1, ("slow", "plane"): 1}
+    assert recovery.faults == {BROKER_DIED: 1, SLOW: 1}
     assert recovery.troubles == [
-        (("kill -9", "broker"), 10.0, 13.0),
-        (("slow", "plane"), 11.0, 15.0),  # mended later than it answered
+        (BROKER_DIED, 10.0, 13.0),
+        (SLOW, 11.0, 15.0),  # mended later than it answered
     ]
 
 
@@ -134,9 +135,9 @@ def test_the_median_and_the_longest_of_times() -> None:
 
 GOOD = Outcome(
     how_filled="a limit",
-    faults={("kill -9", "broker"): 2},
+    faults={BROKER_DIED: 2},
     missed=0,
-    times_s={("kill -9", "broker"): [0.5, 1.5]},
+    times_s={BROKER_DIED: [0.5, 1.5]},
     restarts_s=[0.5, 9.0],
     undisturbed_s=[0.5],
     limit_s=2.6,
