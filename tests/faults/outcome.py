@@ -87,6 +87,7 @@ def _counts(outcome: Outcome) -> Table:
         "probe: unanswered": outcome.asked - outcome.answered,
         "rounds of the client, outputs compared": tally.rounds,
         "clients started again": tally.restarts,
+        "clients killed when their output was whole": tally.killed_when_whole,
         "events": tally.events,
         "events lost": tally.lost,
         "events duplicated": tally.duplicated,

@@ -9,9 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lartpc import Event
-from tests import plane_pools
-from tests.faults.comparison import Comparison, compare
+from lartpc import open_reader
+from tests.faults.comparison import Comparison, Seen, compare
 from tests.faults.supervision import ended
 from tests.processes import Process
 
@@ -42,6 +41,8 @@ class Tally:
     rounds: int = 0
     events: int = 0
     restarts: int = 0
+    killed_when_whole: int = 0
+    """Clients whose output was whole, though their process was not over yet: not started again."""
     dropped_answers: int = 0
     lost: int = 0
     duplicated: int = 0
@@ -76,7 +77,7 @@ class Rounds:
         self._keep = keep
         self._start = start
         self._source = source
-        self._calm: list[list[Event]] = []
+        self._calm: list[list[Seen]] = []
         self._number = 0
         self._folder: Path | None = None
         self._start_at = 0.0
@@ -85,13 +86,13 @@ class Rounds:
 
     def run_calmly(self, folder: Path) -> None:
         """Make what all others are compared with: a run of each way while nothing is wrong."""
-        events = plane_pools.read(self._source)
+        events = _read(self._source)
         for number, way in enumerate(WAYS):
             output = folder / f"calm{number}{way.suffix}"
             process = self._start(self._command(way, output))
             code = process.exit_code(within_s=120)
             assert code == 0, ended("the calm client", process, code)
-            calm = plane_pools.read(output)
+            calm = _read(output)
             assert [event.rse for event in calm] == [e.rse for e in events[: len(calm)]]
             self._calm.append(calm)
 
@@ -151,15 +152,21 @@ class Rounds:
         assert self._folder is not None
         self.tally.dropped_answers += process.stderr.count(_DROPPED)
         self._start_at = now + _REST_S
-        if code:
-            if not self._excused:
-                self.complaints.append(ended("the client", process, code))
-        else:
+        if code and not self._excused:
+            self.complaints.append(ended("the client", process, code))
+        was_whole = bool(code) and self._excused and self._is_whole()
+        self.tally.killed_when_whole += was_whole
+        if not code or was_whole:
             args = (self._folder, self._number % len(WAYS))
             self._compared.append(self._comparer.submit(self._compare, *args))
             self._number += 1
             self._folder = None
         process.stderr_path.unlink()
+
+    def _is_whole(self) -> bool:
+        """The output has its name and nothing is beside it: only the process was not over yet."""
+        assert self._folder is not None
+        return list(self._folder.iterdir()) == [self._output(WAYS[self._number % len(WAYS)])]
 
     def _compare(self, folder: Path, which: int) -> None:
         output = folder / f"out{WAYS[which].suffix}"
@@ -168,10 +175,15 @@ class Rounds:
             self.tally.files_left += len(left)
             self.complaints.append(f"left beside a whole output: {', '.join(left)}")
         calm = self._calm[which]
-        result = compare(calm, plane_pools.read(output))
+        result = compare(calm, _read(output))
         self.tally.add(result, len(calm))
         if result.equal:
             shutil.rmtree(folder)
         else:
             kept = shutil.move(folder, self._keep)
             self.complaints.append(f"{kept} is not the calm one: {result}")
+
+
+def _read(path: Path) -> list[Seen]:
+    with open_reader(path, tick_order="backward") as reader:
+        return [Seen.of(event) for event in reader]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from lartpc import RSE, Event, Image
-from tests.faults.comparison import Comparison, compare
+from tests.faults.comparison import Comparison, Seen
+from tests.faults.comparison import compare as compare_seen
 from tests.faults.lives import Lives
 from tests.faults.outcome import Outcome, tables
 from tests.faults.plan import Fault, Kind, Part
@@ -22,6 +24,10 @@ EQUAL = Comparison(lost=0, duplicated=0, different=0, out_of_order=False)
 WIRE = "wire"
 DROP = (Kind.drop, Part.client_link)
 SLOW = (Kind.slow, Part.plane)
+
+
+def compare(calm: Sequence[Event], stormy: Sequence[Event]) -> Comparison:
+    return compare_seen([Seen.of(event) for event in calm], [Seen.of(event) for event in stormy])
 
 
 def changed(event: Event, **of_image: Any) -> Event:
