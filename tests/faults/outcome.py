@@ -46,7 +46,7 @@ class Outcome:
             tally.rounds > 0
             and tally.unequal == tally.files_left == self.processes_left == 0
             and self.asked == self.answered
-            and max(self.undisturbed_s, default=0.0) <= self.limit_s
+            and 0 < max(self.undisturbed_s, default=0.0) <= self.limit_s
             and not self.complaints
         )
 

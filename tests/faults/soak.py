@@ -10,6 +10,7 @@ import argparse
 import functools
 import heapq
 import itertools
+import math
 import os
 import shutil
 import sys
@@ -32,7 +33,7 @@ from tests import plane_pools
 from tests.faults.disk import enter_namespace, open_disk
 from tests.faults.lives import Lives
 from tests.faults.outcome import Outcome, tables
-from tests.faults.plan import HOSTS, PLANES, Fault, plan, sorts_named
+from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part, plan, sorts_named
 from tests.faults.probe import Probe
 from tests.faults.recovery import Recovery, Restarts
 from tests.faults.site import Site
@@ -43,7 +44,12 @@ _MARK = "SSNET_SOAK"
 _TURN_S = 0.01
 _ASK_BROKER_S = 0.1
 _SAY_S = 10.0
-_LAST_ROUND_S = 180.0
+_PATIENCE_S = 180.0
+_ALONE = 3  # brokers that are killed at the end, with nothing else going wrong
+
+
+class Stuck(Exception):
+    """What should have come does not."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,10 @@ class Soak:
         """Carry out the plan, and let the last round end; Ctrl-C ends it before."""
         try:
             self._hurt_by_plan()
+            self._kill_brokers_alone()
             self._end()
+        except Stuck as error:
+            self._complaints.append(str(error))
         except KeyboardInterrupt:
             self._complaints.append("it was stopped before its end")
         self._site.rounds.finish()
@@ -109,19 +118,38 @@ class Soak:
         while time.monotonic() < end_at or self._agenda:
             self._turn(more=time.monotonic() < end_at)
 
+    def _kill_brokers_alone(self) -> None:
+        """As often as the limit of a broker's restart needs it: while nothing else is wrong."""
+        death = Fault(0, 0.0, Kind.kill, Part.broker, None, None, 0.0)
+        rest_s = 2 * self._settings.pulse.silence_s
+        for _ in range(_ALONE):
+            calm_since = math.inf
+
+            def calm() -> bool:
+                nonlocal calm_since
+                now = time.monotonic()
+                calm_since = math.inf if self.recovery.waiting else min(calm_since, now)
+                return now > calm_since + rest_s
+
+            self._go_on_until(calm, "all faults are recovered from", more=True)
+            self._hurt(death)
+
     def _end(self) -> None:
-        rounds, give_up_at = self._site.rounds, time.monotonic() + _LAST_ROUND_S
-        while not rounds.idle or self.recovery.waiting or self.probe.open:
+        rounds = self._site.rounds
+
+        def over() -> bool:
             self.probe.resting = rounds.idle and not self.recovery.waiting
-            self._turn(more=False)
-            if time.monotonic() > give_up_at:
-                self._complaints.append(
-                    f"after {_LAST_ROUND_S:g} s: the client {'idle' if rounds.idle else 'runs'},"
-                    f" {self.recovery.waiting} faults not recovered from,"
-                    f" {self.probe.open} questions open"
-                )
-                return
+            return self.probe.resting and not self.probe.open
+
+        self._go_on_until(over, "the last round is over and each question answered", more=False)
         self._take(self._direct.management("broker"))
+
+    def _go_on_until(self, condition: Callable[[], bool], what: str, *, more: bool) -> None:
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while not condition():
+            if time.monotonic() > give_up_at:
+                raise Stuck(f"waited {_PATIENCE_S:g} s until {what}")
+            self._turn(more=more)
 
     @property
     def complaints(self) -> list[str]:

@@ -177,6 +177,7 @@ def test_a_good_outcome_is_good_and_says_its_numbers() -> None:
         {"processes_left": 1},
         {"answered": 69},
         {"undisturbed_s": [0.5, 2.7]},
+        {"undisturbed_s": []},
         {"complaints": ["the client ended with code 1"]},
     ],
     ids=str,
