@@ -35,7 +35,7 @@ from tests.faults.lives import Lives
 from tests.faults.outcome import Outcome, tables
 from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part, plan, sorts_named
 from tests.faults.probe import Probe
-from tests.faults.recovery import Recovery, Restarts
+from tests.faults.recovery import BROKER_DIED, Recovery, Restarts
 from tests.faults.site import Site
 from tests.faults.supervision import Missed
 from tests.processes import marked, until, wait_for_workers
@@ -181,6 +181,8 @@ class Soak:
             self.missed += 1
             return
         self.recovery.fault(fault, now)
+        if (fault.kind, fault.part) == BROKER_DIED:
+            self.restarts.death(now)
         if mend is not None:
             self._at(now + fault.length_s, mend)
 
@@ -249,11 +251,9 @@ def soak(settings: Settings, folder: Path) -> Outcome:
         faults=made.recovery.faults,
         missed=made.missed,
         times_s=made.recovery.times_s,
-        restarts_s=[answered - serves for serves, answered in made.restarts.recoveries],
-        undisturbed_s=made.restarts.undisturbed(
-            made.recovery.troubles, before_s=settings.pulse.silence_s
-        ),
-        limit_s=settings.pulse.silence_s + 2.0,
+        restarts=made.restarts.all,
+        alone=made.restarts.undisturbed(made.recovery.troubles, before_s=settings.pulse.silence_s),
+        pulse=settings.pulse,
         brokers=len(made.lives),
         counted=made.lives.total,
         tally=site.rounds.tally,

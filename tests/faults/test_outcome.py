@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from lartpc import RSE, Event, Image
+from mdp import Pulse
 from tests.faults.comparison import Comparison, Seen
 from tests.faults.comparison import compare as compare_seen
 from tests.faults.lives import Lives
 from tests.faults.outcome import Outcome, tables
 from tests.faults.plan import Fault, Kind, Part
-from tests.faults.recovery import BROKER_DIED, Recovery, Restarts, summary
+from tests.faults.recovery import BROKER_DIED, Recovery, Restart, Restarts, summary
 from tests.faults.rounds import Tally
 from tests.lartpc import making
 
@@ -111,14 +112,19 @@ def test_a_fault_is_over_when_each_plane_it_hit_has_answered_what_was_asked_afte
 
 def test_a_brokers_first_answer_is_found_though_the_broker_is_heard_of_later() -> None:
     restarts = Restarts()
+    restarts.death(1.5)
     for at in (1.0, 2.0, 5.25):
         restarts.answer(at)
     restarts.broker(5.0)
     restarts.answer(5.5)
+    restarts.death(6.0)
     restarts.broker(7.0)  # answers nothing
+    restarts.death(7.5)
     restarts.broker(8.0)
     restarts.answer(9.0)
-    assert restarts.recoveries == [(5.0, 5.25), (8.0, 9.0)]
+    assert restarts.all == [Restart(1.5, 5.0, 5.25), Restart(7.5, 8.0, 9.0)]
+    assert [each.outage_s for each in restarts.all] == [3.5, 0.5]
+    assert [each.answer_s for each in restarts.all] == [0.25, 1.0]
 
 
 def test_restarts_near_other_faults_are_told_from_the_others() -> None:
@@ -126,10 +132,13 @@ def test_restarts_near_other_faults_are_told_from_the_others() -> None:
     for serves, answers in [(5.0, 5.5), (10.0, 10.75), (20.0, 21.0)]:
         restarts.broker(serves)
         restarts.answer(answers)
-    assert restarts.undisturbed([], before_s=1.0) == [0.5, 0.75, 1.0]
-    assert restarts.undisturbed([(DROP, 5.2, 6.0), (DROP, 9.1, 9.1)], before_s=1.0) == [1.0]
+    first, second, third = restarts.all
+    assert restarts.undisturbed([], before_s=1.0) == [first, second, third]
+    near = [(DROP, 5.2, 6.0), (DROP, 9.1, 9.1)]
+    assert restarts.undisturbed(near, before_s=1.0) == [third]
     assert restarts.undisturbed([(DROP, 0.0, 30.0)], before_s=1.0) == []
-    assert restarts.undisturbed([(BROKER_DIED, 0.0, 30.0)], before_s=1.0) == [0.5, 0.75, 1.0]
+    deaths = [(BROKER_DIED, 0.0, 30.0)]
+    assert restarts.undisturbed(deaths, before_s=1.0) == [first, second, third]
 
 
 def test_the_median_and_the_longest_of_times() -> None:
@@ -144,9 +153,9 @@ GOOD = Outcome(
     faults={BROKER_DIED: 2},
     missed=0,
     times_s={BROKER_DIED: [0.5, 1.5]},
-    restarts_s=[0.5, 9.0],
-    undisturbed_s=[0.5],
-    limit_s=2.6,
+    restarts=[Restart(0.0, 1.0, 1.5), Restart(10.0, 11.0, 20.0)],
+    alone=[Restart(0.0, 1.0, 1.5)],
+    pulse=Pulse(0.2, 3),
     brokers=3,
     counted={"answered": 500, "requeued": 7},
     tally=Tally(rounds=3, events=300),
@@ -176,14 +185,21 @@ def test_a_good_outcome_is_good_and_says_its_numbers() -> None:
         {"tally": Tally(rounds=3, files_left=1)},
         {"processes_left": 1},
         {"answered": 69},
-        {"undisturbed_s": [0.5, 2.7]},
-        {"undisturbed_s": []},
+        {"alone": [Restart(0.0, 1.0, 1.5), Restart(10.0, 14.7, 17.4)]},
+        {"alone": []},
         {"complaints": ["the client ended with code 1"]},
     ],
     ids=str,
 )
 def test_whatever_is_wrong_makes_the_outcome_bad(wrong: dict[str, Any]) -> None:
     assert not replace(GOOD, **wrong).good
+
+
+def test_a_broker_that_was_away_for_long_may_be_answered_late() -> None:
+    """Workers then rest for 4 s and more: the protocol's, not this limit's."""
+    assert GOOD.limit_s == pytest.approx(2.6)
+    assert GOOD.brief_s == pytest.approx(4.8)
+    assert replace(GOOD, alone=[Restart(0.0, 4.9, 8.7)]).good
 
 
 def test_images_are_compared_whatever_their_plane() -> None:
