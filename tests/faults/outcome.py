@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from clients import terminal
-from tests.faults.plan import SORTS
-from tests.faults.recovery import Sort, summary
+from mdp import Pulse
+from tests.faults.plan import SORTS, Sort
+from tests.faults.recovery import Restart, summary
 from tests.faults.rounds import Tally
 
 
@@ -23,12 +24,10 @@ class Outcome:
     """Faults whose victim was not there just then."""
     times_s: Mapping[Sort, Sequence[float]]
     """Until each plane that was hit had answered a question asked after the fault."""
-    restarts_s: Sequence[float]
-    """From a new broker's serving to the first answer."""
-    undisturbed_s: Sequence[float]
-    """Of these, those that no other fault was near."""
-    limit_s: float
-    """Of those times."""
+    restarts: Sequence[Restart]
+    alone: Sequence[Restart]
+    """Those of them that no other fault was near."""
+    pulse: Pulse
     brokers: int
     counted: Mapping[str, int]
     """By all brokers."""
@@ -46,9 +45,23 @@ class Outcome:
             tally.rounds > 0
             and tally.unequal == tally.files_left == self.processes_left == 0
             and self.asked == self.answered
-            and max(self.undisturbed_s, default=0.0) <= self.limit_s
+            and len(self.alone) > 0
+            and all(each.answer_s <= self.limit_s for each in self.alone if self.is_brief(each))
             and not self.complaints
         )
+
+    @property
+    def limit_s(self) -> float:
+        """From the moment that a new broker serves to the first answer."""
+        return self.pulse.silence_s + 2.0
+
+    @property
+    def brief_s(self) -> float:
+        """Of an outage: after it, workers have been silent three times and rest for 4 s or more."""
+        return 3 * self.pulse.silence_s + 1.0 + 2.0
+
+    def is_brief(self, restart: Restart) -> bool:
+        return restart.outage_s < self.brief_s
 
 
 def tables(outcome: Outcome) -> list[Table]:
@@ -59,10 +72,10 @@ def tables(outcome: Outcome) -> list[Table]:
 def _faults(outcome: Outcome) -> Table:
     made = terminal.table("fault", "of", "times", "median s", "max s", left=2)
     for kind, part in SORTS:
-        sort = (kind.value, part.value)
-        times = summary(outcome.times_s.get(sort, ()))
-        cells = ["", ""] if times is None else [f"{value:.2f}" for value in times]
-        made.add_row(*sort, str(outcome.faults.get(sort, 0)), *cells)
+        spent = summary(outcome.times_s.get((kind, part), ()))
+        cells = ["", ""] if spent is None else [f"{value:.2f}" for value in spent]
+        times = str(outcome.faults.get((kind, part), 0))
+        made.add_row(kind.value, part.value, times, *cells)
     return made
 
 
@@ -87,6 +100,7 @@ def _counts(outcome: Outcome) -> Table:
         "probe: unanswered": outcome.asked - outcome.answered,
         "rounds of the client, outputs compared": tally.rounds,
         "clients started again": tally.restarts,
+        "clients killed when their output was whole": tally.killed_when_whole,
         "events": tally.events,
         "events lost": tally.lost,
         "events duplicated": tally.duplicated,
@@ -98,12 +112,17 @@ def _counts(outcome: Outcome) -> Table:
     }
     for name, value in rows.items():
         made.add_row(name, str(value))
-    for name, times in (
-        ("a new broker's first answer, alone", outcome.undisturbed_s),
-        ("a new broker's first answer, with other faults", outcome.restarts_s),
-    ):
-        found = summary(times)
-        text = "none" if found is None else f"median {found[0]:.2f} s, max {found[1]:.2f} s"
-        made.add_row(f"{name} ({len(times)})", text)
-    made.add_row("limit of it: liveness x interval + 2 s", f"{outcome.limit_s:.1f} s")
+    for name, restarts in (("alone", outcome.alone), ("all", outcome.restarts)):
+        for value, times in (
+            ("without a broker", [each.outage_s for each in restarts]),
+            ("from a new broker to its first answer", [each.answer_s for each in restarts]),
+        ):
+            made.add_row(f"{value}, {name} ({len(restarts)})", _median_and_max(times))
+    limit = f"{outcome.limit_s:.1f} s after at most {outcome.brief_s:.1f} s without"
+    made.add_row("limit of a first answer, alone", limit)
     return made
+
+
+def _median_and_max(times_s: Sequence[float]) -> str:
+    found = summary(times_s)
+    return "none" if found is None else f"median {found[0]:.2f} s, max {found[1]:.2f} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mdp import Pulse
@@ -82,7 +82,10 @@ _HAPPENS_TO: dict[Kind, tuple[Part, ...]] = {
     Kind.fill: (Part.disk,),
     **dict.fromkeys(_OF_LINKS, _LINKS),
 }
-SORTS = tuple((kind, part) for kind, parts in _HAPPENS_TO.items() for part in parts)
+Sort = tuple[Kind, Part]
+SORTS: tuple[Sort, ...] = tuple(
+    (kind, part) for kind, parts in _HAPPENS_TO.items() for part in parts
+)
 """All that is tried."""
 
 _MOMENTARY = (Kind.kill, Kind.drop)
@@ -122,19 +125,26 @@ class Fault:
         return f"{self.number:5d} {self.at_s:9.2f} s  {self.kind.value} {self.target}{lasts}"
 
 
-def plan(seed: int, *, seconds: float, every_s: float, pulse: Pulse) -> list[Fault]:
+def sorts_named(text: str) -> tuple[Sort, ...]:
+    """Those in whose names this is: `kill -9 broker`, `network`, `long`."""
+    return tuple(sort for sort in SORTS if text in f"{sort[0].value} {sort[1].value}")
+
+
+def plan(
+    seed: int, *, seconds: float, every_s: float, pulse: Pulse, sorts: Sequence[Sort] = SORTS
+) -> list[Fault]:
     """Faults at random times, one in `every_s` seconds on average, each sort as often as others.
 
     Short ones end within a peer's patience (`pulse`), long ones after it. A longer plan of the
     same seed begins with the shorter one.
     """
     dice = random.Random(seed)
-    sorts = _shuffled_again_and_again(dice)
+    endless = _shuffled_again_and_again(sorts, dice)
     faults: list[Fault] = []
     at_s = 0.0
     while True:
         at_s += dice.expovariate(1 / every_s)
-        kind, part = next(sorts)
+        kind, part = next(endless)
         planes, hosts = _PLACED.get(part, (0, 0))
         plane = dice.randrange(planes) if planes else None
         host = dice.randrange(hosts) if hosts > 1 else None
@@ -144,11 +154,11 @@ def plan(seed: int, *, seconds: float, every_s: float, pulse: Pulse) -> list[Fau
         faults.append(Fault(len(faults) + 1, at_s, kind, part, plane, host, length_s))
 
 
-def _shuffled_again_and_again(dice: random.Random) -> Iterator[tuple[Kind, Part]]:
+def _shuffled_again_and_again(sorts: Sequence[Sort], dice: random.Random) -> Iterator[Sort]:
     while True:
-        sorts = list(SORTS)
-        dice.shuffle(sorts)
-        yield from sorts
+        shuffled = list(sorts)
+        dice.shuffle(shuffled)
+        yield from shuffled
 
 
 def _length_s(kind: Kind, share: float, pulse: Pulse) -> float:

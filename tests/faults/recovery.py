@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from tests.faults.plan import PLANES, Fault, Kind, Part
+from tests.faults.plan import PLANES, Fault, Kind, Part, Sort
 
-Sort = tuple[str, str]
-BROKER_DIED: Sort = (Kind.kill.value, Part.broker.value)
+BROKER_DIED: Sort = (Kind.kill, Part.broker)
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Recovery:
     _waits: list[_Wait] = field(default_factory=list)
 
     def fault(self, fault: Fault, now: float) -> None:
-        sort = (fault.kind.value, fault.part.value)
+        sort = (fault.kind, fault.part)
         self.faults[sort] = self.faults.get(sort, 0) + 1
         planes = set(PLANES) if fault.plane is None else {fault.plane}
         self._waits.append(_Wait(sort, now, now + fault.length_s, planes))
@@ -58,14 +58,36 @@ def summary(times_s: Iterable[float]) -> tuple[float, float] | None:
     return (median(times), max(times)) if times else None
 
 
+@dataclass(frozen=True)
+class Restart:
+    """A broker's death, the next one's start, and the first answer that any plane gave then."""
+
+    died_at: float
+    serves_at: float
+    answered_at: float
+
+    @property
+    def outage_s(self) -> float:
+        return self.serves_at - self.died_at
+
+    @property
+    def answer_s(self) -> float:
+        return self.answered_at - self.serves_at
+
+
 class Restarts:
     """From the moment that a new broker serves to the first answer that any plane gives."""
 
     def __init__(self) -> None:
-        self.recoveries: list[tuple[float, float]] = []
-        """For each broker that answered: when it began to serve, and when it first answered."""
+        self.all: list[Restart] = []
+        """Of the brokers that answered."""
+        self._died_at = -math.inf
         self._serves_since: float | None = None
         self._answers: deque[float] = deque(maxlen=1000)  # a new broker is heard of a moment later
+
+    def death(self, now: float) -> None:
+        """Of the broker that served."""
+        self._died_at = now
 
     def broker(self, now: float) -> None:
         """A new one serves since then. One that answered nothing in its life is not counted."""
@@ -79,21 +101,21 @@ class Restarts:
 
     def _on_answer(self, now: float) -> None:
         if self._serves_since is not None and now >= self._serves_since:
-            self.recoveries.append((self._serves_since, now))
+            self.all.append(Restart(self._died_at, self._serves_since, now))
             self._serves_since = None
 
     def undisturbed(
         self, troubles: Sequence[tuple[Sort, float, float]], *, before_s: float
-    ) -> list[float]:
-        """The times of those restarts during and shortly before which nothing else went wrong.
+    ) -> list[Restart]:
+        """Those restarts during and shortly before which nothing else went wrong.
 
         `troubles`: when each fault began and was over. Deaths of brokers are what is measured.
         """
         return [
-            answered_at - serves_since
-            for serves_since, answered_at in self.recoveries
+            restart
+            for restart in self.all
             if not any(
-                began < answered_at and over > serves_since - before_s
+                began < restart.answered_at and over > restart.serves_at - before_s
                 for sort, began, over in troubles
                 if sort != BROKER_DIED
             )

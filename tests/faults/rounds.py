@@ -9,9 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lartpc import Event
-from tests import plane_pools
-from tests.faults.comparison import Comparison, compare
+from lartpc import open_reader
+from tests.faults.comparison import Comparison, Seen, compare
 from tests.faults.supervision import ended
 from tests.processes import Process
 
@@ -20,7 +19,7 @@ _DROPPED = "dropped an answer"  # what a client says of an answer that nobody wa
 
 
 @dataclass(frozen=True)
-class Sort:
+class Way:
     """One way to run the client."""
 
     name: str
@@ -28,10 +27,10 @@ class Sort:
     options: tuple[str, ...]
 
 
-SORTS = (
-    Sort("crops", ".root", ("--mode", "croi", "--size", "64")),
-    Sort("crops with the input's products", ".root", ("--size", "64", "--copy-input")),
-    Sort("tiles", ".h5", ("--mode", "tiles", "--size", "96", "--overlap", "16", "--end", "20")),
+WAYS = (
+    Way("crops", ".root", ("--mode", "croi", "--size", "64")),
+    Way("crops with the input's products", ".root", ("--size", "64", "--copy-input")),
+    Way("tiles", ".h5", ("--mode", "tiles", "--size", "96", "--overlap", "16", "--end", "20")),
 )
 
 
@@ -42,6 +41,8 @@ class Tally:
     rounds: int = 0
     events: int = 0
     restarts: int = 0
+    killed_when_whole: int = 0
+    """Clients whose output was whole, though their process was not over yet: not started again."""
     dropped_answers: int = 0
     lost: int = 0
     duplicated: int = 0
@@ -76,7 +77,7 @@ class Rounds:
         self._keep = keep
         self._start = start
         self._source = source
-        self._calm: list[list[Event]] = []
+        self._calm: list[list[Seen]] = []
         self._number = 0
         self._folder: Path | None = None
         self._start_at = 0.0
@@ -84,14 +85,14 @@ class Rounds:
         self._compared: list[Future[None]] = []
 
     def run_calmly(self, folder: Path) -> None:
-        """Make what all others are compared with: a run of each sort while nothing is wrong."""
-        events = plane_pools.read(self._source)
-        for number, sort in enumerate(SORTS):
-            output = folder / f"calm{number}{sort.suffix}"
-            process = self._start(self._command(sort, output))
+        """Make what all others are compared with: a run of each way while nothing is wrong."""
+        events = _read(self._source)
+        for number, way in enumerate(WAYS):
+            output = folder / f"calm{number}{way.suffix}"
+            process = self._start(self._command(way, output))
             code = process.exit_code(within_s=120)
             assert code == 0, ended("the calm client", process, code)
-            calm = plane_pools.read(output)
+            calm = _read(output)
             assert [event.rse for event in calm] == [e.rse for e in events[: len(calm)]]
             self._calm.append(calm)
 
@@ -104,14 +105,14 @@ class Rounds:
             self._on_end(code, now)
         if now < self._start_at or (self._folder is None and not more):
             return
-        sort = SORTS[self._number % len(SORTS)]
+        way = WAYS[self._number % len(WAYS)]
         if self._folder is None:
             self._folder = folder / f"round{self._number}"
             self._folder.mkdir()
         else:
             self.tally.restarts += 1
         self._excused = self._fillings > 0
-        self.process = self._start(self._command(sort, self._output(sort)))
+        self.process = self._start(self._command(way, self._output(way)))
 
     @property
     def idle(self) -> bool:
@@ -138,12 +139,12 @@ class Rounds:
         for compared in self._compared:
             compared.result()
 
-    def _command(self, sort: Sort, output: Path) -> list[str]:
-        return [str(self._source), "-o", str(output), *sort.options]
+    def _command(self, way: Way, output: Path) -> list[str]:
+        return [str(self._source), "-o", str(output), *way.options]
 
-    def _output(self, sort: Sort) -> Path:
+    def _output(self, way: Way) -> Path:
         assert self._folder is not None
-        return self._folder / f"out{sort.suffix}"
+        return self._folder / f"out{way.suffix}"
 
     def _on_end(self, code: int, now: float) -> None:
         process, self.process = self.process, None
@@ -151,27 +152,38 @@ class Rounds:
         assert self._folder is not None
         self.tally.dropped_answers += process.stderr.count(_DROPPED)
         self._start_at = now + _REST_S
-        if code:
-            if not self._excused:
-                self.complaints.append(ended("the client", process, code))
-        else:
-            args = (self._folder, self._number % len(SORTS))
+        if code and not self._excused:
+            self.complaints.append(ended("the client", process, code))
+        was_whole = bool(code) and self._excused and self._is_whole()
+        self.tally.killed_when_whole += was_whole
+        if not code or was_whole:
+            args = (self._folder, self._number % len(WAYS))
             self._compared.append(self._comparer.submit(self._compare, *args))
             self._number += 1
             self._folder = None
         process.stderr_path.unlink()
 
+    def _is_whole(self) -> bool:
+        """The output has its name and nothing is beside it: only the process was not over yet."""
+        assert self._folder is not None
+        return list(self._folder.iterdir()) == [self._output(WAYS[self._number % len(WAYS)])]
+
     def _compare(self, folder: Path, which: int) -> None:
-        output = folder / f"out{SORTS[which].suffix}"
+        output = folder / f"out{WAYS[which].suffix}"
         left = [path.name for path in folder.iterdir() if path != output]
         if left:
             self.tally.files_left += len(left)
             self.complaints.append(f"left beside a whole output: {', '.join(left)}")
         calm = self._calm[which]
-        result = compare(calm, plane_pools.read(output))
+        result = compare(calm, _read(output))
         self.tally.add(result, len(calm))
         if result.equal:
             shutil.rmtree(folder)
         else:
             kept = shutil.move(folder, self._keep)
             self.complaints.append(f"{kept} is not the calm one: {result}")
+
+
+def _read(path: Path) -> list[Seen]:
+    with open_reader(path, tick_order="backward") as reader:
+        return [Seen.of(event) for event in reader]

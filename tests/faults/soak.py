@@ -10,6 +10,7 @@ import argparse
 import functools
 import heapq
 import itertools
+import math
 import os
 import shutil
 import sys
@@ -32,9 +33,9 @@ from tests import plane_pools
 from tests.faults.disk import enter_namespace, open_disk
 from tests.faults.lives import Lives
 from tests.faults.outcome import Outcome, tables
-from tests.faults.plan import HOSTS, PLANES, Fault, plan
+from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part, plan, sorts_named
 from tests.faults.probe import Probe
-from tests.faults.recovery import Recovery, Restarts
+from tests.faults.recovery import BROKER_DIED, Recovery, Restarts
 from tests.faults.site import Site
 from tests.faults.supervision import Missed
 from tests.processes import marked, until, wait_for_workers
@@ -43,7 +44,12 @@ _MARK = "SSNET_SOAK"
 _TURN_S = 0.01
 _ASK_BROKER_S = 0.1
 _SAY_S = 10.0
-_LAST_ROUND_S = 180.0
+_PATIENCE_S = 180.0
+_ALONE = 3  # brokers that are killed at the end, with nothing else going wrong
+
+
+class Stuck(Exception):
+    """What should have come does not."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,18 @@ class Settings:
     events: int
     """Of one round of the client."""
     pulse: Pulse
+    only: str
+    """In the names of the faults that happen."""
     verbose: bool
 
     def plan(self) -> list[Fault]:
-        return plan(self.seed, seconds=self.seconds, every_s=self.every_s, pulse=self.pulse)
+        return plan(
+            self.seed,
+            seconds=self.seconds,
+            every_s=self.every_s,
+            pulse=self.pulse,
+            sorts=sorts_named(self.only),
+        )
 
 
 class Soak:
@@ -89,7 +103,10 @@ class Soak:
         """Carry out the plan, and let the last round end; Ctrl-C ends it before."""
         try:
             self._hurt_by_plan()
+            self._kill_brokers_alone()
             self._end()
+        except Stuck as error:
+            self._complaints.append(str(error))
         except KeyboardInterrupt:
             self._complaints.append("it was stopped before its end")
         self._site.rounds.finish()
@@ -101,19 +118,38 @@ class Soak:
         while time.monotonic() < end_at or self._agenda:
             self._turn(more=time.monotonic() < end_at)
 
+    def _kill_brokers_alone(self) -> None:
+        """As often as the limit of a broker's restart needs it: while nothing else is wrong."""
+        death = Fault(0, 0.0, Kind.kill, Part.broker, None, None, 0.0)
+        rest_s = 2 * self._settings.pulse.silence_s
+        for _ in range(_ALONE):
+            calm_since = math.inf
+
+            def calm() -> bool:
+                nonlocal calm_since
+                now = time.monotonic()
+                calm_since = math.inf if self.recovery.waiting else min(calm_since, now)
+                return now > calm_since + rest_s
+
+            self._go_on_until(calm, "all faults are recovered from", more=True)
+            self._hurt(death)
+
     def _end(self) -> None:
-        rounds, give_up_at = self._site.rounds, time.monotonic() + _LAST_ROUND_S
-        while not rounds.idle or self.recovery.waiting or self.probe.open:
+        rounds = self._site.rounds
+
+        def over() -> bool:
             self.probe.resting = rounds.idle and not self.recovery.waiting
-            self._turn(more=False)
-            if time.monotonic() > give_up_at:
-                self._complaints.append(
-                    f"after {_LAST_ROUND_S:g} s: the client {'idle' if rounds.idle else 'runs'},"
-                    f" {self.recovery.waiting} faults not recovered from,"
-                    f" {self.probe.open} questions open"
-                )
-                return
+            return self.probe.resting and not self.probe.open
+
+        self._go_on_until(over, "the last round is over and each question answered", more=False)
         self._take(self._direct.management("broker"))
+
+    def _go_on_until(self, condition: Callable[[], bool], what: str, *, more: bool) -> None:
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while not condition():
+            if time.monotonic() > give_up_at:
+                raise Stuck(f"waited {_PATIENCE_S:g} s until {what}")
+            self._turn(more=more)
 
     @property
     def complaints(self) -> list[str]:
@@ -145,6 +181,8 @@ class Soak:
             self.missed += 1
             return
         self.recovery.fault(fault, now)
+        if (fault.kind, fault.part) == BROKER_DIED:
+            self.restarts.death(now)
         if mend is not None:
             self._at(now + fault.length_s, mend)
 
@@ -213,11 +251,9 @@ def soak(settings: Settings, folder: Path) -> Outcome:
         faults=made.recovery.faults,
         missed=made.missed,
         times_s=made.recovery.times_s,
-        restarts_s=[answered - serves for serves, answered in made.restarts.recoveries],
-        undisturbed_s=made.restarts.undisturbed(
-            made.recovery.troubles, before_s=settings.pulse.silence_s
-        ),
-        limit_s=settings.pulse.silence_s + 2.0,
+        restarts=made.restarts.all,
+        alone=made.restarts.undisturbed(made.recovery.troubles, before_s=settings.pulse.silence_s),
+        pulse=settings.pulse,
         brokers=len(made.lives),
         counted=made.lives.total,
         tally=site.rounds.tally,
@@ -259,9 +295,13 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=200, help="of one round of the client")
     parser.add_argument("--heartbeat", type=float, default=0.2, help="seconds")
     parser.add_argument("--liveness", type=int, default=3, help="heartbeats")
+    parser.add_argument("--only", default="", help="faults in whose names this is: 'kill -9'")
     parser.add_argument("--plan", action="store_true", help="show the plan, and do nothing")
     parser.add_argument("--verbose", action="store_true", help="say each fault when it happens")
-    return parser.parse_args(argv)
+    told = parser.parse_args(argv)
+    if not sorts_named(told.only):
+        parser.error(f"want --only in the name of a fault (docs/reliability.md), got {told.only!r}")
+    return told
 
 
 def main(argv: list[str]) -> int:
@@ -272,6 +312,7 @@ def main(argv: list[str]) -> int:
         seed=told.seed,
         events=told.events,
         pulse=Pulse(told.heartbeat, told.liveness),
+        only=told.only,
         verbose=told.verbose,
     )
     if told.plan:

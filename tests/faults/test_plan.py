@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdp import Pulse
-from tests.faults.plan import HOSTS, PLANES, SORTS, Fault, Kind, Part, plan
+from tests.faults.plan import HOSTS, PLANES, SORTS, Fault, Kind, Part, plan, sorts_named
 
 PULSE = Pulse(0.2, 3)
 SEEDS = st.integers(0, 1 << 32)
@@ -57,6 +57,16 @@ def test_faults_come_in_order_and_hit_what_there_is(seed: int) -> None:
         of_host = fault.part in (Part.host, Part.child)
         assert fault.plane in (PLANES if of_plane else (None,))
         assert fault.host in (range(HOSTS) if of_host else (None,))
+
+
+def test_a_plan_may_have_some_sorts_only() -> None:
+    killed = sorts_named("kill -9")
+    assert killed == tuple((Kind.kill, part) for part in list(Part)[:4])
+    assert sorts_named("kill -9 broker") == ((Kind.kill, Part.broker),)
+    assert sorts_named("nothing of the kind") == ()
+    assert sorts_named("") == SORTS
+    made = plan(1, seconds=60, every_s=2, pulse=PULSE, sorts=killed)
+    assert {(fault.kind, fault.part) for fault in made} == set(killed)
 
 
 def test_there_is_a_fault_as_often_as_told_on_average() -> None:

@@ -13,7 +13,7 @@ from tests.optional import optional
 from tests.processes import ROOT
 
 SOAK = [sys.executable, "-W", "error", "-m", "tests.faults.soak"]
-SHORT = ("--seconds", "20", "--every", "0.6", "--seed", "5", "--events", "60")
+SHORT = ("--seconds", "15", "--every", "0.45", "--seed", "5", "--events", "60")
 
 
 def soak(*options: str) -> subprocess.CompletedProcess[str]:
