@@ -36,9 +36,12 @@ class Scores:
         self.workers: set[str] = set()
         self.computed_s = 0.0
         """What the workers say that they took, all together."""
+        self.infos: list[Mapping[str, Any]] = []
+        """What each answer of the question that was checked last says of its making."""
 
     def check(self, question: EventQuestion, replies: Sequence[Reply]) -> list[list[Floats]]:
         """The scores of each plane's crops, in the plan's order."""
+        self.infos = []
         scores: dict[int, list[Floats]] = {p.plane: [] for p in question.plan.planes}
         crops = [crop for plane in question.plan.planes for crop in plane.crops]
         for request, crop, reply in zip(question.requests, crops, replies, strict=True):
@@ -77,6 +80,7 @@ class Scores:
                 f"{where}: want all answers of {service_name(plane)} from one network, {before},"
                 f" got one from {origin}"
             )
+        self.infos.append(info)
         self.workers.add(str(info.get("worker", ""))[:_MAX_INFO])
         seconds = info.get("seconds")
         self.computed_s += seconds if isinstance(seconds, float) else 0.0

@@ -7,13 +7,16 @@ at all. Refuses answers to anything that was not asked.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lartpc import Reader, Writer, chain, open_reader, open_writer
 from mdp import Client, ClientSettings, NotServed, RequestTimeout, SettingsError
@@ -23,6 +26,8 @@ from .asker import Asker, Reply
 from .crops import Cutter, EventQuestion
 from .entries import entry_range
 from .job import FileJob
+from .ledger.recorder import Recorder, Unrecorded, recorded
+from .ledger.records import Run as RunFacts
 from .scores import Scores, nbytes
 from .signals import close_output, uninterrupted
 from .simple import OnProgress
@@ -51,6 +56,8 @@ class Job(FileJob):
     """For one try of one crop, the wait in the broker's queue included."""
     wait_s: float = 10.0
     """How long to wait for the first worker of a plane."""
+    ledger: Path | None = None
+    """Where every event's times go."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +66,8 @@ class Job(FileJob):
             raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
         if not 0 <= self.wait_s < math.inf:
             raise SettingsError(f"want a wait from 0 s on, got {self.wait_s}")
+        if self.ledger in (self.output, *self.inputs):
+            raise SettingsError(f"want a ledger apart from inputs and output, got {self.ledger}")
 
 
 @dataclass
@@ -90,9 +99,12 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
         job = replace(job, mode=fitted(job.mode, described))
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(job, reader))
-        report = _Run(job, described, reader, writer, watch).send(client, order, on_progress)
-        with watch.stage("close"):
-            close_output(writer)
+        facts = functools.partial(_facts, job, client, len(order))
+        with recorded(job.ledger, facts, watch, fresh=job.force) as recorder:
+            making = _Run(job, described, reader, writer, watch, recorder)
+            report = making.send(client, order, on_progress)
+            with watch.stage("close"):
+                close_output(writer)
     report.seconds = watch.seconds
     return report
 
@@ -109,6 +121,23 @@ def _open_writer(job: Job, reader: Reader) -> Writer:
         copy_input=reader if job.copy_input else None,
         inputs=job.inputs,
         images=[answer_name(plane) for plane in PLANES],
+    )
+
+
+def _facts(job: Job, client: Client, events: int) -> RunFacts:
+    """What the ledger says of the whole run."""
+    served = client.services()
+    return RunFacts(
+        output=job.output.name,
+        inputs=tuple(str(path) for path in job.inputs),
+        started=time.time(),
+        host=socket.gethostname(),
+        mode=type(job.mode).__name__.lower(),
+        events=events,
+        done=0,
+        window=job.window,
+        window_bytes=job.window_bytes,
+        pools={p: served.get(service_name(p), {}).get("workers", 0) for p in PLANES},
     )
 
 
@@ -181,25 +210,26 @@ class _Run:
         reader: Reader,
         writer: Writer,
         watch: Stopwatch,
+        recorder: Recorder | Unrecorded,
     ) -> None:
         self._job = job
         self._reader = reader
         self._writer = writer
         self._watch = watch
+        self._recorder = recorder
         self._scores = Scores({plane: said.origin for plane, said in described.items()})
         self._report = Report()
 
     def send(self, client: Client, order: Sequence[int], on_progress: OnProgress | None) -> Report:
-        def ask(question: EventQuestion) -> list[Future[Reply]]:
-            return [
-                client.submit(service_name(request.plane), request.frames)
-                for request in question.requests
-            ]
+        def ask(question: EventQuestion) -> Iterator[Future[Reply]]:
+            for request in question.requests:
+                yield client.submit(service_name(request.plane), request.frames)
 
-        asked = self._questions(order)
+        recorder = self._recorder
+        asked = recorder.reading(self._questions(order))
         window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)
-        with Asker(asked, ask, window=window, watch=self._watch) as asker:
-            for question, replies in asker:
+        with Asker(asked, recorder.asking(ask), window=window, watch=self._watch) as asker:
+            for question, replies in recorder.taking(asker, lambda: self._scores.infos):
                 self._count(question, replies)
                 self._write(question, replies)
                 if on_progress:
