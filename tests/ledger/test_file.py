@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clients.ledger.file import MAGIC, LedgerReader, LedgerWriter
-from clients.ledger.records import End, Event, LedgerError, Named, Record
+from clients.ledger.records import Event, LedgerError, Named, Record
 from tests.ledger.making import MadeUp
 
 RECORDS = MadeUp(events=5).records()
@@ -161,7 +161,6 @@ EVENT = next(record for record in RECORDS if isinstance(record, Event))
         EVENT._replace(read=1.5),  # type: ignore[arg-type]
         EVENT._replace(plane=["zero"] * 3),  # type: ignore[list-item]
         Named("zero", "host:1"),  # type: ignore[arg-type]
-        End(3),  # type: ignore[arg-type]
     ],
 )
 def test_records_that_nobody_wrote_are_refused(path: Path, odd: Record) -> None:
