@@ -19,7 +19,7 @@ from tests import simple_files as files
 from tests.optional import optional
 from tests.processes import ROOT, Processes, free_port, wait_for_workers
 
-COMMANDS = ("demo", "run", "toy", "simple", "display", "files", "worker")
+COMMANDS = ("demo", "run", "toy", "simple", "display", "files", "worker", "ledger")
 
 
 @pytest.fixture(scope="module")

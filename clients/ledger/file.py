@@ -19,7 +19,17 @@ from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 
-from .records import KIND_OF, KINDS, LedgerError, Record, RecordError, Run
+from .records import (
+    KIND_OF,
+    KINDS,
+    UNKNOWN,
+    Event,
+    LedgerError,
+    Named,
+    Record,
+    RecordError,
+    Run,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +52,7 @@ class LedgerReader:
         """Up to the end of the last whole record."""
         self.torn_bytes = 0
         self._records = 0
+        self._named = 0  # workers of the run
 
     def __iter__(self) -> Iterator[Record]:
         try:
@@ -87,13 +98,22 @@ class LedgerReader:
             return None
         try:
             record = KINDS[kind].decode(payload)
+            self._check_place(record)
         except RecordError as error:
             raise self._damaged(str(error)) from None
-        if not self._records and not isinstance(record, Run):
-            raise self._damaged("want a run's facts before anything else")
         self._records += 1
         self.whole_bytes += len(head) + length
         return record
+
+    def _check_place(self, record: Record) -> None:
+        if isinstance(record, Run):
+            self._named = 0
+        elif not self._records:
+            raise RecordError("want a run's facts before anything else")
+        elif isinstance(record, Named):
+            self._named += 1
+        elif isinstance(record, Event) and max(record.worker, default=UNKNOWN) >= self._named:
+            raise RecordError("want workers that were named before")
 
     def _check_torn(self, file: BufferedReader, got: bytes, why: str) -> None:
         """A power cut may leave zeros for what was never written; anything else is damage."""

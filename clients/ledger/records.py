@@ -17,6 +17,7 @@ TICK_S = 1e-5
 UNKNOWN = -1
 """A duration that no worker said, or a worker that no answer named."""
 _MAX_TEXT = 1000
+_MOST = 1 << 62
 
 
 class LedgerError(MDPError, ValueError):
@@ -142,13 +143,13 @@ class Event(NamedTuple):
         said = _unpacked(packed, list)
         if len(said) != len(cls._fields):
             raise RecordError(f"want {len(cls._fields)} fields of an event")
-        _check_types(said[:EVENT_NUMBERS], int)
         columns = said[EVENT_NUMBERS:]
         _check_types(columns, list)
         if len({len(column) for column in columns}) != 1:
             raise RecordError("want as many numbers of each kind as there are crops")
+        _check_ticks(said[:EVENT_NUMBERS])
         for column in columns:
-            _check_types(column, int)
+            _check_ticks(column)
         return cls(*said)
 
 
@@ -199,3 +200,10 @@ def _check_types(values: Sequence[Any], kinds: type | tuple[type, ...]) -> None:
     for value in values:
         if not isinstance(value, kinds):
             raise RecordError(f"want {kinds}, got {value!r:.100}")
+
+
+def _check_ticks(values: Sequence[Any]) -> None:
+    if not set(map(type, values)) <= {int}:
+        raise RecordError(f"want whole numbers, got {values!r:.100}")
+    if values and not UNKNOWN <= min(values) <= max(values) < _MOST:
+        raise RecordError(f"want numbers from {UNKNOWN} to {_MOST}, got {values!r:.100}")

@@ -158,6 +158,8 @@ EVENT = next(record for record in RECORDS if isinstance(record, Event))
     "odd",
     [
         EVENT._replace(sent=[1]),
+        EVENT._replace(worker=[0, 1, 2]),
+        EVENT._replace(written=1 << 63),
         EVENT._replace(read=1.5),  # type: ignore[arg-type]
         EVENT._replace(plane=["zero"] * 3),  # type: ignore[list-item]
         Named("zero", "host:1"),  # type: ignore[arg-type]
