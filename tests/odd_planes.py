@@ -81,3 +81,12 @@ class Choosy(Worker):
     def __init__(self) -> None:
         super().__init__()
         self._settings = replace(self._settings, threshold_adc=20.0)
+
+
+class Silent(_Liar):
+    """Does not say who it is, and how long it took."""
+
+    def lie(self, answer: Batch) -> list[bytes]:
+        unsaid = ("worker", "seconds", "busy_seconds")
+        info = {key: value for key, value in answer.info.items() if key not in unsaid}
+        return pack([replace(answer, info=info)])

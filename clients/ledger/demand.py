@@ -49,8 +49,12 @@ class Demand:
         self.seconds += np.bincount(levels, weights=spent, minlength=_MOST + 1)
         self._out, self._now_s = int(out[-1]), float(edges[-1, 0])
 
-    def wanting(self, workers: float) -> float:
-        """The share of so many workers' time in which there was no request for them, 0 to 1."""
-        total_s = float(self.seconds.sum()) * workers
+    def wanting(self, workers: float, *, of_s: float) -> float:
+        """The share of so many workers' time in which there was no request for them, 0 to 1.
+
+        `of_s`: for how long they were there; what is not counted here was without requests.
+        """
         idle = np.clip(workers - np.arange(_MOST + 1), 0, None)
-        return float((idle * self.seconds).sum()) / total_s if total_s else 0.0
+        idle_s = float((idle * self.seconds).sum())
+        idle_s += workers * max(of_s - float(self.seconds.sum()), 0.0)
+        return idle_s / (of_s * workers) if of_s else 0.0

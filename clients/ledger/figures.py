@@ -22,6 +22,7 @@ EVENT_STAGES = ("read", "chain", "pack", "room", "send", "turn", "check", "stitc
 CROP_STAGES = ("chain", "pack", "queued", "worker", "computed", "trip")
 """Of each plane's crops; `worker` is busy time, `computed` a part of it; `trip`: queued + worker"""
 SLOWEST = 10
+_TURNS = 4  # crops for each of a plane's workers: enough for one to be among those who get them
 
 
 @dataclass
@@ -34,15 +35,13 @@ class Worker:
     busy_s: float = 0.0
     computed_s: float = 0.0
     first_s: float = np.inf
-    """When its first crop and its last one came, from the beginning of the figures."""
+    """When its first crop came, from the beginning of the figures ..."""
     last_s: float = -np.inf
-
-    def present_s(self, span_s: float) -> float:
-        """For how long it was there: as many times from crop to crop as it had crops."""
-        if self.crops < 2:
-            return span_s
-        whole_s = (self.last_s - self.first_s) * self.crops / (self.crops - 1)
-        return min(max(whole_s, self.busy_s), span_s)
+    """... and when its last one was answered."""
+    crops_before: int = 0
+    """Of the plane, before this worker's first one ..."""
+    crops_until: int = 0
+    """... and until its last one, that included."""
 
 
 @dataclass(order=True)
@@ -87,14 +86,40 @@ class Figures:
     """What the thread that unpacks, stitches and writes was at it."""
     in_flight_s: float = 0.0
     """Of all events together, from sent to written."""
-    workers: dict[tuple[int, str], Worker] = field(default_factory=dict)
+    workers: dict[Named, Worker] = field(default_factory=dict)
     demand: dict[int, Demand] = field(default_factory=dict)
     slowest: list[Slow] = field(default_factory=list)
     """The slowest one first."""
 
+    first_sent_s: float = np.inf
+    last_answered_s: float = -np.inf
+    """Between these two the pools were in use."""
+
     @property
     def planes(self) -> list[int]:
         return sorted(self.demand)
+
+    @property
+    def pools_s(self) -> float:
+        """For how long the pools were in use."""
+        return max(self.last_answered_s - self.first_sent_s, 0.0)
+
+    def workers_of(self, plane: int) -> list[Worker]:
+        return [worker for worker in self.workers.values() if worker.plane == plane]
+
+    def present_s(self, worker: Worker) -> float:
+        """For how long a worker was there, of `pools_s`.
+
+        Who had no crop while its plane had many was not there yet, or no more: brokers give a
+        crop to whoever has waited longest.
+        """
+        many = _TURNS * len(self.workers_of(worker.plane))
+        crops = self.crop_stages[worker.plane, "worker"].count
+        late = worker.crops_before > many
+        gone = crops - worker.crops_until > many
+        first_s = worker.first_s if late else self.first_sent_s
+        last_s = worker.last_s if gone else self.last_answered_s
+        return max(last_s - first_s, worker.busy_s)
 
 
 def figures(records: Iterable[Record]) -> Figures:
@@ -159,6 +184,8 @@ class _Tally:
         made.bytes_in += int(chunk.column("bytes_in").sum())
         known = chunk.column("busy") != UNKNOWN
         made.unsaid += int((~known).sum())
+        made.first_sent_s = min(made.first_sent_s, float(chunk.sent.min(initial=np.inf)))
+        made.last_answered_s = max(made.last_answered_s, float(chunk.answered.max(initial=-np.inf)))
         planes = chunk.column("plane")
         for plane in np.unique(planes):
             own = planes == plane
@@ -166,20 +193,27 @@ class _Tally:
             for stage in CROP_STAGES:
                 seconds = chunk.crop_time(stage)[own & known]
                 made.crop_stages.setdefault((int(plane), stage), Spread()).add(seconds)
-        self._count_workers(chunk, known)
+            self._count_workers(chunk, int(plane), own & known)
 
-    def _count_workers(self, chunk: Chunk, known: npt.NDArray[np.bool_]) -> None:
-        numbers = chunk.column("worker")
-        began = chunk.answered - chunk.crop_time("worker")
-        for number in np.unique(numbers[(numbers != UNKNOWN) & known]):
-            own = (numbers == number) & known
+    def _count_workers(self, chunk: Chunk, plane: int, own: npt.NDArray[np.bool_]) -> None:
+        """`own`: the crops of the plane whose workers said how long they took."""
+        before = self.made.crop_stages[plane, "worker"].count - int(own.sum())
+        numbers, answered = chunk.column("worker")[own], chunk.answered[own]
+        busy, computed = chunk.crop_time("worker")[own], chunk.crop_time("computed")[own]
+        for number in np.unique(numbers[numbers != UNKNOWN]):
+            places = np.flatnonzero(numbers == number)
             named = chunk.named[number]
-            worker = self.made.workers.setdefault(tuple(named), Worker(*named))
-            worker.crops += int(own.sum())
-            worker.busy_s += float(chunk.crop_time("worker")[own].sum())
-            worker.computed_s += float(chunk.crop_time("computed")[own].sum())
-            worker.first_s = min(worker.first_s, float(began[own].min()))
-            worker.last_s = max(worker.last_s, float(began[own].max()))
+            worker = self.made.workers.get(named)
+            if worker is None:
+                worker = Worker(named.plane, named.name)
+                worker.first_s = float((answered - busy)[places].min())
+                worker.crops_before = before + int(places[0])
+                self.made.workers[named] = worker
+            worker.crops += len(places)
+            worker.busy_s += float(busy[places].sum())
+            worker.computed_s += float(computed[places].sum())
+            worker.last_s = max(worker.last_s, float(answered[places].max()))
+            worker.crops_until = before + int(places[-1]) + 1
 
     def _keep_slowest(self, chunk: Chunk) -> None:
         own = chunk.own()

@@ -71,15 +71,15 @@ def pools(figures: Figures) -> list[Pool]:
 
 
 def _pool(figures: Figures, plane: int) -> Pool:
-    workers = [worker for worker in figures.workers.values() if worker.plane == plane]
-    present_s = sum(worker.present_s(figures.span_s) for worker in workers)
+    workers = figures.workers_of(plane)
+    present_s = sum(figures.present_s(worker) for worker in workers)
     busy_s = sum(worker.busy_s for worker in workers)
-    at_a_time = present_s / figures.span_s if figures.span_s else 0.0
+    at_a_time = present_s / figures.pools_s if figures.pools_s else 0.0
     return Pool(
         plane=plane,
         workers=max(at_a_time, 1.0) if workers else 0.0,
         busy=busy_s / present_s if present_s else 0.0,
-        wanting=figures.demand[plane].wanting(max(at_a_time, 1.0)),
+        wanting=figures.demand[plane].wanting(max(at_a_time, 1.0), of_s=figures.pools_s),
         busy_s=busy_s,
     )
 
@@ -172,7 +172,7 @@ def slow_workers(figures: Figures) -> list[Worker]:
     """Those that took much longer for a crop than others of their plane; the slowest first."""
     found: list[tuple[float, Worker]] = []
     for plane in figures.planes:
-        own = [w for w in figures.workers.values() if w.plane == plane and w.crops >= _FEW_CROPS]
+        own = [worker for worker in figures.workers_of(plane) if worker.crops >= _FEW_CROPS]
         for worker in own:
             others = [_each_s(other) for other in own if other is not worker]
             if others and _each_s(worker) > _SLOW * median(others):
@@ -187,8 +187,8 @@ def _each_s(worker: Worker) -> float:
 def _slow_text(figures: Figures, slow: Worker) -> str:
     others = [
         _each_s(worker)
-        for worker in figures.workers.values()
-        if worker.plane == slow.plane and worker is not slow and worker.crops >= _FEW_CROPS
+        for worker in figures.workers_of(slow.plane)
+        if worker is not slow and worker.crops >= _FEW_CROPS
     ]
     return (
         f"Plane {slow.plane}'s worker {slow.name} took {_each_s(slow):.3g} s a crop, the plane's"

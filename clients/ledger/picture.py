@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,14 @@ NAMES = {
     "stitch": "unpacking, stitching",
     "write": "writing",
 }
-BINS = 900
+LANE_BINS = 900
+STATE_BINS = 240
 EACH = 60
 """Up to so many events, each has a row of its own."""
 _INK, _FAINT = "#1d2433", "#6b7285"
 _WIDTH, _LEFT, _RIGHT = 14.0, 1.7, 0.5  # inches
-_TOP, _ABOVE, _BELOW = 1.75, 3.6, 0.75
-_LANE, _MOST_LANES = 0.2, 7.0
+_TOP, _LINE, _ABOVE, _BELOW = 1.15, 0.19, 3.6, 1.0
+_LANE, _MOST_LANES = 0.23, 7.0
 _BUSY = LinearSegmentedColormap.from_list("busy", ["#f3f4f8", "#f9cf86", "#f5a623", "#b8520a"])
 
 
@@ -67,13 +69,15 @@ def draw(ledger: Path, figures: Figures, verdict: Verdict, output: Path) -> None
 
 def render(ledger: Path, figures: Figures, verdict: Verdict) -> Figure:
     """The same as a matplotlib figure."""
-    timeline = Timeline(LedgerReader(ledger), figures, bins=BINS)
+    timeline = Timeline(LedgerReader(ledger), figures, state_bins=STATE_BINS, lane_bins=LANE_BINS)
     lanes_high = min(max(_LANE * (len(timeline.workers) + 2), 1.0), _MOST_LANES)
     above = _ABOVE if figures.events > EACH else max(0.11 * figures.events, 1.2)
-    figure = Figure(figsize=(_WIDTH, _TOP + above + 0.35 + lanes_high + _BELOW))
+    said = textwrap.wrap(verdict.text, 160, max_lines=4, placeholder=" ...")
+    top = _TOP + _LINE * len(said)
+    figure = Figure(figsize=(_WIDTH, top + above + 0.35 + lanes_high + _BELOW))
     figure.set_facecolor("white")
-    events = _place(figure, _TOP, above)
-    lanes = _place(figure, _TOP + above + 0.35, lanes_high)
+    events = _place(figure, top, above)
+    lanes = _place(figure, top + above + 0.35, lanes_high)
     if figures.events > EACH:
         _draw_states(events, timeline)
     else:
@@ -86,8 +90,8 @@ def render(ledger: Path, figures: Figures, verdict: Verdict) -> Figure:
             spine.set_visible(False)
     events.tick_params(labelbottom=False)
     lanes.set_xlabel("time since the first event's reading began (s)", fontsize=10, color=_INK)
-    _write_title(figure, figures, verdict)
-    _explain(figure)
+    _write_title(figure, figures, said)
+    _explain(figure, top)
     return figure
 
 
@@ -100,8 +104,8 @@ def _place(figure: Figure, top: float, high: float) -> Axes:
 
 def _draw_states(axes: Axes, timeline: Timeline) -> None:
     """How many events were at what, stacked."""
-    edges = np.linspace(0, timeline.span_s, BINS + 1)
-    floor = np.zeros(BINS)
+    edges = np.linspace(0, timeline.span_s, len(timeline.states[0]) + 1)
+    floor = np.zeros(len(timeline.states[0]))
     for name, row in zip(STATES, timeline.states, strict=True):
         axes.stairs(floor + row, edges, baseline=floor, fill=True, color=COLOURS[name], linewidth=0)
         floor = floor + row
@@ -127,7 +131,7 @@ def _draw_each(axes: Axes, ledger: Path, figures: Figures) -> None:
 
 def _draw_lanes(axes: Axes, timeline: Timeline) -> None:
     """Each worker's busy share, darker where it had less rest; the client's threads around them."""
-    reading, writing = timeline.threads()
+    reading, writing = timeline.threads
     rows = np.concatenate([[reading], timeline.lanes, [writing]])
     extent = (0.0, timeline.span_s, float(len(rows)), 0.0)
     axes.imshow(
@@ -139,29 +143,29 @@ def _draw_lanes(axes: Axes, timeline: Timeline) -> None:
         first, count = planes.index(plane), planes.count(plane)
         axes.axhline(first + 1, color="white", linewidth=2.5)
         ticks.append(first + 1 + count / 2)
-        names.append(f"plane {plane}\n{count} worker{'s' if count > 1 else ''}")
+        names.append(f"plane {plane}: {count} worker{'s' if count > 1 else ''}")
     axes.axhline(len(rows) - 1, color="white", linewidth=2.5)
     axes.set_yticks([*ticks, len(rows) - 0.5], [*names, "the client writes"])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows), 0)
 
 
-def _write_title(figure: Figure, figures: Figures, verdict: Verdict) -> None:
+def _write_title(figure: Figure, figures: Figures, said: Sequence[str]) -> None:
     width, height = figure.get_size_inches()
     left, each_s = _LEFT / width, figures.span_s / figures.events
     title = f"{figures.runs[-1].output}: {figures.events} events, {1 / each_s:.3g} a second"
     figure.text(left, 1 - 0.4 / height, title, size=15, weight="bold", color=_INK, parse_math=False)
-    said = "\n".join(textwrap.wrap(verdict.text, 165, max_lines=3, placeholder=" ..."))
-    figure.text(left, 1 - 0.55 / height, said, size=10, color=_FAINT, va="top", parse_math=False)
+    text, high = "\n".join(said), 1 - 0.55 / height
+    figure.text(left, high, text, size=10, color=_FAINT, va="top", parse_math=False)
 
 
-def _explain(figure: Figure) -> None:
+def _explain(figure: Figure, top: float) -> None:
     width, height = figure.get_size_inches()
     figure.legend(
         handles=[Patch(color=COLOURS[name], label=NAMES[name]) for name in STATES],
         ncols=len(STATES),
         loc="upper left",
-        bbox_to_anchor=((_LEFT - 0.12) / width, 1 - 1.3 / height),
+        bbox_to_anchor=((_LEFT - 0.12) / width, 1 - (top - 0.42) / height),
         frameon=False,
         fontsize=9.5,
         labelcolor=_INK,
@@ -169,7 +173,7 @@ def _explain(figure: Figure) -> None:
         handleheight=1,
         columnspacing=1.4,
     )
-    box = (1 - (_RIGHT + 2.2) / width, 0.3 / height, 2.2 / width, 0.12 / height)
+    box = (1 - (_RIGHT + 2.2) / width, 0.26 / height, 2.2 / width, 0.12 / height)
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, 100), _BUSY),
         cax=figure.add_axes(box),

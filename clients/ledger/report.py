@@ -10,7 +10,7 @@ from rich.table import Table
 from mdp.tables import size
 
 from .. import terminal
-from .figures import CROP_STAGES, EVENT_STAGES, Figures, Slow
+from .figures import CROP_STAGES, EVENT_STAGES, Figures, Slow, Worker
 from .limits import Pool, Verdict, pools
 from .records import LedgerError
 from .spread import Spread
@@ -122,13 +122,18 @@ def _worker_table(figures: Figures) -> Table:
     made = terminal.table("worker", "plane", "crops", "busy", "a crop", "computing")
     workers = sorted(figures.workers.values(), key=lambda w: (w.plane, w.name))
     for worker in workers[:_MOST_WORKERS]:
-        share = worker.busy_s / worker.present_s(figures.span_s)
+        share = _share(figures, worker)
         each = (worker.busy_s / worker.crops, worker.computed_s / worker.crops)
         cells = (str(worker.plane), str(worker.crops), f"{100 * share:.0f} %", *map(seconds, each))
         made.add_row(terminal.escaped(worker.name), *cells)
     if len(workers) > _MOST_WORKERS:
         made.add_row(f"and {len(workers) - _MOST_WORKERS} more: --json")
     return made
+
+
+def _share(figures: Figures, worker: Worker) -> float:
+    present_s = figures.present_s(worker)
+    return worker.busy_s / present_s if present_s else 0.0
 
 
 def _slow_table(slowest: Sequence[Slow]) -> Table:
@@ -198,7 +203,7 @@ def values(figures: Figures, said: Sequence[Verdict], *, torn_bytes: int) -> dic
                 "plane": worker.plane,
                 "name": worker.name,
                 "crops": worker.crops,
-                "busy": worker.busy_s / worker.present_s(figures.span_s),
+                "busy": _share(figures, worker),
                 "busy_s": worker.busy_s,
                 "computed_s": worker.computed_s,
             }

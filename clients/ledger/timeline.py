@@ -20,6 +20,9 @@ STATES = ("read", "cut", "room", "out", "turn", "stitch", "write")
 their queues; waiting for its turn; unpacked and stitched; written."""
 
 
+_THREADS = {"read": 0, "cut": 0, "stitch": 1, "write": 1}
+
+
 class Bins:
     """Add intervals of time to rows; of each bin the mean number of them that were going on."""
 
@@ -46,31 +49,33 @@ class Bins:
 
 
 class Timeline:
-    """A job's: `states` (by `STATES`, bins): events; `lanes` (workers, bins): from 0 to 1."""
+    """A job's: `states` (by `STATES`, state_bins): events, and `lanes` (workers, lane_bins) and
+    `threads` (the one that reads and the one that writes, lane_bins): from 0 to 1.
+    """
 
-    def __init__(self, records: Iterable[Record], figures: Figures, *, bins: int) -> None:
+    def __init__(
+        self, records: Iterable[Record], figures: Figures, *, state_bins: int, lane_bins: int
+    ) -> None:
         self.span_s = figures.span_s
         self.workers = sorted(figures.workers)
         """Plane and name of each lane's worker."""
-        states = Bins(len(STATES), span_s=self.span_s, bins=bins)
-        lanes = Bins(len(self.workers), span_s=self.span_s, bins=bins)
+        states = Bins(len(STATES), span_s=self.span_s, bins=state_bins)
+        threads = Bins(2, span_s=self.span_s, bins=lane_bins)
+        lanes = Bins(len(self.workers), span_s=self.span_s, bins=lane_bins)
         row_of = {worker: row for row, worker in enumerate(self.workers)}
         for chunk in chunks(last_job(records, figures)):
             for row, (starts, ends) in enumerate(event_states(chunk)):
                 states.add(row, starts, ends)
+                if STATES[row] in _THREADS:
+                    threads.add(_THREADS[STATES[row]], starts, ends)
             known = (chunk.column("worker") != UNKNOWN) & (chunk.column("busy") != UNKNOWN)
-            rows = np.array([row_of[each.plane, each.name] for each in chunk.named], np.int64)
+            rows = np.array([row_of[each] for each in chunk.named], np.int64)
             ends = chunk.answered[known]
             starts = ends - chunk.crop_time("worker")[known]
             lanes.add(rows[chunk.column("worker")[known]], starts, ends)
         self.states = states.values()
         self.lanes = np.clip(lanes.values(), 0, 1)
-
-    def threads(self) -> Seconds:
-        """(2, bins), from 0 to 1: what the threads that read and that write were at work."""
-        by_state = dict(zip(STATES, self.states, strict=True))
-        rows = (by_state["read"] + by_state["cut"], by_state["stitch"] + by_state["write"])
-        return np.asarray(np.clip(np.stack(rows), 0, 1), np.float64)
+        self.threads = np.clip(threads.values(), 0, 1)
 
 
 def event_states(chunk: Chunk) -> Iterator[tuple[Seconds, Seconds]]:
