@@ -229,7 +229,7 @@ class _Run:
         asked = recorder.reading(self._questions(order))
         window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)
         with Asker(asked, recorder.asking(ask), window=window, watch=self._watch) as asker:
-            for question, replies in recorder.taking(asker, lambda: self._scores.infos):
+            for question, replies in recorder.taking(asker, self._scores.take_infos):
                 self._count(question, replies)
                 self._write(question, replies)
                 if on_progress:

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..asker import Reply
 from ..crops import EventQuestion
@@ -26,6 +26,8 @@ _WRITER = ("check", "stitch", "write")
 Infos = Sequence[Mapping[str, Any]]
 """What each answer to an event's requests says of its making; empty where none came."""
 Futures = list["Future[Reply]"]
+
+Outcomes = TypeVar("Outcomes", bound=Sequence[object])
 
 clock = time.perf_counter
 
@@ -87,20 +89,23 @@ class Recorder:
         return stamped
 
     def taking(
-        self, answered: Iterable[tuple[EventQuestion, list[Reply]]], infos: Callable[[], Infos]
-    ) -> Iterator[tuple[EventQuestion, list[Reply]]]:
-        """For the thread that writes; `infos` is asked once the event is written."""
-        for question, replies in answered:
+        self, answered: Iterable[tuple[EventQuestion, Outcomes]], infos: Callable[[], Infos]
+    ) -> Iterator[tuple[EventQuestion, Outcomes]]:
+        """For the thread that writes; `infos` is asked once the event is written.
+
+        An outcome is a reply, or whatever came in its place.
+        """
+        for question, outcomes in answered:
             taken_at = clock()
-            yield question, replies
-            self._append(question, replies, infos(), taken_at)
+            yield question, outcomes
+            self._append(question, outcomes, infos(), taken_at)
 
     def end(self, how: str) -> None:
         """The last record of the run."""
         self._ledger.append(End(how))
 
     def _append(
-        self, question: EventQuestion, replies: Sequence[Reply], infos: Infos, taken_at: float
+        self, question: EventQuestion, outcomes: Sequence[object], infos: Infos, taken_at: float
     ) -> None:
         stamps = self._under_way.pop(question.entry.number)
         requests = question.requests
@@ -136,7 +141,7 @@ class Recorder:
                 busy=[_said(info, "busy_seconds") for info in said],
                 computed=[_said(info, "seconds") for info in said],
                 bytes_out=[sum(map(len, request.frames)) for request in requests],
-                bytes_in=[sum(map(len, reply)) for reply in replies],
+                bytes_in=[_nbytes(outcome) for outcome in outcomes],
             )
         )
 
@@ -153,6 +158,10 @@ class Recorder:
 
 def _stamp(answered_at: list[float], number: int, future: Future[Reply]) -> None:
     answered_at[number] = clock()
+
+
+def _nbytes(outcome: object) -> int:
+    return sum(map(len, outcome)) if isinstance(outcome, list) else 0
 
 
 def _ticks(seconds: float) -> int:
@@ -179,8 +188,8 @@ class Unrecorded:
         return lambda question: list(ask(question))
 
     def taking(
-        self, answered: Iterable[tuple[EventQuestion, list[Reply]]], infos: Callable[[], Infos]
-    ) -> Iterator[tuple[EventQuestion, list[Reply]]]:
+        self, answered: Iterable[tuple[EventQuestion, Outcomes]], infos: Callable[[], Infos]
+    ) -> Iterator[tuple[EventQuestion, Outcomes]]:
         return iter(answered)
 
 
