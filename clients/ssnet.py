@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -26,8 +25,8 @@ from .asker import Asker, Reply
 from .crops import Cutter, EventQuestion
 from .entries import entry_range
 from .job import FileJob
+from .ledger.facts import facts
 from .ledger.recorder import Recorder, Unrecorded, recorded
-from .ledger.records import Run as RunFacts
 from .scores import Scores, nbytes
 from .signals import close_output, uninterrupted
 from .simple import OnProgress
@@ -99,8 +98,8 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
         job = replace(job, mode=fitted(job.mode, described))
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(job, reader))
-        facts = functools.partial(_facts, job, client, len(order))
-        with recorded(job.ledger, facts, watch, fresh=job.force) as recorder:
+        told = functools.partial(facts, job, client, planes=PLANES, events=len(order), done=0)
+        with recorded(job.ledger, told, watch, fresh=job.force) as recorder:
             making = _Run(job, described, reader, writer, watch, recorder)
             report = making.send(client, order, on_progress)
             with watch.stage("close"):
@@ -121,23 +120,6 @@ def _open_writer(job: Job, reader: Reader) -> Writer:
         copy_input=reader if job.copy_input else None,
         inputs=job.inputs,
         images=[answer_name(plane) for plane in PLANES],
-    )
-
-
-def _facts(job: Job, client: Client, events: int) -> RunFacts:
-    """What the ledger says of the whole run."""
-    served = client.services()
-    return RunFacts(
-        output=job.output.name,
-        inputs=tuple(str(path) for path in job.inputs),
-        started=time.time(),
-        host=socket.gethostname(),
-        mode=type(job.mode).__name__.lower(),
-        events=events,
-        done=0,
-        window=job.window,
-        window_bytes=job.window_bytes,
-        pools={p: served.get(service_name(p), {}).get("workers", 0) for p in PLANES},
     )
 
 
