@@ -1,6 +1,6 @@
 """The `ssnet` command: parse, build, run. Results to stdout, progress and logs to stderr.
 
-Exit codes: 0 done, 1 failed, 2 misused.
+Exit codes: 0 done, 1 failed, 2 misused; 3 done, but for events that failed.
 """
 
 from __future__ import annotations

@@ -102,6 +102,10 @@ class Scores:
         images = {answer_name(plane): by_plane.get(plane, ()) for plane in self.origins}
         return Event(question.entry.rse, images)
 
+    def nothing(self, question: EventQuestion) -> Event:
+        """The event without images: it failed."""
+        return Event(question.entry.rse, dict.fromkeys(map(answer_name, self.origins), ()))
+
 
 def nbytes(replies: Sequence[Reply]) -> int:
     """All frames of all replies."""

@@ -34,8 +34,9 @@ HELP = """Score every plane's pixels, shower or track: LArCV files in, a LArCV f
 
 Each plane's crops go to its own service, `ssnet-plane0`, `-plane1`, `-plane2`, all planes of \
 several events at once. Output: for each entry of the input, in order, images \\[shower, track] \
-of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. It appears when it is whole. `--local` starts \
-a broker and workers on this machine.
+of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. It appears when it is whole. Killed, the same \
+command goes on. Events that no worker can score are empty, and OUT.failed.json names them: exit \
+code 3. `--local` starts a broker and workers on this machine.
 
 [bold]Modes[/]
 
@@ -49,7 +50,12 @@ a broker and workers on this machine.
   ssnet run in.root -o out.root --local
   ssnet run event.root -o out.root --local --mode tiles --tick-order forward
   ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
+  ssnet run in.root -o out.root --retry-failed
 """
+
+
+FAILED_EVENTS = 3
+"""The exit code of a run whose output is whole, but for events that failed."""
 
 
 class Mode(str, enum.Enum):
@@ -80,6 +86,19 @@ def run(
     copy_input: CopyInput = False,
     tick_order: TickOrder = Ticks.backward,
     force: Force = False,
+    part_seconds: Annotated[
+        float, typer.Option(help="How often what is written is made safe from kill -9.")
+    ] = 60.0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Give up what an earlier run has made safe.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End at an event that fails.")] = False,
+    max_failed: Annotated[
+        float, typer.Option(help="Share of events that may fail, once ten have.")
+    ] = 0.1,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Only events that failed; keep the others.")
+    ] = False,
     broker: Broker = DEFAULT_ENDPOINT,
     local: Annotated[
         bool, typer.Option("--local", help="Start a broker and workers on this machine.")
@@ -121,6 +140,11 @@ def run(
         tick_order=tick_order.value,
         force=force,
         ledger=ledger_to or (output.with_name(f"{output.name}.ledger") if ledger else None),
+        part_s=part_seconds,
+        fresh=fresh,
+        strict=strict,
+        max_failed=max_failed,
+        retry_failed=retry_failed,
     )
     log_warnings(verbose=verbose)
     with (
@@ -128,7 +152,9 @@ def run(
         terminal.progress_bar("events") as show,
     ):
         done = ssnet.run(replace(job, broker=address), on_progress=show)
-    terminal.show(report.production_table(done))
+    terminal.show(*report.production_tables(done))
+    if done.failed:
+        raise typer.Exit(FAILED_EVENTS)
 
 
 def _check_local(context: typer.Context, *, local: bool) -> None:
