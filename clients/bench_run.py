@@ -50,7 +50,7 @@ def main() -> None:
         folder = Path(name)
         if asked.small:  # first, while the process holds little else
             _memory(folder, asked.small)
-        source = _toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
+        source = make_toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
         _speed(folder, source, MODES[asked.mode], asked.seconds)
         if asked.rounds:
             _parts(folder, source, MODES[asked.mode], asked.seconds, asked.rounds)
@@ -70,8 +70,8 @@ def _speed(folder: Path, source: Path, mode: chain.Mode, seconds: float) -> None
     for name, (workers, by_plane) in pools.items():
         logs = folder / name.replace(" ", "-")
         logs.mkdir()
-        with _pools(folder, workers, by_plane, logs) as broker:
-            report = run(_job(folder, source, broker, mode))
+        with serving(folder, workers, by_plane, logs) as broker:
+            report = run(make_job(folder, source, broker, mode))
         spent_s = report.seconds["all"]
         first_s = first_s or spent_s
         slow = [share for plane, share in _busy(logs) if by_plane[plane]]
@@ -100,10 +100,10 @@ def _busy(logs: Path) -> list[tuple[int, float]]:
 
 def _memory(folder: Path, count: int) -> None:
     """How much the process grows between the first events and the last."""
-    source = _toys(folder, count, _SMALL)
+    source = make_toys(folder, count, _SMALL)
     held: list[int] = []
-    with _pools(folder, 1, dict.fromkeys(PLANES, 0.0)) as broker:
-        job = _job(folder, source, broker, chain.Croi(size=64))
+    with serving(folder, 1, dict.fromkeys(PLANES, 0.0)) as broker:
+        job = make_job(folder, source, broker, chain.Croi(size=64))
         report: Report = run(job, on_progress=lambda *_: held.append(resident_bytes()))
     grown = max(held) - held[min(_WARM_UP, count - 1)]
     made = terminal.table(f"{count} events of 3 x 128x128", "value")
@@ -141,12 +141,12 @@ def _parts(folder: Path, source: Path, mode: chain.Mode, seconds: float, rounds:
 # What it is measured with.
 
 
-def _job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> Job:
+def make_job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> Job:
     output = folder / "out.root"
     return Job(inputs=(source,), output=output, broker=broker, mode=mode, force=True)
 
 
-def _toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
+def make_toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
     path = folder / f"{count}.root"
     with terminal.progress_bar("toys") as show:
         toys.write(path, count=count, seed=1, settings=settings, force=True, on_progress=show)
@@ -154,7 +154,7 @@ def _toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
 
 
 @contextmanager
-def _pools(
+def serving(
     folder: Path, workers: int, seconds: dict[int, float], logs: Path | None = None
 ) -> Iterator[str]:
     """A broker with `workers` stand-ins of each plane that take so long for a crop."""

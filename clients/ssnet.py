@@ -7,12 +7,14 @@ was killed before goes on after what is safe. Refuses answers to anything that w
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from lartpc import Event, Reader, chain, open_reader
 from mdp import Client, ClientSettings, MDPError, Pulse, SettingsError
@@ -23,6 +25,8 @@ from .crops import Cutter, EventQuestion, failures_of
 from .entries import entry_range
 from .failures import Failure, Tally, is_for_good
 from .job import FileJob
+from .ledger.facts import facts
+from .ledger.recorder import Recorder, Unrecorded, recorded
 from .output import Output, open_output
 from .scores import Scores, nbytes
 from .signals import uninterrupted
@@ -54,6 +58,8 @@ class Job(FileJob):
     """How long to wait for the first worker of a plane."""
     pulse: Pulse = field(default_factory=Pulse)
     """How soon a broker that was restarted is noticed: as the broker's own."""
+    ledger: Path | None = None
+    """Where every event's times go."""
     part_s: float = 60.0
     """After how long what is written is made safe: as much is lost at most, when all is killed."""
     fresh: bool = False
@@ -72,6 +78,8 @@ class Job(FileJob):
             raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
         if not 0 <= self.wait_s < math.inf:
             raise SettingsError(f"want a wait from 0 s on, got {self.wait_s}")
+        if self.ledger in (self.output, *self.inputs):
+            raise SettingsError(f"want a ledger apart from inputs and output, got {self.ledger}")
         if not 0 <= self.part_s < math.inf:
             raise SettingsError(f"want parts of 0 s or more, got {self.part_s}")
         if not 0 <= self.max_failed <= 1:
@@ -127,7 +135,11 @@ def _send(
         described = describe(client, job)
         output.made_by({str(plane): asdict(said.origin) for plane, said in described.items()})
         fitting = replace(job, mode=fitted(job.mode, described))
-        return _Run(fitting, described, reader, output, watch).send(client, on_progress)
+        asked, done = len(output.asked), output.done
+        told = functools.partial(facts, job, client, planes=PLANES, events=asked, done=done)
+        with recorded(job.ledger, told, watch, fresh=job.force and not done) as recorder:
+            making = _Run(fitting, described, reader, output, watch, recorder)
+            return making.send(client, on_progress)
 
 
 def _open_reader(job: Job) -> Reader:
@@ -178,26 +190,28 @@ class _Run:
         reader: Reader,
         output: Output,
         watch: Stopwatch,
+        recorder: Recorder | Unrecorded,
     ) -> None:
         self._job = job
         self._reader = reader
         self._output = output
         self._watch = watch
+        self._recorder = recorder
         self._scores = Scores({plane: said.origin for plane, said in described.items()})
         self._tally = Tally(max_failed=job.max_failed, strict=job.strict)
         self._report = Report()
 
     def send(self, client: Client, on_progress: OnProgress | None) -> Report:
-        def ask(question: EventQuestion) -> list[Future[Reply]]:
-            return [
-                client.submit(service_name(request.plane), request.frames)
-                for request in question.requests
-            ]
+        def ask(question: EventQuestion) -> Iterator[Future[Reply]]:
+            for request in question.requests:
+                yield client.submit(service_name(request.plane), request.frames)
 
-        asked = self._questions(self._output.asked)
+        recorder = self._recorder
+        asked = recorder.reading(self._questions(self._output.asked))
         window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)
-        with Asker(asked, ask, window=window, watch=self._watch) as asker:
-            for question, outcomes in asker.outcomes(tolerated=is_for_good):
+        with Asker(asked, recorder.asking(ask), window=window, watch=self._watch) as asker:
+            answered = asker.outcomes(tolerated=is_for_good)
+            for question, outcomes in recorder.taking(answered, self._scores.take_infos):
                 self._take(question, outcomes)
                 if on_progress:
                     on_progress(self._output.done, self._output.entries)

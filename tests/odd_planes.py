@@ -114,3 +114,12 @@ class Poisoned(Worker):
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             os.abort()
         raise Refused(text) if end == "refuse" else LookupError(text)
+
+
+class Silent(_Liar):
+    """Does not say who it is, and how long it took."""
+
+    def lie(self, answer: Batch) -> list[bytes]:
+        unsaid = ("worker", "seconds", "busy_seconds")
+        info = {key: value for key, value in answer.info.items() if key not in unsaid}
+        return pack([replace(answer, info=info)])

@@ -24,10 +24,11 @@ def start(
     *,
     planes: Sequence[int] = PLANES,
     workers: int = 1,
+    there: int = 0,
     seconds: float = 0.0,
     target: str = "clients.bench_workers:Worker",
 ) -> dict[int, Process]:
-    """A pool for each plane, ready; returns their hosts."""
+    """A pool for each plane, ready, beside those workers that are there; returns their hosts."""
     hosts = {}
     for plane in planes:
         os.environ[VARIABLE] = f"{plane} {seconds}"  # what is started now inherits it
@@ -36,7 +37,7 @@ def start(
         )
     with Client(endpoint) as client:
         for plane in planes:
-            wait_for_workers(client, service_name(plane), workers)
+            wait_for_workers(client, service_name(plane), there + workers)
     return hosts
 
 

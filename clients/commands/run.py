@@ -114,6 +114,12 @@ def run(
     network: Annotated[
         Path | None, typer.Option(help="A folder of networks, with --local.")
     ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Keep every event's times, in OUT.ledger.")
+    ] = False,
+    ledger_to: Annotated[
+        Path | None, typer.Option("--ledger-to", help="The same, in another file.")
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     from dataclasses import replace
@@ -139,6 +145,7 @@ def run(
         copy_input=copy_input,
         tick_order=tick_order.value,
         force=force,
+        ledger=ledger_to or (output.with_name(f"{output.name}.ledger") if ledger else None),
         part_s=part_seconds,
         fresh=fresh,
         strict=strict,
