@@ -120,8 +120,8 @@ def _parts(folder: Path, source: Path, mode: chain.Mode, seconds: float, rounds:
     """What it costs to make the output safe ever more often; in turn, medians."""
     spent: dict[str, list[float]] = {name: [] for name in _PARTS}
     computed: dict[str, list[float]] = {name: [] for name in _PARTS}
-    with _pools(folder, 1, dict.fromkeys(PLANES, seconds)) as broker:
-        job = _job(folder, source, broker, mode)
+    with serving(folder, 1, dict.fromkeys(PLANES, seconds)) as broker:
+        job = make_job(folder, source, broker, mode)
         for _ in range(rounds):
             for name, part_s in _PARTS.items():
                 began_s = time.process_time()

@@ -28,9 +28,9 @@ class Worker(bench_workers.Worker):
         super().__init__()
         self._brake = brake(Path(os.environ[VARIABLE]), self._settings.plane)
 
-    def _answer(self, batch: Batch) -> list[bytes]:
+    def _answer(self, batch: Batch, arrived_at: float) -> list[bytes]:
         try:
             time.sleep(float(self._brake.read_text()))
         except OSError:  # nobody brakes
-            return super()._answer(batch)
-        return super()._answer(batch)
+            return super()._answer(batch, arrived_at)
+        return super()._answer(batch, arrived_at)
