@@ -96,8 +96,9 @@ class Process:
         """The process ids of all that live of it; zombies do not."""
         return marked(_MARK, self.mark)
 
-    def wait_until_it_says(self, text: str) -> None:
-        until(lambda: text in self.stderr, f"{self.popen.args!r} says {text!r}")
+    def wait_until_it_says(self, text: str, *, within_s: float = 30.0) -> None:
+        what = f"{self.popen.args!r} says {text!r}"
+        until(lambda: text in self.stderr, what, within_s=within_s)
 
     def wait_until_nothing_is_left(self) -> None:
         until(lambda: not self.alive(), f"nothing is left of {self.popen.args!r}")
