@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from lartpc import Reader, Writer, chain, open_reader, open_writer
 from mdp import Client, ClientSettings, NotServed, RequestTimeout, SettingsError
@@ -23,6 +24,7 @@ from .asker import Asker, Reply
 from .crops import Cutter, EventQuestion
 from .entries import entry_range
 from .job import FileJob
+from .provenance import Recorder, mode_settings
 from .scores import Scores, nbytes
 from .signals import close_output, uninterrupted
 from .simple import OnProgress
@@ -82,6 +84,7 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
     """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
     watch = Stopwatch()
     with watch.stage("all"), ExitStack() as stack:
+        recorder = stack.enter_context(Recorder(job, "ssnet run"))
         reader = stack.enter_context(_open_reader(job))
         order = entry_range(job.start, job.end, len(reader))
         settings = ClientSettings(timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES)
@@ -92,6 +95,14 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
             writer = stack.enter_context(_open_writer(job, reader))
         report = _Run(job, described, reader, writer, watch).send(client, order, on_progress)
         with watch.stage("close"):
+            record = recorder.record(
+                reader,
+                order,
+                events=report.events,
+                settings=_settings(job),
+                services={service_name(p): [said.origin] for p, said in described.items()},
+            )
+            writer.provenance = (record,)
             close_output(writer)
     report.seconds = watch.seconds
     return report
@@ -110,6 +121,16 @@ def _open_writer(job: Job, reader: Reader) -> Writer:
         inputs=job.inputs,
         images=[answer_name(plane) for plane in PLANES],
     )
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """What decides the scores besides the networks."""
+    return {
+        "mode": mode_settings(job.mode),
+        "producer": job.producer,
+        "threshold_adc": job.low_adc,
+        "ceiling_adc": job.high_adc,
+    }
 
 
 # What the services are.

@@ -1,4 +1,4 @@
-"""Files of events, whatever their format. Refuses what is neither LArCV1's ROOT nor LArCV3's HDF5.
+"""Files of events, whatever their format: opened to read, opened to write.
 
 Content says how a file is read, the suffix how it is written; nothing else in the project knows
 which of the two it has. Several files are read as one.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 
-from .errors import LibraryMissing, ProductMissing, ReadError, WriteError
+from .errors import ProductMissing, ReadError, WriteError
+from .formats import format_of, module
 from .image import TickOrder, check_tick_order
 from .names import check_name
 from .reader import OneFile, Product, Reader
@@ -20,39 +20,11 @@ from .writer import Sink, Writer, writing
 
 PathLike = str | os.PathLike[str]
 
-_MAGIC = {b"root": "larcv1", b"\x89HDF": "larcv3"}
 _SUFFIXES = {".root": "larcv1", ".h5": "larcv3", ".hdf5": "larcv3"}
 
 
-def _format(name: str) -> ModuleType:
-    # imported when needed: a worker reads no files and need not have what does
-    try:
-        if name == "larcv1":
-            from . import larcv1
-
-            return larcv1
-        from . import larcv3
-    except ImportError as error:
-        raise LibraryMissing(
-            f"{name} files need {error.name}: pip install 'ssnetserver[client]'"
-        ) from error
-    return larcv3
-
-
-def format_of(path: Path) -> str:
-    """`larcv1` or `larcv3`, as the first bytes say. Raises `ReadError`."""
-    try:
-        with open(path, "rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ReadError(f"cannot read {path}: {error.strerror}") from error
-    if magic not in _MAGIC:
-        raise ReadError(f"want a ROOT or HDF5 file, got {path}, which starts with {magic!r}")
-    return _MAGIC[magic]
-
-
 def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
-    opened: OneFile = _format(format_of(path)).open_file(path, tick_order)
+    opened: OneFile = module(format_of(path)).open_file(path, tick_order)
     return opened
 
 
@@ -117,11 +89,11 @@ def open_writer(
     for name in (*images, *rois):
         check_name(name)
     copied = copy_input.paths if copy_input else ()
-    module = _format(_SUFFIXES[target.suffix])
+    format_module = module(_SUFFIXES[target.suffix])
     whole = WholeFile(target, force=force, inputs=[*copied, *map(Path, inputs)])
     try:
         with writing(str(target)):
-            sink: Sink = module.open_sink(whole.part, copy_input, tuple(images), tuple(rois))
+            sink: Sink = format_module.open_sink(whole.part, copy_input, tuple(images), tuple(rois))
     except BaseException:
         whole.discard()
         raise

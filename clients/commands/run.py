@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -114,6 +115,7 @@ def run(
         copy_input=copy_input,
         tick_order=tick_order.value,
         force=force,
+        command=tuple(sys.argv),
     )
     log_warnings(verbose=verbose)
     with (
