@@ -19,6 +19,7 @@ MAY_IMPORT = {
 PURE = (
     "wire",
     "broker",
+    "state",
     "management",
     "session",
     "lane",
