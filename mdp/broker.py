@@ -15,6 +15,7 @@ from collections import deque
 
 from . import management, wire
 from .errors import WireError
+from .fingerprints import Fingerprints, conflict
 from .settings import BrokerSettings
 from .state import Client, Counters, Job, Service, Worker
 from .throttle import Throttle
@@ -41,6 +42,7 @@ class Broker:
         self.counters = Counters()
         self.draining = False
         self._started = now
+        self._fingerprints = Fingerprints()
         self._tokens = itertools.count(1)
         self._alarms: list[tuple[float, int, Worker | Service]] = []
         self._alarm_numbers = itertools.count()
@@ -146,7 +148,10 @@ class Broker:
             if request.service == wire.RETIRE:
                 self._retire(asker)
         if request.service.startswith(management.PREFIX):
-            body = management.answer(self, request.service, request.body, now)
+            if request.service == wire.FINGERPRINT:
+                body = self._fingerprints.hear(peer, request.body, self.services)
+            else:
+                body = management.answer(self, request.service, request.body, now)
             return [request.dialect.to_client(peer, request.service, body, final=True)]
         self.counters.accepted += 1
         service = self._service(request.service, now)
@@ -193,15 +198,20 @@ class Broker:
             self.counters.unexpected += 1
             self.counters.workers_lost += 1
             return [known.dialect.disconnect_to(peer), *self._forget(known, now, "second READY")]
+        fingerprint = self._fingerprints.take(peer, ready.service)
         reserved = ready.service.startswith(management.PREFIX)
         service = None if reserved else self._service(ready.service, now)
-        if service is None or self.draining:
+        why_not = conflict(service, fingerprint)
+        if service is None or self.draining or why_not:
             self.counters.unexpected += 1
-            self._throttle.warning(now, "sent a worker for %r away", printable(ready.service))
+            why = f": {why_not}" if why_not else ""
+            name = printable(ready.service)
+            self._throttle.warning(now, "sent a worker for %r away%s", name, why)
             return [ready.dialect.disconnect_to(peer)]
-        worker = Worker(peer, ready.dialect, service, now=now)
+        worker = Worker(peer, ready.dialect, service, now=now, fingerprint=fingerprint)
         self.workers[peer] = worker
         service.workers += 1
+        service.fingerprint = fingerprint
         service.idle[worker] = None
         name, dialect, count = peer.hex(), ready.dialect.name, service.workers
         log.info("%s: worker %s is ready (%s), %d now", service.text, name, dialect, count)

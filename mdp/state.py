@@ -86,6 +86,7 @@ class Worker:
         "alarm_at",
         "asked_at",
         "dialect",
+        "fingerprint",
         "heard_at",
         "job",
         "name",
@@ -97,10 +98,19 @@ class Worker:
         "token",
     )
 
-    def __init__(self, name: bytes, dialect: wire.Dialect, service: Service, *, now: float) -> None:
+    def __init__(
+        self,
+        name: bytes,
+        dialect: wire.Dialect,
+        service: Service,
+        *,
+        now: float,
+        fingerprint: bytes = b"",
+    ) -> None:
         self.name = name
         self.dialect = dialect
         self.service = service
+        self.fingerprint = fingerprint  # the same for all workers of the service
         self.since = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
         self.retired = False  # it is about to leave, and gets nothing more
@@ -118,6 +128,7 @@ class Service:
         "alarm_at",
         "answered",
         "body_bytes",
+        "fingerprint",
         "gone",
         "idle",
         "jobs",
@@ -135,6 +146,7 @@ class Service:
         self.gone = 0  # how many of them
         self.body_bytes = 0  # of what is queued and held
         self.workers = 0
+        self.fingerprint = b""  # of all of them; meaningful while there are any
         self.idle: OrderedDict[Worker, None] = OrderedDict()  # least recently used first
         self.unserved_since = now  # meaningful while there are no workers
         self.answered = 0

@@ -20,6 +20,7 @@ PURE = (
     "wire",
     "broker",
     "state",
+    "fingerprints",
     "management",
     "session",
     "lane",

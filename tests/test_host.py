@@ -41,8 +41,8 @@ def part(token: bytes, *body: bytes) -> Send:
 class Watched(Host):
     """A host whose steps can be compared."""
 
-    def ready(self, now: float) -> list[Step]:
-        return Steps(super().ready(now))
+    def ready(self, now: float, fingerprint: bytes = b"") -> list[Step]:
+        return Steps(super().ready(now, fingerprint))
 
     def answered(
         self, number: int, body: Sequence[Frame], *, final: bool, now: float
