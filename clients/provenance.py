@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from lartpc import Reader, ReadError, chain
+from lartpc import Reader, ReadError, TickOrder, chain
+from lartpc.image import check_tick_order
 from mdp.management import VERSION
 from services.planes import Origin
 
@@ -54,7 +55,7 @@ class Record:
     """UTC, ISO 8601."""
     ended_at: str
     inputs: tuple[Input, ...]
-    tick_order: str
+    tick_order: TickOrder
     start: int
     """The entries that were meant, over all inputs ..."""
     end: int
@@ -87,6 +88,7 @@ class Record:
             said = json.loads(text)
             if said.pop("format") != FORMAT:
                 raise ValueError("another format")
+            check_tick_order(said["tick_order"])
             said["command"] = tuple(said["command"])
             said["inputs"] = tuple(_input(each) for each in said["inputs"])
             said["services"] = {

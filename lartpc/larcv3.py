@@ -188,6 +188,8 @@ def _image(pixels: Any, extent: Any, meta: ImageMeta) -> Image:
     first, count = int(extent["first"]), int(extent["N"])
     if count != meta.rows * meta.cols:
         raise ReadError(f"want {meta.rows} x {meta.cols} pixels, as in the meta, got {count}")
+    if pixels.dtype.newbyteorder("=") != np.float32:
+        raise ReadError(f"want float32 pixels, as larcv3 writes, got {pixels.dtype}")
     flat = _rows(pixels, first, count).astype(np.float32, copy=False)
     return Image(meta, flat.reshape(meta.rows, meta.cols))
 
