@@ -44,12 +44,16 @@ def making_of(records: Sequence[Record], entries: int, finding: Finding) -> Maki
     """What all records agree in; None, and `finding` says why, if there is no such thing."""
     if finding.bad:
         return None
-    for number, record in enumerate(records):
-        wrong = next(_differences(records[0], record), "")
-        finding.look(bool(wrong), f"record {number + 1} of {len(records)}: {wrong}")
+    wrong = [
+        f"record {number + 1} of {len(records)}: {difference}"
+        for number, record in enumerate(records)
+        for difference in _differences(records[0], record)
+    ]
     events = sum(record.events for record in records)
-    finding.look(events != entries, f"it speaks of {events} events, the file has {entries}")
-    if finding.bad:
+    if events != entries:
+        wrong.append(f"it speaks of {events} events, the file has {entries}")
+    finding.look(len(wrong), "".join(wrong[:1]), of=len(records))
+    if wrong:
         return None
     try:
         return _making(records[0])

@@ -24,7 +24,7 @@ from tests.lartpc.test_provenance import hadd
 from tests.processes import QUICK, Processes, free_port
 
 NAMES = [answer_name(plane) for plane in ssnet.PLANES]
-MODES = {
+MODES: dict[str, chain.Mode] = {
     "croi": chain.Croi(size=64),
     "tiles": chain.Tiles(64, 16, 1),
     "whole": chain.Whole(1),
