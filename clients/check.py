@@ -117,7 +117,8 @@ class _Looking:
         report = Path(f"{self._check.output}.failed.json")
         self._failed.checked = len(self._output)
         try:
-            listed = json.loads(report.read_text(encoding="utf-8")) if report.exists() else []
+            said = json.loads(report.read_text(encoding="utf-8")) if report.exists() else []
+            listed = said["failed"] if isinstance(said, dict) else said
             rses = {RSE(each["run"], each["subrun"], each["event"]) for each in listed}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ReadError(f"want a list of failed events in {report}, got {error}") from error

@@ -429,8 +429,8 @@ def test_an_output_of_simple_is_no_scores(folder: Path, tmp_path: Path) -> None:
 # Events that a run gave up, and the command.
 
 
-@pytest.fixture
-def given_up(folder: Path, tmp_path: Path) -> Path:
+@pytest.fixture(params=["list", "report"])
+def given_up(folder: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """An output with an empty entry, which the report beside it names."""
     rse = plane_pools.read(folder / "croi.root")[2].rse
 
@@ -439,7 +439,8 @@ def given_up(folder: Path, tmp_path: Path) -> Path:
 
     output = changed(folder / "croi.root", tmp_path / "o.root", empty)
     listed = [{**rse._asdict(), "plane": 1, "crop": 0, "reason": "its workers died"}]
-    Path(f"{output}.failed.json").write_text(json.dumps(listed))
+    said = listed if request.param == "list" else {"run": {}, "failed": listed}
+    Path(f"{output}.failed.json").write_text(json.dumps(said))
     return output
 
 
