@@ -139,7 +139,7 @@ class Host:
             out.append(Work(self._number, body))
         if self.draining and self.session.retired:
             self._leave_at = min(now, self._leave_at)
-        if self.session.refused_for_s(now) >= self.settings.pulse.silence_s:
+        if self.session.refused_s >= self.settings.pulse.silence_s:
             return out + self._give_up(now)
         if was_open and not self.session.is_open:
             self._lost(self.session.refusal or "the broker ended the conversation", now)

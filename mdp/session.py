@@ -43,6 +43,7 @@ class Session:
         self.retired = False  # the broker knows that we are about to leave
         self.fingerprint = b""  # of what computes; known before the session is opened
         self.refusal: str | None = None  # why the broker did not take us, the last time it said so
+        self.refused_s = 0.0  # how long it had not taken us then
         self._refused_at = 0.0  # meaningful with a refusal: the first one in a row
         self.rest_until = 0.0  # meaningful while closed: not to be opened before
         self._wait_s = settings.reconnect_s
@@ -93,15 +94,12 @@ class Session:
     def _judged(self, verdict: Frames, now: float) -> None:
         """The broker has compared our fingerprint with those of the service's other workers."""
         if verdict[:1] == [b"200"]:
-            self.refusal = None
+            self.refusal, self.refused_s = None, 0.0
         if len(verdict) == 2 and verdict[0] == b"409":
             if self.refusal is None:
                 self._refused_at = now
+            self.refused_s = now - self._refused_at
             self.refusal = one_line(bytes(verdict[1]).decode("utf-8", "replace"))  # type: ignore[call-overload]
-
-    def refused_for_s(self, now: float) -> float:
-        """How long the broker has not taken us."""
-        return 0.0 if self.refusal is None else now - self._refused_at
 
     def reply(self, body: Sequence[Frame], *, final: bool, now: float) -> list[SocketStep]:
         """Answer the request that is held."""
@@ -117,6 +115,7 @@ class Session:
         if not self.is_open:
             return []
         if now >= self._heard_at + self.settings.pulse.silence_s:
+            self.refusal, self.refused_s = None, 0.0  # the next broker may think otherwise
             return self._rest(now)
         if now >= self._sent_at + self.settings.pulse.interval_s:
             self._sent_at = now

@@ -237,6 +237,19 @@ def test_a_worker_that_is_taken_after_a_refusal_serves_on() -> None:
     assert host.failure is None
 
 
+def test_only_a_refusal_ends_a_worker_and_silence_begins_a_new_row() -> None:
+    host = a_host()
+    host.receive(verdict(b"409", b"A serves"), 0.0)
+    host.receive(GO_AWAY, 0.0)
+    host.tick(1.0)
+    host.receive([b"MDPW02", b"\x05"], 3.5)  # of another broker, which judges nobody
+    assert not host.ended
+    assert host.tick(6.5) == [Close()]
+    host.tick(host.deadline())
+    host.receive(verdict(b"409", b"others serve"), 8.0)
+    assert not host.ended
+
+
 @pytest.mark.parametrize("answer", [[b"501"], [], [b"400"], [b"409"], [b"409", b"a", b"b"]])
 def test_what_other_brokers_answer_changes_nothing(answer: list[bytes]) -> None:
     host = a_host()
