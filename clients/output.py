@@ -15,6 +15,7 @@ from lartpc.parts import PartFiles
 from services.planes import Origin, service_name
 
 from .failures import Failure, events_of, report_path
+from .made_before import MadeBefore, made_before
 from .parts import RETRY, Parts, settle
 from .parts_folder import PartsFolder
 from .provenance import Provenance, mode_settings
@@ -62,13 +63,16 @@ class Output:
         made: Provenance,
         *,
         ended: Sequence[Failure] = (),
+        stands: MadeBefore | None = None,
     ) -> None:
-        """`parts`: None for an output that is whole already, and `ended` what failed in it."""
+        """`parts`: None for an output that is whole already, and `ended` what failed in it;
+        `stands`: that output, if its networks are still to be compared."""
         self._job = job
         self._reader = reader
         self._order = order
         self._parts = parts
         self._ended = tuple(ended)
+        self._stands = stands
         self._made = made
         self._retry: Retry | None = None
         self._before: Reader | None = None
@@ -82,6 +86,11 @@ class Output:
         """The entries that are to be asked about."""
         left = self._parts.left if self._parts else range(0)
         return [n for n in left if n in self._retry.asked] if self._retry else left
+
+    @property
+    def needs_services(self) -> bool:
+        """Whether any service is to be asked anything."""
+        return bool(self.asked) or self._stands is not None
 
     @property
     def entries(self) -> int:
@@ -99,7 +108,13 @@ class Output:
         return self._parts.failed if self._parts else self._ended
 
     def made_by(self, networks: Told) -> None:
-        """Say where the scores come from, before the first; raises `SettingsError`."""
+        """Say where the scores come from, before the first.
+
+        Raises `SettingsError`, and `FileExists` for an output of other networks.
+        """
+        if self._stands:
+            self._stands.check_networks(networks)
+            log.warning("%s: is whole already, of this very run", self._job.output)
         if self._retry:
             self._retry.check_networks(networks)
         if self._parts:
@@ -168,6 +183,12 @@ def open_output(
         if _is_whole(job, run, retry, ended):
             yield Output(job, reader, order, None, made, ended=ended.failed if ended else ())
             return
+        if not (job.force or job.retry_failed) and folder.load() is None:
+            stands = made_before(job, reader, order, made, settings(job))
+            if stands:
+                failed = stands.failed
+                yield Output(job, reader, order, None, made, ended=failed, stands=stands)
+                return
         files = PartFiles(
             job.output,
             force=job.force or job.retry_failed,

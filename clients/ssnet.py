@@ -118,7 +118,9 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
         with watch.stage("open"), uninterrupted():
             names = [answer_name(plane) for plane in PLANES]
             output = stack.enter_context(open_output(job, reader, order, made, images=names))
-        report = _send(job, reader, output, watch, on_progress) if output.asked else Report()
+        report = (
+            _send(job, reader, output, watch, on_progress) if output.needs_services else Report()
+        )
         with watch.stage("close"):
             output.close()
     report.before = len(order) - report.events
@@ -136,6 +138,8 @@ def _send(
     with Client(job.broker, settings) as client:
         described = describe(client, job)
         output.made_by({str(plane): asdict(said.origin) for plane, said in described.items()})
+        if not output.asked:
+            return Report()
         fitting = replace(job, mode=fitted(job.mode, described))
         asked, done = len(output.asked), output.done
         told = functools.partial(facts, job, client, planes=PLANES, events=asked, done=done)

@@ -1,7 +1,8 @@
 """The service `batch-train`: a batch's name in, its images, labels and weights out.
 
-The broker lets only workers of the same files serve. Refuses, with error 400: malformed names, batches of other files, crops larger than the images,
-planes that are not there, an index beyond the epoch.
+The broker lets only workers of the same files serve. Refuses, with error 400: malformed names,
+batches of other files, crops larger than the images, planes that are not there, an index beyond
+the epoch.
 """
 
 from __future__ import annotations
