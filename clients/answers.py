@@ -12,10 +12,13 @@ import numpy as np
 
 from lartpc import RSE, Batch, Event, FrameError, Image, ImageError, unpack
 from lartpc.names import check_name
+from services.planes import Origin
 
 from .entries import Entry
 from .errors import AnswerError
 from .questions import Question, Sent
+
+_MAX_ORIGINS = 16
 
 
 class Answered(NamedTuple):
@@ -35,6 +38,8 @@ class Answers:
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = tuple(names)
+        self.origins: list[Origin] = []
+        """What the replies say of the networks that computed them: each once, the first few."""
         self._held: list[Entry] = []
 
     def take(self, question: Question, reply: Sequence[bytes] | None) -> Iterator[Answered]:
@@ -73,12 +78,18 @@ class Answers:
         images: dict[str, list[tuple[Image, ...]]] = {}
         seen: set[tuple[str, str]] = set()
         for batch in batches:
+            self._remember(Origin.of(batch.info))
             with_name = _Checked(batch, question, seen, batches).images()
             before = images.get(batch.name, [()] * len(question.entries))
             images[batch.name] = [a + b for a, b in zip(before, with_name, strict=True)]
         self.names = self.names or tuple(images)
         self._check_names(question, set(images))
         return images
+
+    def _remember(self, origin: Origin) -> None:
+        said = origin.network or origin.weights or origin.engine
+        if said and origin not in self.origins and len(self.origins) < _MAX_ORIGINS:
+            self.origins.append(origin)
 
     def _check_names(self, question: Question, got: set[str]) -> None:
         """All of the names; fewer only if the question was about fewer producers."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from .commands import batches, demo, display, files, ledger, run, simple, toy, train, worker
+from .commands import batches, check, demo, display, files, ledger, run, simple, toy, train, worker
 from .process import errors_reported
 from .signals import stopped_cleanly
 
@@ -22,6 +22,7 @@ app.command(help=demo.HELP)(demo.demo)
 app.command(help=run.HELP)(run.run)
 app.command(help=toy.HELP)(toy.toy)
 app.command(help=files.HELP)(files.files)
+app.command(help=check.HELP)(check.check)
 app.command(help=ledger.HELP)(ledger.ledger)
 app.command(help=display.HELP)(display.display)
 app.command(help=simple.HELP)(simple.simple)

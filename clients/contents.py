@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from lartpc import RSE, LArTPCError, Product, open_reader, products
+from lartpc import RSE, LArTPCError, Product, open_reader, products, provenance
 from mdp.tables import size
 
 from . import terminal
@@ -70,6 +71,24 @@ def _range(row: Contents) -> str:
         return ""
     ends = (",".join(str(number) for number in rse) for rse in (row.first, row.last))
     return " to ".join(ends)
+
+
+def as_json(rows: Iterable[tuple[Path, Contents]], path: Path) -> list[dict[str, Any]]:
+    """One file's rows, for programs."""
+    return [
+        {**row.product._asdict(), "images": row.images, "first": row.first, "last": row.last}
+        for of, row in rows
+        if of == path
+    ]
+
+
+def makings(paths: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
+    """What each file that can be read says of its making."""
+    said = {}
+    for path in paths:
+        with suppress(LArTPCError):  # `of_all` names it
+            said[path] = provenance.read(path)
+    return said
 
 
 def of_all(paths: Iterable[Path]) -> tuple[list[tuple[Path, Contents]], list[LArTPCError]]:

@@ -48,6 +48,8 @@ class Demo:
     seed: int = 1
     producer: str = toy.WIRE
     tick_order: TickOrder = "backward"
+    command: tuple[str, ...] = ()
+    """What was typed, for the scores' provenance."""
 
     @property
     def toys(self) -> Path:
@@ -87,6 +89,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
             tick_order=demo.tick_order,
             force=True,
             fresh=True,
+            command=demo.command,
         )
         with bar("scoring") as show:
             report = ssnet.run(job, on_progress=show)

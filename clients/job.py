@@ -34,6 +34,8 @@ class FileJob:
     tick_order: TickOrder = "backward"
     force: bool = False
     """Replace the output if it is there."""
+    command: tuple[str, ...] = ()
+    """What was typed, for the output's provenance."""
 
     def __post_init__(self) -> None:
         for name in ("tries", "window", "window_bytes"):

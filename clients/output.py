@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lartpc import Event, ImageError, Reader
 from lartpc.parts import PartFiles
+from services.planes import Origin, service_name
 
 from .failures import Failure, events_of, report_path
+from .made_before import MadeBefore, made_before
 from .parts import RETRY, Parts, settle
 from .parts_folder import PartsFolder
+from .provenance import Provenance, mode_settings
 from .retry import Retry, read_report
-from .run_state import State, Told, fingerprint, plain
+from .run_state import State, Told, plain
 from .signals import uninterrupted
 
 if TYPE_CHECKING:
@@ -27,15 +29,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def told(job: Job, order: range) -> Told:
-    """What decides the output, but for the networks: with the same it is the same run."""
+def settings(job: Job) -> dict[str, Any]:
+    """What decides the scores besides the networks."""
     return {
-        "inputs": [fingerprint(path) for path in job.inputs],
-        "entries": [order.start, order.stop],
-        "mode": {"name": type(job.mode).__name__.lower(), **asdict(job.mode)},
+        "mode": mode_settings(job.mode),
         "producer": job.producer,
         "threshold_adc": job.low_adc,
         "ceiling_adc": job.high_adc,
+    }
+
+
+def told(job: Job, order: range, made: Provenance) -> Told:
+    """What decides the output, but for the networks: with the same it is the same run."""
+    stamps = zip(job.inputs, made.stamps(), strict=True)
+    return {
+        "inputs": [stamp.of(path) for path, stamp in stamps],
+        "entries": [order.start, order.stop],
+        **settings(job),
         "tick_order": job.tick_order,
         "copy_input": job.copy_input,
     }
@@ -50,15 +60,20 @@ class Output:
         reader: Reader,
         order: range,
         parts: Parts | None,
+        made: Provenance,
         *,
         ended: Sequence[Failure] = (),
+        stands: MadeBefore | None = None,
     ) -> None:
-        """`parts`: None for an output that is whole already, and `ended` what failed in it."""
+        """`parts`: None for an output that is whole already, and `ended` what failed in it;
+        `stands`: that output, if its networks are still to be compared."""
         self._job = job
         self._reader = reader
         self._order = order
         self._parts = parts
         self._ended = tuple(ended)
+        self._stands = stands
+        self._made = made
         self._retry: Retry | None = None
         self._before: Reader | None = None
 
@@ -71,6 +86,11 @@ class Output:
         """The entries that are to be asked about."""
         left = self._parts.left if self._parts else range(0)
         return [n for n in left if n in self._retry.asked] if self._retry else left
+
+    @property
+    def needs_services(self) -> bool:
+        """Whether any service is to be asked anything."""
+        return bool(self.asked) or self._stands is not None
 
     @property
     def entries(self) -> int:
@@ -88,7 +108,13 @@ class Output:
         return self._parts.failed if self._parts else self._ended
 
     def made_by(self, networks: Told) -> None:
-        """Say where the scores come from, before the first; raises `SettingsError`."""
+        """Say where the scores come from, before the first.
+
+        Raises `SettingsError`, and `FileExists` for an output of other networks.
+        """
+        if self._stands:
+            self._stands.check_networks(networks)
+            log.warning("%s: is whole already, of this very run", self._job.output)
         if self._retry:
             self._retry.check_networks(networks)
         if self._parts:
@@ -119,7 +145,7 @@ class Output:
         """Give the file its name. Raises `LArTPCError`."""
         if self._parts:
             self._catch_up(self._order.stop)
-            self._parts.close()
+            self._parts.close(self._record(self._parts.networks))
         if self.failed:
             log.warning(
                 "%s: %d of %d events failed and are empty: %s names them, --retry-failed mends",
@@ -129,10 +155,22 @@ class Output:
                 report_path(self._job.output).name,
             )
 
+    def _record(self, networks: Told) -> str:
+        own = settings(self._job)
+        if self._retry:
+            own["retried_events"] = len(self._retry.asked)
+        return self._made.record(
+            self._reader,
+            self._order,
+            events=len(self._order),
+            settings=own,
+            services={service_name(int(p)): [Origin(**o)] for p, o in networks.items()},
+        )
+
 
 @contextmanager
 def open_output(
-    job: Job, reader: Reader, order: range, *, images: Sequence[str]
+    job: Job, reader: Reader, order: range, made: Provenance, *, images: Sequence[str]
 ) -> Iterator[Output]:
     """The job's output, locked. `images`: its producers. Raises `SettingsError`, `WriteError`."""
     with ExitStack() as stack:
@@ -140,11 +178,17 @@ def open_output(
         if job.fresh:
             folder.clear()
         ended = settle(folder)
-        run = told(job, order)
+        run = told(job, order, made)
         retry = _retry(job, run) if job.retry_failed else None
         if _is_whole(job, run, retry, ended):
-            yield Output(job, reader, order, None, ended=ended.failed if ended else ())
+            yield Output(job, reader, order, None, made, ended=ended.failed if ended else ())
             return
+        if not (job.force or job.retry_failed) and folder.load() is None:
+            stands = made_before(job, reader, order, made, settings(job))
+            if stands:
+                failed = stands.failed
+                yield Output(job, reader, order, None, made, ended=failed, stands=stands)
+                return
         files = PartFiles(
             job.output,
             force=job.force or job.retry_failed,
@@ -153,7 +197,7 @@ def open_output(
             copy_input=reader if job.copy_input else None,
         )
         parts = stack.enter_context(_parts(job, folder, files, order, run, retry))
-        output = Output(job, reader, order, parts)
+        output = Output(job, reader, order, parts, made)
         if retry:
             output.keep(retry, stack.enter_context(retry.open(list(images))))
         if parts.left:

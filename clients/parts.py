@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from lartpc import Event, LArTPCError, WriteError, Writer
+from lartpc import Event, LArTPCError, WriteError, Writer, provenance
 from lartpc.parts import PartFiles
 from lartpc.whole_file import check_free, move
 
 from .failures import FailedReport, Failure, TooManyFailed, report_path
 from .parts_folder import PartsFolder
-from .run_state import FileId, Part, State, Told, check_same, fingerprint, plain
+from .run_state import FileId, Part, State, Told, check_same, plain
 from .signals import uninterrupted
+from .stamps import stamp
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,7 @@ def _settle(folder: PartsFolder, state: State) -> None:
 
 def _report(folder: PartsFolder, state: State, file: Path) -> None:
     run = {name: value for name, value in state.run.items() if name != RETRY}
-    output = {**fingerprint(file), "name": folder.output.name}
-    made = FailedReport(run, state.networks, output, tuple(state.failed))
+    made = FailedReport(run, state.networks, stamp(file).of(folder.output), tuple(state.failed))
     made.write(folder.path / "failed.json")
     move(folder.path / "failed.json", report_path(folder.output))
 
@@ -134,6 +134,11 @@ class Parts:
         """All failures, those of earlier processes included."""
         return (*self._state.failed, *self._failures)
 
+    @property
+    def networks(self) -> Told:
+        """The origin of each plane's scores, as it was said."""
+        return self._state.networks
+
     def made_by(self, networks: Told) -> None:
         """Say where the scores come from; raises `SettingsError` if that was elsewhere before."""
         if self._state.parts:
@@ -163,6 +168,8 @@ class Parts:
         self._writer.write(event, entry=entry)
         self._torn = False
         self._failures += failures
+        if self.written == len(self._order):
+            return  # `close` finishes it, with its record if it is the only part
         if time.monotonic() - self._begun_at >= self._part_s:
             self._finish_part()
 
@@ -187,28 +194,34 @@ class Parts:
 
     # The end.
 
-    def close(self) -> None:
-        """Join the parts and give the file its name; no part is left. Raises `LArTPCError`."""
+    def close(self, record: str) -> None:
+        """Join the parts and give the file its name; no part is left. Raises `LArTPCError`.
+
+        `record`: the file's provenance.
+        """
         with uninterrupted():
             if not self._order and self._writer is None:
                 self.open()  # a file without entries is a file, too
+            if self._writer is not None and not self._state.parts:
+                self._writer.provenance = (record,)
             self._finish_part()
             if self.left:
                 raise WriteError(f"want {len(self._order)} events, got {self._safe}")
-            whole = self._join()
+            whole = self._join(record)
             self._state.joined = FileId.of(whole)
             self._folder.save(self._state)
         with uninterrupted(too_late=True):
             self._publish(whole)
 
-    def _join(self) -> Path:
-        """One whole file of all parts, in the folder still."""
+    def _join(self, record: str) -> Path:
+        """One whole file of all parts, with its record, in the folder still."""
         parts = [self._folder.path / part.file for part in self._state.parts]
-        if self._files.are_whole(parts):
+        # without a record it was finished by an error or a signal: safe parts are never changed
+        if self._files.are_whole(parts) and provenance.read(parts[0]):
             return parts[0]
         joined = self._folder.path / f"joined{self._folder.output.suffix}"
         with self._files.join(joined, parts, self._order) as writer:
-            writer.close()
+            writer.provenance = (record,)
         return joined
 
     def _publish(self, whole: Path) -> None:

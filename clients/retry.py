@@ -10,7 +10,8 @@ from mdp import SettingsError
 
 from .failures import FailedReport, events_of, report_path
 from .job import FileJob
-from .run_state import Told, check_same, fingerprint, plain
+from .run_state import Told, check_same, plain
+from .stamps import stamp
 
 
 class Retry:
@@ -21,7 +22,7 @@ class Retry:
         self._way_out = f"--force instead of --retry-failed scores all of {job.output} again"
         self._report = report
         check_same(report.run, plain(run), what="the run that failed", way_out=self._way_out)
-        now = fingerprint(job.output)
+        now = stamp(job.output).of(job.output)
         what = f"the output that {report_path(job.output)} is about"
         check_same(report.output, now, what=what, way_out=self._way_out)
         self._tick_order = job.tick_order

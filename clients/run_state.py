@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lartpc import ReadError
 from mdp import SettingsError
 
 from .failures import Failure
 
 FORMAT = 1
 _SHOWN = 4  # differences
-_END_BYTES = 64 << 10
-_SAMPLES = 62
-_SAMPLE_BYTES = 4 << 10
 
 Told = dict[str, Any]
 
@@ -113,23 +107,3 @@ def _flat(told: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{name} {key}".strip())
     else:
         yield name, told
-
-
-def fingerprint(path: Path) -> Told:
-    """Name, size, and a checksum of samples: quick for any size, and the same for a copy.
-
-    The samples are 64 KiB at either end, where ROOT and HDF5 keep what changes with every writing,
-    and 62 times 4 KiB in between. Raises `ReadError`.
-    """
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            samples = hashlib.sha256(file.read(_END_BYTES))
-            for number in range(_SAMPLES):
-                file.seek(size * number // _SAMPLES)
-                samples.update(file.read(_SAMPLE_BYTES))
-            file.seek(max(size - _END_BYTES, 0))
-            samples.update(file.read(_END_BYTES))
-    except OSError as error:
-        raise ReadError(f"cannot read {path}: {error.strerror}") from error
-    return {"name": path.name, "bytes": size, "samples_sha256": samples.hexdigest()}

@@ -17,11 +17,13 @@ import numpy as np
 
 from lartpc import Reader, Writer, open_reader, open_writer, producers
 from mdp import Client, ClientSettings, RequestTimeout, ServiceError, SettingsError
+from services.planes import Origin
 
 from .answers import Answered, Answers
 from .asker import Asker, Reply
 from .entries import entry_range
 from .job import FileJob
+from .provenance import Provenance
 from .questions import Question, questions
 from .signals import close_output, uninterrupted
 from .stopwatch import Stopwatch
@@ -73,6 +75,7 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
     """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
     watch = Stopwatch()
     with watch.stage("all"), ExitStack() as stack:
+        made_by = stack.enter_context(Provenance(plan, "ssnet simple"))
         client = stack.enter_context(_client(plan))
         reader = stack.enter_context(
             open_reader(plan.inputs, tick_order=plan.tick_order, images=plan.producers)
@@ -81,8 +84,17 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
         _look_for_workers(client, plan)
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))
-        report = _Run(plan, reader, writer, watch).send(client, order, on_progress)
+        made = _Run(plan, reader, writer, watch)
+        report = made.send(client, order, on_progress)
         with watch.stage("close"):
+            record = made_by.record(
+                reader,
+                order,
+                events=report.events,
+                settings={"producers": reader.images, "batch": plan.batch, "seed": plan.seed},
+                services={plan.service: made.origins},
+            )
+            writer.provenance = (record,)
             close_output(writer)
     report.seconds = watch.seconds
     return report
@@ -156,6 +168,11 @@ class _Run:
                     on_progress(self._report.events, len(order))
         self._finish()
         return self._report
+
+    @property
+    def origins(self) -> list[Origin]:
+        """What the answers say of who computed them."""
+        return self._answers.origins
 
     def _count(self, question: Question, reply: Reply | None) -> None:
         self._report.events += len(question.entries)

@@ -28,6 +28,7 @@ from .job import FileJob
 from .ledger.facts import facts
 from .ledger.recorder import Recorder, Unrecorded, recorded
 from .output import Output, open_output
+from .provenance import Provenance
 from .scores import Scores, nbytes
 from .signals import uninterrupted
 from .simple import OnProgress
@@ -111,12 +112,15 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
     """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
     watch = Stopwatch()
     with watch.stage("all"), ExitStack() as stack:
+        made = stack.enter_context(Provenance(job, "ssnet run"))
         reader = stack.enter_context(_open_reader(job))
         order = entry_range(job.start, job.end, len(reader))
         with watch.stage("open"), uninterrupted():
             names = [answer_name(plane) for plane in PLANES]
-            output = stack.enter_context(open_output(job, reader, order, images=names))
-        report = _send(job, reader, output, watch, on_progress) if output.asked else Report()
+            output = stack.enter_context(open_output(job, reader, order, made, images=names))
+        report = (
+            _send(job, reader, output, watch, on_progress) if output.needs_services else Report()
+        )
         with watch.stage("close"):
             output.close()
     report.before = len(order) - report.events
@@ -134,6 +138,8 @@ def _send(
     with Client(job.broker, settings) as client:
         described = describe(client, job)
         output.made_by({str(plane): asdict(said.origin) for plane, said in described.items()})
+        if not output.asked:
+            return Report()
         fitting = replace(job, mode=fitted(job.mode, described))
         asked, done = len(output.asked), output.done
         told = functools.partial(facts, job, client, planes=PLANES, events=asked, done=done)

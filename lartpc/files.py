@@ -1,4 +1,4 @@
-"""Files of events, whatever their format. Refuses what is neither LArCV1's ROOT nor LArCV3's HDF5.
+"""Files of events, whatever their format: opened to read, opened to write.
 
 Content says how a file is read, the suffix how it is written; nothing else in the project knows
 which of the two it has. Several files are read as one.
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from .errors import LibraryMissing, ProductMissing, ReadError, WriteError
+from .errors import ProductMissing, ReadError, WriteError
+from .formats import format_of, module
 from .image import TickOrder, check_tick_order
 from .names import check_name
 from .reader import OneFile, Product, Reader
@@ -20,39 +21,11 @@ from .writer import Sink, Writer, writing
 
 PathLike = str | os.PathLike[str]
 
-_MAGIC = {b"root": "larcv1", b"\x89HDF": "larcv3"}
 _SUFFIXES = {".root": "larcv1", ".h5": "larcv3", ".hdf5": "larcv3"}
 
 
-def _format(name: str) -> ModuleType:
-    # imported when needed: a worker reads no files and need not have what does
-    try:
-        if name == "larcv1":
-            from . import larcv1
-
-            return larcv1
-        from . import larcv3
-    except ImportError as error:
-        raise LibraryMissing(
-            f"{name} files need {error.name}: pip install 'ssnetserver[client]'"
-        ) from error
-    return larcv3
-
-
-def format_of(path: Path) -> str:
-    """`larcv1` or `larcv3`, as the first bytes say. Raises `ReadError`."""
-    try:
-        with open(path, "rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ReadError(f"cannot read {path}: {error.strerror}") from error
-    if magic not in _MAGIC:
-        raise ReadError(f"want a ROOT or HDF5 file, got {path}, which starts with {magic!r}")
-    return _MAGIC[magic]
-
-
 def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
-    opened: OneFile = _format(format_of(path)).open_file(path, tick_order)
+    opened: OneFile = module(format_of(path)).open_file(path, tick_order)
     return opened
 
 
@@ -102,7 +75,7 @@ def check_output(path: PathLike, *, force: bool, inputs: Iterable[PathLike]) -> 
     if target.suffix not in _SUFFIXES:
         raise WriteError(f"want a suffix of {sorted(_SUFFIXES)} to write, got {target}")
     check_free(target, force=force, inputs=map(Path, inputs))
-    return _format(_SUFFIXES[target.suffix])
+    return module(_SUFFIXES[target.suffix])
 
 
 def open_writer(
@@ -127,12 +100,12 @@ def open_writer(
     for name in (*images, *rois):
         check_name(name)
     forbidden = [*(copy_input.paths if copy_input else ()), *map(Path, inputs)]
-    module = check_output(target, force=force, inputs=forbidden)
-    copied = None if copy_later and module.COPIES_AT_END else copy_input
+    format_module = check_output(target, force=force, inputs=forbidden)
+    copied = None if copy_later and format_module.COPIES_AT_END else copy_input
     whole = WholeFile(target, force=force, inputs=forbidden)
     try:
         with writing(str(target)):
-            sink: Sink = module.open_sink(whole.part, copied, tuple(images), tuple(rois))
+            sink: Sink = format_module.open_sink(whole.part, copied, tuple(images), tuple(rois))
     except BaseException:
         whole.discard()
         raise

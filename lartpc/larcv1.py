@@ -11,7 +11,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import uproot
 
-from . import larcv1_bytes
+from . import larcv1_bytes, provenance
 from .errors import LArTPCError, ProductMissing, ReadError
 from .image import ROI, RSE, Image, ImageMeta, TickOrder
 from .reader import Product, Reader
@@ -72,6 +72,13 @@ def check_copied(source: Reader) -> None:
     from .larcv1_root import common_products
 
     common_products(source)
+
+
+def append_provenance(path: Path, records: Sequence[str]) -> None:
+    """Add texts for `lartpc.provenance`; raises `LibraryMissing` without ROOT."""
+    from .larcv1_root import append_provenance as append
+
+    append(path, records)
 
 
 class Column:
@@ -205,6 +212,13 @@ class LArCV1File:
                 ROI(tuple(ImageMeta(*box, tick_order=self.tick_order) for box in its), index, mcst)
                 for its, index, mcst in zip(boxes, indices, mcsts, strict=True)
             )
+
+    def provenance(self) -> tuple[str, ...]:
+        with self._reading(f" {provenance.NAME}"):
+            if provenance.NAME not in self._root:
+                return ()
+            texts = self._root[provenance.NAME][provenance.RECORD].array(library="np")
+            return tuple(str(text) for text in texts)
 
     def _tree(self, kind: str, producer: str) -> _Tree:
         name = f"{kind}_{producer}"

@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from . import provenance
 from .errors import ImageError, LibraryMissing, ReadError, WriteError
-from .files import format_of, products
+from .files import products
+from .formats import format_of
 from .image import ROI, RSE, Event, Image, ImageMeta
 from .plain_path import PlainPaths
 from .reader import Product, Reader
+from .writer import writing
 
 CHECKSUMS = {
     "Point2D": 0x286E66E3,
@@ -257,6 +260,39 @@ class ROOTSink:
                 path, local = source.locate(entry)
                 raise ReadError(f"want {name} copied, could not from {path} entry {local}")
         return int(clone.GetEntries())
+
+
+def append_provenance(part: Path, records: Sequence[str]) -> None:
+    """Add entries to the tree of a file's provenance. Raises `WriteError`."""
+    root = load_root()
+    paths = PlainPaths()
+    with _silent(root), writing(str(part)):
+        try:
+            file = root.TFile.Open(paths.of(part), "UPDATE", "", COMPRESSION)
+            try:
+                _fill_provenance(root, file, records)
+                file.Write("", root.TObject.kOverwrite)
+                failed = file.TestBit(root.TFile.kWriteError)
+            finally:
+                file.Close()
+        finally:
+            paths.close()
+    if failed:
+        raise WriteError("ROOT could not write: is the disk full?")
+
+
+def _fill_provenance(root: Any, file: Any, records: Sequence[str]) -> None:
+    text = root.std.string()
+    tree = file.Get(provenance.NAME)
+    if tree:
+        tree.SetBranchAddress(provenance.RECORD, text)
+    else:
+        title = "what made this file: JSON, an entry for each making"
+        tree = root.TTree(provenance.NAME, title, 99, file)
+        tree.Branch(provenance.RECORD, text)
+    for record in records:
+        text.assign(record)
+        tree.Fill()
 
 
 @contextmanager

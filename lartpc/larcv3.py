@@ -16,12 +16,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from . import provenance
 from .errors import ImageError, LArTPCError, ProductMissing, ReadError, WriteError
 from .files import products
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
 from .quiet_file import QuietFile
 from .reader import Product, Reader
-from .writer import Sink
+from .writer import Sink, writing
 
 # larcv3's C++ structs, padding included. Axis 0 are the rows
 EXTENTS = np.dtype([("first", "<u8"), ("N", "<u4")], align=True)
@@ -69,6 +70,21 @@ def open_sink(
 def check_copied(source: Reader) -> None:
     """Raise `WriteError` unless all other products of the inputs can come along."""
     _all_images(source)
+
+
+def append_provenance(path: Path, records: Sequence[str]) -> None:
+    """Add texts for `lartpc.provenance`."""
+    part = QuietFile(path)
+    with writing(str(path)):
+        with h5py.File(part, "r+") as file:
+            kept = file.require_dataset(
+                provenance.NAME, (0,), h5py.string_dtype(), maxshape=(None,), chunks=(16,)
+            )
+            before = len(kept)
+            kept.resize(before + len(records), axis=0)
+            kept[before:] = list(records)
+        part.close()
+        part.check()
 
 
 class LArCV3File:
@@ -143,6 +159,12 @@ class LArCV3File:
     def rois(self, producer: str, entry: int) -> tuple[ROI, ...]:
         raise ProductMissing(f"{self.path}: want partroi_{producer}, LArCV3 files hold no ROIs")
 
+    def provenance(self) -> tuple[str, ...]:
+        with self._reading(f" {provenance.NAME}"):
+            if provenance.NAME not in self._file:
+                return ()
+            return tuple(self._file[provenance.NAME].asstr()[:])
+
     def _columns(self, kind: str, producer: str) -> dict[str, Any]:
         name = f"{kind}_{producer}"
         if name not in self._open:
@@ -180,6 +202,8 @@ def _image(pixels: Any, extent: Any, meta: ImageMeta) -> Image:
     first, count = int(extent["first"]), int(extent["N"])
     if count != meta.rows * meta.cols:
         raise ReadError(f"want {meta.rows} x {meta.cols} pixels, as in the meta, got {count}")
+    if pixels.dtype.newbyteorder("=") != np.float32:
+        raise ReadError(f"want float32 pixels, as larcv3 writes, got {pixels.dtype}")
     flat = _rows(pixels, first, count).astype(np.float32, copy=False)
     return Image(meta, flat.reshape(meta.rows, meta.cols))
 

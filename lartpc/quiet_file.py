@@ -16,7 +16,7 @@ class QuietFile:
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR)
         self._at = 0
-        self._end = 0
+        self._end = os.fstat(self._descriptor).st_size
         self._error: BaseException | None = None
 
     @property

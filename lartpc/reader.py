@@ -40,6 +40,7 @@ class OneFile(Protocol):
     def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]: ...
     def images(self, producer: str, entry: int) -> tuple[Image, ...]: ...
     def rois(self, producer: str, entry: int) -> tuple[ROI, ...]: ...
+    def provenance(self) -> tuple[str, ...]: ...
     def close(self) -> None: ...
 
 
@@ -108,6 +109,12 @@ class Reader:
             raise IndexError(f"want an entry below {len(self)}, got {entry}")
         index = bisect_right(self._ends, entry)
         return self.paths[index], entry - (self._ends[index] - self.sizes[index])
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """What the files say of their making (`lartpc.provenance`), file after file."""
+        each = (self._switch(index).provenance() for index in range(len(self.paths)))
+        return tuple(text for texts in each for text in texts)
 
     def again(
         self, *, images: Sequence[str] | None = None, rois: Sequence[str] | None = None

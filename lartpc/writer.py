@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
+from . import provenance
 from .errors import ImageError, LArTPCError, WriteError
 from .image import Event, TickOrder
 from .names import check_name
@@ -64,6 +65,8 @@ class Writer:
     def __init__(self, whole: WholeFile, sink: Sink, source: Reader | None) -> None:
         self.path = whole.path
         self.entries = 0
+        self.provenance: tuple[str, ...] = ()
+        """What the file is to say of its making (`lartpc.provenance`); set before `finish()`."""
         self._source = source.again() if source else None
         self._whole = whole
         self._sink = sink
@@ -136,6 +139,7 @@ class Writer:
         try:
             with self._named("at its end"):
                 self._sink.close()
+                provenance.append(self._whole.part, self.provenance)
         except BaseException:
             self._whole.discard()
             raise

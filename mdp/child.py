@@ -16,6 +16,7 @@ from typing import Any
 
 from . import pipe
 from .errors import MDPError, Refused
+from .fingerprints import fingerprint_of
 from .sockets import ChildEnd, Stream
 from .wire import MAX_BODY_FRAMES, error_body
 from .worker import Worker
@@ -45,12 +46,13 @@ def run(
     try:
         worker = factory()
         worker.setup()
+        fingerprint = fingerprint_of(worker.fingerprint)
     except (Exception, SystemExit) as error:  # the user's code
         log.exception("setup() failed")
         host.send([SETUP_FAILED, _describe(error).encode("utf-8", "backslashreplace")])
         stream.close()
         sys.exit(1)
-    host.send([READY])
+    host.send([READY, fingerprint])
     while (message := host.receive()) is not None:
         number, *frames = message
         for final, body in answers(worker, frames):

@@ -74,8 +74,9 @@ class Host:
 
     # What the child does.
 
-    def ready(self, now: float) -> list[Step]:
-        """The child's `setup()` is done."""
+    def ready(self, now: float, fingerprint: bytes = b"") -> list[Step]:
+        """The child's `setup()` is done, and it says what decides its answers."""
+        self.session.fingerprint = fingerprint
         self._setup_failures = 0
         self.child = Child.IDLE
         return self.tick(now)
@@ -138,9 +139,18 @@ class Host:
             out.append(Work(self._number, body))
         if self.draining and self.session.retired:
             self._leave_at = min(now, self._leave_at)
+        if self.session.refused_s >= self.settings.pulse.silence_s:
+            return out + self._give_up(now)
         if was_open and not self.session.is_open:
-            self._lost("the broker ended the conversation", now)
+            self._lost(self.session.refusal or "the broker ended the conversation", now)
         return out
+
+    def _give_up(self, now: float) -> list[Step]:
+        """Others serve the name: had they died unseen, the broker would know by now."""
+        self.failure = f"{self.name}: {self.session.refusal}"
+        log.error("%s", self.failure)
+        self.child = Child.ENDED
+        return [*self.session.close(now), KillChild()]
 
     def _lost(self, why: str, now: float) -> None:
         wait_s = self.session.rest_until - now

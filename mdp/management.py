@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from .wire import RETIRE, Frames
+from .wire import RETIRE, Frames, printable
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -59,6 +59,7 @@ def _workers(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
                 "service": worker.service.text,
                 "address": worker.name.hex(),
                 "dialect": worker.dialect.name,
+                "fingerprint": printable(worker.fingerprint),
                 "since_s": now - worker.since,
                 "busy_s": None if worker.job is None else now - worker.asked_at,
                 "heard_s": now - worker.heard_at,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from . import wire
 from .errors import WireError
 from .settings import WorkerSettings
-from .wire import MDP02, RETIRE, Frame, Frames
+from .wire import FINGERPRINT, MDP02, RETIRE, Frame, Frames, one_line
 
 
 class Open(NamedTuple):
@@ -41,6 +41,10 @@ class Session:
         self.is_open = False
         self.token: bytes | None = None
         self.retired = False  # the broker knows that we are about to leave
+        self.fingerprint = b""  # of what computes; known before the session is opened
+        self.refusal: str | None = None  # why the broker did not take us, the last time it said so
+        self.refused_s = 0.0  # how long it had not taken us then
+        self._refused_at = 0.0  # meaningful with a refusal: the first one in a row
         self.rest_until = 0.0  # meaningful while closed: not to be opened before
         self._wait_s = settings.reconnect_s
         self._heard_at = 0.0
@@ -49,7 +53,10 @@ class Session:
     def open(self, now: float) -> list[SocketStep]:
         self.is_open, self.retired = True, False
         self._heard_at = self._sent_at = now
-        return [Open(), Send(MDP02.ready(self.service))]
+        out: list[SocketStep] = [Open()]
+        if self.fingerprint:  # other brokers answer 501, or nothing
+            out.append(Send(MDP02.request(FINGERPRINT, [self.service, self.fingerprint])))
+        return [*out, Send(MDP02.ready(self.service))]
 
     def retire(self) -> list[SocketStep]:
         """Ask for no more requests; what is held, or on its way, is still to be answered."""
@@ -67,6 +74,10 @@ class Session:
         if frames[:3] == [*MDP02.client_prefix, *MDP02.client_final, RETIRE]:
             self.retired, self._heard_at = True, now
             return [], None
+        if frames[:3] == [*MDP02.client_prefix, *MDP02.client_final, FINGERPRINT]:
+            self._heard_at = now
+            self._judged(frames[3:], now)
+            return [], None
         try:
             order = wire.parse_order(frames)
         except WireError:
@@ -79,6 +90,16 @@ class Session:
             self.token = order.token
             return [], order.body
         return [], None
+
+    def _judged(self, verdict: Frames, now: float) -> None:
+        """The broker has compared our fingerprint with those of the service's other workers."""
+        if verdict[:1] == [b"200"]:
+            self.refusal, self.refused_s = None, 0.0
+        if len(verdict) == 2 and verdict[0] == b"409":
+            if self.refusal is None:
+                self._refused_at = now
+            self.refused_s = now - self._refused_at
+            self.refusal = one_line(bytes(verdict[1]).decode("utf-8", "replace"))  # type: ignore[call-overload]
 
     def reply(self, body: Sequence[Frame], *, final: bool, now: float) -> list[SocketStep]:
         """Answer the request that is held."""
@@ -94,6 +115,7 @@ class Session:
         if not self.is_open:
             return []
         if now >= self._heard_at + self.settings.pulse.silence_s:
+            self.refusal, self.refused_s = None, 0.0  # the next broker may think otherwise
             return self._rest(now)
         if now >= self._sent_at + self.settings.pulse.interval_s:
             self._sent_at = now

@@ -9,6 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+_SHORT = 24  # characters of a fingerprint
+
 
 def size(count: float) -> str:
     """A number of bytes for people: `1.5 MB`."""
@@ -48,21 +50,25 @@ def services(
 
 def workers(report: list[Mapping[str, Any]]) -> Table:
     """Discovery: a row a worker, those of one service together, the oldest first."""
-    table = _table("service", "worker", "dialect", "state", "for", "registered", "heard")
+    table = _table(
+        "service", "worker", "dialect", "state", "for", "registered", "heard", "fingerprint"
+    )
     for row in sorted(report, key=lambda row: (row["service"], -row["since_s"])):
         busy = row["busy_s"] is not None
         state = "[green]busy[/]" if busy else "idle"
         since = duration(row["busy_s"]) if busy else ""
         age, heard = duration(row["since_s"]), duration(row["heard_s"])
         named = (Text(row["service"]), Text(row["address"]), Text(row["dialect"]))
-        table.add_row(*named, state, since, age, heard)
+        short = row.get("fingerprint", "")  # an older broker says none
+        short = short if len(short) <= _SHORT else short[: _SHORT - 3] + "..."
+        table.add_row(*named, state, since, age, heard, Text(short))
     return table
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        left = column in ("service", "worker", "dialect", "state")
+        left = column in ("service", "worker", "dialect", "state", "fingerprint")
         table.add_column(column, justify="left" if left else "right", no_wrap=not left)
     return table
 

@@ -27,6 +27,7 @@ READY = b"\x01"
 REQUEST = b"\x02"
 ERROR = b"MDP-ERROR"
 RETIRE = b"mmi.retire"
+FINGERPRINT = b"mmi.fingerprint"
 MAX_SERVICE_BYTES = 255
 MAX_FRAMES = 1024
 MAX_BODY_FRAMES = MAX_FRAMES - 8  # what the longest envelope leaves

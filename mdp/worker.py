@@ -17,6 +17,13 @@ class Worker(ABC):
     the request to another worker.
     """
 
+    fingerprint: str = ""
+    """What decides the answers besides the requests: a hash of a network's weights, say.
+
+    Known when `setup()` has returned; at most 255 bytes. The broker lets only workers of one
+    fingerprint serve a name together. Empty: this worker does not say, like foreign ones.
+    """
+
     def setup(self) -> None:  # noqa: B027  (most workers have nothing to load)
         """Load what `handle` needs. The worker takes requests only after this returned."""
 

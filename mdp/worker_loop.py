@@ -172,7 +172,7 @@ class _Post:
 
     def _understand(self, kind: bytes, rest: list[bytes], now: float) -> list[host.Step]:
         if kind == child.READY:
-            return self.host.ready(now)
+            return self.host.ready(now, rest[0])
         if kind == child.SETUP_FAILED:
             return self.host.setup_failed(rest[0].decode(), now)
         number, *body = rest

@@ -1,7 +1,8 @@
 """The service `batch-train`: a batch's name in, its images, labels and weights out.
 
-Refuses, with error 400: malformed names, batches of other files, crops larger than the images,
-planes that are not there, an index beyond the epoch.
+The broker lets only workers of the same files serve. Refuses, with error 400: malformed names,
+batches of other files, crops larger than the images, planes that are not there, an index beyond
+the epoch.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class BatchTrain(Worker):
     def setup(self) -> None:
         keep_memory()
         self._files = files = TrainingFiles(self._settings)
+        self.fingerprint = f"files {files.fingerprint}"
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         log.info("%s has %d events of %s", NAME, len(files), files.fingerprint)
 

@@ -16,6 +16,7 @@ from mdp import MDPError
 DESCRIBE = b"describe"
 """The one frame of a request that asks what the service is, instead of sending images."""
 _MAX_TEXT = 200
+_HASH = 16  # characters of a sha256: 64 bits
 
 
 def service_name(plane: int) -> str:
@@ -43,6 +44,13 @@ class Origin:
     """... and of the .caffemodel."""
     threshold_adc: float
     """Where the image is below, the scores are 0."""
+
+    def fingerprint(self, dtype: str) -> str:
+        """For people, too: workers of a plane must agree in it. `dtype`: of scores on the wire."""
+        return (
+            f"weights {self.weights[:_HASH] or 'none'} network {self.network[:_HASH]}"
+            f" {self.engine} {self.threshold_adc:g} ADC {dtype}"
+        )
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Origin:

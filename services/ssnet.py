@@ -86,6 +86,7 @@ class SSNet(Worker):
             side = -(-settings.warm_up // divisor) * divisor
             warm_up(engine, side, side)
         self._engine = engine
+        self.fingerprint = self._origin(engine).fingerprint(settings.dtype)
         self._info = {
             **asdict(self._origin(engine)),
             "device": engine.device,

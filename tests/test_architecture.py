@@ -19,6 +19,8 @@ MAY_IMPORT = {
 PURE = (
     "wire",
     "broker",
+    "state",
+    "fingerprints",
     "management",
     "session",
     "lane",

@@ -216,17 +216,23 @@ def test_other_files_than_wanted_are_an_error(farm: str) -> None:
         next(batches)
 
 
-def test_workers_with_different_files_are_an_error_and_no_mix(
-    processes: Processes, endpoint: str, path: Path, tmp_path: Path
+def test_workers_of_other_files_are_not_let_in_and_the_feed_goes_on(
+    processes: Processes,
+    endpoint: str,
+    path: Path,
+    made: list[tuple[int, int, bytes]],
+    tmp_path: Path,
 ) -> None:
     processes.broker(endpoint, *QUICK)
     start(processes, endpoint, path)
     other = feed_files.toys(tmp_path / "other.h5", EVENTS, seed=4)
-    processes.python("-m", "clients", "worker", NAME, str(other), "--broker", endpoint, *QUICK)
-    with Client(endpoint) as client:
-        wait_for_workers(client, NAME, 2)
-    with pytest.raises(Refused, match="want a batch of the files"):
-        all_of(endpoint)
+    command = ("-m", "clients", "worker", NAME, str(other), "--broker", endpoint, *QUICK)
+    refused = processes.python(*command)
+    assert refused.exit_code() == 1
+    ours, theirs = opened(path).fingerprint, opened(other).fingerprint
+    want = f"1 worker of fingerprint 'files {ours}', this one has fingerprint 'files {theirs}'"
+    assert want in refused.stderr.splitlines()[-1]
+    assert images_of(all_of(endpoint)) == made
 
 
 def test_no_workers_and_no_broker_are_errors_that_say_what_to_start(

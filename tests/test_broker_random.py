@@ -14,8 +14,9 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from mdp.broker import Broker, Service
+from mdp.broker import Broker
 from mdp.settings import BrokerSettings, Pulse
+from mdp.state import Service
 from mdp.wire import Frame, Frames
 from tests.frames import MAJORTOMO, RFC7, RFC18, Sent, Spelling, read
 

@@ -135,6 +135,9 @@ def test_three_poison_events_among_two_hundred_are_named_and_mended_by_a_retry(
     # a crop takes three workers with it, and no more
     assert pools.deaths() <= 3 * len(rows)
 
+    same = ssnet("run", *files, "--size", "64", code=3)
+    assert "is whole already" in same.stderr
+    assert "3 of 200 events failed and are empty" in same.stderr
     pools.poison("abort")
     done = ssnet("run", *files, "--size", "64", "--retry-failed")
     assert "there already" in done.stdout

@@ -41,8 +41,8 @@ def part(token: bytes, *body: bytes) -> Send:
 class Watched(Host):
     """A host whose steps can be compared."""
 
-    def ready(self, now: float) -> list[Step]:
-        return Steps(super().ready(now))
+    def ready(self, now: float, fingerprint: bytes = b"") -> list[Step]:
+        return Steps(super().ready(now, fingerprint))
 
     def answered(
         self, number: int, body: Sequence[Frame], *, final: bool, now: float
@@ -582,6 +582,7 @@ class HostWalk(RuleBasedStateMachine):
         self.failures = 0  # of setup(), in a row
         self.restart_at = 0.0
         self.was_ended = False
+        self.killed = False  # and its death was not seen yet
 
     def _carry_out(self, steps: list[Step]) -> None:
         for step in steps:
@@ -601,6 +602,8 @@ class HostWalk(RuleBasedStateMachine):
                 self.is_open, self.held = False, None
             elif isinstance(step, Send):
                 self._on_send(step.frames)
+            elif isinstance(step, KillChild):
+                self.killed = True
         assert not (self.was_ended and not self.host.ended), "what has ended stays so"
         if self.was_ended:
             assert all(isinstance(step, KillChild) for step in steps)
@@ -656,7 +659,7 @@ class HostWalk(RuleBasedStateMachine):
     def the_child_dies(self) -> None:
         if self.process in ("starting", "failing") and not self.host.ended:
             self.failures += 1
-        was_open, self.process = self.is_open, "none"
+        was_open, self.process, self.killed = self.is_open, "none", False
         steps = self.host.died("crashed", self.now)
         assert steps == ([DISCONNECT, Close()] if was_open else [])
         self._carry_out(steps)
@@ -714,6 +717,8 @@ class HostWalk(RuleBasedStateMachine):
         self._carry_out(self.host.drain(self.now))
         if self.process == "busy":
             self.the_child_answers()
+        if self.killed:
+            self.the_child_dies()
         if self.is_open:
             self.the_broker_speaks(RETIRED)
             self._tick()

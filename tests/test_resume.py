@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from clients import parts
 from clients.parts_folder import PartsFolder
+from clients.provenance import Record
 from clients.ssnet import Job, run
-from lartpc import FileExists, chain, open_reader
+from lartpc import FileExists, chain, open_reader, provenance
 from mdp import RequestTimeout, SettingsError
 from tests import plane_pools
 from tests.processes import QUICK, ROOT, Processes, free_port
@@ -210,8 +212,95 @@ def test_who_was_killed_when_the_file_had_its_name_has_only_to_tidy_up(
     assert (report.events, report.before) == (0, EVENTS)
     assert "was whole already" in caplog.text
     assert names(job) == ["out.root"]
-    with pytest.raises(FileExists, match="is there already"):
+
+
+def test_a_run_that_is_over_has_nothing_to_do_when_it_is_started_again(
+    job: Job, tmp_path: Path, caplog: Any
+) -> None:
+    run(job)
+    was = job.output.stat()
+    report = run(job)
+    assert (report.events, report.before) == (0, EVENTS)
+    assert "out.root: is whole already, of this very run" in caplog.text
+    assert (job.output.stat().st_ino, job.output.stat().st_mtime_ns) == (
+        was.st_ino,
+        was.st_mtime_ns,
+    )
+    assert names(job) == ["out.root"]
+    assert run(replace(job, force=True)).events == EVENTS
+
+
+@pytest.mark.parametrize(
+    "change", [change for change in CHANGES if not change.startswith("producer")]
+)
+def test_an_output_of_another_run_is_not_taken_for_this_ones(job: Job, change: str) -> None:
+    run(job)
+    before = job.output.read_bytes()
+    with pytest.raises(FileExists, match="is there already; force"):
+        run(CHANGES[change](job))
+    assert job.output.read_bytes() == before
+
+
+def test_an_output_of_changed_inputs_or_of_other_networks_is_not_this_runs(
+    job: Job, tmp_path: Path, processes: Processes, endpoint: str
+) -> None:
+    own = tmp_path / "in.root"
+    own.write_bytes(job.inputs[0].read_bytes())
+    job = replace(job, inputs=(own,))
+    run(job)
+    processes.broker(endpoint, *QUICK)
+    plane_pools.start(processes, endpoint, planes=[0, 2])
+    plane_pools.start(processes, endpoint, planes=[1], target="tests.odd_planes:OtherWeights")
+    with pytest.raises(FileExists, match="already, of other networks; force"):
+        run(replace(job, broker=endpoint))
+    own.unlink()
+    plane_pools.toys(own, EVENTS, seed=4)
+    with pytest.raises(FileExists, match="is there already; force"):
         run(job)
+
+
+@pytest.mark.parametrize("part_s", [0, 60])
+def test_a_run_that_was_stopped_has_one_record_of_all_its_events(job: Job, part_s: float) -> None:
+    job = replace(job, part_s=part_s)
+    stop(job)
+    run(job)
+    (text,) = provenance.read(job.output)
+    record = Record.unpack(text)
+    assert (record.start, record.end, record.events) == (0, EVENTS, EVENTS)
+    assert {name: len(made) for name, made in record.services.items()} == {
+        f"ssnet-plane{plane}": 1 for plane in range(3)
+    }
+
+
+def test_an_only_part_has_its_record_before_it_is_safe_and_is_only_renamed(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(job, part_s=60)
+
+    def killed(*_: object, **__: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "check_free", killed)  # its part is noted, and has no name yet
+        with pytest.raises(Stopped):
+            run(job)
+    (part,) = (job.output.parent / ".out.root.parts").glob("part-*")
+    inode, records = part.stat().st_ino, provenance.read(part)
+    assert run(job).before == EVENTS
+    assert job.output.stat().st_ino == inode  # no second copy
+    assert len(records) == 1
+    assert provenance.read(job.output) == records
+    assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
+
+
+def test_an_only_part_that_a_signal_finished_gets_its_record_in_a_copy(job: Job) -> None:
+    job = replace(job, part_s=60)
+    stop(job, at=EVENTS)
+    (part,) = (job.output.parent / ".out.root.parts").glob("part-*")
+    assert provenance.read(part) == ()
+    run(job)
+    assert len(provenance.read(job.output)) == 1
+    assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
 
 
 def test_an_output_that_is_there_is_refused_and_no_folder_is_left(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import signal
 from collections.abc import Callable
@@ -49,6 +50,12 @@ def test_one_machine_scores_a_file_with_a_broker_and_workers_of_its_own(
     scores = np.concatenate([image.pixels.ravel() for image in got[0].images[NAMES[2]]])
     assert scores.any()
     assert scores.max() <= 1
+    checked = ssnet("check", tmp_path / "in.root", tmp_path / "out.root")
+    assert "FAILED" not in checked.stdout
+    text = ssnet("files", "--provenance", tmp_path / "out.root").stdout
+    digest = hashlib.sha256((network / "net.caffemodel").read_bytes()).hexdigest()
+    assert text.count(digest) == len(PLANES)
+    assert f"--network {network}" in text
 
 
 def test_three_planes_are_served_by_one_command(
@@ -187,3 +194,4 @@ def test_the_demo_scores_toys_with_the_shipped_networks_and_draws_one(tmp_path: 
     with open_reader(folder / "scores.root", tick_order="backward", images=NAMES) as reader:
         assert len(reader) == 2
         assert any(image.pixels.max() > 0.5 for image in reader[0].images[NAMES[0]])
+    ssnet("check", folder / "events.root", folder / "scores.root")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,7 @@ def demo(
         seed=seed,
         producer=producer,
         tick_order=tick_order.value,
+        command=tuple(sys.argv),
     )
     done = shown.run(plan, terminal.progress_bar)
     terminal.show(

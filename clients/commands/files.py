@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-HELP = """Show what is in LArCV files: products, entries, image sizes, events, bytes.
+from mdp import SettingsError
+
+HELP = """Show what is in LArCV files: products, entries, image sizes, events, bytes; who made them.
 
 A file that cannot be read is one line on stderr, and exit code 1.
 
@@ -16,16 +19,39 @@ A file that cannot be read is one line on stderr, and exit code 1.
 
   ssnet files toy.root
   ssnet files run*.root
+  ssnet files scores.root --provenance
+  ssnet files scores.root --json | jq '.files[0].provenance[0].services'
 """
 
 
 def files(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="LArCV files.")],
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Only who made them: all that they say of it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, for programs.")] = False,
 ) -> None:
-    from .. import contents, terminal
+    from .. import contents, provenance_tables, terminal
 
+    if provenance and as_json:
+        raise SettingsError("want --provenance or --json, got both")
     rows, failures = contents.of_all(files)
-    terminal.show(contents.table(rows))
+    made = contents.makings(files)
+    if as_json:
+        shown = [
+            {
+                "file": str(path),
+                "products": contents.as_json(rows, path),
+                "provenance": provenance_tables.as_json(texts),
+            }
+            for path, texts in made.items()
+        ]
+        sys.stdout.write(json.dumps({"files": shown}, indent=2, ensure_ascii=False) + "\n")
+    elif provenance:
+        terminal.show(*provenance_tables.full(made))
+    else:
+        summary = [provenance_tables.summary(made)] if any(made.values()) else []
+        terminal.show(contents.table(rows), *summary)
     for failure in failures:
         sys.stderr.write(f"ssnet: {failure}\n")
     sys.exit(1 if failures else 0)

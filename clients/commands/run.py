@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -151,6 +152,7 @@ def run(
         strict=strict,
         max_failed=max_failed,
         retry_failed=retry_failed,
+        command=tuple(sys.argv),
     )
     log_warnings(verbose=verbose)
     with (

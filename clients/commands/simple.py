@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -87,6 +88,7 @@ def simple(
         copy_input=copy_input,
         tick_order=tick_order.value,
         force=force,
+        command=tuple(sys.argv),
     )
     log_warnings(verbose=verbose)
     with terminal.progress_bar(f"events to {service}") as show:

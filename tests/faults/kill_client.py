@@ -99,7 +99,7 @@ class Killer:
         if code != -signal.SIGKILL:
             return self._ended(client, code)
         self.done.kills[self._stage()] += 1
-        return self._stage() == "all: the file has its name"
+        return False  # whatever it left: the same command must end with 0
 
     def _ended(self, client: Process, code: int) -> bool:
         if code:

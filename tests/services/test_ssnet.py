@@ -255,3 +255,26 @@ def test_a_network_of_anything_but_three_classes_a_pixel_is_refused(
     prototxt, caffemodel = making.write(tmp_path, making.UNET.replace(old, new), weights)
     with pytest.raises(NetworkError, match=r"want 3 scores for each of .*net\.prototxt"):
         SSNet(PlaneSettings(2, prototxt, caffemodel)).setup()
+
+
+def test_workers_whose_answers_could_differ_have_different_fingerprints(tmp_path: Path) -> None:
+    def fingerprint(folder: str, layers: str = making.UNET, **settings: Any) -> str:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return worker(tmp_path / folder, layers, **settings).fingerprint
+
+    same = [fingerprint("a"), fingerprint("b")]
+    assert same[0] == same[1]
+    others = [
+        fingerprint("c", threshold_adc=12.0),
+        fingerprint("d", dtype="float32"),
+        fingerprint("e", BATCH_STATISTICS),
+    ]
+    assert len({same[0], *others}) == 4
+    assert "10 ADC" in same[0]
+
+
+def test_other_weights_are_another_fingerprint() -> None:
+    origin = Origin("onnx", "ab" * 32, "cd" * 32, 10.0)
+    changed = Origin("onnx", "ab" * 32, "ce" * 32, 10.0)
+    assert origin.fingerprint("float16") != changed.fingerprint("float16")
+    assert len(origin.fingerprint("float16")) < 255

@@ -1,0 +1,160 @@
+"""`ssnet check`: is an output what `ssnet run` should have made of these inputs?
+
+Everything is read, nothing is computed anew: entries, events, metas, numbers, and where scores
+are, against the input's charge. One event of each is in memory at a time. Refuses no file that
+can be opened: what is wrong with it is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from lartpc import (
+    RSE,
+    Event,
+    LArTPCError,
+    Reader,
+    ReadError,
+    TickOrder,
+    chain,
+    open_reader,
+    provenance,
+)
+from services.planes import answer_name
+
+from .check_events import EventFindings, expected_entries, names
+from .check_making import Making, making_of, read_records
+from .check_scores import ScoreFindings, charge, no_charge
+from .crops import check_planes
+from .failures import FailedReport, report_path
+from .findings import Finding
+from .provenance import Record
+from .simple import OnProgress
+from .ssnet import PLANES
+from .stamps import stamp
+
+_NAMES = [answer_name(plane) for plane in PLANES]
+_NO_MAKING = "the provenance does not say how the scores were made"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What is held against what."""
+
+    inputs: tuple[Path, ...]
+    output: Path
+    allow_failed: bool = False
+    """Events that a run listed as failed are no failure."""
+
+
+def run(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]:
+    """Look at all of it. Raises `LArTPCError` for files that cannot be opened at all."""
+    made = Finding("provenance", "one network and one set of settings throughout")
+    records = read_records(provenance.read(check.output), made)
+    with ExitStack() as stack:
+        order: TickOrder = records[0].tick_order if records else "backward"
+        output = open_reader(check.output, tick_order=order, images=_NAMES)
+        stack.enter_context(output)
+        making = making_of(records, len(output), made)
+        inputs = stack.enter_context(_open_inputs(check, making))
+        return [made, *_Looking(check, records, making, inputs, output).all(on_progress)]
+
+
+def _open_inputs(check: Check, making: Making | None) -> Reader:
+    if making is None:  # any producer says which events there are
+        return open_reader(check.inputs, tick_order="backward")
+    rois = (making.mode.rois,) if isinstance(making.mode, chain.Croi) else ()
+    return open_reader(
+        check.inputs, tick_order=making.tick_order, images=(making.producer,), rois=rois
+    )
+
+
+class _Looking:
+    """One check's way through the events."""
+
+    def __init__(
+        self,
+        check: Check,
+        records: Sequence[Record],
+        making: Making | None,
+        inputs: Reader,
+        output: Reader,
+    ) -> None:
+        self._check = check
+        self._making = making
+        self._inputs = inputs
+        self._output = output
+        self._of_inputs = Finding("inputs", "the files that the provenance names", checked=0)
+        if not records:
+            self._of_inputs.skipped = _NO_MAKING
+            self._entries = range(len(inputs))
+        else:
+            given = [stamp(path) for path in check.inputs]
+            self._entries = expected_entries(records, inputs, given, self._of_inputs)
+        self._readable = Finding("readable", "float32 images, no NaN, no Inf")
+        self._failed = Finding("failed", "no events that a run gave up")
+        self._scores = ScoreFindings()
+
+    def all(self, on_progress: OnProgress | None) -> list[Finding]:
+        got = names(self._output, range(len(self._output)))
+        events = EventFindings(names(self._inputs, self._entries), got)
+        given_up = self._given_up()
+        for entry, partner in enumerate(events.partner()):
+            self._look(entry, partner, given_up)
+            if on_progress:
+                on_progress(entry + 1, len(self._output))
+        scores = self._scores.close()
+        if self._making is None:
+            for each in scores:
+                each.skipped = _NO_MAKING
+        return [self._of_inputs, *events.all(), self._failed, self._readable, *scores]
+
+    def _given_up(self) -> set[RSE]:
+        """The events that the report beside the output names."""
+        path = report_path(self._check.output)
+        self._failed.checked = len(self._output)
+        failed = FailedReport.read(path).failed if path.exists() else ()
+        rses = {RSE(each.run, each.subrun, each.event) for each in failed}
+        if rses:
+            text = f"{path}: {failed[0]}"
+            allowed = self._check.allow_failed
+            self._failed.look(0 if allowed else len(rses), text, of=0)
+            if allowed:
+                self._failed.skipped = f"{len(rses)} allowed"
+        return rses
+
+    def _look(self, entry: int, partner: int, given_up: set[RSE]) -> None:
+        try:
+            scored = self._output[entry]
+        except ReadError as error:
+            self._readable.look(1, str(error))
+            return
+        self._readable.look(0, "")
+        if partner < 0 or self._making is None or _is_given_up(scored, given_up):
+            return
+        where = f"entry {entry}, event {tuple(scored.rse)}"
+        try:
+            self._compare(scored, self._inputs[self._entries[partner]], self._making, where)
+        except ReadError as error:
+            self._readable.look(1, str(error), of=0)
+        except LArTPCError as error:  # of the chain: images that no run could have cut
+            self._scores.images.look(1, f"{where}: {error}")
+
+    def _compare(self, scored: Event, event: Event, making: Making, where: str) -> None:
+        images = event.images[making.producer]
+        check_planes([image.meta.plane for image in images], PLANES)
+        plan = chain.plan(event, making.mode, images=making.producer, low=making.low_adc)
+        by_plane = {of.plane: (image, of) for image, of in zip(images, plan.planes, strict=True)}
+        for plane, name in zip(PLANES, _NAMES, strict=True):
+            want = no_charge(plane)
+            if plane in by_plane:
+                low, service_low = making.low_adc, making.service_low_adc[plane]
+                want = charge(*by_plane[plane], low=low, service_low=service_low)
+            self._scores.look(want, scored.images[name], f"{where}, plane {plane}")
+
+
+def _is_given_up(scored: Event, given_up: set[RSE]) -> bool:
+    return scored.rse in given_up and not any(scored.images.values())

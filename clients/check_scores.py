@@ -1,0 +1,160 @@
+"""Score images held against the charge they are about: metas, numbers, and which pixels have any.
+
+What a network says cannot be known without it, but where it says something can: a pixel has
+scores if and only if a crop covers it and its ADC reaches the threshold. So another event's
+pixels and a shifted crop do not fit. Pure: no file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lartpc import Image, ImageMeta, chain
+
+from .findings import Finding
+
+SHOWER = 0.5
+"""A score above says shower."""
+SHOWER_ON_CHARGE = 0.95
+"""The group's criterion: so much of the shower pixels lies on charge."""
+_SUM = 1.002  # two float16 that add up to 1 may have been rounded up
+_UNSCORED = 0.05  # of the charged pixels: float16 rounds scores below 3e-8 to 0
+_FEW = 10  # pixels of an image in which that is no sign
+_PIXEL = 1e-6  # of a pixel's size: LArCV3 keeps another corner, which costs a last digit
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Where one plane's score images must have scores, and nowhere else."""
+
+    plane: int
+    canvas: ImageMeta | None
+    """Of its score images; None: there are none."""
+    covered: Mask
+    """(rows, cols) of the canvas: in a crop, and ADC as high as the service scores."""
+    adc: Mask
+    """ADC as high as the client asks, in a crop."""
+
+
+def charge(image: Image, plan: chain.PlanePlan, *, low: float, service_low: float) -> Charge:
+    """What the chain makes of a plane's image; `low`, `service_low`: ADC."""
+    if plan.canvas is None:
+        return no_charge(plan.plane)
+    pixels = image.in_order("backward").pixels
+    order = "F" if pixels.flags.f_contiguous else "C"  # LArCV1's columns, turned by no one
+    adc = np.zeros((plan.canvas.rows, plan.canvas.cols), bool, order)  # type: ignore[call-overload]
+    crops = np.zeros_like(adc) if service_low <= 0 else adc
+    for crop in plan.crops:
+        adc[crop.onto] = pixels[crop.source][crop.keep] >= np.float32(low)
+        if service_low <= 0:
+            crops[crop.onto] = True  # pixels without charge are scored, too
+    if plan.canvas.tick_order == "forward":
+        adc, crops = adc[::-1], crops[::-1]
+    return Charge(plan.plane, plan.canvas, crops, adc)
+
+
+def no_charge(plane: int) -> Charge:
+    """Of an event without images or crops: no score images are wanted."""
+    nothing = np.zeros((0, 0), bool)
+    return Charge(plane, None, nothing, nothing)
+
+
+class ScoreFindings:
+    """What was found in all score images that were looked at."""
+
+    def __init__(self) -> None:
+        self.images = Finding("images", "two images of each plane, with the input's metas")
+        self.numbers = Finding("range", "scores from 0 to 1, shower + track at most 1")
+        self.below = Finding("no charge", "no score below the threshold, nor outside of crops")
+        self.above = Finding("charge", "scores where there is charge in a crop")
+        self.shower = Finding("shower", f"{SHOWER_ON_CHARGE:.0%} of shower pixels on charge")
+        self._showers = 0
+        self._showers_off = 0
+
+    def look(self, want: Charge, images: Sequence[Image], where: str) -> None:
+        """Hold one plane's images against its charge."""
+        wrong = _wrong_images(want, images)
+        self.images.look(bool(wrong), f"{where}: {wrong}")
+        if wrong or want.canvas is None:
+            return
+        shower, track = (image.pixels for image in images)
+        self._look_at_numbers(shower, track, where)
+        scored = (shower != 0) | (track != 0)
+        self._look_at_places(want, scored, where)
+        on = shower > SHOWER
+        self._showers += int(np.count_nonzero(on))
+        off = int(np.count_nonzero(on & ~want.adc))
+        self._showers_off += off
+        if off and not self.shower.first:
+            self.shower.first = f"{where}: {off} shower pixels off charge"
+
+    def _look_at_numbers(
+        self, shower: npt.NDArray[np.float32], track: npt.NDArray[np.float32], where: str
+    ) -> None:
+        low = min(shower.min(initial=0), track.min(initial=0))
+        high = max(shower.max(initial=0), track.max(initial=0))
+        total = (shower + track).max(initial=0)
+        bad = not (low >= 0 and high <= 1 and total <= _SUM)
+        got = f"{where}: from {low:g} to {high:g}, sums up to {total:g}"
+        self.numbers.look(bad, got)
+
+    def _look_at_places(self, want: Charge, scored: Mask, where: str) -> None:
+        outside = scored & ~want.covered
+        count = int(np.count_nonzero(outside))
+        self.below.look(count, f"{where}: {count} pixels{_first(outside)}", of=scored.size)
+        charged = int(np.count_nonzero(want.covered))
+        empty = want.covered & ~scored
+        count = int(np.count_nonzero(empty))
+        too_many = want.canvas is not None and count > _UNSCORED * charged + _FEW
+        text = f"{where}: {count} of {charged} charged pixels have no score{_first(empty)}"
+        self.above.look(count if too_many else 0, text, of=charged)
+
+    def close(self) -> list[Finding]:
+        """All findings, when everything was looked at."""
+        self.shower.checked = self._showers
+        if self._showers_off > (1 - SHOWER_ON_CHARGE) * self._showers:
+            self.shower.bad = self._showers_off
+        else:
+            self.shower.first = ""
+        return [self.images, self.numbers, self.below, self.above, self.shower]
+
+
+def _first(wrong: Mask) -> str:
+    if not wrong.any():
+        return ""
+    row, col = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+    return f", the first at row {row}, column {col}"
+
+
+def _wrong_images(want: Charge, images: Sequence[Image]) -> str:
+    """What is not as wanted of the number of images and their metas."""
+    count = 0 if want.canvas is None else len(chain.CLASSES)
+    if len(images) != count:
+        return f"want {count} images, got {len(images)}"
+    for image in images:
+        if want.canvas is not None and not _same_place(want.canvas, image.meta):
+            return f"want the meta {want.canvas}, got {image.meta}"
+    return ""
+
+
+def _same_place(one: ImageMeta, other: ImageMeta) -> bool:
+    def exact(meta: ImageMeta) -> tuple[object, ...]:
+        return meta.rows, meta.cols, meta.plane, meta.tick_order
+
+    near_x, near_y = _PIXEL * one.pixel_width, _PIXEL * one.pixel_height
+    return exact(one) == exact(other) and all(
+        math.isclose(a, b, rel_tol=0, abs_tol=near)
+        for a, b, near in (
+            (one.width, other.width, near_x),
+            (one.origin_x, other.origin_x, near_x),
+            (one.height, other.height, near_y),
+            (one.origin_y, other.origin_y, near_y),
+        )
+    )

@@ -1,0 +1,53 @@
+"""`ssnet check`: the acceptance test of an output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdp import SettingsError
+
+HELP = """Is OUT what `ssnet run` should have made of these inputs?
+
+Entries, events and their order; metas; finite scores from 0 to 1; scores exactly where crops \
+cover charge, so that a shifted crop or another event's pixels are found; 95 % of shower pixels \
+on charge; one network a plane throughout. How OUT was made is in its provenance. Nothing is \
+computed anew. Exit code 0: all is well, 1: something is not, 2: misuse.
+
+[bold]Examples[/]
+
+  ssnet check in.root out.root
+  ssnet check a.root b.root ab.root --json
+  ssnet check in.root out.root --allow-failed
+"""
+
+
+def check(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="IN... OUT", help="All inputs, in order; the output.")
+    ],
+    allow_failed: Annotated[
+        bool,
+        typer.Option("--allow-failed", help="Events listed in OUT.failed.json are no failure."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    from .. import check as checks
+    from .. import findings, terminal
+
+    if len(files) < 2:
+        raise SettingsError("want at least one input and the output")
+    asked = checks.Check(inputs=tuple(files[:-1]), output=files[-1], allow_failed=allow_failed)
+    with terminal.progress_bar("events") as show:
+        found = checks.run(asked, on_progress=show)
+    ok = not any(each.bad for each in found)
+    if as_json:
+        report = {"ok": ok, "checks": findings.as_json(found)}
+        sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    else:
+        terminal.show(findings.table(found))
+    sys.exit(0 if ok else 1)

@@ -1,0 +1,80 @@
+"""Is the output that stands there already the one that this command would make?
+
+Its provenance says so: the same inputs, entries and settings, by the same software. Refuses
+nothing: whatever else stands there is somebody's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from lartpc import FileExists, Reader, ReadError, provenance
+from mdp import SettingsError
+from services.planes import service_name
+
+from .failures import FailedReport, Failure, report_path
+from .provenance import Provenance, Record
+from .run_state import Told, plain
+from .stamps import stamp
+
+if TYPE_CHECKING:
+    from .ssnet import Job
+
+_BESIDE = ("command", "host", "broker", "began_at", "ended_at", "inputs", "services")
+"""What may differ, or is compared otherwise."""
+
+
+@dataclass(frozen=True)
+class MadeBefore:
+    """A whole output of the same run, but perhaps of other networks."""
+
+    output: str
+    services: dict[str, Any]
+    failed: tuple[Failure, ...]
+
+    def check_networks(self, networks: Told) -> None:
+        """Raise `FileExists` unless its scores come from these."""
+        now = {service_name(int(plane)): [origin] for plane, origin in networks.items()}
+        if self.services and plain(now) != self.services:  # a file of no events has none
+            raise FileExists(
+                f"{self.output} is there already, of other networks; force to replace it"
+            )
+
+
+def made_before(
+    job: Job, reader: Reader, order: Sequence[int], made: Provenance, settings: Told
+) -> MadeBefore | None:
+    """The output if it is the same run's; None if there is none, or another one."""
+    if not job.output.is_file():
+        return None
+    try:
+        (text,) = provenance.read(job.output)
+        record = Record.unpack(text)
+        failed = _failed(job)
+    except (ReadError, SettingsError, ValueError):  # another program's, or of several makings
+        return None
+    now = made.record(reader, order, events=len(order), settings=settings, services={})
+    if _same(record) != _same(Record.unpack(now)):
+        return None
+    services = {name: [asdict(each) for each in said] for name, said in record.services.items()}
+    return MadeBefore(str(job.output), plain(services), failed)
+
+
+def _same(record: Record) -> dict[str, Any]:
+    own = {name: value for name, value in record.as_dict().items() if name not in _BESIDE}
+    own["settings"] = {k: v for k, v in record.settings.items() if k != "retried_events"}
+    own["inputs"] = [(each.entries, each.stamp) for each in record.inputs]
+    return own
+
+
+def _failed(job: Job) -> tuple[Failure, ...]:
+    """What the report says, if it is about this very output; raises `SettingsError`."""
+    path = report_path(job.output)
+    if not path.exists():
+        return ()
+    report = FailedReport.read(path)
+    if report.output != stamp(job.output).of(job.output):
+        raise SettingsError(f"want a report about {job.output}, got {path}")
+    return report.failed

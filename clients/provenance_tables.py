@@ -1,0 +1,108 @@
+"""Provenance for people: what `ssnet files` shows. Records that are not ours are shown as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from lartpc import ReadError
+from mdp.tables import size
+from services.planes import Origin
+
+from . import terminal
+from .provenance import Record
+
+Texts = Mapping[Path, tuple[str, ...]]
+"""By file: what it says of its making."""
+
+
+def unpacked(text: str) -> Record | str:
+    """A record, or the text where it is none."""
+    try:
+        return Record.unpack(text)
+    except ReadError:
+        return text
+
+
+def summary(files: Texts) -> Table:
+    """A row a making."""
+    made = terminal.table("file", "made by", "on", "ended", "weights", "inputs", "events", left=5)
+    for path, texts in files.items():
+        for text in texts:
+            made.add_row(terminal.escaped(str(path)), *_short(unpacked(text)))
+    return made
+
+
+def _short(record: Record | str) -> tuple[str, ...]:
+    if isinstance(record, str):
+        return (terminal.escaped(record[:60]), "", "", "", "", "")
+    weights = [each.weights[:8] for each in _origins(record)]
+    return (
+        record.made_by,
+        terminal.escaped(record.host),
+        record.ended_at,
+        terminal.escaped(" ".join(weights)),
+        str(len(record.inputs)),
+        str(record.events),
+    )
+
+
+def _origins(record: Record) -> list[Origin]:
+    return [origin for origins in record.services.values() for origin in origins]
+
+
+def full(files: Texts) -> Iterator[Table]:
+    """A table a making: all that it says."""
+    for path, texts in files.items():
+        for number, text in enumerate(texts):
+            made = terminal.table("made", str(path), left=2)
+            for key, value in _rows(unpacked(text), f"{number + 1} of {len(texts)}"):
+                made.add_row(key, terminal.escaped(value))
+            yield made
+
+
+def _rows(record: Record | str, number: str) -> Iterator[tuple[str, str]]:
+    yield "record", number
+    if isinstance(record, str):
+        yield "text", record
+        return
+    yield "made by", f"{record.made_by}, {record.software}"
+    yield "command", " ".join(record.command)
+    yield "on", f"{record.host}, by the broker {record.broker}"
+    yield "from, to", f"{record.began_at}, {record.ended_at}"
+    yield "entries", f"{record.start} to before {record.end}: {record.events} events"
+    yield "tick order", record.tick_order
+    for key, value in record.settings.items():
+        yield key.replace("_", " "), _shown(value)
+    for name, origins in record.services.items():
+        for origin in origins or (None,):
+            yield from _service_rows(name, origin)
+    for each in record.inputs:
+        yield "input", f"{each.path}: {each.entries} entries, {size(each.stamp.bytes)}"
+        yield f"sha256, {each.stamp.hashed}", each.stamp.sha256
+
+
+def _service_rows(name: str, origin: Origin | None) -> Iterator[tuple[str, str]]:
+    if origin is None:
+        yield name, "does not say what computes"
+        return
+    yield name, f"{origin.engine}, scores from {origin.threshold_adc:g} ADC on"
+    yield "network", origin.network
+    yield "weights", origin.weights
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def as_json(texts: Iterable[str]) -> list[Any]:
+    """Records for programs; others' texts as they are."""
+    records = (unpacked(text) for text in texts)
+    return [each if isinstance(each, str) else each.as_dict() for each in records]

@@ -1,0 +1,483 @@
+"""`ssnet check` finds what is wrong with an output, and nothing wrong with a good one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from clients import ssnet
+from clients.check import Check, run
+from clients.cli import app
+from clients.failures import FailedReport, Failure, report_path
+from clients.findings import Finding
+from clients.provenance import Record
+from lartpc import Event, Image, chain, open_reader, open_writer, provenance
+from services.planes import answer_name
+from tests import plane_pools
+from tests.lartpc.test_provenance import hadd
+from tests.processes import QUICK, Processes, free_port
+
+NAMES = [answer_name(plane) for plane in ssnet.PLANES]
+MODES: dict[str, chain.Mode] = {
+    "croi": chain.Croi(size=64),
+    "tiles": chain.Tiles(64, 16, 1),
+    "whole": chain.Whole(1),
+}
+each_mode = pytest.mark.parametrize("mode", MODES)
+EVENTS = 7  # the fifth one is empty
+
+Change = Callable[[list[Event]], object]
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker with a worker for each plane."""
+    with Processes(tmp_path_factory.mktemp("pools")) as processes:
+        endpoint = f"tcp://127.0.0.1:{free_port()}"
+        processes.broker(endpoint, *QUICK)
+        plane_pools.start(processes, endpoint, target="tests.honest_planes:Plausible")
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Path:
+    """in.root, and what each mode makes of it: croi.root, tiles.root, whole.root."""
+    folder = tmp_path_factory.mktemp("made")
+    plane_pools.toys(folder / "in.root", EVENTS)
+    for name in MODES:
+        ssnet.run(job(folder, endpoint, name))
+    return folder
+
+
+def job(folder: Path, endpoint: str, mode: str) -> ssnet.Job:
+    return ssnet.Job(
+        inputs=(folder / "in.root",),
+        output=folder / f"{mode}.root",
+        broker=endpoint,
+        mode=MODES[mode],
+        timeout_s=60,
+    )
+
+
+def check(output: Path, *inputs: Path, allow_failed: bool = False) -> dict[str, Finding]:
+    found = run(Check(inputs=inputs, output=output, allow_failed=allow_failed))
+    return {each.name: each for each in found}
+
+
+def bad(findings: dict[str, Finding]) -> set[str]:
+    return {name for name, each in findings.items() if each.bad}
+
+
+def changed(good: Path, target: Path, change: Change) -> Path:
+    """A good output with other events, under the same provenance."""
+    events = plane_pools.read(good)
+    change(events)
+    with open_writer(target) as writer:
+        for event in events:
+            writer.write(event)
+        writer.provenance = provenance.read(good)
+    return target
+
+
+def pixels_changed(
+    event: Event, change: Callable[[np.ndarray], object], *, plane: int = 2, which: int = 0
+) -> Event:
+    """The event with one score image changed."""
+    images = list(event.images[NAMES[plane]])
+    pixels = images[which].pixels.copy()
+    result = change(pixels)
+    new = result if isinstance(result, np.ndarray) else pixels
+    images[which] = Image(images[which].meta, np.ascontiguousarray(new))
+    return replace(event, images={**event.images, NAMES[plane]: tuple(images)})
+
+
+# Good ones.
+
+
+@each_mode
+def test_nothing_is_wrong_with_what_a_run_made(folder: Path, mode: str) -> None:
+    found = check(folder / f"{mode}.root", folder / "in.root")
+    assert bad(found) == set()
+    assert not any(each.skipped for each in found.values())
+    assert found["entries"].checked == EVENTS
+    assert found["images"].checked == 3 * EVENTS
+    assert found["charge"].checked > 1000
+    assert found["shower"].checked > 20
+
+
+@each_mode
+def test_nor_with_a_range_of_several_forward_files_in_the_other_format(
+    folder: Path, endpoint: str, tmp_path: Path, mode: str
+) -> None:
+    events = plane_pools.read(folder / "in.root")
+    with open_reader(folder / "in.root", tick_order="backward", rois=["croi"]) as reader:
+        rois = [event.rois for event in reader]
+    inputs = (tmp_path / "a.root", tmp_path / "b.root")
+    for number, path in enumerate(inputs):
+        with open_writer(path) as writer:
+            for event, boxes in list(zip(events, rois, strict=True))[number::2]:
+                turned = tuple(i.in_order("forward") for i in event.images["wire"])
+                writer.write(Event(event.rse, {"wire": turned}, boxes))
+    made = replace(
+        job(folder, endpoint, mode),
+        inputs=inputs,
+        output=tmp_path / "out.h5",
+        tick_order="forward",
+        start=1,
+        end=6,
+        low_adc=12.0,
+    )
+    ssnet.run(made)
+    found = check(made.output, *inputs)
+    assert bad(found) == set()
+    assert found["entries"].checked == 5
+    assert found["charge"].checked > 500
+
+
+def test_nor_with_the_sum_of_two_outputs(folder: Path, endpoint: str, tmp_path: Path) -> None:
+    parts = []
+    for start, end in ((0, 3), (3, EVENTS)):
+        part = replace(job(folder, endpoint, "croi"), output=tmp_path / f"{start}.root")
+        ssnet.run(replace(part, start=start, end=end, copy_input=True))
+        parts.append(part.output)
+    hadd(tmp_path / "all.root", *parts)
+    assert bad(check(tmp_path / "all.root", folder / "in.root")) == set()
+    hadd(tmp_path / "other.root", *reversed(parts))
+    assert bad(check(tmp_path / "other.root", folder / "in.root")) == {"order"}
+    hadd(tmp_path / "twice.root", parts[0], *parts)
+    assert bad(check(tmp_path / "twice.root", folder / "in.root")) >= {"entries", "events"}
+    part = replace(job(folder, endpoint, "croi"), output=tmp_path / "end.root")
+    ssnet.run(replace(part, start=5, copy_input=True))
+    hadd(tmp_path / "hole.root", parts[0], part.output)
+    assert bad(check(tmp_path / "hole.root", folder / "in.root")) == {"entries", "events"}
+
+
+# Events.
+
+
+@each_mode
+@pytest.mark.parametrize("number", [0, 4, EVENTS - 1])
+def test_a_missing_entry_is_found(folder: Path, tmp_path: Path, mode: str, number: int) -> None:
+    output = changed(folder / f"{mode}.root", tmp_path / "o.root", lambda all_: all_.pop(number))
+    found = check(output, folder / "in.root")
+    assert bad(found) == {"provenance", "entries", "events"}
+    rse = plane_pools.read(folder / f"{mode}.root")[number].rse
+    assert found["events"].first == f"{tuple(rse)} is missing"
+    assert found["entries"].first == f"want {EVENTS} entries, got {EVENTS - 1}"
+
+
+def test_a_swapped_pair_is_found(folder: Path, tmp_path: Path) -> None:
+    def swap(events: list[Event]) -> None:
+        events[1], events[5] = events[5], events[1]
+
+    found = check(changed(folder / "tiles.root", tmp_path / "o.root", swap), folder / "in.root")
+    assert bad(found) == {"order"}
+    assert found["order"].bad == 2
+
+
+def test_an_event_that_comes_twice_in_another_s_place_is_found(
+    folder: Path, tmp_path: Path
+) -> None:
+    def repeat(events: list[Event]) -> None:
+        events[1] = events[2]
+
+    found = check(changed(folder / "tiles.root", tmp_path / "o.root", repeat), folder / "in.root")
+    assert "events" in bad(found)
+    assert "is missing" in found["events"].first
+
+
+def test_another_file_than_the_one_it_was_made_of_is_found(folder: Path, tmp_path: Path) -> None:
+    plane_pools.toys(tmp_path / "in.root", EVENTS + 1)
+    found = check(folder / "tiles.root", tmp_path / "in.root")
+    assert {"inputs", "entries", "events"} <= bad(found)
+    assert "is none of the files given" in found["inputs"].first
+
+
+def test_a_file_too_many_is_found(folder: Path, tmp_path: Path) -> None:
+    plane_pools.toys(tmp_path / "more.root", 1)
+    found = check(folder / "tiles.root", folder / "in.root", tmp_path / "more.root")
+    assert "inputs" in bad(found)
+    assert "was not made of" in found["inputs"].first
+
+
+# Pixels.
+
+
+def test_another_events_pixels_are_found(folder: Path, tmp_path: Path) -> None:
+    def take(events: list[Event]) -> None:
+        events[3] = replace(events[3], images=events[2].images)
+
+    for mode in ("tiles", "whole"):  # in which all canvases are the same
+        output = changed(folder / f"{mode}.root", tmp_path / f"{mode}.root", take)
+        found = check(output, folder / "in.root")
+        assert bad(found) >= {"no charge", "charge"}
+        assert "entry 3, event " in found["no charge"].first
+
+
+@each_mode
+@pytest.mark.parametrize(("axis", "by"), [(0, 1), (0, -1), (1, 1), (1, -2)])
+def test_a_shifted_crop_is_found(
+    folder: Path, tmp_path: Path, mode: str, axis: int, by: int
+) -> None:
+    def shift(events: list[Event]) -> None:
+        for which in (0, 1):
+            events[1] = pixels_changed(
+                events[1], lambda pixels: np.roll(pixels, by, axis), which=which
+            )
+
+    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", shift), folder / "in.root")
+    assert bad(found) >= {"no charge"}
+    assert "entry 1, event " in found["no charge"].first
+    assert "plane 2" in found["no charge"].first
+
+
+def test_a_crop_at_another_place_on_its_canvas_is_found(folder: Path, tmp_path: Path) -> None:
+    def move(events: list[Event]) -> None:
+        def half(pixels: np.ndarray) -> None:
+            pixels[:, : pixels.shape[1] // 2] = np.roll(pixels[:, : pixels.shape[1] // 2], 3, 0)
+
+        for which in (0, 1):
+            events[2] = pixels_changed(events[2], half, which=which, plane=0)
+
+    found = check(changed(folder / "croi.root", tmp_path / "o.root", move), folder / "in.root")
+    assert "no charge" in bad(found)
+
+
+@each_mode
+def test_scores_that_are_not_there_are_found(folder: Path, tmp_path: Path, mode: str) -> None:
+    def blank(events: list[Event]) -> None:
+        for which in (0, 1):
+            events[0] = pixels_changed(events[0], np.zeros_like, which=which)
+
+    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", blank), folder / "in.root")
+    assert bad(found) == {"charge"}
+    assert "entry 0" in found["charge"].first
+
+
+@each_mode
+@pytest.mark.parametrize("which", [0, 1])
+def test_float_noise_below_the_threshold_is_found(
+    folder: Path, tmp_path: Path, mode: str, which: int
+) -> None:
+    def add(events: list[Event]) -> None:
+        def noise(pixels: np.ndarray) -> None:
+            row, col = np.argwhere(pixels == 0)[17]
+            pixels[row, col] = 1e-7
+
+        events[1] = pixels_changed(events[1], noise, which=which)
+
+    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", add), folder / "in.root")
+    assert bad(found) == {"no charge"}
+    assert found["no charge"].bad == 1
+
+
+@pytest.mark.parametrize("value", [1.001, -1e-3, 7.0])
+def test_a_score_out_of_range_is_found(folder: Path, tmp_path: Path, value: float) -> None:
+    def put(events: list[Event]) -> None:
+        def one(pixels: np.ndarray) -> None:
+            pixels.reshape(-1)[np.argmax(pixels)] = value
+
+        events[1] = pixels_changed(events[1], one)
+
+    found = check(changed(folder / "tiles.root", tmp_path / "o.root", put), folder / "in.root")
+    assert bad(found) == {"range"}
+
+
+def test_shower_and_track_that_sum_up_to_more_than_1_are_found(
+    folder: Path, tmp_path: Path
+) -> None:
+    def double(events: list[Event]) -> None:
+        for which in (0, 1):
+            events[1] = pixels_changed(
+                events[1], lambda pixels: np.where(pixels > 0, 0.7, 0).astype("f4"), which=which
+            )
+
+    found = check(changed(folder / "tiles.root", tmp_path / "o.root", double), folder / "in.root")
+    assert bad(found) == {"range"}
+
+
+def test_shower_pixels_off_charge_are_found(folder: Path, tmp_path: Path) -> None:
+    def fill(events: list[Event]) -> None:
+        events[1] = pixels_changed(events[1], lambda p: np.where(p == 0, 0.9, p).astype("f4"))
+
+    found = check(changed(folder / "tiles.root", tmp_path / "o.root", fill), folder / "in.root")
+    assert bad(found) == {"no charge", "shower"}
+
+
+def test_a_nan_is_found_and_the_other_entries_are_looked_at(folder: Path, tmp_path: Path) -> None:
+    events = plane_pools.read(folder / "tiles.root")
+    pixels = events[1].images[NAMES[0]][1].pixels.copy()
+    image = Image(events[1].images[NAMES[0]][1].meta, pixels)
+    shower = events[1].images[NAMES[0]][0]
+    events[1] = replace(events[1], images={**events[1].images, NAMES[0]: (shower, image)})
+    pixels[5, 6] = np.nan  # after it was looked at
+    output = changed(
+        folder / "tiles.root", tmp_path / "o.root", lambda all_: replace_all(all_, events)
+    )
+    found = check(output, folder / "in.root")
+    assert bad(found) == {"readable"}
+    assert "entry 1 image2d_uburn_plane0: want finite pixels" in found["readable"].first
+    assert found["images"].checked == 3 * (EVENTS - 1)
+
+
+def replace_all(events: list[Event], by: Sequence[Event]) -> None:
+    events[:] = by
+
+
+def test_pixels_of_another_type_are_found(folder: Path, tmp_path: Path) -> None:
+    output = changed(folder / "tiles.root", tmp_path / "o.h5", lambda _: None)
+    assert bad(check(output, folder / "in.root")) == set()
+    with h5py.File(output, "r+") as file:
+        group = file[f"Data/image2d_{NAMES[1]}_group"]
+        doubles = group["images"][:].astype("f8")
+        del group["images"]
+        group["images"] = doubles
+    found = check(output, folder / "in.root")
+    assert bad(found) == {"readable"}
+    assert "want float32 pixels, as larcv3 writes, got float64" in found["readable"].first
+
+
+@each_mode
+def test_another_meta_is_found(folder: Path, tmp_path: Path, mode: str) -> None:
+    def move(events: list[Event]) -> None:
+        for name in NAMES[:1]:
+            one, other = events[1].images[name]
+            meta = replace(other.meta, origin_x=other.meta.origin_x + other.meta.pixel_width)
+            moved = (one, replace(other, meta=meta))
+            events[1] = replace(events[1], images={**events[1].images, name: moved})
+
+    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", move), folder / "in.root")
+    assert bad(found) == {"images"}
+    assert "want the meta" in found["images"].first
+
+
+def test_swapped_planes_are_found(folder: Path, tmp_path: Path) -> None:
+    def swap(events: list[Event]) -> None:
+        one, two, three = (events[1].images[name] for name in NAMES)
+        events[1] = replace(events[1], images=dict(zip(NAMES, (two, one, three), strict=True)))
+
+    found = check(changed(folder / "tiles.root", tmp_path / "o.root", swap), folder / "in.root")
+    assert "images" in bad(found)
+
+
+# Provenance.
+
+
+def with_records(good: Path, target: Path, *records: str) -> Path:
+    with open_writer(target) as writer:
+        for event in plane_pools.read(good):
+            writer.write(event)
+        writer.provenance = records
+    return target
+
+
+def record_of(path: Path) -> Record:
+    return Record.unpack(provenance.read(path)[0])
+
+
+def test_mixed_weights_are_found_after_hadd(folder: Path, endpoint: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "1.root", tmp_path / "2.root"
+    made = job(folder, endpoint, "tiles")
+    ssnet.run(replace(made, output=first, end=3))
+    ssnet.run(replace(made, output=second, start=3))
+    record = record_of(second)
+    (origin,) = record.services["ssnet-plane1"]
+    other = {**record.services, "ssnet-plane1": (replace(origin, weights="b" * 64),)}
+    mixed = with_records(second, tmp_path / "m.root", replace(record, services=other).pack())
+    hadd(tmp_path / "all.root", first, mixed)
+    found = check(tmp_path / "all.root", folder / "in.root")
+    assert bad(found) == {"provenance"}
+    assert "record 2 of 2: want ssnet-plane1 from one network" in found["provenance"].first
+    assert found["images"].skipped
+
+
+@pytest.mark.parametrize("setting", ["threshold_adc", "mode", "producer"])
+def test_mixed_settings_are_found(folder: Path, tmp_path: Path, setting: str) -> None:
+    record = record_of(folder / "tiles.root")
+    half = replace(record, events=3)
+    other = replace(record, events=4, settings={**record.settings, setting: "another"})
+    output = with_records(folder / "tiles.root", tmp_path / "o.root", half.pack(), other.pack())
+    found = check(output, folder / "in.root")
+    assert f"want {setting}" in found["provenance"].first
+
+
+@pytest.mark.parametrize("text", [None, "somebody else's", "{}"])
+def test_an_output_without_a_record_is_no_good(
+    folder: Path, tmp_path: Path, text: str | None
+) -> None:
+    records = [] if text is None else [text]
+    found = check(
+        with_records(folder / "tiles.root", tmp_path / "o.root", *records), folder / "in.root"
+    )
+    assert bad(found) == {"provenance"}
+    assert all(found[name].skipped for name in ("inputs", "images", "range", "shower"))
+    assert found["events"].checked == EVENTS
+
+
+def test_an_output_of_simple_is_no_scores(folder: Path, tmp_path: Path) -> None:
+    record = replace(record_of(folder / "tiles.root"), made_by="ssnet simple").pack()
+    output = with_records(folder / "tiles.root", tmp_path / "o.root", record)
+    assert "want ssnet run" in check(output, folder / "in.root")["provenance"].first
+
+
+# Events that a run gave up, and the command.
+
+
+@pytest.fixture
+def given_up(folder: Path, tmp_path: Path) -> Path:
+    """An output with an empty entry, which the report beside it names."""
+    rse = plane_pools.read(folder / "croi.root")[2].rse
+
+    def empty(events: list[Event]) -> None:
+        events[2] = Event(rse, dict.fromkeys(NAMES, ()))
+
+    output = changed(folder / "croi.root", tmp_path / "o.root", empty)
+    failure = Failure(2, "in.root entry 2", *rse, 1, 0, 502, "its workers died")
+    FailedReport({}, {}, {}, (failure,)).write(report_path(output))
+    return output
+
+
+def test_an_event_that_a_run_gave_up_is_a_failure_unless_it_is_allowed(
+    folder: Path, given_up: Path
+) -> None:
+    found = check(given_up, folder / "in.root")
+    assert bad(found) == {"failed"}
+    assert "its workers died" in found["failed"].first
+    assert bad(check(given_up, folder / "in.root", allow_failed=True)) == set()
+    report_path(given_up).unlink()
+    assert bad(check(given_up, folder / "in.root", allow_failed=True)) == {"images"}
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["check", *map(str, arguments)])
+
+
+def test_the_command_says_ok_and_0_or_failed_and_1(folder: Path, given_up: Path) -> None:
+    good = command(folder / "in.root", folder / "croi.root")
+    assert good.exit_code == 0
+    assert "FAILED" not in good.stdout
+    assert good.stdout.count(" ok ") == 12
+    wrong = command(folder / "in.root", given_up)
+    assert wrong.exit_code == 1
+    assert wrong.stdout.count("FAILED") == 1
+    assert command(folder / "in.root", given_up, "--allow-failed").exit_code == 0
+
+
+def test_the_command_gives_json_to_programs(folder: Path, given_up: Path) -> None:
+    done = command(folder / "in.root", given_up, "--json")
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["ok"]) == (1, False)
+    (failed,) = (each for each in report["checks"] if each["verdict"] == "FAILED")
+    assert (failed["name"], failed["bad"]) == ("failed", 1)
+
+
+def test_one_file_is_a_misuse(folder: Path) -> None:
+    done = command(folder / "in.root")
+    assert "want at least one input and the output" in str(done.exception)
