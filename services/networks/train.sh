@@ -3,10 +3,11 @@
 #
 #   sh services/networks/train.sh FOLDER
 #
-# Two cores take 40 minutes. Started again it goes on where it was stopped.
+# Two cores take about 35 minutes. Started again it goes on where it was stopped.
 set -eu
 folder=${1:?want a folder for the networks and the toy events}
 mkdir -p "$folder/toys"
+trap 'trap "" TERM; kill 0; wait; exit 130' INT TERM # a shell's background ignores Ctrl-C
 
 # Events of one seed share their dead wires: a network must see those of many detectors.
 toys() { # NAME COUNT FIRST_SEED ROWS COLS
@@ -18,11 +19,6 @@ toys() { # NAME COUNT FIRST_SEED ROWS COLS
     done
 }
 
-toys crop 36 1000 512 512 & # an interaction in each
-toys whole 16 2000 1008 3456 # MicroBooNE's size, where cosmic muons prevail
-wait
-toys unseen 2 70000 512 512
-
 learn() { # NAME OPTIONS: from all toy events
     name=$1
     shift
@@ -30,13 +26,25 @@ learn() { # NAME OPTIONS: from all toy events
         --validate "$folder/toys/unseen-70000.root" --validate "$folder/toys/unseen-70001.root" "$@"
 }
 
-alone() { # PLANE STEPS: a plane's own, with BatchNorm as it will be served
-    learn "plane$1" --plane "$1" --steps "$2" --weights "$folder/all/uresnet_plane$1.caffemodel" \
-        --batch 8 --rows 256 --cols 256 --rate 1e-3 --shower-weight 2 --freeze-statistics 1
-    cp "$folder/plane$1/uresnet.prototxt" "$folder/plane$1/uresnet_plane$1.caffemodel" "$folder"
+alone() { # PLANE OPTIONS: a plane's own, with BatchNorm as it will be served
+    plane=$1
+    shift
+    learn "plane$plane" --plane "$plane" --weights "$folder/all/uresnet_plane$plane.caffemodel" \
+        --batch 8 --rows 256 --cols 256 --shower-weight 2 --freeze-statistics 1 --threads 1 "$@"
+    cp "$folder/plane$plane/uresnet.prototxt" "$folder/plane$plane/uresnet_plane$plane.caffemodel" \
+        "$folder"
 }
 
+toys crop 36 1000 512 512 & # an interaction in each
+others=$!
+toys whole 16 2000 1008 3456 # MicroBooNE's size, where cosmic muons prevail
+toys unseen 2 70000 512 512
+wait "$others"
+
 learn all --steps 3000 --batch 4 --rows 192 --cols 192 --rate 3e-3
-alone 0 500
-alone 1 500
-alone 2 800
+
+alone 2 --steps 1400 --rate 1.5e-3 & # the hardest: tracks are short on it
+others=$!
+alone 0 --steps 500 --rate 1e-3
+alone 1 --steps 500 --rate 1e-3
+wait "$others"
