@@ -19,8 +19,9 @@ toys() { # NAME COUNT FIRST_SEED ROWS COLS
 }
 
 toys crop 36 1000 512 512 & # an interaction in each
+crops=$!
 toys whole 16 2000 1008 3456 # MicroBooNE's size, where cosmic muons prevail
-wait
+wait "$crops" # its failure is ours
 toys unseen 2 70000 512 512
 
 learn() { # NAME OPTIONS: from all toy events
