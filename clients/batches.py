@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +43,9 @@ class Feed(Recipe):
     rank: int = 0
     """Of `world_size` feeds that share the batches: this one's are rank, rank + world_size ..."""
     world_size: int = 1
+    turn: int = 0
+    """Of `turns` processes that take turns at a rank's batches: its turn-th, turn + turns-th ..."""
+    turns: int = 1
     window: int = 8
     """Batches in flight, or waiting to be taken."""
     fingerprint: str | None = None
@@ -57,6 +61,9 @@ class Feed(Recipe):
         if not 0 <= self.rank < self.world_size:
             got = f"{self.rank} of {self.world_size}"
             raise SettingsError(f"want a rank from 0 to below the world size, got {got}")
+        if not 0 <= self.turn < self.turns:
+            got = f"{self.turn} of {self.turns}"
+            raise SettingsError(f"want a turn from 0 to below the turns, got {got}")
         if self.window < 1:
             raise SettingsError(f"want a window of at least 1, got {self.window}")
         if min(self.start) < 0 or (self.epochs is not None and self.epochs < 1):
@@ -187,13 +194,17 @@ class Batches:
         if feed.start[1] >= batches:
             want = f"an index below {batches}, for {self.files.events} events in batches of"
             raise SettingsError(f"want {want} {feed.batch_size}, got {feed.start[1]}")
-        return positions(
+        if feed.epochs is None and feed.rank >= batches:
+            got = f"rank {feed.rank} of {feed.world_size}"
+            raise SettingsError(f"want a rank with batches, below {batches} of an epoch, got {got}")
+        of_rank = positions(
             feed.start,
             batches=batches,
             epochs=feed.epochs,
             rank=feed.rank,
             world_size=feed.world_size,
         )
+        return islice(of_rank, feed.turn, None, feed.turns)
 
     def _fill(self) -> None:
         """Keep the window full."""

@@ -20,7 +20,8 @@ from mdp import MDPError
 from .signals import uninterrupted
 
 _ABOUT = "about"
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+# RuntimeError: zipfile's for what seems to be encrypted, or packed in a way it does not know
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 class CheckpointError(MDPError, ValueError):
@@ -55,7 +56,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint of a training with these settings; raises `CheckpointError`."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         about = json.loads(str(arrays.pop(_ABOUT)))
         found = Checkpoint(

@@ -91,8 +91,5 @@ def _share(feed: Feed) -> Feed:
     process = get_worker_info()
     if process is None:
         return feed
-    return replace(
-        feed,
-        rank=feed.rank + feed.world_size * process.id,
-        world_size=feed.world_size * process.num_workers,
-    )
+    # by turns, not by index: an epoch may end, and a feed begin, at anyone's turn
+    return replace(feed, turn=process.id, turns=process.num_workers)

@@ -158,7 +158,12 @@ class _Run:
         self._saved_at = time.monotonic()
 
     def go(self) -> Done:
-        self._begin()
+        self._places.make_folder()
+        with self._places.alone():
+            self._begin()
+            return self._go()
+
+    def _go(self) -> Done:
         feed = replace(
             self._job.feed,
             epochs=None,
@@ -183,7 +188,6 @@ class _Run:
 
     def _begin(self) -> None:
         job, places = self._job, self._places
-        places.make_folder()
         if job.force or not places.checkpoint.exists():
             return
         found = checkpoint.load(places.checkpoint, self._settings())

@@ -5,8 +5,12 @@ Refuses to replace networks that are there, unless they are this training's own.
 
 from __future__ import annotations
 
+import fcntl
+import logging
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lartpc import FileExists, WriteError
@@ -15,6 +19,8 @@ from services import caffe_net, networks
 from services.caffe_net import Network
 from services.caffe_weights import Weights, write_caffemodel
 from services.torch_net import fresh
+
+log = logging.getLogger(__name__)
 
 
 def begin(prototxt: Path | None, weights: Path | None, *, seed: int) -> tuple[Network, Weights]:
@@ -46,6 +52,31 @@ class TrainedFiles:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(f"cannot make the folder {self.folder}: {error.strerror}") from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from training the same into this folder; raises `FileExists`, `WriteError`.
+
+        The lock's file stays: who removed it might remove another's.
+        """
+        path = self.folder / f".{self.checkpoint.stem}.lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise WriteError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            self._take(lock)
+            yield
+        finally:
+            os.close(lock)
+
+    def _take(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExists(f"want one training at a time in {self.folder}, got another") from None
+        except OSError as error:  # some cluster file systems have none
+            log.warning("no locks on the file system of %s (%s)", self.folder, error.strerror)
 
     def check_free(self) -> None:
         """Raise `FileExists` where another's networks would be replaced."""

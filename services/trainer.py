@@ -178,7 +178,7 @@ class Trainer:
                     mine.lerp_(now, 1 - kept)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """All that the next steps depend on, as arrays to keep."""
+        """All that the next steps depend on, as arrays to keep. Raises `TrainingFailed`."""
         arrays = {"done": np.array(self.done)}
         nets = {"net": self._net, "average": self._average}
         for name, net in nets.items():
@@ -187,6 +187,9 @@ class Trainer:
         for number, kept in self._optimizer.state_dict()["state"].items():
             for what, value in kept.items():
                 arrays[f"optimizer/{number}/{what}"] = _array(value)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            # a step's loss was still finite, and what it made of the weights is not
+            raise TrainingFailed(f"want finite weights after step {self.done}: a lower rate?")
         return arrays
 
     def load(self, arrays: Arrays) -> None:

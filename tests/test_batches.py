@@ -208,6 +208,12 @@ def test_an_index_beyond_the_epoch_is_an_error(farm: str) -> None:
         Batches(farm, FEED, start=(0, 6))
 
 
+def test_a_rank_without_batches_is_an_error_where_epochs_do_not_end(farm: str) -> None:
+    with pytest.raises(SettingsError, match=r"want a rank with batches, below 6 of an epoch"):
+        Batches(farm, FEED, rank=6, world_size=7, epochs=None)
+    assert all_of(farm, rank=6, world_size=7) == []
+
+
 def test_other_files_than_wanted_are_an_error(farm: str) -> None:
     with (
         Batches(farm, FEED, fingerprint="abc") as batches,
@@ -247,7 +253,7 @@ def test_no_workers_and_no_broker_are_errors_that_say_what_to_start(
 
 @pytest.mark.parametrize(
     "option",
-    [{"rank": 2, "world_size": 2}, {"window": 0}, {"start": (-1, 0)}, {"epochs": 0}],
+    [{"rank": 2, "world_size": 2}, {"turn": 1}, {"window": 0}, {"start": (-1, 0)}, {"epochs": 0}],
     ids=str,
 )
 def test_settings_out_of_range_are_refused(option: dict[str, Any]) -> None:

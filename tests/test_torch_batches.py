@@ -65,6 +65,22 @@ def test_a_data_loader_gives_the_feeds_batches_in_their_order(
             np.testing.assert_array_equal(getattr(tensors, name).numpy(), getattr(batch, name))
 
 
+@pytest.mark.parametrize("start", [(0, 0), (0, 1), (1, 4)])
+def test_a_data_loaders_processes_keep_the_order_from_any_start_and_over_epochs(
+    torch: Any, farm: str, start: tuple[int, int]
+) -> None:
+    from clients.torch_batches import BatchDataset
+
+    loader = torch.utils.data.DataLoader(
+        BatchDataset(farm, FEED, batch_size=5, start=start, epochs=3),  # 5 batches an epoch
+        batch_size=None,
+        num_workers=2,
+        multiprocessing_context="spawn",
+    )
+    every = [(epoch, index) for epoch in range(3) for index in range(5)]
+    assert [tuple(batch.position) for batch in loader] == every[every.index(start) :]
+
+
 def test_ranks_share_the_batches_without_overlap(torch: Any, farm: str) -> None:
     from clients.torch_batches import BatchDataset
 

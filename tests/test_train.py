@@ -274,9 +274,26 @@ def test_another_trainings_checkpoint_is_refused_with_what_differs(begun: Job) -
 
 def test_a_damaged_checkpoint_is_refused(begun: Job) -> None:
     path = begun.folder / "checkpoint.npz"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"want a checkpoint in .*npz, got"):
-        run(replace(begun, training=replace(TRAINING, steps=2)), ignored)
+    whole = path.read_bytes()
+    central = whole.index(b"PK\x01\x02")
+    # cut off; packed in a way that nobody knows, for which zipfile has an error of its own
+    for damaged in (whole[:-100], whole[: central + 10] + b"\x63" + whole[central + 11 :]):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"want a checkpoint in .*npz, got"):
+            run(replace(begun, training=replace(TRAINING, steps=2)), ignored)
+
+
+def test_two_trainings_at_once_do_not_share_a_folder(job: Job) -> None:
+    def second(line: str) -> None:
+        if "step 1 of" in line:
+            other = replace(job, training=replace(TRAINING, steps=2))
+            with pytest.raises(FileExists, match=r"want one training at a time in .*trained, got"):
+                run(other, ignored)
+            refused.append(line)
+
+    refused: list[str] = []
+    run(replace(job, training=replace(TRAINING, steps=2), report_every=1), second)
+    assert refused
 
 
 def test_anothers_networks_are_not_replaced(begun: Job) -> None:

@@ -195,9 +195,10 @@ def _job(given: Mapping[str, Any]) -> Job:
     from ..batches import Feed
     from ..train import Job
 
+    steps = _STEPS if given["steps"] is None else given["steps"]
     more = {
         "feed": Feed(**vars(_of(Recipe, given))),
-        "training": _of(Training, {**given, "steps": given["steps"] or _STEPS}),
+        "training": _of(Training, {**given, "steps": steps}),
         "threads": given["threads"] or len(os.sched_getaffinity(0)),
         "checkpoint_s": given["checkpoint_minutes"] * 60,
     }

@@ -187,6 +187,17 @@ def test_a_loss_that_is_no_number_ends_the_training(
     assert learner.done == 0
 
 
+def test_weights_that_are_no_numbers_are_not_kept(
+    network: caffe_net.Network, batches: list[Batch]
+) -> None:
+    hot = replace(SHORT, rate=1e6, warm_up=0, schedule="constant", precision="float32")
+    learner = trainer(network, hot)
+    with pytest.raises(TrainingFailed, match="want a finite loss"):
+        taught(learner, [batches[0]] * STEPS)
+    with pytest.raises(TrainingFailed, match="want finite weights after step"):
+        learner.state()
+
+
 @pytest.mark.parametrize(
     ("channels", "layers", "says"),
     [
