@@ -20,6 +20,8 @@ from tests.optional import optional
 from tests.processes import QUICK, ROOT, Processes, free_port, held, until, wait_for_workers
 
 FEED = Feed(**vars(RECIPE), epochs=1)
+# torch's advice where there are fewer cores than processes
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,7 @@ def test_seed_and_epoch_change_crops(path: Path) -> None:
 def test_the_answer_has_images_labels_weights_and_who_they_are_of(path: Path) -> None:
     service = worker(path)
     said = msgpack.unpackb(service.handle([DESCRIBE])[0])
+    assert said.pop("parts") == list(opened(path).parts.values())
     assert {**said, "fingerprint": "", "worker": ""} == {
         "events": 10,
         "planes": [0, 1, 2],
