@@ -38,6 +38,16 @@ def test_what_a_feed_cannot_give_is_one_line(toys: Path, tmp_path: Path) -> None
         assert text in one_line(ssnet(*command, code=1))
 
 
+def test_options_that_would_do_nothing_are_misuse(toys: Path) -> None:
+    asked = {
+        "want --broker without files": (toys, "--broker", "tcp://127.0.0.1:1"),
+        "want --workers with files": ("--workers", 2),
+        "want --tick-order with files": ("--tick-order", "forward"),
+    }
+    for text, arguments in asked.items():
+        assert text in one_line(ssnet("batches", *arguments, code=2))
+
+
 def test_files_that_are_no_good_end_the_workers_command_with_one_line(
     toys: Path, tmp_path: Path
 ) -> None:

@@ -50,10 +50,10 @@ def test_options_that_would_do_nothing_are_misuse(toys: Path, tmp_path: Path) ->
     out = ("-o", tmp_path / "networks")
     asked = {
         "want --steps or --epochs, got both": ("--steps", 5, "--epochs", 1),
-        "want --broker without files to train on": (toys, "--broker", "tcp://127.0.0.1:1"),
-        "want --workers with files to train on": ("--workers", 2),
-        "want --cache with files to train on": ("--cache", 2),
-        "want --label with files to train on": ("--label", "truth"),
+        "want --broker without files": (toys, "--broker", "tcp://127.0.0.1:1"),
+        "want --workers with files": ("--workers", 2),
+        "want --cache with files": ("--cache", 2),
+        "want --label with files": ("--label", "truth"),
     }
     for text, options in asked.items():
         assert text in one_line(ssnet("train", *options, *out, code=2))

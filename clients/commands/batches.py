@@ -17,6 +17,7 @@ from .options import (
     TickOrder,
     Ticks,
     Verbose,
+    check_files,
     log_warnings,
     numbers,
 )
@@ -35,6 +36,7 @@ these files are started on this machine.
 
 
 def batches(
+    context: typer.Context,
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE...]", help="LArCV files, to try out.")
     ] = None,
@@ -55,6 +57,7 @@ def batches(
     broker: Broker = DEFAULT_ENDPOINT,
     verbose: Verbose = False,
 ) -> None:
+    check_files(context, files=bool(files), theirs=("workers", "image", "label", "tick_order"))
     from services.training_files import TrainingSettings
 
     from .. import feed_report, feeds, local, terminal

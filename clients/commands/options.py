@@ -69,3 +69,11 @@ def typed(context: typer.Context, name: str) -> bool:
     """Whether the user gave this option, rather than its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def check_files(context: typer.Context, *, files: bool, theirs: tuple[str, ...]) -> None:
+    """Refuse options that would do nothing: the broker's with files, `theirs` without any."""
+    for name in ("broker",) if files else theirs:
+        if typed(context, name):
+            option = name.replace("_", "-")
+            raise SettingsError(f"want --{option} {'without' if files else 'with'} files")

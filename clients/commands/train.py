@@ -22,6 +22,7 @@ from .options import (
     TickOrder,
     Ticks,
     Verbose,
+    check_files,
     log_warnings,
     numbers,
     typed,
@@ -183,9 +184,7 @@ def _check(context: typer.Context, *, files: bool) -> None:
     """Refuse options that would do nothing."""
     if typed(context, "steps") and typed(context, "epochs"):
         raise SettingsError("want --steps or --epochs, got both")
-    for name in ("broker",) if files else ("workers", "image", "label", "cache"):
-        if typed(context, name):
-            raise SettingsError(f"want --{name} {'without' if files else 'with'} files to train on")
+    check_files(context, files=files, theirs=("workers", "image", "label", "cache"))
 
 
 def _job(given: Mapping[str, Any]) -> Job:
