@@ -55,7 +55,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint of a training with these settings; raises `CheckpointError`."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         about = json.loads(str(arrays.pop(_ABOUT)))
         found = Checkpoint(
