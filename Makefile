@@ -1,4 +1,5 @@
 # make test   passes every test     make demo   runs the main job and shows its result
+# make soak   hurts a small site for MINUTES, with a fault EVERY so many seconds, by the plan of a SEED
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -8,7 +9,7 @@ comma  := ,
 EXTRAS := test$(if $(CI),$(comma)train)
 TORCH  := $(if $(CI),torch==2.13.0)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -23,6 +24,13 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/mdp bench --ceiling
+
+MINUTES ?= 30
+SEED    ?= 1
+EVERY   ?= 2
+
+soak: $(VENV)/installed
+	$(BIN)/python -W error -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) --every $(EVERY)
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

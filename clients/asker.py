@@ -23,6 +23,7 @@ from .window import Window
 _SWITCH_S = 0.0005
 
 Reply = list[bytes]
+Outcome = Reply | MDPError
 Replies = Sequence["Future[Reply]"]
 
 
@@ -86,6 +87,13 @@ class Asker(Generic[Q]):
                 asked.cancel()
 
     def __iter__(self) -> Iterator[tuple[Q, list[Reply]]]:
+        for question, outcomes in self.outcomes(tolerated=lambda _: False):
+            yield question, [each for each in outcomes if not isinstance(each, MDPError)]
+
+    def outcomes(
+        self, *, tolerated: Callable[[MDPError], bool]
+    ) -> Iterator[tuple[Q, list[Outcome]]]:
+        """The same, with errors that are tolerated in the place of their replies."""
         while True:
             with self._watch.stage("wait"):
                 asked = self._asked.get()
@@ -94,8 +102,8 @@ class Asker(Generic[Q]):
                 if isinstance(asked, Exception):
                     raise asked
                 self._current = asked
-                replies = asked.replies()
-            yield asked.question, replies
+                outcomes = asked.outcomes(tolerated)
+            yield asked.question, outcomes
             self._window.leave(asked.nbytes)
 
     def _run(self) -> None:
@@ -131,14 +139,16 @@ class _Asked(Generic[Q]):
             self._window.grow(self._reply_bytes[number])
         self._counted[number].set()
 
-    def replies(self) -> list[Reply]:
-        return [self._reply(number) for number in range(len(self._futures))]
+    def outcomes(self, tolerated: Callable[[MDPError], bool]) -> list[Outcome]:
+        return [self._outcome(number, tolerated) for number in range(len(self._futures))]
 
-    def _reply(self, number: int) -> Reply:
+    def _outcome(self, number: int, tolerated: Callable[[MDPError], bool]) -> Outcome:
         self._counted[number].wait()  # a future wakes its waiters before it calls back
         try:
             return self._futures[number].result()
         except MDPError as error:
+            if tolerated(error):
+                return error
             raise type(error)(f"{self.question.where}: {error}") from error
 
     def cancel(self) -> None:

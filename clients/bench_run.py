@@ -2,7 +2,8 @@
 
 `python -m clients.bench_run` makes toy events, starts a broker and workers that take a fixed time
 for each crop, and runs the production client: with one worker a plane, of which one plane or all
-three take that time; with two. Before that it scores small events and watches its own memory.
+three take that time; with two. Before that it scores small events and watches its own memory, and
+after that it makes its output in more and smaller parts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from lartpc import chain, toy
 from lartpc.simulation.chamber import Chamber
@@ -40,14 +43,17 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="croi")
     parser.add_argument("--size", default="1008x3456", help="ROWSxCOLS of an event's images")
     parser.add_argument("--small", type=int, default=1000, help="events to watch memory over")
+    parser.add_argument("--rounds", type=int, default=3, help="of runs with and without parts")
     asked = parser.parse_args()
     rows, cols = (int(side) for side in asked.size.split("x"))
     with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
         folder = Path(name)
         if asked.small:  # first, while the process holds little else
             _memory(folder, asked.small)
-        source = _toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
+        source = make_toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
         _speed(folder, source, MODES[asked.mode], asked.seconds)
+        if asked.rounds:
+            _parts(folder, source, MODES[asked.mode], asked.seconds, asked.rounds)
 
 
 # What is measured.
@@ -64,8 +70,8 @@ def _speed(folder: Path, source: Path, mode: chain.Mode, seconds: float) -> None
     for name, (workers, by_plane) in pools.items():
         logs = folder / name.replace(" ", "-")
         logs.mkdir()
-        with _pools(folder, workers, by_plane, logs) as broker:
-            report = run(_job(folder, source, broker, mode))
+        with serving(folder, workers, by_plane, logs) as broker:
+            report = run(make_job(folder, source, broker, mode))
         spent_s = report.seconds["all"]
         first_s = first_s or spent_s
         slow = [share for plane, share in _busy(logs) if by_plane[plane]]
@@ -94,10 +100,10 @@ def _busy(logs: Path) -> list[tuple[int, float]]:
 
 def _memory(folder: Path, count: int) -> None:
     """How much the process grows between the first events and the last."""
-    source = _toys(folder, count, _SMALL)
+    source = make_toys(folder, count, _SMALL)
     held: list[int] = []
-    with _pools(folder, 1, dict.fromkeys(PLANES, 0.0)) as broker:
-        job = _job(folder, source, broker, chain.Croi(size=64))
+    with serving(folder, 1, dict.fromkeys(PLANES, 0.0)) as broker:
+        job = make_job(folder, source, broker, chain.Croi(size=64))
         report: Report = run(job, on_progress=lambda *_: held.append(resident_bytes()))
     grown = max(held) - held[min(_WARM_UP, count - 1)]
     made = terminal.table(f"{count} events of 3 x 128x128", "value")
@@ -107,15 +113,40 @@ def _memory(folder: Path, count: int) -> None:
     terminal.show(made)
 
 
+_PARTS = {"one part": 1e6, "60 s (default)": 60.0, "1 s": 1.0, "every event": 0.0}
+
+
+def _parts(folder: Path, source: Path, mode: chain.Mode, seconds: float, rounds: int) -> None:
+    """What it costs to make the output safe ever more often; in turn, medians."""
+    spent: dict[str, list[float]] = {name: [] for name in _PARTS}
+    computed: dict[str, list[float]] = {name: [] for name in _PARTS}
+    with serving(folder, 1, dict.fromkeys(PLANES, seconds)) as broker:
+        job = make_job(folder, source, broker, mode)
+        for _ in range(rounds):
+            for name, part_s in _PARTS.items():
+                began_s = time.process_time()
+                report = run(replace(job, part_s=part_s))
+                spent[name].append(report.seconds["all"])
+                computed[name].append(time.process_time() - began_s)
+    made = terminal.table("a part every", "in all", "ratio", "client's CPU", "ratio")
+    for name in _PARTS:
+        row = []
+        for of in (spent, computed):
+            own, first = median(of[name]), median(of["one part"])
+            row += [f"{own:.2f} s", f"{own / first:.3f}"]
+        made.add_row(name, *row)
+    terminal.show(made)
+
+
 # What it is measured with.
 
 
-def _job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> Job:
+def make_job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> Job:
     output = folder / "out.root"
     return Job(inputs=(source,), output=output, broker=broker, mode=mode, force=True)
 
 
-def _toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
+def make_toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
     path = folder / f"{count}.root"
     with terminal.progress_bar("toys") as show:
         toys.write(path, count=count, seed=1, settings=settings, force=True, on_progress=show)
@@ -123,7 +154,7 @@ def _toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
 
 
 @contextmanager
-def _pools(
+def serving(
     folder: Path, workers: int, seconds: dict[int, float], logs: Path | None = None
 ) -> Iterator[str]:
     """A broker with `workers` stand-ins of each plane that take so long for a crop."""

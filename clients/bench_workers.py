@@ -63,9 +63,9 @@ class Worker(SSNet):
     def open(self) -> Engine:
         return StandIn(self._settings.plane, self._seconds)
 
-    def _answer(self, batch: Batch) -> list[bytes]:
+    def _answer(self, batch: Batch, arrived_at: float) -> list[bytes]:
         began_at = time.monotonic()
-        answer = super()._answer(batch)
+        answer = super()._answer(batch, arrived_at)
         if self._log is not None:
             with self._log.open("a") as log:
                 log.write(f"{began_at} {time.monotonic()}\n")

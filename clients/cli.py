@@ -1,13 +1,13 @@
 """The `ssnet` command: parse, build, run. Results to stdout, progress and logs to stderr.
 
-Exit codes: 0 done, 1 failed, 2 misused.
+Exit codes: 0 done, 1 failed, 2 misused; 3 done, but for events that failed.
 """
 
 from __future__ import annotations
 
 import typer
 
-from .commands import batches, demo, display, files, run, simple, toy, train, worker
+from .commands import batches, demo, display, files, ledger, run, simple, toy, train, worker
 from .process import errors_reported
 from .signals import stopped_cleanly
 
@@ -22,6 +22,7 @@ app.command(help=demo.HELP)(demo.demo)
 app.command(help=run.HELP)(run.run)
 app.command(help=toy.HELP)(toy.toy)
 app.command(help=files.HELP)(files.files)
+app.command(help=ledger.HELP)(ledger.ledger)
 app.command(help=display.HELP)(display.display)
 app.command(help=simple.HELP)(simple.simple)
 app.command(help=worker.HELP)(worker.worker)

@@ -5,12 +5,15 @@ Refuses entries whose images are not one of each plane.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lartpc import Event, ImageError, LArTPCError, Reader, chain, pack, stack
+from mdp import MDPError
 
 from .entries import Entry, read_entry
+from .failures import Failure, shortened
 from .stopwatch import Stopwatch
 
 
@@ -77,6 +80,30 @@ class Cutter:
                     frames = tuple(pack([batch]))
                 requests.append(CropRequest(of_plane.plane, batch.meta, frames))
         return EventQuestion(entry, plan, tuple(requests))
+
+
+def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Failure]:
+    """The crops for which an error came: what is in its place is an `MDPError`."""
+    rse = question.entry.rse
+    crops: Counter[int] = Counter()
+    failures = []
+    for request, outcome in zip(question.requests, outcomes, strict=True):
+        if isinstance(outcome, MDPError):
+            failures.append(
+                Failure(
+                    entry=question.entry.number,
+                    where=question.where,
+                    run=rse.run,
+                    subrun=rse.subrun,
+                    event=rse.event,
+                    plane=request.plane,
+                    crop=crops[request.plane],
+                    code=outcome.code,
+                    reason=shortened(outcome),
+                )
+            )
+        crops[request.plane] += 1
+    return failures
 
 
 def check_planes(got: Sequence[int], want: Sequence[int]) -> None:

@@ -86,6 +86,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
             producer=demo.producer,
             tick_order=demo.tick_order,
             force=True,
+            fresh=True,
         )
         with bar("scoring") as show:
             report = ssnet.run(job, on_progress=show)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -9,9 +10,12 @@ from rich.table import Table
 from mdp.tables import duration, size
 
 from . import simple, ssnet, terminal
+from .failures import Failure, events_of
 
 if TYPE_CHECKING:
     from .demo import Demo
+
+_SHOWN = 20  # failures
 
 STAGES = {
     "open": "opening the output",
@@ -33,6 +37,7 @@ PRODUCTION_STAGES = {
     "check": "checking scores",
     "stitch": "stitching",
     "write": "writing",
+    "close": "finishing the output",
     "all": "in all",
 }
 """Reading, cutting and packing overlap with the others."""
@@ -50,11 +55,32 @@ def table(report: simple.Report) -> Table:
     return made
 
 
-def production_table(report: ssnet.Report) -> Table:
+def production_tables(report: ssnet.Report) -> list[Table]:
+    """What was done, and what failed, if anything did."""
+    return [_production_table(report), *([_failed_table(report.failed)] if report.failed else [])]
+
+
+def _failed_table(failed: Sequence[Failure]) -> Table:
+    """A row a crop that nobody could score."""
+    made = terminal.table("failed", "run, subrun, event", "plane", "crop", "why", left=5)
+    for each in failed[:_SHOWN]:
+        event = f"{each.run}, {each.subrun}, {each.event}"
+        where, why = terminal.escaped(each.where), terminal.escaped(each.reason)
+        made.add_row(where, event, str(each.plane), str(each.crop), why)
+    if failed[_SHOWN:]:
+        made.add_row(f"and {len(failed) - _SHOWN} more", "", "", "", "")
+    return made
+
+
+def _production_table(report: ssnet.Report) -> Table:
     """A row a figure: of the whole run, and of one event."""
     events = max(report.events, 1)
     made = terminal.table("done", "in all", "an event")
     made.add_row("events", _events(report.events, report.empty), "")
+    if report.before:
+        made.add_row("besides, there already", str(report.before), "")
+    if report.failed:
+        made.add_row("failed, of all", str(len(events_of(report.failed))), "")
     made.add_row("crops", str(report.crops), f"{report.crops / events:.1f}")
     made.add_row("sent", size(report.bytes_out), size(report.bytes_out / events))
     made.add_row("received", size(report.bytes_in), size(report.bytes_in / events))

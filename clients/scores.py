@@ -36,9 +36,11 @@ class Scores:
         self.workers: set[str] = set()
         self.computed_s = 0.0
         """What the workers say that they took, all together."""
+        self._infos: list[Mapping[str, Any]] = []
 
     def check(self, question: EventQuestion, replies: Sequence[Reply]) -> list[list[Floats]]:
         """The scores of each plane's crops, in the plan's order."""
+        self._infos = []
         scores: dict[int, list[Floats]] = {p.plane: [] for p in question.plan.planes}
         crops = [crop for plane in question.plan.planes for crop in plane.crops]
         for request, crop, reply in zip(question.requests, crops, replies, strict=True):
@@ -77,9 +79,15 @@ class Scores:
                 f"{where}: want all answers of {service_name(plane)} from one network, {before},"
                 f" got one from {origin}"
             )
+        self._infos.append(info)
         self.workers.add(str(info.get("worker", ""))[:_MAX_INFO])
         seconds = info.get("seconds")
         self.computed_s += seconds if isinstance(seconds, float) else 0.0
+
+    def take_infos(self) -> list[Mapping[str, Any]]:
+        """What each answer that was checked last says of its making; told once."""
+        taken, self._infos = self._infos, []
+        return taken
 
     def stitch(self, question: EventQuestion, scores: Sequence[Sequence[Floats]]) -> Event:
         """The event to write: images [shower, track] of each plane, none for one without crops."""
@@ -93,6 +101,10 @@ class Scores:
         }
         images = {answer_name(plane): by_plane.get(plane, ()) for plane in self.origins}
         return Event(question.entry.rse, images)
+
+    def nothing(self, question: EventQuestion) -> Event:
+        """The event without images: it failed."""
+        return Event(question.entry.rse, dict.fromkeys(map(answer_name, self.origins), ()))
 
 
 def nbytes(replies: Sequence[Reply]) -> int:

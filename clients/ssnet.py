@@ -1,29 +1,35 @@
 """The production client: LArCV files in, every plane's pixels scored by its own pool, files out.
 
 All planes of several events are under way at once. The output has the input's entries in their
-order, producers `uburn_plane<p>` with images [shower, track]; it appears when it is whole, or not
-at all. Refuses answers to anything that was not asked.
+order, producers `uburn_plane<p>` with images [shower, track]; it appears when it is whole, and who
+was killed before goes on after what is safe. Refuses answers to anything that was not asked.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
-from lartpc import Reader, Writer, chain, open_reader, open_writer
-from mdp import Client, ClientSettings, SettingsError
+from lartpc import Event, Reader, chain, open_reader
+from mdp import Client, ClientSettings, MDPError, Pulse, SettingsError
 from services.planes import DESCRIBE, Description, answer_name, service_name
 
-from .asker import Asker, Reply
-from .crops import Cutter, EventQuestion
+from .asker import Asker, Outcome, Reply
+from .crops import Cutter, EventQuestion, failures_of
 from .entries import entry_range
+from .failures import Failure, Tally, is_for_good
 from .job import FileJob
+from .ledger.facts import facts
+from .ledger.recorder import Recorder, Unrecorded, recorded
+from .output import Output, open_output
 from .scores import Scores, nbytes
-from .signals import close_output, uninterrupted
+from .signals import uninterrupted
 from .simple import OnProgress
 from .stopwatch import Stopwatch
 from .waiting import wait_for_workers
@@ -50,6 +56,20 @@ class Job(FileJob):
     """For one try of one crop, the wait in the broker's queue included."""
     wait_s: float = 10.0
     """How long to wait for the first worker of a plane."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """How soon a broker that was restarted is noticed: as the broker's own."""
+    ledger: Path | None = None
+    """Where every event's times go."""
+    part_s: float = 60.0
+    """After how long what is written is made safe: as much is lost at most, when all is killed."""
+    fresh: bool = False
+    """Give up what an earlier run has made safe."""
+    max_failed: float = 0.1
+    """Share of the events so far that may fail, once ten have: beyond it the run ends."""
+    strict: bool = False
+    """End at the first event that fails."""
+    retry_failed: bool = False
+    """Only the events that failed before, into a new file with the others as they are."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +78,12 @@ class Job(FileJob):
             raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
         if not 0 <= self.wait_s < math.inf:
             raise SettingsError(f"want a wait from 0 s on, got {self.wait_s}")
+        if self.ledger in (self.output, *self.inputs):
+            raise SettingsError(f"want a ledger apart from inputs and output, got {self.ledger}")
+        if not 0 <= self.part_s < math.inf:
+            raise SettingsError(f"want parts of 0 s or more, got {self.part_s}")
+        if not 0 <= self.max_failed <= 1:
+            raise SettingsError(f"want a share of failed events in 0 to 1, got {self.max_failed}")
 
 
 @dataclass
@@ -67,6 +93,10 @@ class Report:
     events: int = 0
     empty: int = 0
     """Of these, those without crops: nobody was asked."""
+    before: int = 0
+    """Events besides these, that an earlier run has made safe, or that were kept by a retry."""
+    failed: tuple[Failure, ...] = ()
+    """Crops that nobody could score, of all events; those are empty in the output."""
     crops: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
@@ -83,32 +113,38 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
     with watch.stage("all"), ExitStack() as stack:
         reader = stack.enter_context(_open_reader(job))
         order = entry_range(job.start, job.end, len(reader))
-        settings = ClientSettings(timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES)
-        client = stack.enter_context(Client(job.broker, settings))
-        described = describe(client, job)
-        job = replace(job, mode=fitted(job.mode, described))
         with watch.stage("open"), uninterrupted():
-            writer = stack.enter_context(_open_writer(job, reader))
-        report = _Run(job, described, reader, writer, watch).send(client, order, on_progress)
+            names = [answer_name(plane) for plane in PLANES]
+            output = stack.enter_context(open_output(job, reader, order, images=names))
+        report = _send(job, reader, output, watch, on_progress) if output.asked else Report()
         with watch.stage("close"):
-            close_output(writer)
+            output.close()
+    report.before = len(order) - report.events
+    report.failed = output.failed
     report.seconds = watch.seconds
     return report
+
+
+def _send(
+    job: Job, reader: Reader, output: Output, watch: Stopwatch, on_progress: OnProgress | None
+) -> Report:
+    settings = ClientSettings(
+        pulse=job.pulse, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
+    )
+    with Client(job.broker, settings) as client:
+        described = describe(client, job)
+        output.made_by({str(plane): asdict(said.origin) for plane, said in described.items()})
+        fitting = replace(job, mode=fitted(job.mode, described))
+        asked, done = len(output.asked), output.done
+        told = functools.partial(facts, job, client, planes=PLANES, events=asked, done=done)
+        with recorded(job.ledger, told, watch, fresh=job.force and not done) as recorder:
+            making = _Run(fitting, described, reader, output, watch, recorder)
+            return making.send(client, on_progress)
 
 
 def _open_reader(job: Job) -> Reader:
     rois = (job.mode.rois,) if isinstance(job.mode, chain.Croi) else ()
     return open_reader(job.inputs, tick_order=job.tick_order, images=(job.producer,), rois=rois)
-
-
-def _open_writer(job: Job, reader: Reader) -> Writer:
-    return open_writer(
-        job.output,
-        force=job.force,
-        copy_input=reader if job.copy_input else None,
-        inputs=job.inputs,
-        images=[answer_name(plane) for plane in PLANES],
-    )
 
 
 # What the services are.
@@ -152,31 +188,33 @@ class _Run:
         job: Job,
         described: Descriptions,
         reader: Reader,
-        writer: Writer,
+        output: Output,
         watch: Stopwatch,
+        recorder: Recorder | Unrecorded,
     ) -> None:
         self._job = job
         self._reader = reader
-        self._writer = writer
+        self._output = output
         self._watch = watch
+        self._recorder = recorder
         self._scores = Scores({plane: said.origin for plane, said in described.items()})
+        self._tally = Tally(max_failed=job.max_failed, strict=job.strict)
         self._report = Report()
 
-    def send(self, client: Client, order: Sequence[int], on_progress: OnProgress | None) -> Report:
-        def ask(question: EventQuestion) -> list[Future[Reply]]:
-            return [
-                client.submit(service_name(request.plane), request.frames)
-                for request in question.requests
-            ]
+    def send(self, client: Client, on_progress: OnProgress | None) -> Report:
+        def ask(question: EventQuestion) -> Iterator[Future[Reply]]:
+            for request in question.requests:
+                yield client.submit(service_name(request.plane), request.frames)
 
-        asked = self._questions(order)
+        recorder = self._recorder
+        asked = recorder.reading(self._questions(self._output.asked))
         window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)
-        with Asker(asked, ask, window=window, watch=self._watch) as asker:
-            for question, replies in asker:
-                self._count(question, replies)
-                self._write(question, replies)
+        with Asker(asked, recorder.asking(ask), window=window, watch=self._watch) as asker:
+            answered = asker.outcomes(tolerated=is_for_good)
+            for question, outcomes in recorder.taking(answered, self._scores.take_infos):
+                self._take(question, outcomes)
                 if on_progress:
-                    on_progress(self._report.events, len(order))
+                    on_progress(self._output.done, self._output.entries)
         self._report.workers = len(self._scores.workers)
         self._report.computed_s = self._scores.computed_s
         return self._report
@@ -186,6 +224,15 @@ class _Run:
         cutter = Cutter(job.mode, job.producer, PLANES, job.low_adc, job.high_adc)
         return cutter.questions(self._reader, order, self._watch)
 
+    def _take(self, question: EventQuestion, outcomes: Sequence[Outcome]) -> None:
+        failures = failures_of(question, outcomes)
+        self._tally.count(failures)
+        replies = [each for each in outcomes if not isinstance(each, MDPError)]
+        self._count(question, replies)
+        event = self._scores.nothing(question) if failures else self._event(question, replies)
+        with self._watch.stage("write"):
+            self._output.write(event, question.entry.number, failures)
+
     def _count(self, question: EventQuestion, replies: Sequence[Reply]) -> None:
         self._report.events += 1
         self._report.empty += not question.requests
@@ -193,11 +240,8 @@ class _Run:
         self._report.bytes_out += question.nbytes
         self._report.bytes_in += nbytes(replies)
 
-    def _write(self, question: EventQuestion, replies: Sequence[Reply]) -> None:
+    def _event(self, question: EventQuestion, replies: Sequence[Reply]) -> Event:
         with self._watch.stage("check"):
             scores = self._scores.check(question, replies)
         with self._watch.stage("stitch"):
-            event = self._scores.stitch(question, scores)
-        with self._watch.stage("write"), uninterrupted():
-            entry = question.entry.number if self._job.copy_input else None
-            self._writer.write(event, entry=entry)
+            return self._scores.stitch(question, scores)

@@ -8,10 +8,20 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up the seconds of each stage."""
+    """Adds up the seconds of each stage, and keeps the laps of those that somebody takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._laps: dict[str, list[float]] = {}
+
+    def keep_laps(self, *names: str) -> None:
+        """From now on, until they are taken."""
+        self._laps.update({name: [] for name in names})
+
+    def take_laps(self, name: str) -> list[float]:
+        """Seconds of each lap since the last taking; for the stage's own thread."""
+        laps, self._laps[name] = self._laps[name], []
+        return laps
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -21,3 +31,5 @@ class Stopwatch:
         finally:
             spent_s = time.perf_counter() - started_at
             self.seconds[name] = self.seconds.get(name, 0.0) + spent_s
+            if name in self._laps:
+                self._laps[name].append(spent_s)

@@ -54,8 +54,11 @@ def render(
     rois: drawn as boxes, unless a ROI is the view.
     dead: by panel, which columns of the first row's image are dead, (cols,).
     """
-    figure = draw(rows, rse=rse, statement=statement, view=view, rois=rois, dead=dead)
-    path = Path(path)
+    save(draw(rows, rse=rse, statement=statement, view=view, rois=rois, dead=dead), Path(path))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Make a PNG, which appears when it is whole. Raises `OSError`."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         figure.savefig(unfinished, format="png", dpi=_DPI)

@@ -15,7 +15,7 @@ from .errors import LibraryMissing, ProductMissing, ReadError, WriteError
 from .image import TickOrder, check_tick_order
 from .names import check_name
 from .reader import OneFile, Product, Reader
-from .whole_file import WholeFile
+from .whole_file import WholeFile, check_free
 from .writer import Sink, Writer, writing
 
 PathLike = str | os.PathLike[str]
@@ -96,32 +96,43 @@ def open_reader(
     return Reader(files, _open_one, tick_order=tick_order, images=images, rois=rois)
 
 
+def check_output(path: PathLike, *, force: bool, inputs: Iterable[PathLike]) -> ModuleType:
+    """The format's module; raises `WriteError`, `FileExists` where `open_writer` would."""
+    target = Path(path)
+    if target.suffix not in _SUFFIXES:
+        raise WriteError(f"want a suffix of {sorted(_SUFFIXES)} to write, got {target}")
+    check_free(target, force=force, inputs=map(Path, inputs))
+    return _format(_SUFFIXES[target.suffix])
+
+
 def open_writer(
     path: PathLike,
     *,
     force: bool = False,
     copy_input: Reader | None = None,
+    copy_later: bool = False,
     inputs: Iterable[PathLike] = (),
     images: Sequence[str] = (),
     rois: Sequence[str] = (),
 ) -> Writer:
     """Open a file for writing; its suffix (.root, .h5) says the format.
 
-    `copy_input`: all of this reader's other products come along, entry by entry. `inputs`: files
-    that the output must not replace, even with `force`. `images`, `rois`: producers that the file
-    has even if no event is ever written. Raises `WriteError`, `FileExists`, `LibraryMissing`.
+    `copy_input`: all of this reader's other products come along, entry by entry; `copy_later`: a
+    format that copies them at a file's end leaves that to the file that parts are joined in.
+    `inputs`: files that the output must not replace, even with `force`. `images`, `rois`: producers
+    that the file has even if no event is ever written. Raises `WriteError`, `FileExists`,
+    `LibraryMissing`.
     """
     target = Path(path)
-    if target.suffix not in _SUFFIXES:
-        raise WriteError(f"want a suffix of {sorted(_SUFFIXES)} to write, got {target}")
     for name in (*images, *rois):
         check_name(name)
-    copied = copy_input.paths if copy_input else ()
-    module = _format(_SUFFIXES[target.suffix])
-    whole = WholeFile(target, force=force, inputs=[*copied, *map(Path, inputs)])
+    forbidden = [*(copy_input.paths if copy_input else ()), *map(Path, inputs)]
+    module = check_output(target, force=force, inputs=forbidden)
+    copied = None if copy_later and module.COPIES_AT_END else copy_input
+    whole = WholeFile(target, force=force, inputs=forbidden)
     try:
         with writing(str(target)):
-            sink: Sink = module.open_sink(whole.part, copy_input, tuple(images), tuple(rois))
+            sink: Sink = module.open_sink(whole.part, copied, tuple(images), tuple(rois))
     except BaseException:
         whole.discard()
         raise

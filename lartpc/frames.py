@@ -7,7 +7,7 @@ is measured before anything is allocated, and nothing is ever unpickled or evalu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
@@ -99,28 +99,43 @@ def stack(name: str, events: Sequence[tuple[RSE, Sequence[Image]]]) -> Batch:
 # Out.
 
 
+LateInfo = Callable[[], Mapping[str, Any]]
+
+
 def pack(
-    batches: Iterable[Batch], *, codec: Codec = "zstd", level: int = 1, dtype: str | None = None
+    batches: Iterable[Batch],
+    *,
+    codec: Codec = "zstd",
+    level: int = 1,
+    dtype: str | None = None,
+    late_info: LateInfo | None = None,
 ) -> list[bytes]:
     """Frames of these batches, three each; `dtype="float16"` halves what floats weigh.
 
+    `late_info` is asked once a batch's array is packed, and adds to its info: how long it took.
     Raises `FrameError` for arrays that are not 4-dimensional numbers, or do not fit into `dtype`,
     and for names and metas that are no UTF-8 or too long.
     """
-    return [frame for batch in batches for frame in _pack_one(batch, codec, level, dtype)]
+    return [
+        frame for batch in batches for frame in _pack_one(batch, codec, level, dtype, late_info)
+    ]
 
 
-def _pack_one(batch: Batch, codec: Codec, level: int, dtype: str | None) -> list[bytes]:
+def _pack_one(
+    batch: Batch, codec: Codec, level: int, dtype: str | None, late_info: LateInfo | None
+) -> list[bytes]:
     array = _plain(batch, dtype)
     if array.nbytes == 0:
         codec = "raw"  # zstd has no size to check where there is nothing
-    packed = {
+    packed: dict[str, Any] = {
         "dtype": array.dtype.name,
         "shape": list(array.shape),
         "codec": codec,
         "data": _encode(array, codec, level),
-        **({"info": dict(batch.info)} if batch.info else {}),
     }
+    info = {**batch.info, **(late_info() if late_info else {})}
+    if info:
+        packed["info"] = info
     try:
         frame: bytes = msgpack.packb(packed)
     except (TypeError, ValueError, OverflowError) as error:

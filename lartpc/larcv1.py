@@ -31,6 +31,7 @@ _TREE = re.compile(r"([^_]+)_(.+)_tree")
 _CLASSES = {"image2d": "larcv::EventImage2D", "partroi": "larcv::EventROI"}
 _META = "_image_v._meta."
 _KEPT_BYTES = 1 << 20
+COPIES_AT_END = True  # an input's other products come along when the file is closed
 
 # uproot checks little: on damaged bytes its parsers stumble in any of these ways
 _DAMAGE = (
@@ -64,6 +65,13 @@ def open_sink(
     from .larcv1_root import ROOTSink  # ROOT takes seconds to start, and readers do without
 
     return ROOTSink(part, copy_input, images, rois)
+
+
+def check_copied(source: Reader) -> None:
+    """Raise `WriteError` or `ReadError` unless all other products of the inputs can come along."""
+    from .larcv1_root import common_products
+
+    common_products(source)
 
 
 class Column:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -115,7 +115,7 @@ class ROOTSink:
         images: tuple[str, ...],
         rois: tuple[str, ...],
     ) -> None:
-        self._copied = _common_products(copy_input) if copy_input else ()
+        self._copied = common_products(copy_input) if copy_input else ()
         self._input = copy_input
         self._root = load_root()
         self._paths = PlainPaths()
@@ -124,6 +124,7 @@ class ROOTSink:
         self._file = file
         self._entries = array("q")  # of the input, one for each event written
         self._trees: dict[tuple[str, str], _Tree] = {}
+        self._joined: set[str] = set()  # names of products that came with `append`
         for producer in images:
             self._tree("image2d", producer, 0)
         for producer in rois:
@@ -136,21 +137,36 @@ class ROOTSink:
                 self._write_images(producer, images, event.rse)
             for producer, rois in event.rois.items():
                 self._write_rois(producer, rois, event.rse)
-        if self._file.TestBit(self._root.TFile.kWriteError):
-            raise WriteError("ROOT could not write: is the disk full?")
+        self._check_disk()
         if entry is not None:
             self._entries.append(entry)
+
+    def _check_disk(self) -> None:
+        if self._file.TestBit(self._root.TFile.kWriteError):
+            raise WriteError("ROOT could not write: is the disk full?")
+
+    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
+        """Whole files' trees, their baskets untouched; gives the number of entries."""
+        names = [product.name for product in products(parts[0])]
+        # how many each part has, ROOT finds out as it goes, in a tenth of uproot's time
+        sizes = [self._root.TTree.kMaxEntries if entries else 0] * len(parts)
+        with _silent(self._root):
+            counts = {name: self._clone(parts, sizes, name) for name in names}
+        self._check_disk()
+        if len(set(counts.values())) != 1:
+            raise ReadError(f"want products of one length in {len(parts)} parts, got {counts}")
+        self._joined |= set(counts)
+        self._entries.extend(entries)
+        return next(iter(counts.values()))
 
     def close(self) -> None:
         try:
             with _silent(self._root):
                 self._copy()
                 self._file.Write("", self._root.TObject.kOverwrite)
-            failed = self._file.TestBit(self._root.TFile.kWriteError)
+            self._check_disk()
         finally:
             self.abort()
-        if failed:
-            raise WriteError("ROOT could not write: is the disk full?")
 
     def abort(self) -> None:
         self._trees.clear()
@@ -199,30 +215,42 @@ class ROOTSink:
     def _copy(self) -> None:
         if self._input is None:
             return
-        own = {f"{kind}_{producer}" for kind, producer in self._trees}
+        own = self._joined | {f"{kind}_{producer}" for kind, producer in self._trees}
         for product in self._copied:
             if product.name not in own:
-                self._copy_tree(self._input, f"{product.name}_tree")
+                self._copy_product(self._input, product.name)
 
-    def _copy_tree(self, source: Reader, name: str) -> None:
-        chain = self._root.TChain(name)
-        for path, entries in zip(source.paths, source.sizes, strict=True):
-            chain.AddFile(self._paths.of(path), entries, name)
-        self._file.cd()
-        if self._entries == array("q", range(len(source))) and len(source):
-            # all entries in order: the compressed baskets come along untouched
-            copied = _there(chain.CloneTree(-1, "fast"), name).GetEntries()
+    def _copy_product(self, source: Reader, name: str) -> None:
+        if self._entries == array("q", range(len(source))):
+            copied = self._clone(source.paths, source.sizes, name)
         else:
-            copied = self._copy_entries(chain, source, name)
+            copied = self._copy_entries(source, name)
         if copied != len(self._entries):
             raise WriteError(f"want {len(self._entries)} entries of {name} copied, got {copied}")
 
-    def _copy_entries(self, chain: Any, source: Reader, name: str) -> int:
-        if not len(source):
+    def _clone(self, paths: Sequence[Path], sizes: Sequence[int], name: str) -> int:
+        """All entries in order: the compressed baskets come along untouched."""
+        if not sum(sizes):
             # a chain without entries has no tree to clone
-            empty = self._root.TFile.Open(self._paths.of(source.paths[0]))
-            _there(empty.Get(name).CloneTree(0), name).SetDirectory(self._file)
+            empty = self._root.TFile.Open(self._paths.of(paths[0]))
+            clone = _there(empty.Get(f"{name}_tree").CloneTree(0), name)
+            clone.SetDirectory(self._file)
             return 0
+        chain = self._chain(paths, sizes, name)
+        return int(_there(chain.CloneTree(-1, "fast"), name).GetEntries())
+
+    def _chain(self, paths: Sequence[Path], sizes: Sequence[int], name: str) -> Any:
+        tree = f"{name}_tree"
+        chain = self._root.TChain(tree)
+        for path, entries in zip(paths, sizes, strict=True):
+            chain.AddFile(self._paths.of(path), entries, tree)
+        self._file.cd()
+        return chain
+
+    def _copy_entries(self, source: Reader, name: str) -> int:
+        if not len(source):
+            return self._clone(source.paths, source.sizes, name)
+        chain = self._chain(source.paths, source.sizes, name)
         clone = _there(chain.CloneTree(0), name)
         for entry in self._entries:
             if chain.GetEntry(entry) <= 0 or clone.Fill() <= 0:
@@ -261,7 +289,7 @@ def _check(event: Event) -> None:
         raise ImageError(f"want planes and indices from 0 to {_USHORT_MAX}, got {max(shorts)}")
 
 
-def _common_products(source: Reader) -> tuple[Product, ...]:
+def common_products(source: Reader) -> tuple[Product, ...]:
     """The products that come along: those of the first file, which every file must have."""
     other = [str(path) for path in source.paths if format_of(path) != "larcv1"]
     if other:

@@ -41,6 +41,8 @@ _EVENTS = "Events/event_id"
 _DATASETS = ("extents", "image_extents", "image_meta", "images")
 _CACHE_BYTES = 32 << 20  # several compressed chunks: an event seldom ends where a chunk does
 _MAX_CHUNK = 1 << 22  # pixels
+_BLOCK = 1 << 22  # rows that are joined at once
+COPIES_AT_END = False  # an input's other products are written with each event
 MAX_IMAGES = 1 << 16
 """Of a product in one entry: a file of a few kB can claim any number."""
 MAX_PIXELS = 1 << 28
@@ -62,6 +64,11 @@ def open_sink(
     if rois:
         raise WriteError(f"want ROIs in a LArCV1 file (.root), LArCV3 holds none: {rois}")
     return HDF5Sink(part, copy_input, images)
+
+
+def check_copied(source: Reader) -> None:
+    """Raise `WriteError` unless all other products of the inputs can come along."""
+    _all_images(source)
 
 
 class LArCV3File:
@@ -206,6 +213,7 @@ class HDF5Sink:
         self._file.create_group("Data")
         self._events = _Column(self._file, _EVENTS, EVENT_ID, 1000)
         self._groups: dict[str, _Group] = {}
+        self._joined: dict[str, _Group] = {}  # those that came with `append`
         for producer in images:
             self._group(producer, ())
         self._file.flush()  # a disk that is full already is said at once
@@ -223,6 +231,19 @@ class HDF5Sink:
         self._events.append(np.array([tuple(event.rse)], EVENT_ID))
         self._part.check()
 
+    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
+        """Whole files' datasets, with what was copied into them; gives the number of entries."""
+        for part in parts:
+            with h5py.File(part, "r", rdcc_nbytes=_CACHE_BYTES) as source:
+                self._events.extend(source[_EVENTS])
+                for name, group in source["Data"].items():
+                    if name not in self._joined:
+                        own = self._file["Data"].create_group(name)
+                        self._joined[name] = _Group(own, group["images"].chunks[0])
+                    self._joined[name].extend(group)
+            self._part.check()
+        return self._events.length
+
     def close(self) -> None:
         self.abort()
         self._part.check()
@@ -236,7 +257,8 @@ class HDF5Sink:
     def _group(self, producer: str, images: Sequence[Image]) -> _Group:
         if producer not in self._groups:
             group = self._file["Data"].create_group(f"image2d_{producer}_group")
-            self._groups[producer] = _Group(group, images)
+            pixels = max((image.pixels.size for image in images), default=1 << 16)
+            self._groups[producer] = _Group(group, min(max(pixels, 1024), _MAX_CHUNK))
         return self._groups[producer]
 
 
@@ -265,12 +287,12 @@ def _check(event: Event) -> None:
 class _Group:
     """A producer's four datasets."""
 
-    def __init__(self, group: Any, images: Sequence[Image]) -> None:
-        pixels = max((image.pixels.size for image in images), default=1 << 16)
+    def __init__(self, group: Any, chunk: int) -> None:
+        """`chunk`: how many pixels are compressed together."""
         self.extents = _Column(group, "extents", EXTENTS, 1000)
         self.image_extents = _Column(group, "image_extents", IMAGE_EXTENTS, 1000)
         self.image_meta = _Column(group, "image_meta", IMAGE_META, 1000)
-        self.images = _Column(group, "images", PIXELS, min(max(pixels, 1024), _MAX_CHUNK))
+        self.images = _Column(group, "images", PIXELS, chunk)
 
     def append(self, images: Sequence[Image]) -> None:
         self.extents.append(np.array([(self.image_meta.length, len(images))], EXTENTS))
@@ -282,12 +304,23 @@ class _Group:
         for image in images:
             self.images.append(np.ascontiguousarray(image.pixels).reshape(-1))
 
+    def extend(self, group: Any) -> None:
+        """Another file's group: where its rows begin moves behind what is here."""
+        extents, image_extents = group["extents"][:], group["image_extents"][:]
+        extents["first"] += self.image_meta.length
+        image_extents["first"] += self.images.length
+        self.extents.append(extents)
+        self.image_extents.append(image_extents)
+        self.image_meta.extend(group["image_meta"])
+        self.images.extend(group["images"])
+
 
 class _Column:
     """A dataset that grows. Its length is kept here: HDF5 takes long to say it."""
 
     def __init__(self, group: Any, name: str, dtype: npt.DTypeLike, chunk: int) -> None:
         self.length = 0
+        self._chunk = chunk
         self._dataset = group.create_dataset(
             name,
             (0,),
@@ -299,11 +332,27 @@ class _Column:
         )
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        if not len(rows):
-            return
-        start, self.length = self.length, self.length + len(rows)
+        if len(rows):
+            start = self._grow(len(rows))
+            self._dataset[start : self.length] = rows
+
+    def extend(self, source: Any) -> None:
+        """Append another file's dataset; chunks that fit here as they are stay compressed."""
+        start, rows = self._grow(len(source)), len(source)
+        fits = start % self._chunk == 0 and source.chunks == (self._chunk,)
+        whole = rows - rows % self._chunk if fits else 0
+        for at in range(0, whole, self._chunk):
+            mask, packed = source.id.read_direct_chunk((at,))
+            self._dataset.id.write_direct_chunk((start + at,), packed, mask)
+        for at in range(whole, rows, _BLOCK):
+            block = source[at : at + _BLOCK]
+            self._dataset[start + at : start + at + len(block)] = block
+
+    def _grow(self, rows: int) -> int:
+        """Make room at the end; says where."""
+        start, self.length = self.length, self.length + rows
         self._dataset.resize(self.length, axis=0)
-        self._dataset[start : self.length] = rows
+        return start
 
 
 def _all_images(source: Reader) -> Reader:

@@ -23,29 +23,20 @@ class WholeFile:
         plain = re.sub(r"[^A-Za-z0-9_.-]", "_", path.name)  # ROOT reads some others as a URL's
         self.part = path.with_name(f".{plain[:200]}.{secrets.token_hex(4)}.part")
         self._force = force
-        if any(_same(path, source) for source in inputs):
-            raise FileExists(f"want an output apart from the inputs, got {path} for both")
-        self._check_free()
+        check_free(path, force=force, inputs=inputs)
         try:
             os.close(os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         except OSError as error:
             raise WriteError(f"cannot write {path}: {error.strerror}") from error
 
-    def _check_free(self) -> None:
-        if self.path.is_dir():
-            raise WriteError(f"want a file to write, got the directory {self.path}")
-        if not self._force and os.path.lexists(self.path):
-            raise FileExists(f"{self.path} is there already; force to replace it")
-
     def publish(self) -> None:
         """Make sure of the bytes, then give them their name."""
         try:
-            self._check_free()
+            check_free(self.path, force=self._force)
             if not self.part.stat().st_size:
                 raise WriteError(f"want bytes to name {self.path}, got an empty file")
-            _sync(self.part)
-            os.replace(self.part, self.path)
-            _sync(self.path.parent)
+            sync(self.part)
+            move(self.part, self.path)
         except OSError as error:
             self.discard()
             if isinstance(error, WriteError):
@@ -54,6 +45,16 @@ class WholeFile:
 
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)
+
+
+def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
+    """Raise `FileExists` or `WriteError` where no file may be written."""
+    if any(_same(path, source) for source in inputs):
+        raise FileExists(f"want an output apart from the inputs, got {path} for both")
+    if path.is_dir():
+        raise WriteError(f"want a file to write, got the directory {path}")
+    if not force and os.path.lexists(path):
+        raise FileExists(f"{path} is there already; force to replace it")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -73,6 +74,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         file.discard()
 
 
+def move(source: Path, target: Path) -> None:
+    """Give a file that is safe on disk its name, in one step; the name is safe then, too."""
+    os.replace(source, target)
+    sync(target.parent)
+
+
 def _same(path: Path, source: Path) -> bool:
     try:
         return path.samefile(source)
@@ -80,7 +87,8 @@ def _same(path: Path, source: Path) -> bool:
         return path.absolute() == source.absolute()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

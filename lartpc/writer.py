@@ -6,8 +6,9 @@ A format module writes one file (`Sink`); what holds of all formats is here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -48,6 +49,7 @@ class Sink(Protocol):
     """What a format module gives to write one file."""
 
     def write(self, event: Event, entry: int | None) -> None: ...
+    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
 
@@ -78,6 +80,19 @@ class Writer:
             self._check_entry(event, entry)
             self._sink.write(event, entry)
         self.entries += 1
+
+    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> None:
+        """Take over whole files that were written here, one after the other, into an empty one.
+
+        `entries`: of the input, one for each event in them; raises `WriteError` for another number.
+        """
+        if self._state != "open" or self.entries:
+            raise WriteError(f"want an empty file to join parts in, got {self.path}")
+        with self._named("joined"):
+            got = self._sink.append(parts, entries)
+            if got != len(entries):
+                raise WriteError(f"want {len(entries)} entries in {len(parts)} parts, got {got}")
+        self.entries = got
 
     def _check_entry(self, event: Event, entry: int | None) -> None:
         if (entry is None) != (self._source is None):

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,7 @@ class SSNet(Worker):
         return open_network(self._settings)
 
     def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
+        arrived_at = time.perf_counter()
         if frames == [DESCRIBE]:
             return [self.describe().pack()]
         try:
@@ -108,7 +109,12 @@ class SSNet(Worker):
                 self._check(batch)
         except (FrameError, NetworkError) as error:
             raise Refused(str(error)) from error
-        return (self._answer(batch) for batch in batches)
+        return self._answers(batches, arrived_at)
+
+    def _answers(self, batches: Sequence[Batch], arrived_at: float) -> Iterator[list[bytes]]:
+        for batch in batches:
+            yield self._answer(batch, arrived_at)
+            arrived_at = time.perf_counter()
 
     def describe(self) -> Description:
         """What this worker is."""
@@ -150,12 +156,16 @@ class SSNet(Worker):
             )
         network.shapes(1, *batch.array.shape[2:])
 
-    def _answer(self, batch: Batch) -> list[bytes]:
+    def _answer(self, batch: Batch, arrived_at: float) -> list[bytes]:
         started_at = time.perf_counter()
         scores = self._scores(batch.array.astype(np.float32, copy=False))
         info = {**self._info, "seconds": time.perf_counter() - started_at}
         answer = Batch(answer_name(self._settings.plane), batch.meta, scores, info)
-        return pack([answer], dtype=self._settings.dtype)
+
+        def busy() -> dict[str, float]:
+            return {"busy_seconds": time.perf_counter() - arrived_at}
+
+        return pack([answer], dtype=self._settings.dtype, late_info=busy)
 
     def _scores(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(batch, 2, rows, cols): 0 below the threshold; without charge, nothing is computed."""

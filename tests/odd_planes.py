@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -81,3 +83,43 @@ class Choosy(Worker):
     def __init__(self) -> None:
         super().__init__()
         self._settings = replace(self._settings, threshold_adc=20.0)
+
+
+class OtherWeights(Worker):
+    """Says that its network has other weights."""
+
+    def describe(self) -> Description:
+        said = super().describe()
+        return replace(said, origin=replace(said.origin, weights="others"))
+
+
+POISON = "SSNET_TEST_POISON"
+"""A file: numbers of events, and after them how they end (`abort`, `refuse`, `raise`)."""
+
+
+class Poisoned(Worker):
+    """Does not survive the events that a file names at the time."""
+
+    def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
+        *poison, end = Path(os.environ[POISON]).read_text().split()
+        if len(frames) > 1:
+            for batch in unpack(frames):
+                for rse in batch.rses():
+                    if str(rse.event) in poison:
+                        self.end(end, f"poison: event {rse.event}")
+        return super().handle(frames)
+
+    def end(self, end: str, text: str) -> None:
+        if end == "abort":
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.abort()
+        raise Refused(text) if end == "refuse" else LookupError(text)
+
+
+class Silent(_Liar):
+    """Does not say who it is, and how long it took."""
+
+    def lie(self, answer: Batch) -> list[bytes]:
+        unsaid = ("worker", "seconds", "busy_seconds")
+        info = {key: value for key, value in answer.info.items() if key not in unsaid}
+        return pack([replace(answer, info=info)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clients.bench_workers import VARIABLE
@@ -23,10 +24,11 @@ def start(
     *,
     planes: Sequence[int] = PLANES,
     workers: int = 1,
+    there: int = 0,
     seconds: float = 0.0,
     target: str = "clients.bench_workers:Worker",
 ) -> dict[int, Process]:
-    """A pool for each plane, ready; returns their hosts."""
+    """A pool for each plane, ready, beside those workers that are there; returns their hosts."""
     hosts = {}
     for plane in planes:
         os.environ[VARIABLE] = f"{plane} {seconds}"  # what is started now inherits it
@@ -35,16 +37,18 @@ def start(
         )
     with Client(endpoint) as client:
         for plane in planes:
-            wait_for_workers(client, service_name(plane), workers)
+            wait_for_workers(client, service_name(plane), there + workers)
     return hosts
 
 
-def toys(path: Path, count: int) -> list[Event]:
+def toys(path: Path, count: int, *, seed: int = 3, rois: bool = True) -> list[Event]:
     """Small toy events, some of them empty, in a file."""
-    events = [made.event for made in (toy.make(k, seed=3, settings=SETTINGS) for k in range(count))]
+    events = [toy.make(k, seed=seed, settings=SETTINGS).event for k in range(count)]
     for number in range(4, count, 5):
         rse = events[number].rse
         events[number] = Event(rse, {"wire": (), "segment": ()}, {"croi": ()})
+    if not rois:
+        events = [replace(event, rois={}) for event in events]
     with open_writer(path) as writer:
         for event in events:
             writer.write(event)

@@ -94,8 +94,7 @@ class Process:
 
     def alive(self) -> set[int]:
         """The process ids of all that live of it; zombies do not."""
-        mark = f"{_MARK}={self.mark}".encode()
-        return {int(entry) for entry in os.listdir("/proc") if _has_mark(entry, mark)}
+        return marked(_MARK, self.mark)
 
     def wait_until_it_says(self, text: str, *, within_s: float = 30.0) -> None:
         what = f"{self.popen.args!r} says {text!r}"
@@ -118,6 +117,24 @@ class Process:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError(f"process {self.pid} is no more")
+
+
+def marked(name: str, value: str) -> set[int]:
+    """The process ids of all that have this in their environment; zombies have none."""
+    mark = f"{name}={value}".encode()
+    return {int(entry) for entry in os.listdir("/proc") if _has_mark(entry, mark)}
+
+
+def children(host: Process) -> list[int]:
+    """The processes in which a worker's host lets compute."""
+    return [pid for pid in host.alive() if "spawn_main" in _command(pid)]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""  # it has ended meanwhile
 
 
 def _has_mark(entry: str, mark: bytes) -> bool:
@@ -187,18 +204,6 @@ def _answers(process: Process, endpoint: str) -> bool:
     except MDPError:
         return False
     return True
-
-
-def children(host: Process) -> list[int]:
-    """The processes in which a host's workers compute."""
-    return [pid for pid in host.alive() if "spawn_main" in _command(pid)]
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""  # it has ended meanwhile
 
 
 def workers_of(client: Client, service: str) -> int:

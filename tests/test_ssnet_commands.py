@@ -19,7 +19,18 @@ from tests import simple_files as files
 from tests.optional import optional
 from tests.processes import ROOT, Processes, free_port, wait_for_workers
 
-COMMANDS = ("batches", "demo", "run", "toy", "simple", "display", "files", "worker", "train")
+COMMANDS = (
+    "batches",
+    "demo",
+    "run",
+    "toy",
+    "simple",
+    "display",
+    "files",
+    "worker",
+    "train",
+    "ledger",
+)
 
 
 @pytest.fixture(scope="module")

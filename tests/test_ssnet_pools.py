@@ -152,23 +152,29 @@ def test_a_missing_pycaffe_is_one_line() -> None:
     assert "caffe" in one_line(ssnet("worker", "--plane", "0", "--engine", "caffe", code=1))
 
 
-def test_ctrl_c_leaves_neither_processes_nor_files(
+def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(
     processes: Processes, tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    plane_pools.toys(tmp_path / "in.root", 40)
+    events = plane_pools.toys(tmp_path / "in.root", 40)
     files = (str(tmp_path / "in.root"), "-o", str(tmp_path / "out.root"))
     options = ("--local", "--network", str(network), "--size", "64", "--window", "1")
-    running = processes.python("-m", "clients", "run", *files, *options)
-    until(lambda: list(tmp_path.glob(".out*.part")), "the output is begun")
+    running = processes.python("-m", "clients", "run", *files, *options, "--part-seconds", "0")
+    until(lambda: list(tmp_path.glob(".out.root.parts/part-*")), "a part is safe", within_s=120)
     running.send_group(signal.SIGINT)
     assert running.exit_code() == 130
     running.wait_until_nothing_is_left()
     assert "Traceback" not in running.stderr
+    assert re.search(r"out.root: \d+ of 40 events are safe; the same command goes", running.stderr)
     assert list(temporary.iterdir()) == []
     assert sorted(path.name for path in tmp_path.glob("*.root")) == ["in.root"]
+    done = ssnet("run", *files, *options, "--part-seconds", "0")
+    assert "goes on after event" in done.stderr
+    assert [event.rse for event in plane_pools.read(tmp_path / "out.root")] == [
+        event.rse for event in events
+    ]
     assert not list(tmp_path.glob(".out*"))
 
 

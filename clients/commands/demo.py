@@ -47,6 +47,6 @@ def demo(
     done = shown.run(plan, terminal.progress_bar)
     terminal.show(
         tables.services(done.served),
-        report.production_table(done.report),
+        *report.production_tables(done.report),
         report.files_table(plan),
     )

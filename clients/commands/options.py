@@ -32,6 +32,8 @@ Broker = Annotated[
     str, typer.Option("--broker", "-b", envvar="MDP_BROKER", help="The broker's address.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
+Heartbeat = Annotated[float, typer.Option(help="Seconds between heartbeats.")]
+Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer is gone.")]
 TickOrder = Annotated[
     Ticks,
     typer.Option(

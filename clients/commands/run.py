@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdp import SettingsError
+from mdp import Pulse, SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 
 from .options import (
@@ -17,7 +17,9 @@ from .options import (
     CopyInput,
     End,
     Force,
+    Heartbeat,
     Inputs,
+    Liveness,
     Output,
     Start,
     TickOrder,
@@ -35,8 +37,9 @@ HELP = """Score every plane's pixels, shower or track: LArCV files in, a LArCV f
 
 Each plane's crops go to its own service, `ssnet-plane0`, `-plane1`, `-plane2`, all planes of \
 several events at once. Output: for each entry of the input, in order, images \\[shower, track] \
-of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. It appears when it is whole. `--local` starts \
-a broker and workers on this machine.
+of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. It appears when it is whole. Killed, the same \
+command goes on. Events that no worker can score are empty, and OUT.failed.json names them: exit \
+code 3. `--local` starts a broker and workers on this machine.
 
 [bold]Modes[/]
 
@@ -50,7 +53,12 @@ a broker and workers on this machine.
   ssnet run in.root -o out.root --local
   ssnet run event.root -o out.root --local --mode tiles --tick-order forward
   ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
+  ssnet run in.root -o out.root --retry-failed
 """
+
+
+FAILED_EVENTS = 3
+"""The exit code of a run whose output is whole, but for events that failed."""
 
 
 class Mode(str, enum.Enum):
@@ -78,9 +86,24 @@ def run(
     tries: Tries = 3,
     window: Annotated[int, typer.Option(help="Events in flight.")] = 8,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the first workers.")] = 10.0,
+    heartbeat: Heartbeat = 1.0,
+    liveness: Liveness = 3,
     copy_input: CopyInput = False,
     tick_order: TickOrder = Ticks.backward,
     force: Force = False,
+    part_seconds: Annotated[
+        float, typer.Option(help="How often what is written is made safe from kill -9.")
+    ] = 60.0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Give up what an earlier run has made safe.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End at an event that fails.")] = False,
+    max_failed: Annotated[
+        float, typer.Option(help="Share of events that may fail, once ten have.")
+    ] = 0.1,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Only events that failed; keep the others.")
+    ] = False,
     broker: Broker = DEFAULT_ENDPOINT,
     local: Annotated[
         bool, typer.Option("--local", help="Start a broker and workers on this machine.")
@@ -90,6 +113,12 @@ def run(
     ] = None,
     network: Annotated[
         Path | None, typer.Option(help="A folder of networks, with --local.")
+    ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Keep every event's times, in OUT.ledger.")
+    ] = False,
+    ledger_to: Annotated[
+        Path | None, typer.Option("--ledger-to", help="The same, in another file.")
     ] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -111,10 +140,17 @@ def run(
         timeout_s=timeout,
         tries=tries,
         wait_s=wait,
+        pulse=Pulse(heartbeat, liveness),
         window=window,
         copy_input=copy_input,
         tick_order=tick_order.value,
         force=force,
+        ledger=ledger_to or (output.with_name(f"{output.name}.ledger") if ledger else None),
+        part_s=part_seconds,
+        fresh=fresh,
+        strict=strict,
+        max_failed=max_failed,
+        retry_failed=retry_failed,
     )
     log_warnings(verbose=verbose)
     with (
@@ -122,7 +158,9 @@ def run(
         terminal.progress_bar("events") as show,
     ):
         done = ssnet.run(replace(job, broker=address), on_progress=show)
-    terminal.show(report.production_table(done))
+    terminal.show(*report.production_tables(done))
+    if done.failed:
+        raise typer.Exit(FAILED_EVENTS)
 
 
 def _check_local(context: typer.Context, *, local: bool) -> None:

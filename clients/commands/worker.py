@@ -14,7 +14,17 @@ from mdp import Pulse, SettingsError, Worker, WorkerSettings
 from mdp.process import configure_logging, stop_bell
 from mdp.settings import DEFAULT_ENDPOINT
 
-from .options import Broker, ImageProducer, LabelProducer, TickOrder, Ticks, Verbose, numbers
+from .options import (
+    Broker,
+    Heartbeat,
+    ImageProducer,
+    LabelProducer,
+    Liveness,
+    TickOrder,
+    Ticks,
+    Verbose,
+    numbers,
+)
 
 if TYPE_CHECKING:
     from ..local import LocalPool
@@ -105,8 +115,8 @@ def worker(
     cache: Cache = 512,
     broker: Broker = DEFAULT_ENDPOINT,
     number: Number = 1,
-    heartbeat: Annotated[float, typer.Option(help="Seconds between heartbeats.")] = 1.0,
-    liveness: Annotated[int, typer.Option(help="Heartbeats missed until a peer is gone.")] = 3,
+    heartbeat: Heartbeat = 1.0,
+    liveness: Liveness = 3,
     verbose: Verbose = False,
 ) -> None:
     wanted = numbers(",".join([*map(str, plane or []), planes]))

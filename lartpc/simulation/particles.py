@@ -24,8 +24,6 @@ BACKGROUND, SHOWER, TRACK = 0, 1, 2  # SSNet's classes
 STEP_CM = 0.1  # a third of a wire's distance
 DELTA_CUT_MEV = 1.0
 """Delta rays above this get paths of their own; the others are in Landau's tail."""
-DELTA_SHOWER_MEV = 10.0
-"""A delta ray above this (about 5 cm) is labelled shower, below it belongs to its track."""
 
 
 class Deposits(NamedTuple):
@@ -162,7 +160,10 @@ def _ionisation(
 def _knock_out(
     deposits: Deposits, heading: Floats, kinetic: Floats, mass: Floats, rng: np.random.Generator
 ) -> Rays:
-    """Delta rays: Rutherford's 1/T^2 spectrum between the cut and the most that is possible."""
+    """Delta rays: Rutherford's 1/T^2 spectrum between the cut and the most that is possible.
+
+    They belong to their track; what their photons free is shower (`showers`).
+    """
     most = argon.largest_delta(kinetic, mass)
     width = argon.landau_width(deposits.step_cm, argon.beta_squared(kinetic, mass))
     spread = np.maximum(1 / DELTA_CUT_MEV - 1 / most, 0)
@@ -176,7 +177,7 @@ def _knock_out(
         direction=tilted(heading[at], cosine, rng),
         energy_mev=energy,
         time_us=deposits.time_us[at],
-        label=np.where(energy >= DELTA_SHOWER_MEV, SHOWER, deposits.label[at]).astype(np.uint8),
+        label=deposits.label[at],
     )
 
 

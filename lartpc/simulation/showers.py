@@ -13,6 +13,7 @@ import numpy as np
 from . import argon
 from .argon import ELECTRON_MEV, Floats
 from .particles import (
+    SHOWER,
     Deposits,
     Rays,
     Steps,
@@ -37,6 +38,8 @@ def leave_showers(
     electrons: Rays, photons: Rays, *, bounds_cm: Floats, rng: np.random.Generator
 ) -> Deposits:
     """Let electrons and photons shower; what they deposit, with the labels they came with.
+
+    What a radiated photon frees is shower, whatever the electron was.
 
     bounds_cm: (2, 3), the corners of the box outside which nothing is followed.
     """
@@ -131,7 +134,7 @@ def _slow_down(electrons: Rays, rng: np.random.Generator) -> tuple[Deposits, Ray
         direction=heading[emits],
         energy_mev=photon_mev[emits],
         time_us=electrons.time_us[steps.owner][emits],
-        label=electrons.label[steps.owner][emits],
+        label=np.full(np.count_nonzero(emits), SHOWER, np.uint8),
     )
 
 

@@ -37,7 +37,7 @@ class Response:
     """The sum over ticks of one wire that a minimum ionising particle crosses at right angles;
     its brightest pixel then holds about half of it. As in MicroBooNE's images."""
     threshold_adc: float = 10.0
-    """True charge below this is labelled background: SSNet's chain drops such pixels."""
+    """A pixel that reads less is labelled background: SSNet's chain drops it."""
     noise_adc: float = 1.5
     """The rms of the noise of a pixel that hit finding kept."""
     noise_hits: float = 8.0
@@ -152,20 +152,19 @@ def digitise(
 ) -> tuple[Pixels, Pixels]:
     """What is read out, ADC, and what it shows, 0 background, 1 shower, 2 track; (rows, cols) each.
 
-    A pixel is labelled where the true charge passes the threshold: shower if showers gave more
-    than twice what tracks did. (By the larger of the two, chance would decide, pixel by pixel,
-    along every delta ray that keeps close to its muon.)
+    A pixel is labelled where what is read passes the threshold and a particle left charge: shower
+    if showers gave more than twice what tracks did. (By the larger of the two, chance would decide,
+    pixel by pixel, along every delta ray that keeps close to its muon.)
     Dead wires read nothing and are labelled background: there is nothing to be seen.
     """
     shower, track = charge
     total = shower + track
     total[:, dead] = 0
-    labels = np.where(shower > 2 * track, np.float32(SHOWER), np.float32(TRACK))
-    labels[total < response.threshold_adc] = 0
-    hit = np.flatnonzero(total > _FAINT_ADC)
+    hit = total > _FAINT_ADC
     adc = np.zeros_like(total)
-    noisy = total.ravel()[hit] + rng.normal(0, response.noise_adc, len(hit))
-    adc.ravel()[hit] = np.maximum(noisy, 0)
+    adc[hit] = np.maximum(total[hit] + rng.normal(0, response.noise_adc, np.count_nonzero(hit)), 0)
+    labels = np.where(shower > 2 * track, np.float32(SHOWER), np.float32(TRACK))
+    labels[~hit | (adc < response.threshold_adc)] = 0
     _add_noise_hits(adc, response, rng)
     adc[:, dead] = 0
     return adc, labels

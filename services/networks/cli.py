@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-UNSEEN_SEED = 70_000  # detectors and events that no training has seen
+UNSEEN_SEED = 80_000  # detectors and events that no training has seen
 _CLASSES = ("background", "shower", "track")
 
 Directory = Annotated[Path, typer.Option("--networks", help="The folder that holds the networks.")]

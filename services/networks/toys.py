@@ -1,11 +1,11 @@
-"""Toy events to learn from and to be measured on: a plane's pixels, kept sparse; crops of them.
+"""Toy events to be measured on: a plane's pixels, kept sparse; boxes of them.
 
 Refuses nothing. What is drawn depends on the seeds alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +22,6 @@ EVENTS_A_DETECTOR = 25
 """Events of one toy seed share their dead wires: a network must see those of many."""
 SMALL, WHOLE = Chamber(512, 512), Chamber(1008, 3456)
 """A crop's size with an interaction in each, and MicroBooNE's, where cosmic muons prevail."""
-
-_BRIGHTER = 0.8, 1.2  # a real detector's gain is not the toy's
 
 
 class Picture(NamedTuple):
@@ -70,36 +68,3 @@ def _picture(adc: Pixels, label: Pixels) -> Picture:
     places = row.astype(np.uint16), col.astype(np.uint16)
     rows, cols = adc.shape
     return Picture(rows, cols, *places, adc[row, col], label[row, col].astype(np.uint8))
-
-
-class Crops:
-    """Draws training crops: around a pixel of a shower or a track, mirrored, brighter or darker."""
-
-    def __init__(
-        self, pictures: Sequence[Picture], *, side: int, shower_share: float, seed: int
-    ) -> None:
-        """shower_share: of the crops that are centred on a shower, where there is one."""
-        self._pictures = [picture for picture in pictures if picture.label.any()]
-        self._side = side
-        self._shower_share = shower_share
-        self._rng = np.random.default_rng(seed)
-
-    def draw(self, count: int) -> tuple[Pixels, Labels]:
-        """ADC above threshold, (count, 1, side, side), and labels, (count, side, side)."""
-        crops = [self._crop() for _ in range(count)]
-        return np.stack([adc for adc, _ in crops])[:, None], np.stack([y for _, y in crops])
-
-    def _crop(self) -> tuple[Pixels, Labels]:
-        rng, side = self._rng, self._side
-        picture = self._pictures[rng.integers(len(self._pictures))]
-        showers, charged = np.flatnonzero(picture.label == 1), np.flatnonzero(picture.label)
-        among = showers if len(showers) and rng.uniform() < self._shower_share else charged
-        chosen = among[rng.integers(len(among))]
-        above, before = rng.integers(side // 8, side - side // 8, 2)
-        top = int(np.clip(int(picture.row[chosen]) - above, 0, picture.rows - side))
-        left = int(np.clip(int(picture.col[chosen]) - before, 0, picture.cols - side))
-        adc, label = picture.cut(top, left, side, side)
-        adc = thresholded(adc * np.float32(rng.uniform(*_BRIGHTER)))
-        label[adc == 0] = 0  # nothing is left to be seen
-        rows, cols = (slice(None, None, -1 if rng.uniform() < 0.5 else 1) for _ in range(2))
-        return adc[rows, cols], label[rows, cols]

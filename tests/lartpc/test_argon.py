@@ -130,7 +130,19 @@ def test_muons_and_their_delta_rays_keep_the_energy_and_scatter_as_highland_says
     assert ends[:, :2].std() == pytest.approx(
         13.6 / 990 * np.sqrt(100 / 14) * 100 / 3**0.5, rel=0.2
     )
-    assert {SHOWER, TRACK} == set(deltas.label)
+    assert {TRACK} == set(deltas.label)
+
+
+def test_what_a_delta_rays_photons_free_is_shower_the_ray_itself_its_tracks() -> None:
+    bounds_cm = np.array([[-500.0] * 3, [500.0] * 3])
+    deltas = rays(40, 200.0)._replace(label=np.full(40, TRACK, np.uint8))
+    deposits = leave_showers(
+        deltas, rays(0, 1.0), bounds_cm=bounds_cm, rng=np.random.default_rng(1)
+    )
+    ionisation = deposits.energy_mev[deposits.label == TRACK].sum()
+    # far above the critical energy of 32.8 MeV an electron radiates most of what it has
+    assert 0.2 < ionisation / deposits.energy_mev.sum() < 0.5
+    assert {SHOWER, TRACK} == set(deposits.label)
 
 
 @pytest.mark.parametrize("energy_mev", [5.0, 50.0, 500.0])

@@ -102,24 +102,6 @@ def test_toy_events_are_kept_whole_and_of_many_detectors() -> None:
         assert np.array_equal(label, last.images[toy.SEGMENT][plane].pixels)
 
 
-def test_crops_are_the_same_for_a_seed_and_hold_charge_above_threshold() -> None:
-    pictures = [p for planes in toys.events(2, seed=5, chamber=toys.SMALL) for p in planes]
-
-    def drawn() -> tuple[toys.Pixels, toys.Labels]:
-        return toys.Crops(pictures, side=96, shower_share=0.5, seed=3).draw(8)
-
-    adc, label = drawn()
-    assert adc.shape == (8, 1, 96, 96)
-    assert label.shape == (8, 96, 96)
-    again = drawn()
-    assert np.array_equal(adc, again[0])
-    assert np.array_equal(label, again[1])
-    assert (adc[adc > 0] >= toys.THRESHOLD_ADC).all()
-    assert adc.max() <= toys.SATURATION_ADC
-    assert not label[adc[:, 0] == 0].any()
-    assert all(crop.any() for crop in label)
-
-
 def test_rows_are_turned_for_the_network_and_turned_back() -> None:
     meta = ImageMeta(4.0, 12.0, 2, 4, 0.0, 0.0, 0, "forward")
     pixels = np.array([[0, 20, 30, 0], [50, 0, 0, 5]], np.float32)

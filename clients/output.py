@@ -1,0 +1,191 @@
+"""The production client's output: begun, gone on with, or mended where events failed.
+
+Refuses to go on with, or to mend, what another command began.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from lartpc import Event, ImageError, Reader
+from lartpc.parts import PartFiles
+
+from .failures import Failure, events_of, report_path
+from .parts import RETRY, Parts, settle
+from .parts_folder import PartsFolder
+from .retry import Retry, read_report
+from .run_state import State, Told, fingerprint, plain
+from .signals import uninterrupted
+
+if TYPE_CHECKING:
+    from .ssnet import Job
+
+log = logging.getLogger(__name__)
+
+
+def told(job: Job, order: range) -> Told:
+    """What decides the output, but for the networks: with the same it is the same run."""
+    return {
+        "inputs": [fingerprint(path) for path in job.inputs],
+        "entries": [order.start, order.stop],
+        "mode": {"name": type(job.mode).__name__.lower(), **asdict(job.mode)},
+        "producer": job.producer,
+        "threshold_adc": job.low_adc,
+        "ceiling_adc": job.high_adc,
+        "tick_order": job.tick_order,
+        "copy_input": job.copy_input,
+    }
+
+
+class Output:
+    """Takes the events of `asked`, in order; those between them come from the output before."""
+
+    def __init__(
+        self,
+        job: Job,
+        reader: Reader,
+        order: range,
+        parts: Parts | None,
+        *,
+        ended: Sequence[Failure] = (),
+    ) -> None:
+        """`parts`: None for an output that is whole already, and `ended` what failed in it."""
+        self._job = job
+        self._reader = reader
+        self._order = order
+        self._parts = parts
+        self._ended = tuple(ended)
+        self._retry: Retry | None = None
+        self._before: Reader | None = None
+
+    def keep(self, retry: Retry, before: Reader) -> None:
+        """Ask only about what failed; `before` reads the output that has the rest."""
+        self._retry, self._before = retry, before
+
+    @property
+    def asked(self) -> Sequence[int]:
+        """The entries that are to be asked about."""
+        left = self._parts.left if self._parts else range(0)
+        return [n for n in left if n in self._retry.asked] if self._retry else left
+
+    @property
+    def entries(self) -> int:
+        """How many the file will have."""
+        return len(self._order)
+
+    @property
+    def done(self) -> int:
+        """How many entries are written, safe or not."""
+        return self._parts.written if self._parts else len(self._order)
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        """All that the output lacks, whichever process found it out."""
+        return self._parts.failed if self._parts else self._ended
+
+    def made_by(self, networks: Told) -> None:
+        """Say where the scores come from, before the first; raises `SettingsError`."""
+        if self._retry:
+            self._retry.check_networks(networks)
+        if self._parts:
+            self._parts.made_by(networks)
+
+    def write(self, event: Event, number: int, failures: Sequence[Failure]) -> None:
+        """The event of entry `number`. Raises `LArTPCError`."""
+        self._catch_up(number)
+        self._write(event, number, failures)
+
+    def _catch_up(self, number: int) -> None:
+        if self._before is None:
+            return
+        for entry in range(self._order.start + self.done, number):
+            event, want = self._before[entry - self._order.start], self._reader.rse(entry)
+            if event.rse != want:
+                where = f"{self._before.paths[0]} entry {entry - self._order.start}"
+                raise ImageError(f"want {want} in {where}, got {event.rse}")
+            self._write(event, entry, ())
+
+    def _write(self, event: Event, number: int, failures: Sequence[Failure]) -> None:
+        assert self._parts is not None
+        with uninterrupted():
+            entry = number if self._job.copy_input else None
+            self._parts.write(event, entry=entry, failures=failures)
+
+    def close(self) -> None:
+        """Give the file its name. Raises `LArTPCError`."""
+        if self._parts:
+            self._catch_up(self._order.stop)
+            self._parts.close()
+        if self.failed:
+            log.warning(
+                "%s: %d of %d events failed and are empty: %s names them, --retry-failed mends",
+                self._job.output,
+                len(events_of(self.failed)),
+                len(self._order),
+                report_path(self._job.output).name,
+            )
+
+
+@contextmanager
+def open_output(
+    job: Job, reader: Reader, order: range, *, images: Sequence[str]
+) -> Iterator[Output]:
+    """The job's output, locked. `images`: its producers. Raises `SettingsError`, `WriteError`."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(PartsFolder(job.output))
+        if job.fresh:
+            folder.clear()
+        ended = settle(folder)
+        run = told(job, order)
+        retry = _retry(job, run) if job.retry_failed else None
+        if _is_whole(job, run, retry, ended):
+            yield Output(job, reader, order, None, ended=ended.failed if ended else ())
+            return
+        files = PartFiles(
+            job.output,
+            force=job.force or job.retry_failed,
+            inputs=job.inputs,
+            images=images,
+            copy_input=reader if job.copy_input else None,
+        )
+        parts = stack.enter_context(_parts(job, folder, files, order, run, retry))
+        output = Output(job, reader, order, parts)
+        if retry:
+            output.keep(retry, stack.enter_context(retry.open(list(images))))
+        if parts.left:
+            parts.open()
+        yield output
+
+
+def _retry(job: Job, run: Told) -> Retry | None:
+    report = read_report(job)
+    return Retry(job, run, report) if report else None
+
+
+def _is_whole(job: Job, run: Told, retry: Retry | None, ended: State | None) -> bool:
+    """Whether nothing is to be done, and why is said."""
+    if job.retry_failed:
+        if retry is None:
+            log.warning("%s: no event of it failed", job.output)
+        return retry is None
+    if ended is None or ended.run != plain(run):
+        return False
+    log.warning("%s: was whole already, when its client was killed", job.output)
+    return True
+
+
+def _parts(
+    job: Job, folder: PartsFolder, files: PartFiles, order: range, run: Told, retry: Retry | None
+) -> Parts:
+    return Parts(
+        folder,
+        files,
+        order,
+        {**run, RETRY: retry.told} if retry else run,
+        part_s=job.part_s,
+        force=job.force or job.retry_failed,
+    )

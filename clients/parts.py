@@ -1,0 +1,253 @@
+"""An output that survives its writer: safe parts every so often, joined when all entries are there.
+
+Each part is written whole, synced and named before the state says that it is there; so whatever
+kills the process, the next one goes on after the last part. Refuses to go on with another run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from lartpc import Event, LArTPCError, WriteError, Writer
+from lartpc.parts import PartFiles
+from lartpc.whole_file import check_free, move
+
+from .failures import FailedReport, Failure, TooManyFailed, report_path
+from .parts_folder import PartsFolder
+from .run_state import FileId, Part, State, Told, check_same, fingerprint, plain
+from .signals import uninterrupted
+
+log = logging.getLogger(__name__)
+
+RETRY = "retry"
+"""What a run is told that replaces a file whose report names all of its failures already."""
+_GO_ON = "%s: %d of %d events are safe; the same command goes on after them"
+
+
+def settle(folder: PartsFolder) -> State | None:
+    """Finish what a run left that was killed when its output had its name already.
+
+    Gives that run's state; None if there was no such run. The folder is empty then.
+    """
+    state = folder.load()
+    if state is None or state.joined is None or FileId.of(folder.output) != state.joined:
+        return None
+    _settle(folder, state)
+    folder.clear()
+    return state
+
+
+def _settle(folder: PartsFolder, state: State) -> None:
+    """The report of failed events is that of the output which has its name now."""
+    if not state.failed:
+        report_path(folder.output).unlink(missing_ok=True)
+    else:
+        _report(folder, state, folder.output)
+
+
+def _report(folder: PartsFolder, state: State, file: Path) -> None:
+    run = {name: value for name, value in state.run.items() if name != RETRY}
+    output = {**fingerprint(file), "name": folder.output.name}
+    made = FailedReport(run, state.networks, output, tuple(state.failed))
+    made.write(folder.path / "failed.json")
+    move(folder.path / "failed.json", report_path(folder.output))
+
+
+class Parts:
+    """Takes events in order; `left` are the entries that are not safe yet.
+
+    As a context manager it keeps what is safe on an error, and the part being written, too, if
+    that can be finished. Raises `SettingsError`, `WriteError`.
+    """
+
+    def __init__(
+        self,
+        folder: PartsFolder,
+        files: PartFiles,
+        order: range,
+        run: Told,
+        *,
+        part_s: float,
+        force: bool = False,
+    ) -> None:
+        """`order`: the entries; `run`: what decides the output, inputs and settings."""
+        self._folder = folder
+        self._files = files
+        self._order = order
+        self._part_s = part_s
+        self._force = force
+        self._state = self._begin(plain(run))
+        self._safe = sum(part.stop - part.start for part in self._state.parts)
+        self._writer: Writer | None = None
+        self._begun_at = 0.0
+        self._failures: list[Failure] = []  # of the part being written
+        self._torn = False
+        self._over = False
+        if self._safe:
+            log.warning(
+                "%s: goes on after event %d of %d", folder.output, self._safe, len(self._order)
+            )
+
+    def _begin(self, run: Told) -> State:
+        state = self._folder.load()
+        if state is None or not state.parts:
+            self._folder.clear()
+            return State(run)
+        check_same(state.run, run, what="the run that was begun", way_out=self._way_out(state))
+        state = self._without_lost(state)
+        self._folder.keep_only({part.file for part in state.parts})
+        return state
+
+    def _way_out(self, state: State) -> str:
+        events = state.parts[-1].stop - state.parts[0].start
+        return f"--fresh starts over, and gives up the {events} events in {self._folder.path}"
+
+    def _without_lost(self, state: State) -> State:
+        """Parts up to the first one that somebody has removed or changed."""
+        there = []
+        for part in state.parts:
+            file = FileId.of(self._folder.path / part.file)
+            if file is None or file.bytes != part.bytes:
+                log.warning("%s: part %s is not as it was written", self._folder.output, part.file)
+                break
+            there.append(part)
+        stop = there[-1].stop if there else self._order.start
+        failed = [failure for failure in state.failed if failure.entry < stop]
+        return replace(state, parts=there, failed=failed, joined=None)
+
+    @property
+    def left(self) -> range:
+        return self._order[self._safe :]
+
+    @property
+    def written(self) -> int:
+        """Entries, those included that are not safe yet."""
+        return self._safe + (self._writer.entries if self._writer else 0)
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        """All failures, those of earlier processes included."""
+        return (*self._state.failed, *self._failures)
+
+    def made_by(self, networks: Told) -> None:
+        """Say where the scores come from; raises `SettingsError` if that was elsewhere before."""
+        if self._state.parts:
+            way_out = self._way_out(self._state)
+            check_same(
+                self._state.networks, plain(networks), what="the same networks", way_out=way_out
+            )
+        self._state.networks = plain(networks)
+
+    # Events.
+
+    def open(self) -> None:
+        """Open the next part: what can go wrong at the start does so now."""
+        number = len(self._state.parts)
+        name = f"part-{number:06d}{self._folder.output.suffix}"
+        self._writer = self._files.open(self._folder.path / name)
+
+    def write(
+        self, event: Event, *, entry: int | None = None, failures: Sequence[Failure] = ()
+    ) -> None:
+        """The next event; `entry`: as in `Writer.write`. Raises `LArTPCError`."""
+        if self._writer is None:
+            self.open()
+        assert self._writer is not None
+        self._begun_at = self._begun_at or time.monotonic()
+        self._torn = True
+        self._writer.write(event, entry=entry)
+        self._torn = False
+        self._failures += failures
+        if time.monotonic() - self._begun_at >= self._part_s:
+            self._finish_part()
+
+    def _finish_part(self) -> None:
+        """From here on its events are safe."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        writer.close()
+        start = self._order.start + self._safe
+        size = writer.path.stat().st_size
+        part = Part(writer.path.name, start, start + writer.entries, size)
+        state = replace(
+            self._state,
+            parts=[*self._state.parts, part],
+            failed=[*self._state.failed, *self._failures],
+        )
+        self._folder.save(state)
+        self._state = state
+        self._safe += writer.entries
+        self._failures, self._begun_at = [], 0.0
+
+    # The end.
+
+    def close(self) -> None:
+        """Join the parts and give the file its name; no part is left. Raises `LArTPCError`."""
+        with uninterrupted():
+            if not self._order and self._writer is None:
+                self.open()  # a file without entries is a file, too
+            self._finish_part()
+            if self.left:
+                raise WriteError(f"want {len(self._order)} events, got {self._safe}")
+            whole = self._join()
+            self._state.joined = FileId.of(whole)
+            self._folder.save(self._state)
+        with uninterrupted(too_late=True):
+            self._publish(whole)
+
+    def _join(self) -> Path:
+        """One whole file of all parts, in the folder still."""
+        parts = [self._folder.path / part.file for part in self._state.parts]
+        if self._files.are_whole(parts):
+            return parts[0]
+        joined = self._folder.path / f"joined{self._folder.output.suffix}"
+        with self._files.join(joined, parts, self._order) as writer:
+            writer.close()
+        return joined
+
+    def _publish(self, whole: Path) -> None:
+        output = self._folder.output
+        check_free(output, force=self._force)
+        if self._state.failed and not self._state.run.get(RETRY):
+            # before the file: no empty event ever stands there unnamed
+            _report(self._folder, self._state, whole)
+        try:
+            move(whole, output)
+        except OSError as error:
+            raise WriteError(f"cannot write {output}: {error.strerror}") from error
+        _settle(self._folder, self._state)
+        self._folder.remove()
+        self._over = True
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._over:
+            return
+        with uninterrupted():
+            self._leave(keep=not isinstance(error, TooManyFailed))
+
+    def _leave(self, *, keep: bool) -> None:
+        """Keep what is done, if that can be; of failures by the dozen, nothing."""
+        if self._writer is not None:
+            try:
+                if keep and not self._torn and self._writer.entries:
+                    self._finish_part()
+                else:
+                    self._writer.discard()
+            except LArTPCError as error:
+                log.warning("the last events are not safe: %s", error)
+        if self._safe:
+            log.warning(_GO_ON, self._folder.output, self._safe, len(self._order))

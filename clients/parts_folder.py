@@ -1,0 +1,138 @@
+"""The hidden folder beside an output that is being made: one process at a time has it.
+
+It holds the safe parts, `state.json`, which says what they are, and what is being written.
+Refuses a second process, by a lock that ends with the process that holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from lartpc import FileExists, WriteError
+from lartpc.whole_file import sync, write_whole
+from mdp import SettingsError
+
+from .run_state import State
+
+log = logging.getLogger(__name__)
+
+_LOCK = "lock"
+_STATE = "state.json"
+_MAX_NAME = 200
+
+
+class PartsFolder:
+    """`.out.root.parts`, locked from `__enter__` on. Raises `FileExists` and `WriteError`."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.path = output.with_name(f".{output.name[:_MAX_NAME]}.parts")
+        self._lock: int | None = None
+
+    def __enter__(self) -> PartsFolder:
+        try:
+            while self._lock is None:
+                self._lock = self._try_to_lock()
+        except FileExists:
+            raise
+        except OSError as error:
+            raise WriteError(f"cannot write {self.output}: {error.strerror}") from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Whoever comes next finds what is safe; without that, no folder."""
+        if self._lock is None:
+            return
+        if not (self.path / _STATE).exists():
+            self.remove()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _try_to_lock(self) -> int | None:
+        """None: the folder's owner removed it meanwhile."""
+        try:
+            self.path.mkdir()
+            sync(self.path.parent)
+        except FileExistsError:
+            pass
+        try:
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            return None
+        try:
+            self._take(lock)
+            if os.fstat(lock).st_nlink:
+                os.truncate(lock, 0)
+                os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+        return None
+
+    def _take(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, _MAX_NAME, 0).decode(errors="replace")
+            raise FileExists(
+                f"want one client at a time for {self.output}, got {owner or 'another'} at it"
+            ) from None
+        except OSError as error:  # some cluster file systems have none
+            log.warning(
+                "no locks on the file system of %s (%s): see to it that nobody else writes it",
+                self.output,
+                error.strerror,
+            )
+
+    # What is in it.
+
+    def load(self) -> State | None:
+        """What was saved last, if anything; raises `SettingsError` for what cannot be used."""
+        try:
+            packed = (self.path / _STATE).read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return State.unpack(packed)
+        except ValueError as error:
+            raise SettingsError(
+                f"want the state of a run in {self.path / _STATE}, got {error}: --fresh starts over"
+            ) from None
+
+    def save(self, state: State) -> None:
+        """In one step, and safe on disk. Raises `WriteError`."""
+        write_whole(self.path / _STATE, lambda part: part.write_bytes(state.pack()))
+
+    def keep_only(self, files: set[str]) -> None:
+        """Remove what processes that were killed have left half done."""
+        for path in self.path.iterdir():
+            if path.name not in files | {_LOCK, _STATE}:
+                path.unlink()
+
+    def clear(self) -> None:
+        """Forget the run: first what says that it ever was."""
+        (self.path / _STATE).unlink(missing_ok=True)
+        self.keep_only(set())
+
+    def remove(self) -> None:
+        """All of it; what says that there was a run goes last, and the lock with it."""
+        self.keep_only(set())
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._unlock()

@@ -1,0 +1,49 @@
+"""Only the events that failed are asked about again; the others come from the output as it is.
+
+Refuses an output that its report is not about, and a run that was told something else.
+"""
+
+from __future__ import annotations
+
+from lartpc import Reader, open_reader
+from mdp import SettingsError
+
+from .failures import FailedReport, events_of, report_path
+from .job import FileJob
+from .run_state import Told, check_same, fingerprint, plain
+
+
+class Retry:
+    """What is asked again, and what is kept. Raises `SettingsError`, `ReadError`."""
+
+    def __init__(self, job: FileJob, run: Told, report: FailedReport) -> None:
+        """`run`: what the run is told now, which must be what it was told then."""
+        self._way_out = f"--force instead of --retry-failed scores all of {job.output} again"
+        self._report = report
+        check_same(report.run, plain(run), what="the run that failed", way_out=self._way_out)
+        now = fingerprint(job.output)
+        what = f"the output that {report_path(job.output)} is about"
+        check_same(report.output, now, what=what, way_out=self._way_out)
+        self._tick_order = job.tick_order
+        self._output = job.output
+        self.asked = events_of(report.failed)
+        self.told: Told = {"output": now, "entries": " ".join(map(str, sorted(self.asked)))}
+
+    def check_networks(self, networks: Told) -> None:
+        """The new events' scores must come from where the others' came from."""
+        what = "the networks that scored the rest of it"
+        check_same(self._report.networks, plain(networks), what=what, way_out=self._way_out)
+
+    def open(self, images: list[str]) -> Reader:
+        """The output as it is."""
+        return open_reader(self._output, tick_order=self._tick_order, images=images)
+
+
+def read_report(job: FileJob) -> FailedReport | None:
+    """None: no event of the output failed. Raises `SettingsError` if there is no output."""
+    path = report_path(job.output)
+    if path.exists():
+        return FailedReport.read(path)
+    if not job.output.exists():
+        raise SettingsError(f"want the output of a run to mend, got none at {job.output}")
+    return None

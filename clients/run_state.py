@@ -1,0 +1,135 @@
+"""What a run was told and what of it is safe on disk, as JSON. Refuses to mix two runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lartpc import ReadError
+from mdp import SettingsError
+
+from .failures import Failure
+
+FORMAT = 1
+_SHOWN = 4  # differences
+_END_BYTES = 64 << 10
+_SAMPLES = 62
+_SAMPLE_BYTES = 4 << 10
+
+Told = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of the folder that is whole, and the entries that it holds."""
+
+    file: str
+    start: int
+    stop: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class FileId:
+    """Which file it is, whatever its name."""
+
+    inode: int
+    bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileId | None:
+        try:
+            said = path.stat()
+        except OSError:
+            return None
+        return cls(said.st_ino, said.st_size, said.st_mtime_ns)
+
+
+@dataclass
+class State:
+    """All that is known of a run that is not over. Invariant: parts follow on each other."""
+
+    run: Told
+    """Inputs, entries and settings: what decides the output."""
+    networks: Told = field(default_factory=dict)
+    """The origin of each plane's scores."""
+    parts: list[Part] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    """Of the events in the parts."""
+    joined: FileId | None = None
+    """The whole file, from shortly before it gets its name."""
+
+    def pack(self) -> bytes:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> State:
+        """Raises `ValueError` for what `pack` has not made."""
+        try:
+            said = json.loads(packed)
+            if said["format"] != FORMAT:
+                raise ValueError(f"want format {FORMAT}, got {said['format']!r}")
+            return cls(
+                said["run"],
+                said["networks"],
+                [Part(**each) for each in said["parts"]],
+                [Failure(**each) for each in said["failed"]],
+                FileId(**said["joined"]) if said["joined"] else None,
+            )
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def plain(told: Mapping[str, Any]) -> Told:
+    """As it comes back out of JSON, where tuples are lists and keys are text."""
+    made: Told = json.loads(json.dumps(told))
+    return made
+
+
+def check_same(was: Told, now: Told, *, what: str, way_out: str) -> None:
+    """Raise `SettingsError` that names what differs, if anything does."""
+    before, after = dict(_flat(was)), dict(_flat(now))
+    changed = [
+        f"{name} (was {before.get(name, 'nothing')}, is {after.get(name, 'nothing')})"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    ]
+    if changed:
+        shown = ", ".join(changed[:_SHOWN]) + (", ..." if changed[_SHOWN:] else "")
+        raise SettingsError(f"want {what}, got another {shown}: {way_out}")
+
+
+def _flat(told: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested names as one: `input 0 bytes`."""
+    if isinstance(told, dict | list):
+        several = told.items() if isinstance(told, dict) else enumerate(told)
+        for key, value in several:
+            yield from _flat(value, f"{name} {key}".strip())
+    else:
+        yield name, told
+
+
+def fingerprint(path: Path) -> Told:
+    """Name, size, and a checksum of samples: quick for any size, and the same for a copy.
+
+    The samples are 64 KiB at either end, where ROOT and HDF5 keep what changes with every writing,
+    and 62 times 4 KiB in between. Raises `ReadError`.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            samples = hashlib.sha256(file.read(_END_BYTES))
+            for number in range(_SAMPLES):
+                file.seek(size * number // _SAMPLES)
+                samples.update(file.read(_SAMPLE_BYTES))
+            file.seek(max(size - _END_BYTES, 0))
+            samples.update(file.read(_END_BYTES))
+    except OSError as error:
+        raise ReadError(f"cannot read {path}: {error.strerror}") from error
+    return {"name": path.name, "bytes": size, "samples_sha256": samples.hexdigest()}

@@ -1,0 +1,168 @@
+"""`python -m tests.faults.kill_client --kills 200`: kill -9 to `ssnet run` at random instants.
+
+Each killed run is started again with the same command, to be killed again, until it is through;
+its output must then equal an undisturbed run's to the bit, and nothing else may be left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clients import terminal
+from lartpc import Event
+from tests import plane_pools
+from tests.processes import QUICK, Process, Processes, free_port
+
+EVENTS = 60
+_SECONDS = 0.004  # for a crop
+_PATIENCE_S = 300.0
+
+
+@dataclass
+class Kills:
+    """What was done, and what came of it."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    """By what was safe when the client was killed."""
+    outputs: int = 0
+    equal: int = 0
+    left: list[str] = field(default_factory=list)
+    """Files besides the output, after a run that was through."""
+    refused: list[str] = field(default_factory=list)
+    """What a client said that would not go on."""
+
+    @property
+    def count(self) -> int:
+        return self.kills.total()
+
+
+class Killer:
+    """Runs the client over and over, and kills it, by a seed."""
+
+    def __init__(self, processes: Processes, folder: Path, *, seed: int, suffix: str) -> None:
+        self._processes = processes
+        self._folder = folder
+        self._dice = random.Random(seed)
+        self._endpoint = f"tcp://127.0.0.1:{free_port()}"
+        self._source = folder / "in.root"
+        self._output = folder / f"out{suffix}"
+        plane_pools.toys(self._source, EVENTS)
+        processes.broker(self._endpoint, *QUICK)
+        plane_pools.start(processes, self._endpoint, seconds=_SECONDS)
+        self.done = Kills()
+        calm = folder / f"calm{suffix}"
+        started_at = time.monotonic()
+        assert self._start(calm).exit_code(within_s=_PATIENCE_S) == 0
+        self._calm_s = time.monotonic() - started_at
+        self._expected = plane_pools.read(calm)
+
+    def kill(self, count: int) -> Kills:
+        """Kill so many clients; the last output is finished in peace."""
+        while self.done.count < count:
+            self._one_output(count)
+        return self.done
+
+    def _one_output(self, count: int) -> None:
+        while not self._is_through(kill=self.done.count < count):
+            pass
+        self.done.outputs += 1
+        self.done.equal += plane_pools.same(self._read(), self._expected)
+        kept = {self._output.name}
+        there = {path.name for path in self._folder.iterdir() if "out" in path.name}
+        self.done.left += sorted(there - kept)
+        self._output.unlink()
+
+    def _read(self) -> list[Event]:
+        return plane_pools.read(self._output)
+
+    def _is_through(self, *, kill: bool) -> bool:
+        """One client's life: whether the output is whole."""
+        client = self._start(self._output)
+        if not kill:
+            return self._ended(client, client.exit_code(within_s=_PATIENCE_S))
+        try:
+            code = client.popen.wait(self._dice.uniform(0, self._calm_s))
+        except subprocess.TimeoutExpired:
+            client.send(signal.SIGKILL)
+            code = client.exit_code()
+        if code != -signal.SIGKILL:
+            return self._ended(client, code)
+        self.done.kills[self._stage()] += 1
+        return self._stage() == "all: the file has its name"
+
+    def _ended(self, client: Process, code: int) -> bool:
+        if code:
+            self.done.refused.append(client.stderr.strip()[-500:])
+        return code == 0
+
+    def _stage(self) -> str:
+        """What the dead client left."""
+        folder = self._folder / f".{self._output.name}.parts"
+        if not folder.exists():
+            return "all: the file has its name" if self._output.exists() else "nothing was begun"
+        if self._output.exists():
+            return "all, but its parts are still there"
+        if list(folder.glob("*joined*")):
+            return "all parts, while they were joined"
+        parts = len(list(folder.glob("part-*")))
+        half = bool(list(folder.glob(".*.part")))
+        if not parts:
+            return "nothing, the first part open" if half else "nothing, the folder made"
+        return "some parts, the next one open" if half else "some parts, between two"
+
+    def _start(self, output: Path) -> Process:
+        files = (str(self._source), "-o", str(output), "--broker", self._endpoint)
+        options = ("--size", "64", "--window", "4", "--part-seconds", "0.05")
+        return self._processes.python("-m", "clients", "run", *files, *options)
+
+
+def table(done: Kills) -> list[tuple[str, str]]:
+    """A row a figure."""
+    rows = [(f"killed when safe was: {stage}", str(n)) for stage, n in sorted(done.kills.items())]
+    return [
+        ("kill -9", str(done.count)),
+        *rows,
+        ("outputs", str(done.outputs)),
+        ("of them equal to the undisturbed one", str(done.equal)),
+        ("files left besides them", str(len(done.left))),
+        ("clients that refused to go on", str(len(done.refused))),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.kill_client", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--suffix", choices=(".root", ".h5"), default=".root")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ssnet-kills-") as name:
+        folder = Path(name)
+        (folder / "logs").mkdir()
+        (folder / "files").mkdir()
+        # what hundreds of clients said is for a test that failed
+        with redirect_stdout(io.StringIO()), Processes(folder / "logs") as processes:
+            killer = Killer(processes, folder / "files", seed=asked.seed, suffix=asked.suffix)
+            done = killer.kill(asked.kills)
+    made = terminal.table("the client killed", "")
+    for row in table(done):
+        made.add_row(*row)
+    terminal.show(made)
+    bad = done.left or done.refused or done.equal != done.outputs
+    for text in (*done.left, *done.refused):
+        sys.stderr.write(f"{text}\n")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""A network in between: forwards TCP connections to a broker, and does to them what it is told.
+
+It knows nothing of what it forwards. A thread of its own holds the connections; whoever calls a
+method waits until it is done. Each thing that can go wrong returns what mends it, and they may
+overlap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Mend = Callable[[], None]
+
+_CHUNK = 65536
+_REMEMBERED_BYTES = 1 << 20  # of what a peer has said on one connection
+
+
+class _Connection:
+    """A peer's connection, and ours to the broker in its place."""
+
+    def __init__(self, peer: asyncio.StreamWriter, broker: asyncio.StreamWriter) -> None:
+        self.peer = peer
+        self.broker = broker
+        self.said = bytearray()  # by the peer, from the start
+        self.leads_nowhere = False  # one end was cut, and the other is not to notice
+
+    def cut(self) -> None:
+        self.peer.transport.abort()
+        self.broker.transport.abort()
+
+
+class Link(threading.Thread):
+    """Listens at `port` and forwards to `broker_port`, both of the loopback."""
+
+    def __init__(self, port: int, broker_port: int) -> None:
+        super().__init__(name=f"link {port}", daemon=True)
+        self.endpoint = f"tcp://127.0.0.1:{port}"
+        self._port = port
+        self._broker_port = broker_port
+        self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
+        self._connections: list[_Connection] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._delays_s: list[float] = []
+        self._refusals = 0
+        self._silences = 0
+        self._flows = asyncio.Event()  # there is no silence
+
+    def __enter__(self) -> Link:
+        self.start()
+        self._flows.set()
+        self._do(self._listen())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.join()
+        self._loop.close()
+
+    def run(self) -> None:
+        self._loop.run_forever()
+
+    # What can go wrong.
+
+    def drop(self) -> None:
+        """Reset all connections."""
+        self._do(self._drop())
+
+    def refuse(self) -> Mend:
+        """Reset all connections, and refuse new ones."""
+        self._do(self._refuse())
+        return lambda: self._do(self._welcome())
+
+    def delay(self, seconds: float) -> Mend:
+        """Let bytes arrive so much later."""
+        self._do(self._late(seconds))
+        return lambda: self._do(self._in_time(seconds))
+
+    def silence(self) -> Mend:
+        """Forward nothing; what waits arrives when it is mended."""
+        self._do(self._hold())
+        return lambda: self._do(self._release())
+
+    def half_open(self) -> Mend:
+        """Cut the peers off; the broker's ends stay open."""
+        halves = self._do(self._halve("peer"))
+        return lambda: self._do(self._cut(halves))
+
+    def void(self) -> Mend:
+        """Cut the broker off; the peers' ends stay open."""
+        halves = self._do(self._halve("broker"))
+        return lambda: self._do(self._cut(halves))
+
+    def replay(self, which: float) -> Mend:
+        """Say all that one connection has said once more, on a second one that stays open.
+
+        `which`: from 0 for the oldest to 1 for the newest.
+        """
+        ghosts = self._do(self._replay(which))
+        return lambda: self._do(self._lay(ghosts))
+
+    # In the thread.
+
+    def _do(self, task: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(task, self._loop).result(timeout=30)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+
+    async def _drop(self) -> None:
+        for connection in self._connections:
+            connection.cut()
+
+    async def _refuse(self) -> None:
+        self._refusals += 1
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self._drop()
+
+    async def _welcome(self) -> None:
+        self._refusals -= 1
+        if not self._refusals:
+            await self._listen()
+
+    async def _late(self, seconds: float) -> None:
+        self._delays_s.append(seconds)
+
+    async def _in_time(self, seconds: float) -> None:
+        self._delays_s.remove(seconds)
+
+    async def _hold(self) -> None:
+        self._silences += 1
+        self._flows.clear()
+
+    async def _release(self) -> None:
+        self._silences -= 1
+        if not self._silences:
+            self._flows.set()
+
+    async def _halve(self, end: str) -> list[_Connection]:
+        halves = [each for each in self._connections if not each.leads_nowhere]
+        for connection in halves:
+            connection.leads_nowhere = True
+            writer = connection.peer if end == "peer" else connection.broker
+            writer.transport.abort()
+        return halves
+
+    async def _cut(self, halves: list[_Connection]) -> None:
+        for connection in halves:
+            connection.cut()
+
+    async def _replay(self, which: float) -> list[asyncio.StreamWriter]:
+        talkative = [connection for connection in self._connections if connection.said]
+        if not talkative:
+            return []
+        said = bytes(talkative[round(which * (len(talkative) - 1))].said)
+        try:
+            reader, ghost = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        except OSError:
+            return []  # no broker is there to hear it
+        ghost.write(said)
+        self._keep(_ignore(reader))
+        return [ghost]
+
+    async def _lay(self, ghosts: list[asyncio.StreamWriter]) -> None:
+        for ghost in ghosts:
+            ghost.transport.abort()
+
+    async def _end(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        await self._drop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _keep(self, task: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        kept = self._loop.create_task(task)
+        self._tasks.add(kept)
+        kept.add_done_callback(self._tasks.discard)
+        return kept
+
+    async def _accept(self, heard: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:
+        self._keep(self._serve(heard, peer))
+
+    async def _serve(self, heard: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:
+        try:
+            answers, broker = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        except OSError:
+            peer.transport.abort()
+            return
+        connection = _Connection(peer, broker)
+        self._connections.append(connection)
+        up = self._keep(self._forward(connection, heard, broker, said=connection.said))
+        down = self._keep(self._forward(connection, answers, peer, said=None))
+        try:
+            await asyncio.wait((up, down))
+        finally:
+            connection.cut()
+            self._connections.remove(connection)
+
+    async def _forward(
+        self,
+        connection: _Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        said: bytearray | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                if said is not None and len(said) < _REMEMBERED_BYTES:
+                    said += data
+                await self._flows.wait()
+                if self._delays_s:
+                    await asyncio.sleep(max(self._delays_s))
+                if not connection.leads_nowhere:
+                    writer.write(data)
+                    await writer.drain()
+        await self._flows.wait()  # nobody hears of an end, either
+        if not connection.leads_nowhere:
+            connection.cut()
+
+
+async def _ignore(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        while await reader.read(_CHUNK):
+            continue

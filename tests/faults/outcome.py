@@ -1,0 +1,128 @@
+"""What came of a run of the fault suite, as tables; and whether it is good. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from clients import terminal
+from mdp import Pulse
+from tests.faults.plan import SORTS, Sort
+from tests.faults.recovery import Restart, summary
+from tests.faults.rounds import Tally
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Numbers of one run."""
+
+    how_filled: str
+    faults: Mapping[Sort, int]
+    missed: int
+    """Faults whose victim was not there just then."""
+    times_s: Mapping[Sort, Sequence[float]]
+    """Until each plane that was hit had answered a question asked after the fault."""
+    restarts: Sequence[Restart]
+    alone: Sequence[Restart]
+    """Those of them that no other fault was near."""
+    pulse: Pulse
+    brokers: int
+    counted: Mapping[str, int]
+    """By all brokers."""
+    tally: Tally
+    asked: int
+    """Questions of the probe."""
+    answered: int
+    processes_left: int
+    complaints: Sequence[str]
+
+    @property
+    def good(self) -> bool:
+        tally = self.tally
+        return (
+            tally.rounds > 0
+            and tally.unequal == tally.files_left == self.processes_left == 0
+            and self.asked == self.answered
+            and len(self.alone) > 0
+            and all(each.answer_s <= self.limit_s for each in self.alone if self.is_brief(each))
+            and not self.complaints
+        )
+
+    @property
+    def limit_s(self) -> float:
+        """From the moment that a new broker serves to the first answer."""
+        return self.pulse.silence_s + 2.0
+
+    @property
+    def brief_s(self) -> float:
+        """Of an outage: after it, workers have been silent three times and rest for 4 s or more."""
+        return 3 * self.pulse.silence_s + 1.0 + 2.0
+
+    def is_brief(self, restart: Restart) -> bool:
+        return restart.outage_s < self.brief_s
+
+
+def tables(outcome: Outcome) -> list[Table]:
+    """Faults and their recovery; then what was counted."""
+    return [_faults(outcome), _counts(outcome)]
+
+
+def _faults(outcome: Outcome) -> Table:
+    made = terminal.table("fault", "of", "times", "median s", "max s", left=2)
+    for kind, part in SORTS:
+        spent = summary(outcome.times_s.get((kind, part), ()))
+        cells = ["", ""] if spent is None else [f"{value:.2f}" for value in spent]
+        times = str(outcome.faults.get((kind, part), 0))
+        made.add_row(kind.value, part.value, times, *cells)
+    return made
+
+
+def _counts(outcome: Outcome) -> Table:
+    tally, counted = outcome.tally, outcome.counted
+    made = terminal.table("counted", "")
+    rows: dict[str, object] = {
+        "faults": sum(outcome.faults.values()),
+        "faults whose victim was not there just then": outcome.missed,
+        "brokers": outcome.brokers,
+        "requests accepted": counted.get("accepted", 0),
+        "answered": counted.get("answered", 0),
+        "requeued": counted.get("requeued", 0),
+        "refused with an error": counted.get("refused", 0),
+        "cancelled": counted.get("cancelled", 0),
+        "workers lost": counted.get("workers_lost", 0),
+        "replies to dead tokens, dropped": counted.get("dead_tokens", 0),
+        "answers whose client was gone, dropped": counted.get("unreachable", 0),
+        "answers that nobody waited for, dropped by clients": tally.dropped_answers,
+        "messages that no dialect allows, dropped": counted.get("malformed", 0),
+        "probe: questions": outcome.asked,
+        "probe: unanswered": outcome.asked - outcome.answered,
+        "rounds of the client, outputs compared": tally.rounds,
+        "clients started again": tally.restarts,
+        "clients killed when their output was whole": tally.killed_when_whole,
+        "events": tally.events,
+        "events lost": tally.lost,
+        "events duplicated": tally.duplicated,
+        "events different": tally.different,
+        "outputs different": tally.unequal,
+        "temporary files left": tally.files_left,
+        "processes left": outcome.processes_left,
+        "complaints": len(outcome.complaints),
+    }
+    for name, value in rows.items():
+        made.add_row(name, str(value))
+    for name, restarts in (("alone", outcome.alone), ("all", outcome.restarts)):
+        for value, times in (
+            ("without a broker", [each.outage_s for each in restarts]),
+            ("from a new broker to its first answer", [each.answer_s for each in restarts]),
+        ):
+            made.add_row(f"{value}, {name} ({len(restarts)})", _median_and_max(times))
+    limit = f"{outcome.limit_s:.1f} s after at most {outcome.brief_s:.1f} s without"
+    made.add_row("limit of a first answer, alone", limit)
+    return made
+
+
+def _median_and_max(times_s: Sequence[float]) -> str:
+    found = summary(times_s)
+    return "none" if found is None else f"median {found[0]:.2f} s, max {found[1]:.2f} s"

@@ -1,0 +1,191 @@
+"""A small site to be hurt: a broker, two workers a plane, a client, and networks in between."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from clients import bench_workers
+from mdp import Pulse
+from services.planes import service_name
+from tests.faults import slow_workers
+from tests.faults.disk import Disk
+from tests.faults.link import Link
+from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part
+from tests.faults.rounds import Rounds
+from tests.faults.supervision import Member, Mend, Missed, Signals, stop, stutter
+from tests.processes import Process, children, free_port
+
+_SECONDS = 0.03  # a crop
+_SLOW_S = 0.3  # more, for each, while a plane is slow
+
+
+class Site:
+    """What runs, and what can be done to it."""
+
+    def __init__(self, folder: Path, disk: Disk, source: Path, pulse: Pulse) -> None:
+        self.broker_port = free_port()
+        self.disk = disk
+        self.pulse = pulse
+        self._folder = folder
+        self._numbers = iter(range(1 << 62))
+        self._stack = ExitStack()
+        self._hurt: dict[Kind, Callable[[Fault], Mend | None]] = {
+            Kind.kill: self._kill,
+            Kind.stop: self._stop,
+            Kind.stop_long: self._stop,
+            Kind.stutter: lambda fault: stutter(self._pid(fault)),
+            Kind.slow: self._slow,
+            Kind.fill: self._fill,
+            Kind.drop: lambda fault: self._link(fault).drop(),
+            Kind.refuse: lambda fault: self._link(fault).refuse(),
+            Kind.delay: lambda fault: self._link(fault).delay(fault.length_s),
+            Kind.silence: lambda fault: self._link(fault).silence(),
+            Kind.silence_long: lambda fault: self._link(fault).silence(),
+            Kind.half_open: lambda fault: self._link(fault).half_open(),
+            Kind.void: lambda fault: self._link(fault).void(),
+            Kind.replay: lambda fault: self._link(fault).replay(
+                random.Random(fault.number).random()
+            ),
+        }
+        self.client_link = self._new_link()
+        self._worker_links = {plane: self._new_link() for plane in PLANES}
+        self.broker = Member("the broker", self._start_broker)
+        self._hosts = {
+            (plane, host): Member(
+                f"worker {plane}.{host}", functools.partial(self._start_host, plane)
+            )
+            for plane in PLANES
+            for host in range(HOSTS)
+        }
+        self.rounds = Rounds(self._start_client, source, keep=folder)
+
+    @property
+    def members(self) -> list[Member]:
+        """All but the client."""
+        return [self.broker, *self._hosts.values()]
+
+    def look(self, now: float, *, more: bool) -> None:
+        """Start what has died, and the next round if there are to be `more`."""
+        for member in self.members:
+            member.look(now)
+        self.rounds.look(now, self.disk.folder, more=more)
+
+    def hurt(self, fault: Fault) -> Mend | None:
+        """Do it; gives what mends it, if it has to be mended. Raises `Missed`."""
+        return self._hurt[fault.kind](fault)
+
+    def leave(self) -> None:
+        """End everything in order: workers first."""
+        for member in reversed(self.members):
+            member.leave()
+        self._stack.close()
+
+    def kill(self) -> None:
+        """End everything at once."""
+        running = [member.process for member in self.members]
+        if self.rounds.process is not None:
+            running.append(self.rounds.process)
+        for process in running:
+            process.kill()
+        self._stack.close()
+
+    # What runs.
+
+    def _new_link(self) -> Link:
+        return self._stack.enter_context(Link(free_port(), self.broker_port))
+
+    def _process(self, *arguments: str) -> Process:
+        return Process(
+            [sys.executable, "-W", "error", "-m", *arguments],
+            self._folder / f"{next(self._numbers)}.stderr",
+        )
+
+    @property
+    def _pulse_options(self) -> list[str]:
+        return ["--heartbeat", str(self.pulse.interval_s), "--liveness", str(self.pulse.liveness)]
+
+    def _start_broker(self) -> Process:
+        endpoint = f"tcp://127.0.0.1:{self.broker_port}"
+        return self._process("mdp", "broker", "--bind", endpoint, *self._pulse_options)
+
+    def _start_host(self, plane: int) -> Process:
+        os.environ[bench_workers.VARIABLE] = f"{plane} {_SECONDS}"  # it inherits them
+        os.environ[slow_workers.VARIABLE] = str(self._folder)
+        target = "tests.faults.slow_workers:Worker"
+        options = ("--broker", self._worker_links[plane].endpoint, *self._pulse_options)
+        return self._process("mdp", "worker", service_name(plane), target, *options)
+
+    def _start_client(self, options: Sequence[str]) -> Process:
+        network = ("--broker", self.client_link.endpoint, *self._pulse_options)
+        patience = ("--wait", "120", "--part-seconds", "1")
+        return self._process("clients", "run", *options, *network, *patience)
+
+    # What can be done to it.
+
+    def _member(self, fault: Fault) -> Member:
+        if fault.part is Part.broker:
+            return self.broker
+        assert fault.plane is not None
+        assert fault.host is not None
+        return self._hosts[fault.plane, fault.host]
+
+    def _link(self, fault: Fault) -> Link:
+        if fault.part is Part.client_link:
+            return self.client_link
+        assert fault.plane is not None
+        return self._worker_links[fault.plane]
+
+    def _pid(self, fault: Fault) -> int:
+        """Of the process that is meant."""
+        client = self.rounds.process
+        process = client if fault.part is Part.client else self._member(fault).process
+        if process is None or process.popen.poll() is not None:
+            raise Missed
+        if fault.part is not Part.child:
+            return process.pid
+        for pid in children(process):
+            return pid
+        raise Missed
+
+    def _kill(self, fault: Fault) -> None:
+        pid = self._pid(fault)
+        if fault.part is Part.client:
+            self.rounds.kill()
+        elif fault.part is Part.child:
+            signals = Signals(pid)
+            signals.send(signal.SIGKILL)
+            signals.close()
+        else:
+            self._member(fault).kill()
+
+    def _stop(self, fault: Fault) -> Mend:
+        return stop(self._pid(fault))
+
+    def _replay(self, fault: Fault) -> Mend:
+        return self._link(fault).replay(random.Random(fault.number).random())
+
+    def _slow(self, fault: Fault) -> Mend:
+        assert fault.plane is not None
+        brake = slow_workers.brake(self._folder, fault.plane)
+        new = brake.with_suffix(".new")
+        new.write_text(str(_SLOW_S))
+        new.replace(brake)
+        return lambda: brake.unlink(missing_ok=True)
+
+    def _fill(self, fault: Fault) -> Mend:
+        make_room = self.disk.fill(self._pid(replace(fault, part=Part.client)))
+        self.rounds.fill_disk()
+
+        def mend() -> None:
+            make_room()
+            self.rounds.disk_has_room()
+
+        return mend

@@ -1,0 +1,130 @@
+"""Files that were made in parts and joined: what one writer would have written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lartpc import Event, WriteError, open_reader, open_writer, products
+from lartpc.parts import PartFiles
+from tests.lartpc.making import event, same
+from tests.lartpc.test_larcv1_write import root_says
+from tests.optional import optional
+
+SIZES = (2, 1, 3)
+
+
+def read(path: Path) -> list[Event]:
+    with open_reader(path, tick_order="backward", images=["scores"]) as reader:
+        return list(reader)
+
+
+def scores(number: int) -> Event:
+    made = event(number, images=number % 3)  # every third is empty
+    return Event(made.rse, {"scores": made.images["wire"]})
+
+
+def join(tmp_path: Path, files: PartFiles, *, entries: range | None = None) -> Path:
+    parts: list[Path] = []
+    number = 0
+    for size in SIZES:
+        parts.append(tmp_path / f"part{len(parts)}{files.path.suffix}")
+        with files.open(parts[-1]) as writer:
+            for _ in range(size):
+                writer.write(scores(number), entry=None if entries is None else entries[number])
+                number += 1
+    with files.join(files.path, parts, entries or range(number)) as writer:
+        writer.close()
+    return files.path
+
+
+@pytest.fixture(params=[".root", ".h5"])
+def suffix(request: pytest.FixtureRequest) -> str:
+    if request.param == ".root":
+        optional("ROOT")
+    return str(request.param)
+
+
+def part_files(path: Path, **more: Any) -> PartFiles:
+    return PartFiles(
+        path, **{"force": False, "inputs": (), "images": ["scores"], "copy_input": None, **more}
+    )
+
+
+def test_joined_parts_hold_what_one_writer_would_have_written(tmp_path: Path, suffix: str) -> None:
+    joined = join(tmp_path, part_files(tmp_path / f"out{suffix}"))
+    with open_writer(tmp_path / f"one{suffix}", images=["scores"]) as writer:
+        for number in range(sum(SIZES)):
+            writer.write(scores(number))
+    one = read(writer.path)
+    assert len(one) == sum(SIZES)
+    assert all(same(a, b) for a, b in zip(read(joined), one, strict=True))
+    assert [p.name for p in products(joined)] == [p.name for p in products(writer.path)]
+
+
+def test_root_finds_the_same_in_joined_parts(tmp_path: Path) -> None:
+    """A second implementation reads them by class names and checksums."""
+    optional("ROOT")
+    joined = join(tmp_path, part_files(tmp_path / "out.root"))
+    with open_writer(tmp_path / "one.root", images=["scores"]) as writer:
+        for number in range(sum(SIZES)):
+            writer.write(scores(number))
+    ours, one = root_says(joined), root_says(writer.path)
+    assert ours["trees"] == one["trees"]
+    assert [len(tree["entries"]) for tree in ours["trees"].values()] == [sum(SIZES)]
+    assert larcv(ours["checksums"]) == larcv(one["checksums"]) != {}
+
+
+def larcv(checksums: dict[str, int]) -> dict[str, int]:
+    return {name: each for name, each in checksums.items() if name.startswith("larcv::")}
+
+
+@pytest.mark.parametrize("of_input", [range(6), range(1, 7)])
+def test_the_inputs_other_products_come_along_with_their_entries(
+    tmp_path: Path, suffix: str, of_input: range
+) -> None:
+    source = tmp_path / f"in{suffix}"
+    with open_writer(source) as writer:
+        for number in range(of_input.stop):
+            writer.write(event(number - of_input.start if number in of_input else 99))
+    with open_reader(source, tick_order="backward") as reader:
+        files = part_files(tmp_path / f"out{suffix}", copy_input=reader, inputs=[source])
+        joined = join(tmp_path, files, entries=of_input)
+        with open_reader(joined, tick_order="backward", images=["wire", "scores"]) as got:
+            assert len(got) == len(of_input)
+            for entry, one in zip(of_input, got, strict=True):
+                want = Event(one.rse, {"wire": reader[entry].images["wire"]})
+                assert same(Event(one.rse, {"wire": one.images["wire"]}), want)
+
+
+def test_one_part_is_whole_unless_copies_are_still_to_come(tmp_path: Path) -> None:
+    optional("ROOT")
+    part = tmp_path / "part.root"
+    assert part_files(tmp_path / "out.root").are_whole([part])
+    assert not part_files(tmp_path / "out.root").are_whole([part, part])
+    with open_writer(tmp_path / "in.root") as writer:
+        writer.write(event())
+    with open_reader(writer.path, tick_order="backward") as reader:
+        assert not part_files(tmp_path / "out.root", copy_input=reader).are_whole([part])
+
+
+def test_parts_of_another_number_of_entries_are_refused(tmp_path: Path, suffix: str) -> None:
+    files = part_files(tmp_path / f"out{suffix}")
+    with files.open(tmp_path / f"part{suffix}") as writer:
+        writer.write(scores(1))
+    with pytest.raises(WriteError, match="want 2 entries in 1 parts, got 1"):
+        files.join(files.path, [writer.path], range(2))
+    assert not files.path.exists()
+
+
+def test_products_that_cannot_be_copied_are_said_before_the_first_part(tmp_path: Path) -> None:
+    optional("ROOT")
+    with open_writer(tmp_path / "in.root") as writer:
+        writer.write(event(rois=1))
+    with (
+        open_reader(writer.path, tick_order="backward") as reader,
+        pytest.raises(WriteError, match="want only images to copy into LArCV3"),
+    ):
+        part_files(tmp_path / "out.h5", copy_input=reader)

@@ -1,0 +1,112 @@
+"""Made-up runs: a reader, pools of workers and a writer, simulated event by event."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from clients.ledger.records import TICK_S, End, Event, Named, Record, Run
+
+PLANES = (0, 1, 2)
+
+
+@dataclass
+class MadeUp:
+    """What a run would be like; all times in seconds, the same for each event."""
+
+    events: int = 200
+    read_s: float = 0.001
+    write_s: float = 0.001
+    way_s: float = 0.0
+    """To a worker and back; it can take no other crop meanwhile, and is not busy."""
+    window: int = 8
+    crops: int = 1
+    """Of each event on each plane."""
+    workers: Mapping[int, Sequence[float]] = field(
+        default_factory=lambda: {plane: [0.01] for plane in PLANES}
+    )
+    """By plane: of each of its workers how long a crop takes."""
+
+    @property
+    def facts(self) -> Run:
+        pools = {plane: len(each) for plane, each in self.workers.items()}
+        return Run(
+            "out.root", ("in.root",), 1.7e9, "h", "croi", self.events, 0, self.window, 1, pools
+        )
+
+    def records(self) -> list[Record]:
+        named = [
+            Named(plane, f"node{plane}:{number}")
+            for plane, each in self.workers.items()
+            for number in range(len(each))
+        ]
+        return [self.facts, *named, *self._events(named), End("done")]
+
+    def _events(self, named: Sequence[Named]) -> list[Event]:
+        free = {p: [(0.0, k) for k in range(len(each))] for p, each in self.workers.items()}
+        written: list[float] = []
+        events, read_at = [], 0.0
+        for number in range(self.events):
+            began_at = read_at
+            made_at = began_at + self.read_s
+            oldest = number - self.window  # the one whose leaving makes room
+            entered_at = max(made_at, written[oldest]) if oldest >= 0 else made_at
+            crops = []
+            for plane in self.workers:
+                for _ in range(self.crops):
+                    since, k = heapq.heappop(free[plane])
+                    busy = self.workers[plane][k]
+                    done = max(since, entered_at) + busy + self.way_s
+                    heapq.heappush(free[plane], (done, k))
+                    crops.append((plane, named.index(Named(plane, f"node{plane}:{k}")), done, busy))
+            taken_at = max([entered_at, *(done for _, _, done, _ in crops), *written[-1:]])
+            written.append(taken_at + self.write_s)
+            read_at = entered_at
+            events.append(
+                self._event(number, began_at, made_at, entered_at, taken_at, written[-1], crops)
+            )
+        return events
+
+    def _event(
+        self,
+        number: int,
+        began_at: float,
+        made_at: float,
+        entered_at: float,
+        taken_at: float,
+        written_at: float,
+        crops: Sequence[tuple[int, int, float, float]],
+    ) -> Event:
+        count = len(crops)
+        return Event(
+            entry=number,
+            run=1,
+            subrun=number // 100,
+            event=number,
+            began=ticks(began_at),
+            read=ticks(self.read_s),
+            chain=0,
+            pack=0,
+            room=ticks(entered_at - made_at),
+            asked=ticks(entered_at - began_at),
+            taken=ticks(taken_at - began_at),
+            check=0,
+            stitch=0,
+            write=ticks(self.write_s),
+            written=ticks(written_at - began_at),
+            plane=[plane for plane, *_ in crops],
+            worker=[worker for _, worker, *_ in crops],
+            cut=[0] * count,
+            packed=[0] * count,
+            sent=[ticks(entered_at - began_at)] * count,
+            trip=[ticks(done - entered_at) for _, _, done, _ in crops],
+            busy=[ticks(busy) for *_, busy in crops],
+            computed=[ticks(busy) for *_, busy in crops],
+            bytes_out=[100] * count,
+            bytes_in=[200] * count,
+        )
+
+
+def ticks(seconds: float) -> int:
+    return round(seconds / TICK_S)

@@ -1,0 +1,288 @@
+"""Runs that were stopped go on; runs of other settings do not. Real brokers, workers and files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.parts_folder import PartsFolder
+from clients.ssnet import Job, run
+from lartpc import FileExists, chain, open_reader
+from mdp import RequestTimeout, SettingsError
+from tests import plane_pools
+from tests.processes import QUICK, ROOT, Processes, free_port
+
+EVENTS = 12
+STOP_AT = 7
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker with a stand-in for each plane."""
+    with Processes(tmp_path_factory.mktemp("pools")) as processes:
+        endpoint = f"tcp://127.0.0.1:{free_port()}"
+        processes.broker(endpoint, *QUICK)
+        plane_pools.start(processes, endpoint)
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "in.root"
+    plane_pools.toys(path, EVENTS)
+    return path
+
+
+@pytest.fixture
+def job(pools: str, source: Path, tmp_path: Path) -> Job:
+    return Job(
+        inputs=(source,),
+        output=tmp_path / "out.root",
+        broker=pools,
+        mode=chain.Croi(size=64),
+        timeout_s=30,
+        part_s=0,
+    )
+
+
+class Stopped(KeyboardInterrupt):
+    """As Ctrl-C in the middle of a run."""
+
+
+def stop(job: Job, *, at: int = STOP_AT) -> None:
+    """A run that is stopped after so many events."""
+
+    def show(done: int, _: int) -> None:
+        if done == at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(job, on_progress=show)
+
+
+def names(job: Job) -> list[str]:
+    return sorted(path.name for path in job.output.parent.iterdir() if "out" in path.name)
+
+
+def undisturbed(job: Job) -> list[Any]:
+    calm = replace(job, output=job.output.with_name(f"calm{job.output.suffix}"), part_s=60)
+    run(calm)
+    return plane_pools.read(calm.output)
+
+
+@pytest.mark.parametrize("part_s", [0, 60])
+@pytest.mark.parametrize("copy_input", [False, True])
+@pytest.mark.parametrize("suffix", [".root", ".h5"])
+def test_a_stopped_run_goes_on_where_it_was(
+    job: Job, tmp_path: Path, suffix: str, copy_input: bool, part_s: float, caplog: Any
+) -> None:
+    job = replace(job, output=job.output.with_suffix(suffix), copy_input=copy_input, part_s=part_s)
+    if suffix == ".h5" and copy_input:  # LArCV3 holds no ROIs to copy
+        inputs = tmp_path / "in.h5"
+        plane_pools.toys(inputs, EVENTS, rois=False)
+        job = replace(job, inputs=(inputs,), mode=chain.Tiles(64, 16, 32))
+    stop(job)
+    assert names(job) == [f".out{suffix}.parts"]
+    assert f"{STOP_AT} of {EVENTS} events are safe; the same command goes on" in caplog.text
+    report = run(job)
+    assert f"goes on after event {STOP_AT} of {EVENTS}" in caplog.text
+    assert (report.events, report.before) == (EVENTS - STOP_AT, STOP_AT)
+    assert names(job) == [f"out{suffix}"]
+    assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
+    if suffix == ".root" and copy_input:
+        with open_reader(job.output, tick_order="backward", rois=["croi"]) as reader:
+            assert sum(len(event.rois["croi"]) for event in reader) > 0
+
+
+def test_progress_counts_what_is_safe_already(job: Job) -> None:
+    stop(job, at=4)
+    told: list[tuple[int, int]] = []
+    run(job, on_progress=lambda *done: told.append(done))
+    assert told == [(done, EVENTS) for done in range(5, EVENTS + 1)]
+
+
+def test_a_run_of_which_all_is_safe_needs_no_workers_to_be_joined(job: Job) -> None:
+    stop(job, at=EVENTS)
+    nobody = f"tcp://127.0.0.1:{free_port()}"
+    assert run(replace(job, broker=nobody)).before == EVENTS
+    assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
+
+
+CHANGES: dict[str, Callable[[Job], Job]] = {
+    r"threshold_adc \(was 10.0, is 12.0\)": lambda job: replace(job, low_adc=12.0),
+    r"ceiling_adc \(was 500.0, is 400.0\)": lambda job: replace(job, high_adc=400.0),
+    r"mode size \(was 64, is 32\)": lambda job: replace(job, mode=chain.Croi(size=32)),
+    r"mode name \(was croi, is whole\)": lambda job: replace(job, mode=chain.Whole(1)),
+    r"entries 1 \(was 12, is 11\)": lambda job: replace(job, end=11),
+    r"tick_order \(was backward, is forward\)": lambda job: replace(job, tick_order="forward"),
+    r"copy_input \(was False, is True\)": lambda job: replace(job, copy_input=True),
+    r"producer \(was wire, is segment\)": lambda job: replace(job, producer="segment"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_that_is_told_something_else_is_refused_and_named(job: Job, change: str) -> None:
+    stop(job)
+    with pytest.raises(SettingsError, match=rf"got another .*{change}.*--fresh starts over.* 7 ev"):
+        run(CHANGES[change](job))
+    assert names(job) == [".out.root.parts"]
+    run(job)
+    assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
+
+
+def test_an_input_that_changed_is_refused(job: Job, tmp_path: Path) -> None:
+    own = tmp_path / "in.root"
+    own.write_bytes(job.inputs[0].read_bytes())
+    stop(replace(job, inputs=(own,)))
+    own.unlink()
+    plane_pools.toys(own, EVENTS, seed=4)
+    with pytest.raises(SettingsError, match=r"inputs 0 bytes \(was \d+, is \d+\)"):
+        run(replace(job, inputs=(own,)))
+
+
+def test_a_copy_of_the_input_elsewhere_is_the_same_input(job: Job, tmp_path: Path) -> None:
+    stop(job)
+    copy = tmp_path / "scratch" / job.inputs[0].name
+    copy.parent.mkdir()
+    copy.write_bytes(job.inputs[0].read_bytes())
+    assert run(replace(job, inputs=(copy,))).before == STOP_AT
+
+
+def test_other_networks_are_refused(job: Job, processes: Processes, endpoint: str) -> None:
+    stop(job)
+    processes.broker(endpoint, *QUICK)
+    plane_pools.start(processes, endpoint, planes=[0, 2])
+    plane_pools.start(processes, endpoint, planes=[1], target="tests.odd_planes:OtherWeights")
+    with pytest.raises(SettingsError, match=r"same networks.* 1 weights \(was , is others\)"):
+        run(replace(job, broker=endpoint))
+    assert run(job).before == STOP_AT
+
+
+def test_fresh_starts_over(job: Job) -> None:
+    stop(job)
+    report = run(replace(job, fresh=True, low_adc=12.0))
+    assert (report.events, report.before) == (EVENTS, 0)
+    assert names(job) == ["out.root"]
+
+
+def test_without_a_safe_event_nothing_is_left_and_nothing_is_refused(job: Job) -> None:
+    with pytest.raises(RequestTimeout):
+        run(replace(job, broker=f"tcp://127.0.0.1:{free_port()}", wait_s=0))
+    assert names(job) == []
+    assert run(replace(job, low_adc=12.0)).events == EVENTS
+
+
+def test_a_part_that_somebody_removed_is_made_again(job: Job) -> None:
+    stop(job)
+    (job.output.parent / ".out.root.parts" / "part-000003.root").unlink()
+    assert run(job).before == 3
+    assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
+
+
+def test_two_clients_at_one_output_are_one_too_many(job: Job, tmp_path: Path) -> None:
+    with (
+        PartsFolder(job.output),
+        pytest.raises(FileExists, match=f"one client at a time for .*process {os.getpid()} on "),
+    ):
+        run(job)
+    assert run(job).events == EVENTS
+
+
+def test_who_was_killed_when_the_file_had_its_name_has_only_to_tidy_up(
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def killed(_: PartsFolder) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartsFolder, "remove", killed)
+        with pytest.raises(Stopped):
+            run(job)
+    assert names(job) == [".out.root.parts", "out.root"]
+    report = run(job)
+    assert (report.events, report.before) == (0, EVENTS)
+    assert "was whole already" in caplog.text
+    assert names(job) == ["out.root"]
+    with pytest.raises(FileExists, match="is there already"):
+        run(job)
+
+
+def test_an_output_that_is_there_is_refused_and_no_folder_is_left(job: Job) -> None:
+    job.output.write_bytes(b"precious")
+    with pytest.raises(FileExists, match="is there already"):
+        run(job)
+    assert names(job) == ["out.root"]
+    assert job.output.read_bytes() == b"precious"
+
+
+def test_a_state_that_nobody_wrote_is_refused(job: Job) -> None:
+    stop(job)
+    (job.output.parent / ".out.root.parts" / "state.json").write_text('{"format": 0}')
+    with pytest.raises(SettingsError, match=r"want format 1, got 0: --fresh starts over"):
+        run(job)
+    assert run(replace(job, fresh=True)).events == EVENTS
+
+
+def test_requests_that_time_out_end_the_run_which_goes_on_later(
+    job: Job, processes: Processes, endpoint: str, caplog: Any
+) -> None:
+    processes.broker(endpoint, *QUICK)
+    plane_pools.start(processes, endpoint)
+
+    def silence(done: int, _: int) -> None:
+        if done == 3:
+            for process in processes.started[1:]:
+                process.kill()
+
+    impatient = replace(job, broker=endpoint, timeout_s=0.5, tries=1, window=1)
+    with pytest.raises(RequestTimeout, match=r"in\.root entry 3"):
+        run(impatient, on_progress=silence)
+    assert "3 of 12 events are safe" in caplog.text
+    assert run(job).before == 3
+    assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
+
+
+FULL_DISK = """
+import resource, sys
+from lartpc.larcv1_root import load_root
+from clients.__main__ import main
+load_root()
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+main()
+"""
+
+
+def test_a_disk_that_is_full_when_parts_are_joined_keeps_them(job: Job) -> None:
+    stop(job, at=EVENTS)
+    parts = job.output.parent / ".out.root.parts"
+    sizes = [part.stat().st_size for part in parts.glob("part-*")]
+    limit = max(*sizes, sum(sizes) // 3)
+    files = ("run", *map(str, job.inputs), "-o", str(job.output), "--broker", job.broker)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(limit), *files, "--size", "64"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "is the disk full?" in done.stderr
+    assert "12 of 12 events are safe" in done.stderr
+    assert names(job) == [".out.root.parts"]
+    assert run(job).before == EVENTS
+    assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
+
+
+@pytest.mark.parametrize("wrong", [{"part_s": -1.0}, {"max_failed": 1.5}, {"max_failed": -0.1}])
+def test_settings_out_of_range_are_refused(job: Job, wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="want"):
+        replace(job, **wrong)
