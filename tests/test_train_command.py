@@ -69,7 +69,6 @@ def test_what_cannot_be_trained_is_one_line(toys: Path, tmp_path: Path) -> None:
     for text, options, code in (
         ("want files to validate that are not trained on", (toys, "--validate", toys), 2),
         ("want a network's text in", (toys, "--network", damaged), 1),
-        ("want rows and cols that are multiples of 32", (toys, "--rows", 48), 1),
         ("cannot read", (tmp_path / "absent.h5",), 1),
         ("want planes as in 0,1,2", (toys, "--planes", "u"), 2),
         ("want steps from 1", (toys, "--steps", 0), 2),

@@ -61,11 +61,22 @@ def test_seed_and_epoch_change_crops(path: Path) -> None:
     assert len({files.batch(name)[0].array.tobytes() for name in names}) == 3
 
 
+def test_a_file_has_a_fingerprint_of_its_own_among_others_and_elsewhere(
+    path: Path, tmp_path: Path
+) -> None:
+    other = feed_files.toys(tmp_path / "other.h5", 3, seed=4)
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(path.read_bytes())
+    first, second = opened(path, other).parts.values()
+    assert first != second
+    assert list(opened(other, copy).parts.values()) == [second, first]
+
+
 def test_the_answer_has_images_labels_weights_and_who_they_are_of(path: Path) -> None:
     service = worker(path)
     said = msgpack.unpackb(service.handle([DESCRIBE])[0])
-    assert said.pop("parts") == list(opened(path).parts.values())
-    assert {**said, "fingerprint": "", "worker": ""} == {
+    assert said["parts"] == list(opened(path).parts.values())
+    assert {**said, "fingerprint": "", "parts": [], "worker": ""} == {
         "events": 10,
         "planes": [0, 1, 2],
         "rows": 96,
@@ -74,6 +85,7 @@ def test_the_answer_has_images_labels_weights_and_who_they_are_of(path: Path) ->
         "image": "wire",
         "label": "segment",
         "fingerprint": "",
+        "parts": [],
     }
     name = BatchName(said["fingerprint"], replace(RECIPE, planes=(2, 0)), 0, 2)
     images, labels, weights = unpack(service.handle([name.pack()]))
