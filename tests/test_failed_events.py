@@ -194,7 +194,7 @@ def test_a_run_and_a_retry_do_not_go_on_with_each_other(job: Job, pools: Pools) 
     pools.poison("refuse", expected[3].rse.event)
     run(job)
     stop(replace(job, force=True), at=2)
-    with pytest.raises(SettingsError, match="retry entries"):
+    with pytest.raises(SettingsError, match="retry output name"):
         run(replace(job, retry_failed=True))
     assert {each.entry for each in run(replace(job, force=True)).failed} == {3}
 
@@ -209,7 +209,7 @@ def test_a_retry_of_another_run_or_another_file_is_refused(job: Job, pools: Pool
     with pytest.raises(SettingsError, match=r"threshold_adc \(was 10.0, is 12.0\): --force"):
         run(replace(retry, low_adc=12.0))
     job.output.write_bytes(job.output.with_name("calm.root").read_bytes())
-    with pytest.raises(SettingsError, match=r"samples_sha256 \(was .*: --force"):
+    with pytest.raises(SettingsError, match=r"sha256 \(was .*: --force"):
         run(retry)
     assert names(job) == ["out.root", "out.root.failed.json"]
 

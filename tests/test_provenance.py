@@ -154,7 +154,7 @@ def test_a_run_says_what_made_its_output(endpoint: str, tmp_path: Path) -> None:
     for each in said.inputs:
         content = Path(each.path).read_bytes()
         assert each.stamp == (len(content), hashlib.sha256(content).hexdigest(), "all")
-    assert mode_of(said.settings["mode"]) == chain.Tiles(64, 16, 1)  # as these networks need it
+    assert mode_of(said.settings["mode"]) == job.mode
     assert said.settings["threshold_adc"] == 12.0
     assert said.settings["ceiling_adc"] == 500.0
     assert said.settings["producer"] == "wire"
