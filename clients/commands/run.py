@@ -70,57 +70,67 @@ class Mode(str, enum.Enum):
     whole = "whole"
 
 
+Modes = Annotated[Mode, typer.Option(help="Which parts are scored.")]
+Producer = Annotated[str, typer.Option("--producer", "-p", help="Of the images.")]
+Roi = Annotated[str, typer.Option(help="Of the regions of interest.")]
+Size = Annotated[int, typer.Option(help="Rows and columns of crops and tiles.")]
+Overlap = Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")]
+Threshold = Annotated[float, typer.Option(help="ADC below which there is no charge.")]
+Ceiling = Annotated[float, typer.Option(help="ADC at which pixels are cut off.")]
+Timeout = Annotated[float, typer.Option(help="Seconds for one try of a crop.")]
+Window = Annotated[int, typer.Option(help="Events in flight.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for the first workers.")]
+PartSeconds = Annotated[
+    float, typer.Option(help="How often what is written is made safe from kill -9.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Give up what an earlier run has made safe.")]
+Strict = Annotated[bool, typer.Option("--strict", help="End at an event that fails.")]
+MaxFailed = Annotated[float, typer.Option(help="Share of events that may fail, once ten have.")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Only events that failed; keep the others.")
+]
+Local = Annotated[bool, typer.Option("--local", help="Start a broker and workers on this machine.")]
+Number = Annotated[
+    int | None, typer.Option("-n", min=1, help="Workers a plane, with --local. Default: 1.")
+]
+Network = Annotated[Path | None, typer.Option(help="A folder of networks, with --local.")]
+Ledger = Annotated[bool, typer.Option("--ledger", help="Keep every event's times, in OUT.ledger.")]
+LedgerTo = Annotated[Path | None, typer.Option("--ledger-to", help="The same, in another file.")]
+
+
 def run(
     context: typer.Context,
     inputs: Inputs,
     output: Output,
-    mode: Annotated[Mode, typer.Option(help="Which parts are scored.")] = Mode.croi,
-    producer: Annotated[str, typer.Option("--producer", "-p", help="Of the images.")] = "wire",
-    roi: Annotated[str, typer.Option(help="Of the regions of interest.")] = "croi",
-    size: Annotated[int, typer.Option(help="Rows and columns of crops and tiles.")] = 512,
-    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 64,
-    threshold: Annotated[float, typer.Option(help="ADC below which there is no charge.")] = 10.0,
-    ceiling: Annotated[float, typer.Option(help="ADC at which pixels are cut off.")] = 500.0,
+    mode: Modes = Mode.croi,
+    producer: Producer = "wire",
+    roi: Roi = "croi",
+    size: Size = 512,
+    overlap: Overlap = 64,
+    threshold: Threshold = 10.0,
+    ceiling: Ceiling = 500.0,
     start: Start = 0,
     end: End = None,
-    timeout: Annotated[float, typer.Option(help="Seconds for one try of a crop.")] = 3600.0,
+    timeout: Timeout = 3600.0,
     tries: Tries = 3,
-    window: Annotated[int, typer.Option(help="Events in flight.")] = 8,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the first workers.")] = 10.0,
+    window: Window = 8,
+    wait: Wait = 10.0,
     heartbeat: Heartbeat = 1.0,
     liveness: Liveness = 3,
     copy_input: CopyInput = False,
     tick_order: TickOrder = Ticks.backward,
     force: Force = False,
-    part_seconds: Annotated[
-        float, typer.Option(help="How often what is written is made safe from kill -9.")
-    ] = 60.0,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Give up what an earlier run has made safe.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="End at an event that fails.")] = False,
-    max_failed: Annotated[
-        float, typer.Option(help="Share of events that may fail, once ten have.")
-    ] = 0.1,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Only events that failed; keep the others.")
-    ] = False,
+    part_seconds: PartSeconds = 60.0,
+    fresh: Fresh = False,
+    strict: Strict = False,
+    max_failed: MaxFailed = 0.1,
+    retry_failed: RetryFailed = False,
     broker: Broker = DEFAULT_ENDPOINT,
-    local: Annotated[
-        bool, typer.Option("--local", help="Start a broker and workers on this machine.")
-    ] = False,
-    number: Annotated[
-        int | None, typer.Option("-n", min=1, help="Workers a plane, with --local. Default: 1.")
-    ] = None,
-    network: Annotated[
-        Path | None, typer.Option(help="A folder of networks, with --local.")
-    ] = None,
-    ledger: Annotated[
-        bool, typer.Option("--ledger", help="Keep every event's times, in OUT.ledger.")
-    ] = False,
-    ledger_to: Annotated[
-        Path | None, typer.Option("--ledger-to", help="The same, in another file.")
-    ] = None,
+    local: Local = False,
+    number: Number = None,
+    network: Network = None,
+    ledger: Ledger = False,
+    ledger_to: LedgerTo = None,
     verbose: Verbose = False,
 ) -> None:
     from dataclasses import replace
