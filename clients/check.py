@@ -23,6 +23,7 @@ from lartpc import (
     open_reader,
     provenance,
 )
+from mdp import SettingsError
 from services.planes import answer_name
 
 from .check_events import EventFindings, expected_entries, names
@@ -37,7 +38,9 @@ from .ssnet import PLANES
 from .stamps import stamp
 
 _NAMES = [answer_name(plane) for plane in PLANES]
+_NO_RECORD = "there is no provenance"
 _NO_MAKING = "the provenance does not say how the scores were made"
+_NO_EVENTS = "there are no events"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +51,23 @@ class Check:
     output: Path
     allow_failed: bool = False
     """Events that a run listed as failed are no failure."""
+    making: Making | None = None
+    """How an output was made that has no provenance; None: as `ssnet run` does by itself."""
 
 
 def run(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]:
-    """Look at all of it. Raises `LArTPCError` for files that cannot be opened at all."""
+    """Look at all of it. Raises `LArTPCError` for files that cannot be opened at all, and
+    `SettingsError` where they are said to be made otherwise than their provenance says."""
     made = Finding("provenance", "one network and one set of settings throughout")
     records = read_records(provenance.read(check.output), made)
+    if records and check.making:
+        raise SettingsError(f"{check.output} says itself how it was made: want no other settings")
+    said = check.making or Making()
     with ExitStack() as stack:
-        order: TickOrder = records[0].tick_order if records else "backward"
+        order: TickOrder = records[0].tick_order if records else said.tick_order
         output = open_reader(check.output, tick_order=order, images=_NAMES)
         stack.enter_context(output)
-        making = making_of(records, len(output), made)
+        making = making_of(records, len(output), made) if records else said
         inputs = stack.enter_context(_open_inputs(check, making))
         return [made, *_Looking(check, records, making, inputs, output).all(on_progress)]
 
@@ -89,7 +98,7 @@ class _Looking:
         self._output = output
         self._of_inputs = Finding("inputs", "the files that the provenance names", checked=0)
         if not records:
-            self._of_inputs.skipped = _NO_MAKING
+            self._of_inputs.skipped = _NO_RECORD
             self._entries = range(len(inputs))
         else:
             given = [stamp(path) for path in check.inputs]
@@ -109,14 +118,18 @@ class _Looking:
         scores = self._scores.close()
         if self._making is None:
             for each in scores:
-                each.skipped = _NO_MAKING
+                each.skipped = _NO_MAKING if len(self._output) else _NO_EVENTS
         return [self._of_inputs, *events.all(), self._failed, self._readable, *scores]
 
     def _given_up(self) -> set[RSE]:
         """The events that the report beside the output names."""
         path = report_path(self._check.output)
         self._failed.checked = len(self._output)
-        failed = FailedReport.read(path).failed if path.exists() else ()
+        try:
+            failed = FailedReport.read(path).failed if path.exists() else ()
+        except SettingsError as error:
+            self._failed.look(1, str(error), of=0)
+            return set()
         rses = {RSE(each.run, each.subrun, each.event) for each in failed}
         if rses:
             text = f"{path}: {failed[0]}"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lartpc import RSE, Reader
 
 from .findings import Finding
-from .provenance import Record
+from .provenance import Input, Record
 from .stamps import Stamp
 
 _RSE = np.dtype([(name, "<u8") for name in RSE._fields])
@@ -33,22 +33,29 @@ def expected_entries(
     used: set[int] = set()
     for record in records:
         begin = 0
+        own: set[int] = set()
         for each in record.inputs:
-            found = each.stamp in given
+            index = _place(each, given, own)
             text = f"{each.path} of {each.stamp.bytes} bytes is none of the files given"
-            finding.look(not found, text)
+            finding.look(index is None, text)
             meant = range(max(record.start, begin), min(record.end, begin + each.entries))
-            if found:
-                index = given.index(each.stamp)
-                used.add(index)
+            if index is not None:
+                own.add(index)
                 entries += [starts[index] + number - begin for number in meant]
             begin += each.entries
+        used |= own
     for index, path in enumerate(reader.paths):
         finding.look(index not in used, f"the output was not made of {path}")
     if finding.bad:
         return range(len(reader))
     # a hole between two ranges is missing, and a range that was scored twice is there twice
     return range(min(entries, default=0), max(entries, default=-1) + 1)
+
+
+def _place(one: Input, given: Sequence[Stamp], taken: set[int]) -> int | None:
+    """Which of the given files it is: of equal ones the first that is not taken."""
+    same = [index for index, stamp in enumerate(given) if stamp == one.stamp]
+    return min(same, key=lambda index: index in taken, default=None)
 
 
 class EventFindings:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lartpc import ReadError, TickOrder, chain
-from services.planes import service_name
+from services.planes import Origin, service_name
 
 from .findings import Finding
 from .provenance import Record, mode_of
@@ -16,21 +16,23 @@ from .ssnet import PLANES
 _DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Making:
-    """How all of an output's scores were made."""
+    """How all of an output's scores were made; as `ssnet run` makes them where nobody says."""
 
-    mode: chain.Mode
-    producer: str
-    low_adc: float
-    tick_order: TickOrder
-    service_low_adc: tuple[float, ...]
+    mode: chain.Mode = field(default_factory=chain.Croi)
+    producer: str = "wire"
+    low_adc: float = chain.LOW_ADC
+    tick_order: TickOrder = "backward"
+    service_low_adc: tuple[float, ...] = (chain.LOW_ADC,) * len(PLANES)
     """Of each plane."""
 
 
 def read_records(texts: Sequence[str], finding: Finding) -> list[Record]:
     """The records of an output; `finding` says which are none."""
-    finding.look(not texts, "there is none: an output of another program, or of an old one")
+    finding.look(
+        not texts, "there is none: another program's output, which --mode and others tell of"
+    )
     records = []
     for text in texts:
         try:
@@ -41,40 +43,44 @@ def read_records(texts: Sequence[str], finding: Finding) -> list[Record]:
 
 
 def making_of(records: Sequence[Record], entries: int, finding: Finding) -> Making | None:
-    """What all records agree in; None, and `finding` says why, if there is no such thing."""
+    """What all records agree in; None if there is no such thing. `finding` says what is wrong.
+
+    Other weights or a lost entry are wrong, but say no less of where scores must be.
+    """
     if finding.bad:
         return None
-    wrong = [
-        f"record {number + 1} of {len(records)}: {difference}"
-        for number, record in enumerate(records)
-        for difference in _differences(records[0], record)
-    ]
+    # a run of no entries asks no service, and says nothing of networks
+    told = [(number, each) for number, each in enumerate(records) if each.events]
+    makings: list[Making] = []
+    wrong: list[str] = []
+    for number, record in told:
+        try:
+            makings.append(_making(record))
+            problems = list(_differences(told[0][1], record))
+        except ReadError as error:
+            problems = [str(error)]
+        wrong += [f"record {number + 1} of {len(records)}: {each}" for each in problems]
     events = sum(record.events for record in records)
     if events != entries:
         wrong.append(f"it speaks of {events} events, the file has {entries}")
     finding.look(len(wrong), "".join(wrong[:1]), of=len(records))
-    if wrong:
-        return None
-    try:
-        return _making(records[0])
-    except (ReadError, KeyError, TypeError, ValueError, IndexError) as error:
-        finding.look(1, f"it does not say how the scores were made: {error}")
-        return None
+    agreed = len(makings) == len(told) and all(each == makings[0] for each in makings)
+    return makings[0] if makings and agreed else None
 
 
 def _differences(first: Record, record: Record) -> Iterator[str]:
-    """What is not as it should be in a record, or not as it is in the first one."""
-    if record.made_by != "ssnet run":
-        yield f"want ssnet run, got {record.made_by}"
-    for name, origins in record.services.items():
-        if len(origins) != 1:
-            yield f"want one network of {name}, got {len(origins)}"
-        elif origins != first.services.get(name):
-            yield f"want {name} from one network, {first.services.get(name)}, got {origins}"
+    """What is not in a record as it is in the first one."""
+    for plane in PLANES:
+        name = service_name(plane)
+        one, other = (asdict(_origin(each, name)) for each in (first, record))
+        for what in one:
+            if one[what] != other[what]:
+                shown = f"{what} {one[what]!r}, got {other[what]!r}"
+                yield f"want {name} from one network throughout, {shown}"
     for name in (*_DECISIVE, "tick_order"):
-        one, other = (_setting(each, name) for each in (first, record))
-        if one != other:
-            yield f"want {name} {one} throughout, got {other}"
+        before, now = (_setting(each, name) for each in (first, record))
+        if before != now:
+            yield f"want {name} {before} throughout, got {now}"
 
 
 def _setting(record: Record, name: str) -> Any:
@@ -82,11 +88,24 @@ def _setting(record: Record, name: str) -> Any:
 
 
 def _making(record: Record) -> Making:
-    origins = [record.services[service_name(plane)][0] for plane in PLANES]
-    return Making(
-        mode=mode_of(record.settings["mode"]),
-        producer=str(record.settings["producer"]),
-        low_adc=float(record.settings["threshold_adc"]),
-        tick_order=record.tick_order,
-        service_low_adc=tuple(origin.threshold_adc for origin in origins),
-    )
+    """Raises `ReadError` for a record that does not say it."""
+    if record.made_by != "ssnet run":
+        raise ReadError(f"want ssnet run, got {record.made_by}")
+    origins = [_origin(record, service_name(plane)) for plane in PLANES]
+    try:
+        return Making(
+            mode=mode_of(record.settings["mode"]),
+            producer=str(record.settings["producer"]),
+            low_adc=float(record.settings["threshold_adc"]),
+            tick_order=record.tick_order,
+            service_low_adc=tuple(origin.threshold_adc for origin in origins),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReadError(f"it does not say how the scores were made: {error!r}") from error
+
+
+def _origin(record: Record, name: str) -> Origin:
+    origins = record.services.get(name, ())
+    if len(origins) != 1:
+        raise ReadError(f"want one network of {name}, got {len(origins)}")
+    return origins[0]

@@ -25,6 +25,7 @@ SHOWER_ON_CHARGE = 0.95
 _SUM = 1.002  # two float16 that add up to 1 may have been rounded up
 _UNSCORED = 0.05  # of the charged pixels: float16 rounds scores below 3e-8 to 0
 _FEW = 10  # pixels of an image in which that is no sign
+_MANY = 100  # charged pixels, of which one at least has some score of either class
 _PIXEL = 1e-6  # of a pixel's size: LArCV3 keeps another corner, which costs a last digit
 
 Mask = npt.NDArray[np.bool_]
@@ -41,6 +42,8 @@ class Charge:
     """(rows, cols) of the canvas: in a crop, and ADC as high as the service scores."""
     adc: Mask
     """ADC as high as the client asks, in a crop."""
+    crops: tuple[chain.Box, ...] = ()
+    """Where the crops are, in rows and columns of the canvas."""
 
 
 def charge(image: Image, plan: chain.PlanePlan, *, low: float, service_low: float) -> Charge:
@@ -55,9 +58,15 @@ def charge(image: Image, plan: chain.PlanePlan, *, low: float, service_low: floa
         adc[crop.onto] = pixels[crop.source][crop.keep] >= np.float32(low)
         if service_low <= 0:
             crops[crop.onto] = True  # pixels without charge are scored, too
+    boxes = tuple(crop.onto for crop in plan.crops)
     if plan.canvas.tick_order == "forward":
         adc, crops = adc[::-1], crops[::-1]
-    return Charge(plan.plane, plan.canvas, crops, adc)
+        boxes = tuple((_turned(rows, plan.canvas.rows), cols) for rows, cols in boxes)
+    return Charge(plan.plane, plan.canvas, crops, adc, boxes)
+
+
+def _turned(rows: slice, count: int) -> slice:
+    return slice(count - rows.stop, count - rows.start)
 
 
 def no_charge(plane: int) -> Charge:
@@ -86,8 +95,7 @@ class ScoreFindings:
             return
         shower, track = (image.pixels for image in images)
         self._look_at_numbers(shower, track, where)
-        scored = (shower != 0) | (track != 0)
-        self._look_at_places(want, scored, where)
+        self._look_at_places(want, {"shower": shower != 0, "track": track != 0}, where)
         on = shower > SHOWER
         self._showers += int(np.count_nonzero(on))
         off = int(np.count_nonzero(on & ~want.adc))
@@ -102,19 +110,21 @@ class ScoreFindings:
         high = max(shower.max(initial=0), track.max(initial=0))
         total = (shower + track).max(initial=0)
         bad = not (low >= 0 and high <= 1 and total <= _SUM)
-        got = f"{where}: from {low:g} to {high:g}, sums up to {total:g}"
+        got = f"{where}: from {low:.9g} to {high:.9g}, sums up to {total:.9g}"
         self.numbers.look(bad, got)
 
-    def _look_at_places(self, want: Charge, scored: Mask, where: str) -> None:
-        outside = scored & ~want.covered
+    def _look_at_places(self, want: Charge, scored: dict[str, Mask], where: str) -> None:
+        """`scored`: by class, which pixels have a score of it."""
+        either = scored["shower"] | scored["track"]
+        outside = either & ~want.covered
         count = int(np.count_nonzero(outside))
-        self.below.look(count, f"{where}: {count} pixels{_first(outside)}", of=scored.size)
+        self.below.look(count, f"{where}: {count} pixels{_first(outside)}", of=either.size)
         charged = int(np.count_nonzero(want.covered))
-        empty = want.covered & ~scored
-        count = int(np.count_nonzero(empty))
-        too_many = want.canvas is not None and count > _UNSCORED * charged + _FEW
-        text = f"{where}: {count} of {charged} charged pixels have no score{_first(empty)}"
-        self.above.look(count if too_many else 0, text, of=charged)
+        empty, text = _unscored(want, either)
+        for name, there in scored.items():
+            if not text and charged >= _MANY and not there.any():
+                empty, text = charged, f"none of {charged} charged pixels has a {name} score"
+        self.above.look(empty if text else 0, f"{where}: {text}", of=charged)
 
     def close(self) -> list[Finding]:
         """All findings, when everything was looked at."""
@@ -124,6 +134,23 @@ class ScoreFindings:
         else:
             self.shower.first = ""
         return [self.images, self.numbers, self.below, self.above, self.shower]
+
+
+def _unscored(want: Charge, scored: Mask) -> tuple[int, str]:
+    """How many charged pixels have no score, and the words for it where these are too many."""
+    empty = want.covered & ~scored
+    count = int(np.count_nonzero(empty))
+    if count <= _FEW:
+        return count, ""
+    everywhere = (slice(None), slice(None))
+    for box in (everywhere, *want.crops):  # one crop that is blank is little of a whole event
+        lost, charged = (int(np.count_nonzero(mask[box])) for mask in (empty, want.covered))
+        if lost > _UNSCORED * charged + _FEW:
+            of = "charged pixels" if box is everywhere else "a crop's charged pixels"
+            alone = np.zeros_like(empty)
+            alone[box] = empty[box]
+            return count, f"{lost} of {charged} {of} have no score{_first(alone)}"
+    return count, ""
 
 
 def _first(wrong: Mask) -> str:

@@ -95,11 +95,33 @@ class Record:
                 name: tuple(Origin(**origin) for origin in origins)
                 for name, origins in said["services"].items()
             }
-            return cls(**said)
+            made = cls(**said)
+            _check_types(made)
+            return made
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ReadError(
                 f"want a record of provenance of format {FORMAT}, got {text[:100]!r} ({error})"
             ) from error
+
+
+def _check_types(record: Record) -> None:
+    """Raise `ValueError` for a record that could not be counted, compared or shown."""
+    origins = [origin for origins in record.services.values() for origin in origins]
+    texts = [record.made_by, record.software, record.host, record.broker, *record.command]
+    texts += [record.began_at, record.ended_at]
+    texts += [text for o in origins for text in (o.engine, o.network, o.weights)]
+    texts += [
+        t for each in record.inputs for t in (each.path, each.stamp.sha256, each.stamp.hashed)
+    ]
+    counts = [record.start, record.end, record.events]
+    counts += [n for each in record.inputs for n in (each.entries, each.stamp.bytes)]
+    numbers = [origin.threshold_adc for origin in origins]
+    for kind, values in ((str, texts), (int, counts), (int | float, numbers)):
+        for value in values:
+            if not isinstance(value, kind):
+                raise ValueError(f"{value!r} at the wrong place")
+    if not isinstance(record.settings, Mapping):
+        raise ValueError(f"settings {record.settings!r}")
 
 
 def _input(said: dict[str, Any]) -> Input:

@@ -14,11 +14,23 @@ from typer.testing import CliRunner, Result
 
 from clients import ssnet
 from clients.check import Check, run
+from clients.check_making import Making
+from clients.check_scores import ScoreFindings, charge
 from clients.cli import app
 from clients.failures import FailedReport, Failure, report_path
 from clients.findings import Finding
 from clients.provenance import Record
-from lartpc import Event, Image, chain, open_reader, open_writer, provenance
+from lartpc import (
+    RSE,
+    Event,
+    Image,
+    ImageMeta,
+    TickOrder,
+    chain,
+    open_reader,
+    open_writer,
+    provenance,
+)
 from services.planes import answer_name
 from tests import plane_pools
 from tests.lartpc.test_provenance import hadd
@@ -159,6 +171,34 @@ def test_nor_with_the_sum_of_two_outputs(folder: Path, endpoint: str, tmp_path: 
     assert bad(check(tmp_path / "hole.root", folder / "in.root")) == {"entries", "events"}
 
 
+@pytest.mark.parametrize("suffix", ["root", "h5"])
+def test_nor_with_the_output_of_a_file_of_no_entries(
+    folder: Path, endpoint: str, tmp_path: Path, suffix: str
+) -> None:
+    with open_writer(tmp_path / f"in.{suffix}", images=["wire"]):
+        pass
+    made = replace(job(folder, endpoint, "tiles"), inputs=(tmp_path / f"in.{suffix}",))
+    made = replace(made, output=tmp_path / "out.root")
+    ssnet.run(made)
+    found = check(made.output, *made.inputs)
+    assert bad(found) == set()
+    assert found["images"].skipped == "there are no events"
+    hadd(tmp_path / "all.root", made.output, folder / "tiles.root")
+    assert bad(check(tmp_path / "all.root", *made.inputs, folder / "in.root")) == set()
+
+
+def test_nor_with_the_output_of_two_equal_files(
+    folder: Path, endpoint: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.root"
+    copy.write_bytes((folder / "in.root").read_bytes())
+    made = replace(job(folder, endpoint, "tiles"), output=tmp_path / "out.root")
+    ssnet.run(replace(made, inputs=(folder / "in.root", copy)))
+    found = check(made.output, folder / "in.root", copy)
+    assert bad(found) == set()
+    assert found["entries"].checked == 2 * EVENTS
+
+
 # Events.
 
 
@@ -168,6 +208,7 @@ def test_a_missing_entry_is_found(folder: Path, tmp_path: Path, mode: str, numbe
     output = changed(folder / f"{mode}.root", tmp_path / "o.root", lambda all_: all_.pop(number))
     found = check(output, folder / "in.root")
     assert bad(found) == {"provenance", "entries", "events"}
+    assert found["images"].checked == 3 * (EVENTS - 1)  # the others are looked at all the same
     rse = plane_pools.read(folder / f"{mode}.root")[number].rse
     assert found["events"].first == f"{tuple(rse)} is missing"
     assert found["entries"].first == f"want {EVENTS} entries, got {EVENTS - 1}"
@@ -261,6 +302,43 @@ def test_scores_that_are_not_there_are_found(folder: Path, tmp_path: Path, mode:
     assert "entry 0" in found["charge"].first
 
 
+@pytest.mark.parametrize("order", ["backward", "forward"])
+def test_one_crop_of_many_without_scores_is_found(order: TickOrder) -> None:
+    """A hundredth of the event's charge: less than what float16 may round to 0 elsewhere."""
+    meta = ImageMeta(960.0, 960.0, 960, 960, 0.0, 2400.0, plane=0, tick_order="backward")
+    image = Image(meta, np.full((960, 960), 20, "f4")).in_order(order)
+    event = Event(RSE(1, 1, 1), {"wire": (image,)}, {})
+    [of_plane] = chain.plan(event, chain.Tiles(128, 32, 1), images="wire").planes
+    want = charge(image, of_plane, low=10.0, service_low=10.0)
+    scores = np.full((960, 960), 0.3, "f4")
+    for blank in (False, True):
+        if blank:
+            rows, cols = of_plane.crops[0].onto
+            scores[rows if order == "backward" else slice(-rows.stop, None), cols] = 0
+        found = ScoreFindings()
+        made = Image(image.meta, scores)
+        found.look(want, (made, made), "here")
+        assert (found.above.bad > 0) == blank
+    lost = np.count_nonzero(scores == 0)
+    row = 0 if order == "backward" else 960 - of_plane.crops[0].onto[0].stop
+    words = f"{lost} of {lost} a crop's charged pixels have no score, the first at row {row}"
+    assert words in found.above.first
+
+
+@each_mode
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_image_of_one_class_that_was_never_filled_is_found(
+    folder: Path, tmp_path: Path, mode: str, which: int
+) -> None:
+    def blank(events: list[Event]) -> None:
+        events[1] = pixels_changed(events[1], np.zeros_like, which=which)
+
+    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", blank), folder / "in.root")
+    assert bad(found) == {"charge"}
+    name = chain.CLASSES[which]
+    assert f"charged pixels has a {name} score" in found["charge"].first
+
+
 @each_mode
 @pytest.mark.parametrize("which", [0, 1])
 def test_float_noise_below_the_threshold_is_found(
@@ -278,7 +356,7 @@ def test_float_noise_below_the_threshold_is_found(
     assert found["no charge"].bad == 1
 
 
-@pytest.mark.parametrize("value", [1.001, -1e-3, 7.0])
+@pytest.mark.parametrize("value", [1.0000001, 1.001, -1e-9, 7.0])
 def test_a_score_out_of_range_is_found(folder: Path, tmp_path: Path, value: float) -> None:
     def put(events: list[Event]) -> None:
         def one(pixels: np.ndarray) -> None:
@@ -288,6 +366,7 @@ def test_a_score_out_of_range_is_found(folder: Path, tmp_path: Path, value: floa
 
     found = check(changed(folder / "tiles.root", tmp_path / "o.root", put), folder / "in.root")
     assert bad(found) == {"range"}
+    assert f"{np.float32(value):.9g}" in found["range"].first
 
 
 def test_shower_and_track_that_sum_up_to_more_than_1_are_found(
@@ -394,8 +473,10 @@ def test_mixed_weights_are_found_after_hadd(folder: Path, endpoint: str, tmp_pat
     hadd(tmp_path / "all.root", first, mixed)
     found = check(tmp_path / "all.root", folder / "in.root")
     assert bad(found) == {"provenance"}
-    assert "record 2 of 2: want ssnet-plane1 from one network" in found["provenance"].first
-    assert found["images"].skipped
+    want = "record 2 of 2: want ssnet-plane1 from one network throughout, weights '', got 'bbb"
+    assert want in found["provenance"].first
+    assert found["images"].checked == 3 * EVENTS
+    assert not found["images"].skipped
 
 
 @pytest.mark.parametrize("setting", ["threshold_adc", "mode", "producer"])
@@ -405,7 +486,39 @@ def test_mixed_settings_are_found(folder: Path, tmp_path: Path, setting: str) ->
     other = replace(record, events=4, settings={**record.settings, setting: "another"})
     output = with_records(folder / "tiles.root", tmp_path / "o.root", half.pack(), other.pack())
     found = check(output, folder / "in.root")
-    assert f"want {setting}" in found["provenance"].first
+    assert f"want {setting}" in found["provenance"].first or "it does not say" in (
+        found["provenance"].first
+    )
+    assert found["images"].skipped
+
+
+def test_a_record_that_says_nothing_of_a_plane_is_found(folder: Path, tmp_path: Path) -> None:
+    record = record_of(folder / "tiles.root")
+    others = {name: said for name, said in record.services.items() if name != "ssnet-plane1"}
+    half, other = replace(record, events=3), replace(record, events=4, services=others)
+    output = with_records(folder / "tiles.root", tmp_path / "o.root", half.pack(), other.pack())
+    found = check(output, folder / "in.root")
+    want = "record 2 of 2: want one network of ssnet-plane1, got 0"
+    assert found["provenance"].first == want
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": "0"},
+        {"events": "7"},
+        {"settings": [1]},
+        {"host": None},
+        {"inputs": [{"path": "in.root", "entries": "7", "bytes": 1, "sha256": "", "hashed": ""}]},
+        {"services": {"a": [{"engine": "", "network": "", "weights": "", "threshold_adc": "ten"}]}},
+    ],
+)
+def test_a_record_of_other_types_is_none(
+    folder: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    text = json.dumps({**record_of(folder / "tiles.root").as_dict(), **change})
+    output = with_records(folder / "tiles.root", tmp_path / "o.root", text)
+    assert "want a record" in check(output, folder / "in.root")["provenance"].first
 
 
 @pytest.mark.parametrize("text", [None, "somebody else's", "{}"])
@@ -413,12 +526,29 @@ def test_an_output_without_a_record_is_no_good(
     folder: Path, tmp_path: Path, text: str | None
 ) -> None:
     records = [] if text is None else [text]
-    found = check(
-        with_records(folder / "tiles.root", tmp_path / "o.root", *records), folder / "in.root"
-    )
-    assert bad(found) == {"provenance"}
-    assert all(found[name].skipped for name in ("inputs", "images", "range", "shower"))
-    assert found["events"].checked == EVENTS
+    output = with_records(folder / "tiles.root", tmp_path / "o.root", *records)
+    found = command(folder / "in.root", output, "--mode", "tiles", "--json")
+    assert found.exit_code == 1
+    verdicts = {each["name"]: each["verdict"] for each in json.loads(found.stdout)["checks"]}
+    assert {name for name, verdict in verdicts.items() if verdict == "FAILED"} == {"provenance"}
+    assert {name for name, verdict in verdicts.items() if verdict == "skipped"} == {"inputs"}
+
+
+def test_the_scores_of_an_output_without_a_record_are_held_against_what_is_said(
+    folder: Path, endpoint: str, tmp_path: Path
+) -> None:
+    made = replace(job(folder, endpoint, "croi"), output=tmp_path / "20.root", low_adc=20.0)
+    ssnet.run(made)
+    output = with_records(made.output, tmp_path / "o.root")
+    for threshold, wrong in ((20.0, set()), (10.0, {"charge"}), (30.0, {"no charge"})):
+        said = Making(mode=MODES["croi"], low_adc=threshold, service_low_adc=(threshold,) * 3)
+        found = run(Check(inputs=(folder / "in.root",), output=output, making=said))
+        assert {each.name for each in found if each.bad} == {"provenance", *wrong}
+
+
+def test_an_output_that_says_how_it_was_made_is_not_told(folder: Path) -> None:
+    done = command(folder / "in.root", folder / "croi.root", "--threshold", "20")
+    assert "says itself how it was made" in str(done.exception)
 
 
 def test_an_output_of_simple_is_no_scores(folder: Path, tmp_path: Path) -> None:
@@ -453,6 +583,13 @@ def test_an_event_that_a_run_gave_up_is_a_failure_unless_it_is_allowed(
     assert bad(check(given_up, folder / "in.root", allow_failed=True)) == set()
     report_path(given_up).unlink()
     assert bad(check(given_up, folder / "in.root", allow_failed=True)) == {"images"}
+
+
+def test_a_damaged_report_of_failed_events_is_found(folder: Path, given_up: Path) -> None:
+    report_path(given_up).write_text("{")
+    found = check(given_up, folder / "in.root")
+    assert bad(found) == {"failed", "images"}
+    assert "want a report of failed events" in found["failed"].first
 
 
 def command(*arguments: object) -> Result:

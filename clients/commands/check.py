@@ -11,22 +11,30 @@ import typer
 
 from mdp import SettingsError
 
+from .options import TickOrder, Ticks, typed
+from .run import Mode, Modes, Overlap, Producer, Roi, Size, Threshold, cropping
+
+_MAKING = ("mode", "producer", "roi", "size", "overlap", "threshold", "tick_order")
+
 HELP = """Is OUT what `ssnet run` should have made of these inputs?
 
 Entries, events and their order; metas; finite scores from 0 to 1; scores exactly where crops \
 cover charge, so that a shifted crop or another event's pixels are found; 95 % of shower pixels \
-on charge; one network a plane throughout. How OUT was made is in its provenance. Nothing is \
-computed anew. Exit code 0: all is well, 1: something is not, 2: misuse.
+on charge; one network a plane throughout. How OUT was made is in its provenance; of a file \
+without any (which is a failure) `--mode` and the other options say it. Nothing is computed anew. \
+Exit code 0: all is well, 1: something is not, 2: misuse.
 
 [bold]Examples[/]
 
   ssnet check in.root out.root
   ssnet check a.root b.root ab.root --json
   ssnet check in.root out.root --allow-failed
+  ssnet check in.root old.root --mode croi --threshold 10
 """
 
 
 def check(
+    context: typer.Context,
     files: Annotated[
         list[Path], typer.Argument(metavar="IN... OUT", help="All inputs, in order; the output.")
     ],
@@ -35,13 +43,35 @@ def check(
         typer.Option("--allow-failed", help="Events listed in OUT.failed.json are no failure."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    mode: Modes = Mode.croi,
+    producer: Producer = "wire",
+    roi: Roi = "croi",
+    size: Size = 512,
+    overlap: Overlap = 64,
+    threshold: Threshold = 10.0,
+    tick_order: TickOrder = Ticks.backward,
 ) -> None:
     from .. import check as checks
     from .. import findings, terminal
+    from ..check_making import Making
+    from ..ssnet import PLANES
 
     if len(files) < 2:
         raise SettingsError("want at least one input and the output")
-    asked = checks.Check(inputs=tuple(files[:-1]), output=files[-1], allow_failed=allow_failed)
+    making = Making(
+        mode=cropping(mode, roi=roi, size=size, overlap=overlap),
+        producer=producer,
+        low_adc=threshold,
+        tick_order=tick_order.value,
+        service_low_adc=(threshold,) * len(PLANES),
+    )
+    said = any(typed(context, name) for name in _MAKING)
+    asked = checks.Check(
+        inputs=tuple(files[:-1]),
+        output=files[-1],
+        allow_failed=allow_failed,
+        making=making if said else None,
+    )
     with terminal.progress_bar("events") as show:
         found = checks.run(asked, on_progress=show)
     ok = not any(each.bad for each in found)

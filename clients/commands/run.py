@@ -142,7 +142,7 @@ def run(
         inputs=tuple(inputs),
         output=output,
         broker=broker,
-        mode=_mode(mode, roi=roi, size=size, overlap=overlap),
+        mode=cropping(mode, roi=roi, size=size, overlap=overlap),
         producer=producer,
         low_adc=threshold,
         high_adc=ceiling,
@@ -194,7 +194,8 @@ def _services(
     return local.services(pool)
 
 
-def _mode(mode: Mode, *, roi: str, size: int, overlap: int) -> chain.Mode:
+def cropping(mode: Mode, *, roi: str, size: int, overlap: int) -> chain.Mode:
+    """The mode that the options say."""
     from lartpc import chain
 
     if mode is Mode.croi:
