@@ -119,7 +119,9 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
             names = [answer_name(plane) for plane in PLANES]
             output = stack.enter_context(open_output(job, reader, order, made, images=names))
         report = (
-            _send(job, reader, output, watch, on_progress) if output.needs_services else Report()
+            _send(job, reader, output, watch, on_progress, stack)
+            if output.needs_services
+            else Report()
         )
         with watch.stage("close"):
             output.close()
@@ -130,8 +132,14 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
 
 
 def _send(
-    job: Job, reader: Reader, output: Output, watch: Stopwatch, on_progress: OnProgress | None
+    job: Job,
+    reader: Reader,
+    output: Output,
+    watch: Stopwatch,
+    on_progress: OnProgress | None,
+    stack: ExitStack,
 ) -> Report:
+    """`stack` ends with the run: a ledger says `done` once the output has its name."""
     settings = ClientSettings(
         pulse=job.pulse, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
     )
@@ -143,9 +151,10 @@ def _send(
         fitting = replace(job, mode=fitted(job.mode, described))
         asked, done = len(output.asked), output.done
         told = functools.partial(facts, job, client, planes=PLANES, events=asked, done=done)
-        with recorded(job.ledger, told, watch, fresh=job.force and not done) as recorder:
-            making = _Run(fitting, described, reader, output, watch, recorder)
-            return making.send(client, on_progress)
+        recording = recorded(job.ledger, told, watch, fresh=job.force and not done)
+        recorder = stack.enter_context(recording)
+        making = _Run(fitting, described, reader, output, watch, recorder)
+        return making.send(client, on_progress)
 
 
 def _open_reader(job: Job) -> Reader:

@@ -17,7 +17,7 @@ from clients.ledger.file import LedgerReader
 from clients.ledger.limits import Kind, verdicts
 from clients.ledger.records import UNKNOWN, End, Event, Named, Run
 from clients.ssnet import PLANES, Job, run
-from lartpc import chain
+from lartpc import FileExists, chain
 from mdp import SettingsError
 from tests import plane_pools
 from tests.processes import QUICK, Processes, until
@@ -177,6 +177,24 @@ def test_a_run_that_failed_says_why_in_its_ledger(job: Job, processes: Processes
     said = one_line(ssnet("ledger", job.ledger, code=1))
     assert "want a ledger of some events, got none" in said
     assert "AnswerError" in said
+
+
+def test_a_run_whose_output_could_not_get_its_name_is_not_done(
+    job: Job, processes: Processes
+) -> None:
+    plane_pools.toys(job.inputs[0], 6)
+    start(processes, job.broker, {plane: [(1, 0.0)] for plane in PLANES})
+
+    def in_the_way(done: int, of: int) -> None:
+        if done == of:
+            job.output.write_text("somebody else's")
+
+    with pytest.raises(FileExists):
+        run(job, on_progress=in_the_way)
+    *_, last, end = records(job)
+    assert isinstance(last, Event)
+    assert end.how.startswith("FileExists: ")
+    assert "A run ended with FileExists: " in ssnet("ledger", job.ledger).stdout
 
 
 def test_workers_that_do_not_say_how_long_they_took_are_counted_and_left_out(
