@@ -112,7 +112,8 @@ def _limit(figures: Figures, each: Sequence[Pool], slow: Sequence[Worker]) -> Ve
         return _elsewhere(figures, tightest)
     if room >= _WAITING:
         return _window(figures, each, room)
-    if reading + writing >= FULL:
+    # with fewer events than the window has room for, the first one's way and the last's are the run
+    if reading + writing >= FULL and figures.events > figures.runs[-1].window:
         return _client(figures, reading, writing)
     return Verdict(
         "unclear",

@@ -21,6 +21,8 @@ class MadeUp:
     way_s: float = 0.0
     """To a worker and back; it can take no other crop meanwhile, and is not busy."""
     window: int = 8
+    by_turns: bool = False
+    """The client reads only while it has nothing to write: one interpreter, at its worst."""
     crops: int = 1
     """Of each event on each plane."""
     workers: Mapping[int, Sequence[float]] = field(
@@ -62,7 +64,7 @@ class MadeUp:
                     crops.append((plane, named.index(Named(plane, f"node{plane}:{k}")), done, busy))
             taken_at = max([entered_at, *(done for _, _, done, _ in crops), *written[-1:]])
             written.append(taken_at + self.write_s)
-            read_at = entered_at
+            read_at = max(entered_at, written[-1]) if self.by_turns else entered_at
             events.append(
                 self._event(number, began_at, made_at, entered_at, taken_at, written[-1], crops)
             )

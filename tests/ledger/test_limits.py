@@ -58,6 +58,27 @@ CASES: dict[str, tuple[MadeUp, Kind, str]] = {
         "elsewhere",
         r"Plane \d's workers were busy with this client's crops 33 % .* all but 0 % of it",
     ),
+    "the client's threads, by turns": (
+        MadeUp(
+            workers={plane: [0.0005] for plane in PLANES},
+            by_turns=True,
+            read_s=0.005,
+            write_s=0.005,
+        ),
+        "client",
+        r"reading 4[78] % and writing 4[78] % of the time.*share one interpreter",
+    ),
+    "nothing": (
+        MadeUp(workers=FULL, by_turns=True, read_s=0.005, write_s=0.005),
+        "unclear",
+        r"Nothing was at work all the time\. Plane 0's workers were busy 50 % .*, the client 25 %"
+        r" reading and 25 % writing",
+    ),
+    "the first event and the last": (
+        MadeUp(workers=FOUR, events=3, read_s=0.01, write_s=0.01),
+        "unclear",
+        r"the client 60 % reading and 60 % writing\. Short runs spend",
+    ),
     "no crops at all": (MadeUp(crops=0), "nothing", "No event had crops"),
 }
 
