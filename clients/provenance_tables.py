@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,43 @@ def unpacked(text: str) -> Record | str:
 
 
 def summary(files: Texts) -> Table:
-    """A row a making."""
-    made = terminal.table("file", "made by", "on", "ended", "weights", "inputs", "events", left=5)
+    """A row for each way of making: a sum of thousands of files was mostly made in one."""
+    columns = ("file", "made by", "records", "on", "ended", "weights", "inputs", "events")
+    made = terminal.table(*columns, left=6)
     for path, texts in files.items():
+        ways: dict[str | tuple[str], list[Record]] = {}
         for text in texts:
-            made.add_row(terminal.escaped(str(path)), *_short(unpacked(text)))
+            record = unpacked(text)
+            if isinstance(record, str):
+                ways.setdefault(record, [])
+            else:
+                ways.setdefault((_way(record),), []).append(record)
+        for way, records in ways.items():
+            cells = (way[:60], str(texts.count(way))) if isinstance(way, str) else _short(records)
+            made.add_row(*(terminal.escaped(cell) for cell in (str(path), *cells)))
     return made
 
 
-def _short(record: Record | str) -> tuple[str, ...]:
-    if isinstance(record, str):
-        return (terminal.escaped(record[:60]), "", "", "", "", "")
-    weights = [each.weights[:8] for each in _origins(record)]
+def _way(record: Record) -> str:
+    """Who made it, with which networks and settings: what a sum should have one of."""
+    said = record.as_dict()
+    settings = {k: value for k, value in said["settings"].items() if k != "retried_events"}
+    way = [said["made_by"], said["tick_order"], settings, said["services"]]
+    return json.dumps(way, sort_keys=True)
+
+
+def _short(records: Sequence[Record]) -> tuple[str, ...]:
+    """Of records that agree in their way."""
+    hosts = sorted({record.host for record in records})
+    inputs = {each.stamp for record in records for each in record.inputs}
     return (
-        record.made_by,
-        terminal.escaped(record.host),
-        record.ended_at,
-        terminal.escaped(" ".join(weights)),
-        str(len(record.inputs)),
-        str(record.events),
+        records[0].made_by,
+        str(len(records)),
+        hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts",
+        max(record.ended_at for record in records),
+        " ".join(each.weights[:8] for each in _origins(records[0])),
+        str(len(inputs)),
+        str(sum(record.events for record in records)),
     )
 
 

@@ -216,6 +216,23 @@ def test_files_shows_who_made_a_file(two_makings: Path) -> None:
         assert text in done.stdout
 
 
+def test_files_shows_a_sum_of_many_in_a_row_for_each_way_of_making(tmp_path: Path) -> None:
+    path = simple_files.write(tmp_path / "in.h5", simple_files.events(3, ["wire"]))
+    (origin,) = RECORD.services["ssnet-plane0"]
+    other = {"ssnet-plane0": (replace(origin, weights="77aa01" + 58 * "0"),)}
+    many = [replace(RECORD, host=f"node{k % 20}") for k in range(2000)]
+    odd = replace(RECORD, services=other, host="node5")
+    provenance.append(path, [each.pack() for each in (*many, odd)] + ["mine", "mine"])
+    done = CliRunner().invoke(app, ["files", str(path)])
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(str(path))]
+    _, run, odd_one, text = rows
+    assert run[1:6] == ["ssnet", "run", "2000", "20", "hosts"]
+    assert run[-1] == str(2000 * RECORD.events)
+    assert odd_one[1:5] == ["ssnet", "run", "1", "node5"]
+    assert "77aa0100" in odd_one
+    assert text[1:] == ["mine", "2"]
+
+
 def test_files_shows_all_of_it_when_asked(two_makings: Path) -> None:
     done = CliRunner().invoke(app, ["files", "--provenance", str(two_makings)])
     for text in ("1 of 2", "2 of 2", "ssnet run in.root", "tcp://head:5555", "[bold]text[/]"):
