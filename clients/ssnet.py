@@ -149,7 +149,8 @@ def _send(
         if not output.asked:
             return Report()
         fitting = replace(job, mode=fitted(job.mode, described))
-        asked, done = len(output.asked), output.done
+        asked = len(output.asked)
+        done = output.entries - asked  # by earlier runs; all but the failed ones before a retry
         told = functools.partial(facts, job, client, planes=PLANES, events=asked, done=done)
         recording = recorded(job.ledger, told, watch, fresh=job.force and not done)
         recorder = stack.enter_context(recording)

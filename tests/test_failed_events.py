@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from clients.failures import EventFailed, TooManyFailed
+from clients.ledger.figures import figures
+from clients.ledger.file import LedgerReader
 from clients.ssnet import PLANES, Job, run
 from lartpc import Event, Image, chain
 from mdp import SettingsError
@@ -107,6 +109,20 @@ def without(events: Sequence[Event], *failed: int) -> list[Event]:
         Event(event.rse, {name: left(name, its, number) for name, its in event.images.items()})
         for number, event in enumerate(events)
     ]
+
+
+def test_a_retry_adds_to_the_ledger_of_the_run_before_it(job: Job, pools: Pools) -> None:
+    kept = replace(job, ledger=job.output.with_name("times"))
+    pools.poison("abort", 2, 5)
+    run(kept)
+    pools.poison("abort")
+    run(replace(kept, retry_failed=True))
+    assert kept.ledger is not None
+    made = figures(LedgerReader(kept.ledger))
+    assert (made.events, len(made.runs), made.earlier) == (EVENTS + 2, 2, 0)
+    assert [each.done for each in made.runs] == [0, EVENTS - 2]
+    run(replace(kept, force=True))  # which begins anew
+    assert figures(LedgerReader(kept.ledger)).events == EVENTS
 
 
 def test_three_poison_events_among_two_hundred_are_named_and_mended_by_a_retry(
