@@ -160,12 +160,15 @@ def best_split(busy_s: Sequence[float], workers: int) -> list[int]:
 
 
 def _saturated_text(figures: Figures, each: Sequence[Pool]) -> str:
+    said = f"{_shares(each)}: the networks limit, as they should."
+    if all(figures.crop_stages[p.plane, "worker"].count <= p.workers for p in each):
+        return f"{said} More workers do not help so short a run: each had one crop."
     client_s = max(figures.reading_s, figures.writing_s)
     what = "reading" if figures.reading_s >= figures.writing_s else "writing"
     most = figures.span_s / client_s if client_s else 0.0
     return (
-        f"{_shares(each)}: the networks limit, as they should. More workers of every plane help,"
-        f" up to about {most:.1f} times as many; then this client's {what} would limit."
+        f"{said} More workers of every plane help, up to about {most:.1f} times as many; then this"
+        f" client's {what} would limit."
     )
 
 

@@ -33,6 +33,11 @@ CASES: dict[str, tuple[MadeUp, Kind, str]] = {
         r"Plane 0's workers were busy (99|100) % .*, plane 2's (99|100) %: the networks limit.*"
         r"up to about 5\.0 times as many; then this client's reading",
     ),
+    "one event": (
+        MadeUp(workers=FULL, events=1),
+        "pools",
+        r"busy 100 % .* as they should\. More workers do not help so short a run: each had",
+    ),
     "the reader": (
         MadeUp(workers=FOUR, read_s=0.02),
         "reading",
