@@ -2,8 +2,7 @@
 
 `python -m clients.bench_run` makes toy events, starts a broker and workers that take a fixed time
 for each crop, and runs the production client: with one worker a plane, of which one plane or all
-three take that time; with two. Before that it scores small events and watches its own memory, and
-after that it makes its output in more and smaller parts.
+three take that time; with two. Before that it scores small events and watches its own memory.
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 from lartpc import chain, toy
 from lartpc.simulation.chamber import Chamber
@@ -43,7 +40,6 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="croi")
     parser.add_argument("--size", default="1008x3456", help="ROWSxCOLS of an event's images")
     parser.add_argument("--small", type=int, default=1000, help="events to watch memory over")
-    parser.add_argument("--rounds", type=int, default=3, help="of runs with and without parts")
     asked = parser.parse_args()
     rows, cols = (int(side) for side in asked.size.split("x"))
     with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
@@ -52,8 +48,6 @@ def main() -> None:
             _memory(folder, asked.small)
         source = make_toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
         _speed(folder, source, MODES[asked.mode], asked.seconds)
-        if asked.rounds:
-            _parts(folder, source, MODES[asked.mode], asked.seconds, asked.rounds)
 
 
 # What is measured.
@@ -110,31 +104,6 @@ def _memory(folder: Path, count: int) -> None:
     made.add_row("events/s", f"{count / report.seconds['all']:.0f}")
     made.add_row("memory, at most", f"{max(held) / 1e6:.0f} MB")
     made.add_row(f"growth after {_WARM_UP} events", f"{grown / 1e6:.1f} MB")
-    terminal.show(made)
-
-
-_PARTS = {"one part": 1e6, "60 s (default)": 60.0, "1 s": 1.0, "every event": 0.0}
-
-
-def _parts(folder: Path, source: Path, mode: chain.Mode, seconds: float, rounds: int) -> None:
-    """What it costs to make the output safe ever more often; in turn, medians."""
-    spent: dict[str, list[float]] = {name: [] for name in _PARTS}
-    computed: dict[str, list[float]] = {name: [] for name in _PARTS}
-    with serving(folder, 1, dict.fromkeys(PLANES, seconds)) as broker:
-        job = make_job(folder, source, broker, mode)
-        for _ in range(rounds):
-            for name, part_s in _PARTS.items():
-                began_s = time.process_time()
-                report = run(replace(job, part_s=part_s))
-                spent[name].append(report.seconds["all"])
-                computed[name].append(time.process_time() - began_s)
-    made = terminal.table("a part every", "in all", "ratio", "client's CPU", "ratio")
-    for name in _PARTS:
-        row = []
-        for of in (spent, computed):
-            own, first = median(of[name]), median(of["one part"])
-            row += [f"{own:.2f} s", f"{own / first:.3f}"]
-        made.add_row(name, *row)
     terminal.show(made)
 
 
