@@ -64,11 +64,14 @@ def shortened(error: MDPError) -> str:
 class Tally:
     """Counts events as they come, and says when too many of them have failed."""
 
-    def __init__(self, *, max_failed: float, strict: bool) -> None:
-        """`max_failed`: the share of the events so far, once ten failed; `strict`: none may."""
+    def __init__(self, *, max_failed: float, strict: bool, kept: int = 0) -> None:
+        """`max_failed`: the share of the events so far, once ten failed; `strict`: none may.
+
+        `kept`: events that were right before, and count among those so far.
+        """
         self._max_failed = max_failed
         self._strict = strict
-        self._events = 0
+        self._events = kept
         self.failed = 0
 
     def count(self, failures: list[Failure]) -> None:

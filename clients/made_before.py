@@ -14,7 +14,7 @@ from lartpc import FileExists, Reader, ReadError, provenance
 from mdp import SettingsError
 from services.planes import service_name
 
-from .failures import FailedReport, Failure, report_path
+from .failures import FailedReport, Failure, events_of, report_path
 from .provenance import Provenance, Record
 from .run_state import Told, plain
 from .stamps import stamp
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _BESIDE = ("command", "host", "broker", "began_at", "ended_at", "inputs", "services")
 """What may differ, or is compared otherwise."""
+_COUNTS = ("retried_events", "failed_events")
+"""What came of a run, among its settings."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class MadeBefore:
 def made_before(
     job: Job, reader: Reader, order: Sequence[int], made: Provenance, settings: Told
 ) -> MadeBefore | None:
-    """The output if it is the same run's; None if there is none, or another one."""
+    """The output if it is the same run's; None if there is none, or another one.
+
+    Raises `FileExists` for one with failed events that no report names any more.
+    """
     if not job.output.is_file():
         return None
     try:
@@ -58,13 +63,18 @@ def made_before(
     now = made.record(reader, order, events=len(order), settings=settings, services={})
     if _same(record) != _same(Record.unpack(now)):
         return None
+    if record.failed_events != len(events_of(failed)):
+        raise FileExists(
+            f"{job.output} is there already, with {record.failed_events} events that failed: want"
+            f" {report_path(job.output)}, which names them, or force to replace it"
+        )
     services = {name: [asdict(each) for each in said] for name, said in record.services.items()}
     return MadeBefore(str(job.output), plain(services), failed)
 
 
 def _same(record: Record) -> dict[str, Any]:
     own = {name: value for name, value in record.as_dict().items() if name not in _BESIDE}
-    own["settings"] = {k: v for k, v in record.settings.items() if k != "retried_events"}
+    own["settings"] = {k: v for k, v in record.settings.items() if k not in _COUNTS}
     own["inputs"] = [(each.entries, each.stamp) for each in record.inputs]
     return own
 

@@ -98,6 +98,11 @@ class Output:
         return len(self._order)
 
     @property
+    def kept(self) -> int:
+        """How many a retry takes from the output before."""
+        return len(self._order) - len(self._retry.asked) if self._retry else 0
+
+    @property
     def done(self) -> int:
         """How many entries are written, safe or not."""
         return self._parts.written if self._parts else len(self._order)
@@ -159,6 +164,8 @@ class Output:
         own = settings(self._job)
         if self._retry:
             own["retried_events"] = len(self._retry.asked)
+        if self.failed:
+            own["failed_events"] = len(events_of(self.failed))
         return self._made.record(
             self._reader,
             self._order,

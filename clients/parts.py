@@ -15,7 +15,7 @@ from types import TracebackType
 
 from lartpc import Event, LArTPCError, WriteError, Writer, provenance
 from lartpc.parts import PartFiles
-from lartpc.whole_file import check_free, move
+from lartpc.whole_file import check_free, move, named
 
 from .failures import FailedReport, Failure, TooManyFailed, report_path
 from .parts_folder import PartsFolder
@@ -38,7 +38,8 @@ def settle(folder: PartsFolder) -> State | None:
     state = folder.load()
     if state is None or state.joined is None or FileId.of(folder.output) != state.joined:
         return None
-    _settle(folder, state)
+    with named(folder.output):
+        _settle(folder, state)
     folder.clear()
     return state
 
@@ -227,14 +228,12 @@ class Parts:
     def _publish(self, whole: Path) -> None:
         output = self._folder.output
         check_free(output, force=self._force)
-        if self._state.failed and not self._state.run.get(RETRY):
-            # before the file: no empty event ever stands there unnamed
-            _report(self._folder, self._state, whole)
-        try:
+        with named(output):
+            if self._state.failed and not self._state.run.get(RETRY):
+                # before the file: no empty event ever stands there unnamed
+                _report(self._folder, self._state, whole)
             move(whole, output)
-        except OSError as error:
-            raise WriteError(f"cannot write {output}: {error.strerror}") from error
-        _settle(self._folder, self._state)
+            _settle(self._folder, self._state)
         self._folder.remove()
         self._over = True
 

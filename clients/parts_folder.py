@@ -11,20 +11,24 @@ import logging
 import os
 import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from lartpc import FileExists, WriteError
-from lartpc.whole_file import sync, write_whole
+from lartpc.whole_file import named, sync, write_whole
 from mdp import SettingsError
 
+from .failures import report_path
 from .run_state import State
 
 log = logging.getLogger(__name__)
 
 _LOCK = "lock"
 _STATE = "state.json"
-_MAX_NAME = 200
+_MAX_OWNER = 200  # bytes
+_MAX_NAME = 255 - len(report_path(Path("x")).name) + 1
+"""Bytes: the longest name beside an output's own is its report's."""
 
 
 class PartsFolder:
@@ -32,17 +36,21 @@ class PartsFolder:
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        self.path = output.with_name(f".{output.name[:_MAX_NAME]}.parts")
+        self.path = output.with_name(f".{output.name}.parts")
         self._lock: int | None = None
 
     def __enter__(self) -> PartsFolder:
+        if (got := len(os.fsencode(self.output.name))) > _MAX_NAME:
+            raise WriteError(
+                f"want an output's name of at most {_MAX_NAME} bytes, got {got}: {self.output}"
+            )
         try:
-            while self._lock is None:
-                self._lock = self._try_to_lock()
-        except FileExists:
+            with named(self.output):
+                while self._lock is None:
+                    self._try_to_lock()
+        except WriteError:  # a full disk may have had room for a folder, and no more
+            self._leave()
             raise
-        except OSError as error:
-            raise WriteError(f"cannot write {self.output}: {error.strerror}") from error
         return self
 
     def __exit__(
@@ -51,8 +59,13 @@ class PartsFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         """Whoever comes next finds what is safe; without that, no folder."""
         if self._lock is None:
+            with suppress(OSError):
+                self.path.rmdir()  # another client's has a lock in it, and stays
             return
         if not (self.path / _STATE).exists():
             self.remove()
@@ -63,8 +76,8 @@ class PartsFolder:
             os.close(self._lock)
             self._lock = None
 
-    def _try_to_lock(self) -> int | None:
-        """None: the folder's owner removed it meanwhile."""
+    def _try_to_lock(self) -> None:
+        """No lock afterwards: the folder's owner removed it meanwhile."""
         try:
             self.path.mkdir()
             sync(self.path.parent)
@@ -73,24 +86,23 @@ class PartsFolder:
         try:
             lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
-            return None
+            return
         try:
             self._take(lock)
             if os.fstat(lock).st_nlink:
-                os.truncate(lock, 0)
-                os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
-        return None
+                self._lock = lock
+        finally:
+            if self._lock is None:
+                os.close(lock)
+        if self._lock is not None:
+            os.truncate(lock, 0)
+            os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
     def _take(self, lock: int) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(lock, _MAX_NAME, 0).decode(errors="replace")
+            owner = os.pread(lock, _MAX_OWNER, 0).decode(errors="replace")
             raise FileExists(
                 f"want one client at a time for {self.output}, got {owner or 'another'} at it"
             ) from None
@@ -122,13 +134,15 @@ class PartsFolder:
 
     def keep_only(self, files: set[str]) -> None:
         """Remove what processes that were killed have left half done."""
-        for path in self.path.iterdir():
-            if path.name not in files | {_LOCK, _STATE}:
-                path.unlink()
+        with named(self.output):
+            for path in self.path.iterdir():
+                if path.name not in files | {_LOCK, _STATE}:
+                    path.unlink()
 
     def clear(self) -> None:
         """Forget the run: first what says that it ever was."""
-        (self.path / _STATE).unlink(missing_ok=True)
+        with named(self.output):
+            (self.path / _STATE).unlink(missing_ok=True)
         self.keep_only(set())
 
     def remove(self) -> None:

@@ -65,6 +65,12 @@ class Record:
     services: Mapping[str, tuple[Origin, ...]]
     """What answered: one origin a service, but for services that do not say theirs."""
 
+    @property
+    def failed_events(self) -> int:
+        """Those that are empty because nobody could score them."""
+        said = self.settings.get("failed_events", 0)
+        return said if isinstance(said, int) else 0
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -79,7 +85,9 @@ class Record:
 
     def pack(self) -> str:
         """As JSON, on one line."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        text = json.dumps(self.as_dict(), ensure_ascii=False)
+        # what is no UTF-8 in a file's name stays as JSON escapes it: no format stores half a pair
+        return text.encode("utf-8", "backslashreplace").decode()
 
     @classmethod
     def unpack(cls, text: str) -> Record:

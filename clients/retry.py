@@ -5,11 +5,12 @@ Refuses an output that its report is not about, and a run that was told somethin
 
 from __future__ import annotations
 
-from lartpc import Reader, open_reader
+from lartpc import Reader, open_reader, provenance
 from mdp import SettingsError
 
 from .failures import FailedReport, events_of, report_path
 from .job import FileJob
+from .provenance import Record
 from .run_state import Told, check_same, plain
 from .stamps import stamp
 
@@ -41,10 +42,20 @@ class Retry:
 
 
 def read_report(job: FileJob) -> FailedReport | None:
-    """None: no event of the output failed. Raises `SettingsError` if there is no output."""
+    """None: no event of the output failed. Raises `SettingsError` if that cannot be known."""
     path = report_path(job.output)
     if path.exists():
         return FailedReport.read(path)
     if not job.output.exists():
         raise SettingsError(f"want the output of a run to mend, got none at {job.output}")
+    records = [Record.unpack(text) for text in provenance.read(job.output)]
+    if not records:
+        raise SettingsError(
+            f"want the output of a run to mend, got {job.output}, which does not say who made it"
+        )
+    if failed := sum(record.failed_events for record in records):
+        raise SettingsError(
+            f"want {path}, which names the {failed} events that failed, got none:"
+            f" --force instead of --retry-failed scores all of {job.output} again"
+        )
     return None

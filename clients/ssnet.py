@@ -214,7 +214,7 @@ class _Run:
         self._watch = watch
         self._recorder = recorder
         self._scores = Scores({plane: said.origin for plane, said in described.items()})
-        self._tally = Tally(max_failed=job.max_failed, strict=job.strict)
+        self._tally = Tally(max_failed=job.max_failed, strict=job.strict, kept=output.kept)
         self._report = Report()
 
     def send(self, client: Client, on_progress: OnProgress | None) -> Report:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import FileExists, WriteError
+from .errors import FileExists, LArTPCError, WriteError
 
 
 class WholeFile:
@@ -24,24 +25,21 @@ class WholeFile:
         self.part = path.with_name(f".{plain[:200]}.{secrets.token_hex(4)}.part")
         self._force = force
         check_free(path, force=force, inputs=inputs)
-        try:
+        with named(path):
             os.close(os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        except OSError as error:
-            raise WriteError(f"cannot write {path}: {error.strerror}") from error
 
     def publish(self) -> None:
         """Make sure of the bytes, then give them their name."""
         try:
-            check_free(self.path, force=self._force)
-            if not self.part.stat().st_size:
-                raise WriteError(f"want bytes to name {self.path}, got an empty file")
-            sync(self.part)
-            move(self.part, self.path)
-        except OSError as error:
+            with named(self.path):
+                check_free(self.path, force=self._force)
+                if not self.part.stat().st_size:
+                    raise WriteError(f"want bytes to name {self.path}, got an empty file")
+                sync(self.part)
+                move(self.part, self.path)
+        except WriteError:
             self.discard()
-            if isinstance(error, WriteError):
-                raise
-            raise WriteError(f"cannot write {self.path}: {error.strerror}") from error
+            raise
 
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)
@@ -64,14 +62,22 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """
     file = WholeFile(path, force=True, inputs=())
     try:
-        write(file.part)
-        file.publish()
-    except OSError as error:
-        if isinstance(error, WriteError):
-            raise
-        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+        with named(path):
+            write(file.part)
+            file.publish()
     finally:
         file.discard()
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What the system refuses in the block becomes a `WriteError` that names the file."""
+    try:
+        yield
+    except LArTPCError:
+        raise
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def move(source: Path, target: Path) -> None:

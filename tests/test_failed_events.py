@@ -14,7 +14,7 @@ from clients.failures import EventFailed, TooManyFailed
 from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
 from clients.ssnet import PLANES, Job, run
-from lartpc import Event, Image, chain
+from lartpc import Event, FileExists, Image, WriteError, chain, open_writer
 from mdp import SettingsError
 from services.planes import answer_name
 from tests import plane_pools
@@ -228,6 +228,49 @@ def test_a_retry_of_another_run_or_another_file_is_refused(job: Job, pools: Pool
     with pytest.raises(SettingsError, match=r"sha256 \(was .*: --force"):
         run(retry)
     assert names(job) == ["out.root", "out.root.failed.json"]
+
+
+def test_an_output_whose_report_was_lost_is_not_called_whole(job: Job, pools: Pools) -> None:
+    expected = calm(job, pools)
+    pools.poison("refuse", expected[3].rse.event, expected[5].rse.event)
+    run(job)
+    job.output.with_name("out.root.failed.json").unlink()
+    with pytest.raises(FileExists, match=r"already, with 2 events that failed: want .*failed.json"):
+        run(job)
+    with pytest.raises(SettingsError, match=r"failed.json, which names the 2 events .*got none"):
+        run(replace(job, retry_failed=True))
+    assert run(replace(job, force=True)).events == EVENTS
+
+
+def test_a_file_that_does_not_say_who_made_it_is_not_mended(job: Job) -> None:
+    with open_writer(job.output, images=["wire"]):
+        pass
+    with pytest.raises(SettingsError, match=r"out\.root, which does not say who made it"):
+        run(replace(job, retry_failed=True))
+
+
+def test_a_retry_goes_on_however_many_of_its_events_fail_again(job: Job, pools: Pools) -> None:
+    source = job.output.with_name("many.root")
+    events = plane_pools.toys(source, 120)
+    job = replace(job, inputs=(source,))
+    poison = [event.rse.event for event in events if any(event.images.values())][5::9]
+    pools.poison("refuse", *poison)
+    assert len({each.entry for each in run(job).failed}) == 11
+    pools.poison("refuse", *poison[1:])
+    assert len({each.entry for each in run(replace(job, retry_failed=True)).failed}) == 10
+
+
+def test_a_report_that_cannot_be_written_is_an_error_before_the_output_has_its_name(
+    job: Job, pools: Pools
+) -> None:
+    report_at = job.output.with_name("out.root.failed.json")
+    report_at.mkdir()
+    pools.poison("refuse", calm(job, pools)[3].rse.event)
+    with pytest.raises(WriteError, match=r"cannot write .*out\.root: Is a directory"):
+        run(job)
+    assert names(job) == [".out.root.parts", "out.root.failed.json"]
+    report_at.rmdir()
+    assert {each.entry for each in run(job).failed} == {3}
 
 
 def test_strict_ends_the_run_at_the_first_failure_and_keeps_what_was_before(

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from clients import parts
+from clients.ledger.file import LedgerReader
+from clients.ledger.records import Run
 from clients.parts_folder import PartsFolder
 from clients.provenance import Record
 from clients.ssnet import Job, run
-from lartpc import FileExists, chain, open_reader, provenance
+from lartpc import FileExists, WriteError, chain, open_reader, provenance
 from mdp import RequestTimeout, SettingsError
 from tests import plane_pools
 from tests.processes import QUICK, ROOT, Processes, free_port
@@ -369,6 +371,35 @@ def test_a_disk_that_is_full_when_parts_are_joined_keeps_them(job: Job) -> None:
     assert names(job) == [".out.root.parts"]
     assert run(job).before == EVENTS
     assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
+
+
+@pytest.mark.parametrize("letter", ["n", "\N{CJK UNIFIED IDEOGRAPH-65E5}"])
+def test_a_name_is_refused_at_once_if_a_report_beside_it_would_have_none(
+    job: Job, letter: str
+) -> None:
+    longest = (255 - len(".root.failed.json")) // len(letter.encode())
+    with pytest.raises(
+        WriteError, match=r"want an output's name of at most 243 bytes, got 24[4-9]"
+    ):
+        run(replace(job, output=job.output.with_name(f"{letter * (longest + 1)}.root")))
+    assert list(job.output.parent.iterdir()) == []
+    job = replace(job, output=job.output.with_name(f"{letter * longest}.root"))
+    stop(job)
+    assert run(job).before == STOP_AT
+
+
+@pytest.mark.parametrize("suffix", [".root", ".h5"])
+def test_names_that_are_no_utf8_go_through(job: Job, tmp_path: Path, suffix: str) -> None:
+    odd = os.fsdecode(b"\xff\xfe")
+    own = tmp_path / f"{odd}.root"
+    own.write_bytes(job.inputs[0].read_bytes())
+    output, ledger = tmp_path / f"out{odd}{suffix}", tmp_path / f"{odd}.ledger"
+    job = replace(job, inputs=(own,), output=output, ledger=ledger)
+    stop(job)
+    assert run(job).before == STOP_AT
+    (text,) = provenance.read(output)
+    assert Record.unpack(text).inputs[0].path == str(own)
+    assert {said.inputs for said in LedgerReader(ledger) if isinstance(said, Run)} == {(str(own),)}
 
 
 @pytest.mark.parametrize("wrong", [{"part_s": -1.0}, {"max_failed": 1.5}, {"max_failed": -0.1}])

@@ -185,6 +185,28 @@ def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(
     assert not list(tmp_path.glob(".out*"))
 
 
+def test_kill_9_leaves_no_process_and_the_same_command_goes_on(
+    processes: Processes, tmp_path: Path, network: Path
+) -> None:
+    events = plane_pools.toys(tmp_path / "in.root", 40)
+    files = (str(tmp_path / "in.root"), "-o", str(tmp_path / "out.root"))
+    options = ("--local", "--network", str(network), "--size", "64", "--window", "1")
+    running = processes.python("-m", "clients", "run", *files, *options, "--part-seconds", "0")
+    state = tmp_path / ".out.root.parts" / "state.json"
+    until(state.exists, "a part is safe", within_s=120)
+    # a broker, a worker's host and three children besides the client
+    assert len(running.alive()) >= 6
+    running.send(signal.SIGKILL)
+    assert running.exit_code() == -signal.SIGKILL
+    running.wait_until_nothing_is_left()
+    done = ssnet("run", *files, *options)
+    assert "goes on after event" in done.stderr
+    assert [event.rse for event in plane_pools.read(tmp_path / "out.root")] == [
+        event.rse for event in events
+    ]
+    assert not list(tmp_path.glob(".out*"))
+
+
 def test_the_demo_scores_toys_with_the_shipped_networks_and_draws_one(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     done = ssnet("demo", "-n", "2", "-o", folder)

@@ -17,6 +17,7 @@ TICK_S = 1e-5
 UNKNOWN = -1
 """A duration that no worker said, or a worker that no answer named."""
 _MAX_TEXT = 1000
+_NAMES = "surrogateescape"  # files' names may hold bytes that are no UTF-8
 _MOST = 1 << 62
 
 
@@ -50,7 +51,7 @@ class Run:
     """How many workers the broker had at the start, by plane."""
 
     def encode(self) -> bytes:
-        packed: bytes = msgpack.packb(asdict(self))
+        packed: bytes = msgpack.packb(asdict(self), unicode_errors=_NAMES)
         return packed
 
     @classmethod
@@ -188,7 +189,7 @@ KIND_OF = {kind: letter for letter, kind in KINDS.items()}
 
 def _unpacked(packed: bytes, kind: type) -> Any:
     try:
-        said = msgpack.unpackb(packed, strict_map_key=False)
+        said = msgpack.unpackb(packed, strict_map_key=False, unicode_errors=_NAMES)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise RecordError(f"want msgpack: {error!r:.100}") from None
     if type(said) is not kind:
