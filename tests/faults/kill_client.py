@@ -74,14 +74,15 @@ class Killer:
         self._kept = {*folder.iterdir(), self._output}
 
     def kill(self, count: int) -> Kills:
-        """Kill so many clients; the last output is finished in peace."""
-        while self.done.count < count:
+        """Kill so many clients; the last output is finished in peace. Ends when one refuses."""
+        while self.done.count < count and not self.done.refused:
             self._one_output(count)
         return self.done
 
     def _one_output(self, count: int) -> None:
         while not self._is_through(kill=self.done.count < count):
-            pass
+            if self.done.refused:
+                return  # the next one would, too
         self.done.outputs += 1
         self.done.equal += plane_pools.same(self._read(), self._expected)
         self.done.left += sorted(path.name for path in {*self._folder.iterdir()} - self._kept)

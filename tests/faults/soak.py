@@ -45,6 +45,7 @@ _TURN_S = 0.01
 _ASK_BROKER_S = 0.1
 _SAY_S = 10.0
 _PATIENCE_S = 180.0
+_ENOUGH = 30  # complaints
 _ALONE = 3  # brokers that are killed at the end, with nothing else going wrong
 
 
@@ -111,6 +112,7 @@ class Soak:
             self._end()
         except Stuck as error:
             self._complaints.append(str(error))
+            self._site.rounds.kill()
         self._mend(math.inf)
         self._site.rounds.finish()
 
@@ -215,6 +217,8 @@ class Soak:
             if text not in self._said:
                 print(f"!!! {text}", flush=True)
         self._said.update(complaints)
+        if len(complaints) >= _ENOUGH:
+            raise Stuck("it ends here: so much is wrong")
         if now < self._say_at:
             return
         self._say_at = now + _SAY_S
