@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients import terminal
+from clients.signals import stopped_cleanly
 from lartpc import Event
 from tests import plane_pools
 from tests.processes import QUICK, Process, Processes, free_port, until
@@ -168,7 +169,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--suffix", choices=(".root", ".h5"), default=".root")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ssnet-kills-") as name:
+    # SIGTERM, too, leaves neither process nor folder
+    with stopped_cleanly(), tempfile.TemporaryDirectory(prefix="ssnet-kills-") as name:
         folder = Path(name)
         (folder / "logs").mkdir()
         (folder / "files").mkdir()
