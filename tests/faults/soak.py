@@ -20,13 +20,14 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
 
 from clients import terminal
-from clients.signals import stopped_cleanly
+from clients.signals import stopped_cleanly, uninterrupted
 from mdp import Client, ClientSettings, MDPError, Pulse
 from services.planes import service_name
 from tests import plane_pools
@@ -241,11 +242,14 @@ def soak(settings: Settings, folder: Path) -> Outcome:
     os.environ["TMPDIR"] = str(scratch)  # of all that is started
     source = folder / "in.root"
     plane_pools.toys(source, settings.events)
-    disk = open_disk(folder / "disk")
-    site = Site(folder, disk, source, settings.pulse)
     patient = ClientSettings(pulse=settings.pulse, timeout_s=120.0, tries=3)
     brief = ClientSettings(pulse=settings.pulse, timeout_s=1.0, tries=1)
-    try:
+    with ExitStack() as stack:
+        with uninterrupted():
+            disk = open_disk(folder / "disk")
+            stack.callback(disk.close)
+            site = Site(folder, disk, source, settings.pulse)
+            stack.callback(site.kill)
         with (
             Client(site.client_link.endpoint, patient) as client,
             Client(f"tcp://127.0.0.1:{site.broker_port}", brief) as direct,
@@ -260,9 +264,6 @@ def soak(settings: Settings, folder: Path) -> Outcome:
         if files := sorted(path.name for path in scratch.iterdir()):
             made.complain(f"left in TMPDIR: {', '.join(files)}")
         left = _left(mark)
-    finally:
-        site.kill()
-        disk.close()
     return Outcome(
         how_filled=disk.how,
         faults=made.recovery.faults,
@@ -338,9 +339,9 @@ def main(argv: list[str]) -> int:
         return 0
     enter_namespace(["-m", "tests.faults.soak", *argv])
     folder = Path(tempfile.mkdtemp(prefix="ssnet-soak-"))
-    print(f"{settings}, in {folder}", flush=True)
     try:
         with stopped_cleanly():
+            print(f"{settings}, in {folder}", flush=True)
             outcome = soak(settings, folder)
     except KeyboardInterrupt:
         print("stopped before its end: there is nothing to say", flush=True)
