@@ -17,7 +17,7 @@ class Seen:
 
     rse: RSE
     digest: str
-    """Of its producers, images, metas and pixels, to the bit."""
+    """Of its producers, images, metas, pixels and ROIs, to the bit."""
 
     @classmethod
     def of(cls, event: Event) -> Seen:
@@ -28,6 +28,7 @@ class Seen:
             for raw, meta in images:
                 digest.update(f"{len(raw)} {meta!r}".encode())
                 digest.update(raw)
+        digest.update(repr(sorted(event.rois.items())).encode())
         return cls(event.rse, digest.hexdigest())
 
 

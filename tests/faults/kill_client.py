@@ -15,18 +15,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients import terminal
+from clients.signals import stopped_cleanly
 from lartpc import Event
 from tests import plane_pools
-from tests.processes import QUICK, Process, Processes, free_port
+from tests.processes import QUICK, Process, Processes, free_port, until
 
 EVENTS = 60
 _SECONDS = 0.004  # for a crop
 _PATIENCE_S = 300.0
+_IN_WORK = 0.75  # of the kills: the others hit a client that starts, and has touched nothing
 
 
 @dataclass
@@ -57,30 +59,34 @@ class Killer:
         self._endpoint = f"tcp://127.0.0.1:{free_port()}"
         self._source = folder / "in.root"
         self._output = folder / f"out{suffix}"
+        self._parts = folder / f".out{suffix}.parts"
         plane_pools.toys(self._source, EVENTS)
         processes.broker(self._endpoint, *QUICK)
         plane_pools.start(processes, self._endpoint, seconds=_SECONDS)
         self.done = Kills()
         calm = folder / f"calm{suffix}"
-        started_at = time.monotonic()
-        assert self._start(calm).exit_code(within_s=_PATIENCE_S) == 0
-        self._calm_s = time.monotonic() - started_at
+        before, started_at = self._there(), time.monotonic()
+        client = self._start(calm)
+        self._wait_for_work(client, before)
+        begun_at = time.monotonic()
+        assert client.exit_code(within_s=_PATIENCE_S) == 0
+        self._start_s, self._work_s = begun_at - started_at, time.monotonic() - begun_at
         self._expected = plane_pools.read(calm)
+        self._kept = {*folder.iterdir(), self._output}
 
     def kill(self, count: int) -> Kills:
-        """Kill so many clients; the last output is finished in peace."""
-        while self.done.count < count:
+        """Kill so many clients; the last output is finished in peace. Ends when one refuses."""
+        while self.done.count < count and not self.done.refused:
             self._one_output(count)
         return self.done
 
     def _one_output(self, count: int) -> None:
         while not self._is_through(kill=self.done.count < count):
-            pass
+            if self.done.refused:
+                return  # the next one would, too
         self.done.outputs += 1
         self.done.equal += plane_pools.same(self._read(), self._expected)
-        kept = {self._output.name}
-        there = {path.name for path in self._folder.iterdir() if "out" in path.name}
-        self.done.left += sorted(there - kept)
+        self.done.left += sorted(path.name for path in {*self._folder.iterdir()} - self._kept)
         self._output.unlink()
 
     def _read(self) -> list[Event]:
@@ -88,17 +94,22 @@ class Killer:
 
     def _is_through(self, *, kill: bool) -> bool:
         """One client's life: whether the output is whole."""
+        before = self._there()
         client = self._start(self._output)
         if not kill:
             return self._ended(client, client.exit_code(within_s=_PATIENCE_S))
+        in_work, share = self._dice.random() < _IN_WORK, self._dice.random()
+        if in_work:
+            self._wait_for_work(client, before)
         try:
-            code = client.popen.wait(self._dice.uniform(0, self._calm_s))
+            code = client.popen.wait(share * (self._work_s if in_work else self._start_s))
         except subprocess.TimeoutExpired:
             client.send(signal.SIGKILL)
             code = client.exit_code()
         if code != -signal.SIGKILL:
             return self._ended(client, code)
-        self.done.kills[self._stage()] += 1
+        untouched = self._there() == before
+        self.done.kills["what was at its start" if untouched else self._stage()] += 1
         return False  # whatever it left: the same command must end with 0
 
     def _ended(self, client: Process, code: int) -> bool:
@@ -106,11 +117,23 @@ class Killer:
             self.done.refused.append(client.stderr.strip()[-500:])
         return code == 0
 
+    def _wait_for_work(self, client: Process, before: set[str]) -> None:
+        def begun() -> bool:
+            return client.popen.poll() is not None or self._there() != before
+
+        until(begun, "the client touches a file", within_s=_PATIENCE_S)
+
+    def _there(self) -> set[str]:
+        found = {path.name for path in self._folder.iterdir()}
+        with suppress(FileNotFoundError):
+            found |= {f"parts/{path.name}" for path in self._parts.iterdir()}
+        return found
+
     def _stage(self) -> str:
         """What the dead client left."""
-        folder = self._folder / f".{self._output.name}.parts"
+        folder = self._parts
         if not folder.exists():
-            return "all: the file has its name" if self._output.exists() else "nothing was begun"
+            return "all: the file has its name"
         if self._output.exists():
             return "all, but its parts are still there"
         if list(folder.glob("*joined*")):
@@ -146,7 +169,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--suffix", choices=(".root", ".h5"), default=".root")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ssnet-kills-") as name:
+    # SIGTERM, too, leaves neither process nor folder
+    with stopped_cleanly(), tempfile.TemporaryDirectory(prefix="ssnet-kills-") as name:
         folder = Path(name)
         (folder / "logs").mkdir()
         (folder / "files").mkdir()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,6 +20,10 @@ Mend = Callable[[], None]
 
 _CHUNK = 65536
 _REMEMBERED_BYTES = 1 << 20  # of what a peer has said on one connection
+_REMEMBERED_ENDED = 8  # connections ...
+_GREETING_BYTES = 200  # ... that came further than this
+_PIECES = 8  # that are said one by one: a peer hangs up on a handshake that does not wait for it
+_BETWEEN_S = 0.01
 
 
 class _Connection:
@@ -27,8 +32,14 @@ class _Connection:
     def __init__(self, peer: asyncio.StreamWriter, broker: asyncio.StreamWriter) -> None:
         self.peer = peer
         self.broker = broker
-        self.said = bytearray()  # by the peer, from the start
+        self.said: list[bytes] = []  # by the peer, from the start, as it came
+        self.said_bytes = 0
         self.leads_nowhere = False  # one end was cut, and the other is not to notice
+
+    def remember(self, said: bytes) -> None:
+        if self.said_bytes < _REMEMBERED_BYTES:
+            self.said.append(said)
+            self.said_bytes += len(said)
 
     def cut(self) -> None:
         self.peer.transport.abort()
@@ -46,6 +57,7 @@ class Link(threading.Thread):
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._connections: list[_Connection] = []
+        self._ended: deque[list[bytes]] = deque(maxlen=_REMEMBERED_ENDED)  # what was said on them
         self._tasks: set[asyncio.Task[None]] = set()
         self._delays_s: list[float] = []
         self._refusals = 0
@@ -106,7 +118,7 @@ class Link(threading.Thread):
     def replay(self, which: float) -> Mend:
         """Say all that one connection has said once more, on a second one that stays open.
 
-        `which`: from 0 for the oldest to 1 for the newest.
+        `which`: from 0 for the oldest to 1 for the newest; the last few that are over come first.
         """
         ghosts = self._do(self._replay(which))
         return lambda: self._do(self._lay(ghosts))
@@ -163,15 +175,15 @@ class Link(threading.Thread):
             connection.cut()
 
     async def _replay(self, which: float) -> list[asyncio.StreamWriter]:
-        talkative = [connection for connection in self._connections if connection.said]
+        talkative = [*self._ended, *(each.said for each in self._connections if each.said)]
         if not talkative:
             return []
-        said = bytes(talkative[round(which * (len(talkative) - 1))].said)
+        said = list(talkative[round(which * (len(talkative) - 1))])
         try:
             reader, ghost = await asyncio.open_connection("127.0.0.1", self._broker_port)
         except OSError:
             return []  # no broker is there to hear it
-        ghost.write(said)
+        self._keep(_say(ghost, said))
         self._keep(_ignore(reader))
         return [ghost]
 
@@ -204,26 +216,27 @@ class Link(threading.Thread):
             return
         connection = _Connection(peer, broker)
         self._connections.append(connection)
-        up = self._keep(self._forward(connection, heard, broker, said=connection.said))
-        down = self._keep(self._forward(connection, answers, peer, said=None))
+        up = self._keep(self._forward(connection, heard, broker, connection.remember))
+        down = self._keep(self._forward(connection, answers, peer, None))
         try:
             await asyncio.wait((up, down))
         finally:
             connection.cut()
             self._connections.remove(connection)
+            if connection.said_bytes > _GREETING_BYTES:
+                self._ended.append(connection.said)
 
     async def _forward(
         self,
         connection: _Connection,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        *,
-        said: bytearray | None,
+        remember: Callable[[bytes], None] | None,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
-                if said is not None and len(said) < _REMEMBERED_BYTES:
-                    said += data
+                if remember is not None:
+                    remember(data)
                 await self._flows.wait()
                 if self._delays_s:
                     await asyncio.sleep(max(self._delays_s))
@@ -233,6 +246,13 @@ class Link(threading.Thread):
         await self._flows.wait()  # nobody hears of an end, either
         if not connection.leads_nowhere:
             connection.cut()
+
+
+async def _say(writer: asyncio.StreamWriter, pieces: list[bytes]) -> None:
+    for piece in pieces[:_PIECES]:
+        writer.write(piece)
+        await asyncio.sleep(_BETWEEN_S)
+    writer.write(b"".join(pieces[_PIECES:]))
 
 
 async def _ignore(reader: asyncio.StreamReader) -> None:

@@ -40,15 +40,28 @@ class Outcome:
 
     @property
     def good(self) -> bool:
+        return not self.findings
+
+    @property
+    def findings(self) -> list[str]:
+        """All that is wrong, a line each."""
         tally = self.tally
-        return (
-            tally.rounds > 0
-            and tally.unequal == tally.files_left == self.processes_left == 0
-            and self.asked == self.answered
-            and len(self.alone) > 0
-            and all(each.answer_s <= self.limit_s for each in self.alone if self.is_brief(each))
-            and not self.complaints
-        )
+        judged = [each for each in self.alone if self.is_brief(each)]
+        wrong = {
+            "no round of the client came to its end": not tally.rounds,
+            f"{tally.unequal} outputs are not the calm one": tally.unequal,
+            f"{tally.files_left} files are left beside whole outputs": tally.files_left,
+            f"{self.processes_left} processes are left": self.processes_left,
+            "questions of the probe are unanswered": self.asked != self.answered,
+            f"no restart can be judged: none alone, after at most {self.brief_s:.1f} s without "
+            "a broker": not judged,
+        }
+        late = [each.answer_s for each in judged if each.answer_s > self.limit_s]
+        return [
+            *self.complaints,
+            *(text for text, is_so in wrong.items() if is_so),
+            *(f"a new broker's first answer took {s:.2f} s: want {self.limit_s:.1f}" for s in late),
+        ]
 
     @property
     def limit_s(self) -> float:

@@ -6,15 +6,18 @@ import shutil
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lartpc import open_reader
+from clients import check
+from clients.provenance import Record
+from lartpc import open_reader, provenance
 from tests.faults.comparison import Comparison, Seen, compare
-from tests.faults.supervision import ended
+from tests.faults.supervision import TRACEBACK, ended
 from tests.processes import Process
 
 _REST_S = 0.2
+_NOT_A_NETWORKS = "range"  # what a check says of the stand-in's scores: they go beyond 1
 _DROPPED = "dropped an answer"  # what a client says of an answer that nobody waits for
 
 
@@ -25,12 +28,14 @@ class Way:
     name: str
     suffix: str
     options: tuple[str, ...]
+    end: int | None = None
+    """None: all entries."""
 
 
 WAYS = (
     Way("crops", ".root", ("--mode", "croi", "--size", "64")),
     Way("crops with the input's products", ".root", ("--size", "64", "--copy-input")),
-    Way("tiles", ".h5", ("--mode", "tiles", "--size", "96", "--overlap", "16", "--end", "20")),
+    Way("tiles", ".h5", ("--mode", "tiles", "--size", "96", "--overlap", "16"), end=20),
 )
 
 
@@ -77,7 +82,7 @@ class Rounds:
         self._keep = keep
         self._start = start
         self._source = source
-        self._calm: list[list[Seen]] = []
+        self._calm: list[_Output] = []
         self._number = 0
         self._folder: Path | None = None
         self._start_at = 0.0
@@ -86,14 +91,18 @@ class Rounds:
 
     def run_calmly(self, folder: Path) -> None:
         """Make what all others are compared with: a run of each way while nothing is wrong."""
-        events = _read(self._source)
+        rses = [event.rse for event in _Output.read(self._source).events]
         for number, way in enumerate(WAYS):
             output = folder / f"calm{number}{way.suffix}"
             process = self._start(self._command(way, output))
             code = process.exit_code(within_s=120)
             assert code == 0, ended("the calm client", process, code)
-            calm = _read(output)
-            assert [event.rse for event in calm] == [e.rse for e in events[: len(calm)]]
+            calm = _Output.read(output)
+            assert [event.rse for event in calm.events] == rses[: way.end]
+            assert len(calm.records) == 1
+            found = check.run(check.Check(inputs=(self._source,), output=output))
+            wrong = [each for each in found if each.bad and each.name != _NOT_A_NETWORKS]
+            assert not wrong, wrong
             self._calm.append(calm)
 
     def look(self, now: float, folder: Path, *, more: bool) -> None:
@@ -140,7 +149,8 @@ class Rounds:
             compared.result()
 
     def _command(self, way: Way, output: Path) -> list[str]:
-        return [str(self._source), "-o", str(output), *way.options]
+        end = () if way.end is None else ("--end", str(way.end))
+        return [str(self._source), "-o", str(output), *way.options, *end]
 
     def _output(self, way: Way) -> Path:
         assert self._folder is not None
@@ -151,6 +161,8 @@ class Rounds:
         assert process is not None
         assert self._folder is not None
         self.tally.dropped_answers += process.stderr.count(_DROPPED)
+        if TRACEBACK in process.stderr:
+            self.complaints.append(f"the client broke: {process.stderr[-1000:]}")
         self._start_at = now + _REST_S
         if code and not self._excused:
             self.complaints.append(ended("the client", process, code))
@@ -174,9 +186,11 @@ class Rounds:
         if left:
             self.tally.files_left += len(left)
             self.complaints.append(f"left beside a whole output: {', '.join(left)}")
-        calm = self._calm[which]
-        result = compare(calm, _read(output))
-        self.tally.add(result, len(calm))
+        calm, stormy = self._calm[which], _Output.read(output)
+        result = compare(calm.events, stormy.events)
+        self.tally.add(result, len(calm.events))
+        if stormy.records != calm.records:
+            self.complaints.append(f"want the record {calm.records}, got {stormy.records}")
         if result.equal:
             shutil.rmtree(folder)
         else:
@@ -184,6 +198,18 @@ class Rounds:
             self.complaints.append(f"{kept} is not the calm one: {result}")
 
 
-def _read(path: Path) -> list[Seen]:
-    with open_reader(path, tick_order="backward") as reader:
-        return [Seen.of(event) for event in reader]
+@dataclass(frozen=True)
+class _Output:
+    """What a file holds."""
+
+    events: list[Seen]
+    records: list[Record]
+    """Its provenance, without what differs from run to run."""
+
+    @classmethod
+    def read(cls, path: Path) -> _Output:
+        with open_reader(path, tick_order="backward") as reader:
+            events = [Seen.of(event) for event in reader]
+        records = [Record.unpack(text) for text in provenance.read(path)]
+        same = [replace(each, command=(), began_at="", ended_at="") for each in records]
+        return cls(events, same)

@@ -7,7 +7,6 @@ every output equals the undisturbed one to the bit and nothing is left behind.
 from __future__ import annotations
 
 import argparse
-import functools
 import heapq
 import itertools
 import math
@@ -18,15 +17,17 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
 
 from clients import terminal
-from clients.signals import stopped_cleanly
+from clients.signals import stopped_cleanly, uninterrupted
 from mdp import Client, ClientSettings, MDPError, Pulse
 from services.planes import service_name
 from tests import plane_pools
@@ -45,6 +46,7 @@ _TURN_S = 0.01
 _ASK_BROKER_S = 0.1
 _SAY_S = 10.0
 _PATIENCE_S = 180.0
+_ENOUGH = 30  # complaints
 _ALONE = 3  # brokers that are killed at the end, with nothing else going wrong
 
 
@@ -95,28 +97,33 @@ class Soak:
         self._say_at = self._began_at + _SAY_S
         self._said: set[str] = set()  # of the complaints
         self._complaints: list[str] = []
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._mends: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._pause = threading.Event()
 
     def run(self) -> None:
-        """Carry out the plan, and let the last round end; Ctrl-C ends it before."""
+        """Carry out the plan, then let all come to its end; Ctrl-C ends the plan before."""
         try:
-            self._hurt_by_plan()
+            try:
+                with stopped_cleanly():
+                    self._hurt_by_plan()
+            except KeyboardInterrupt:
+                print("the plan ends here; what is under way comes to its end", flush=True)
             self._kill_brokers_alone()
             self._end()
         except Stuck as error:
             self._complaints.append(str(error))
-        except KeyboardInterrupt:
-            self._complaints.append("it was stopped before its end")
+            self._site.rounds.kill()
+        self._mend(math.inf)
         self._site.rounds.finish()
 
     def _hurt_by_plan(self) -> None:
-        for fault in self._settings.plan():
-            self._at(self._began_at + fault.at_s, functools.partial(self._hurt, fault))
+        faults = deque(self._settings.plan())
         end_at = self._began_at + self._settings.seconds
-        while time.monotonic() < end_at or self._agenda:
-            self._turn(more=time.monotonic() < end_at)
+        while (now := time.monotonic()) < end_at:
+            while faults and self._began_at + faults[0].at_s <= now:
+                self._hurt(faults.popleft())
+            self._turn(more=True)
 
     def _kill_brokers_alone(self) -> None:
         """As often as the limit of a broker's restart needs it: while nothing else is wrong."""
@@ -128,7 +135,8 @@ class Soak:
             def calm() -> bool:
                 nonlocal calm_since
                 now = time.monotonic()
-                calm_since = math.inf if self.recovery.waiting else min(calm_since, now)
+                hurt = self.recovery.waiting or self._mends
+                calm_since = math.inf if hurt else min(calm_since, now)
                 return now > calm_since + rest_s
 
             self._go_on_until(calm, "all faults are recovered from", more=True)
@@ -151,18 +159,21 @@ class Soak:
                 raise Stuck(f"waited {_PATIENCE_S:g} s until {what}")
             self._turn(more=more)
 
+    def complain(self, text: str) -> None:
+        self._complaints.append(text)
+
     @property
     def complaints(self) -> list[str]:
         found = [text for member in self._site.members for text in member.complaints]
         return [*self._complaints, *found, *self._site.rounds.complaints, *self.probe.complaints]
 
-    def _at(self, at: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._agenda, (at, next(self._numbers), action))
+    def _mend(self, now: float) -> None:
+        while self._mends and self._mends[0][0] <= now:
+            heapq.heappop(self._mends)[2]()
 
     def _turn(self, *, more: bool) -> None:
         now = time.monotonic()
-        while self._agenda and self._agenda[0][0] <= now:
-            heapq.heappop(self._agenda)[2]()
+        self._mend(now)
         self._site.look(now, more=more)
         for heard in self.probe.look(now):
             self.recovery.answer(heard.plane, asked_at=heard.asked_at, now=heard.at)
@@ -184,7 +195,7 @@ class Soak:
         if (fault.kind, fault.part) == BROKER_DIED:
             self.restarts.death(now)
         if mend is not None:
-            self._at(now + fault.length_s, mend)
+            heapq.heappush(self._mends, (now + fault.length_s, next(self._numbers), mend))
 
     def _ask_broker(self, now: float) -> None:
         if self._asked is not None and self._asked.done():
@@ -207,6 +218,8 @@ class Soak:
             if text not in self._said:
                 print(f"!!! {text}", flush=True)
         self._said.update(complaints)
+        if len(complaints) >= _ENOUGH:
+            raise Stuck("it ends here: so much is wrong")
         if now < self._say_at:
             return
         self._say_at = now + _SAY_S
@@ -224,13 +237,19 @@ class Soak:
 def soak(settings: Settings, folder: Path) -> Outcome:
     """Do it in this folder, which holds what is wrong afterwards."""
     mark = os.environ[_MARK] = uuid.uuid4().hex
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    os.environ["TMPDIR"] = str(scratch)  # of all that is started
     source = folder / "in.root"
     plane_pools.toys(source, settings.events)
-    disk = open_disk(folder / "disk")
-    site = Site(folder, disk, source, settings.pulse)
     patient = ClientSettings(pulse=settings.pulse, timeout_s=120.0, tries=3)
     brief = ClientSettings(pulse=settings.pulse, timeout_s=1.0, tries=1)
-    try:
+    with ExitStack() as stack:
+        with uninterrupted():
+            disk = open_disk(folder / "disk")
+            stack.callback(disk.close)
+            site = Site(folder, disk, source, settings.pulse)
+            stack.callback(site.kill)
         with (
             Client(site.client_link.endpoint, patient) as client,
             Client(f"tcp://127.0.0.1:{site.broker_port}", brief) as direct,
@@ -242,10 +261,9 @@ def soak(settings: Settings, folder: Path) -> Outcome:
             made = Soak(settings, site, client, direct)
             made.run()
         site.leave()
-    finally:
-        site.kill()
-        disk.close()
-    left = _left(mark)
+        if files := sorted(path.name for path in scratch.iterdir()):
+            made.complain(f"left in TMPDIR: {', '.join(files)}")
+        left = _left(mark)
     return Outcome(
         how_filled=disk.how,
         faults=made.recovery.faults,
@@ -321,11 +339,16 @@ def main(argv: list[str]) -> int:
         return 0
     enter_namespace(["-m", "tests.faults.soak", *argv])
     folder = Path(tempfile.mkdtemp(prefix="ssnet-soak-"))
-    print(f"{settings}, in {folder}", flush=True)
-    with stopped_cleanly():
-        outcome = soak(settings, folder)
+    try:
+        with stopped_cleanly():
+            print(f"{settings}, in {folder}", flush=True)
+            outcome = soak(settings, folder)
+    except KeyboardInterrupt:
+        print("stopped before its end: there is nothing to say", flush=True)
+        shutil.rmtree(folder)
+        return 130
     terminal.show(*tables(outcome))
-    for text in outcome.complaints:
+    for text in outcome.findings:
         print(f"!!! {text}")
     print("good" if outcome.good else f"NOT GOOD; see {folder}")
     if outcome.good:

@@ -12,6 +12,7 @@ from tests.processes import Process
 
 Mend = Callable[[], None]
 
+TRACEBACK = "Traceback"  # what a process says of an error that nobody thought of
 _REST_S = 0.2  # before it is started again
 _STUTTER = ((signal.SIGSTOP, 0.08), (signal.SIGCONT, 0.02))
 
@@ -105,6 +106,7 @@ class Member:
             self._start_at = now + _REST_S
             if not self._killed:
                 self.complaints.append(ended(self.name, self.process, code))
+            self._complain_of_a_traceback()
         elif now >= self._start_at:
             self._start_at = -1.0
             self.process.stderr_path.unlink()
@@ -121,6 +123,12 @@ class Member:
             code = self.process.exit_code()
             if code:
                 self.complaints.append(ended(self.name, self.process, code))
+            self._complain_of_a_traceback()
+
+    def _complain_of_a_traceback(self) -> None:
+        """Its own, or that of a child that it has started again since."""
+        if TRACEBACK in self.process.stderr:
+            self.complaints.append(f"{self.name} broke: {self.process.stderr[-1000:]}")
 
 
 def ended(name: str, process: Process, code: int) -> str:

@@ -8,8 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from mdp import Client
 from tests.faults.link import Link
-from tests.processes import free_port, until
+from tests.processes import (
+    QUICK,
+    QUICK_CLIENT,
+    Processes,
+    counters,
+    free_port,
+    until,
+    wait_for_workers,
+)
 
 
 class Echo(threading.Thread):
@@ -211,6 +220,31 @@ def test_a_replay_of_nothing_and_to_nobody_does_nothing(link: Link, echo: Echo) 
         link.replay(0.0)()
         assert peer.says(b"def") == b"def"
     assert echo.heard == [b"abcdef"]
+
+
+def test_a_brokers_peers_that_are_replayed_are_heard_by_it(
+    processes: Processes, endpoint: str
+) -> None:
+    """Their handshake is, too: a broker hangs up on one that comes in a single piece."""
+    processes.broker(endpoint, *QUICK)
+    port = int(endpoint.rpartition(":")[2])
+    with (
+        Link(free_port(), port) as clients,
+        Link(free_port(), port) as workers,
+        Client(endpoint, QUICK_CLIENT) as direct,
+    ):
+        processes.worker(workers.endpoint, "obedient", "tests.faults.handlers:Obedient", *QUICK)
+        wait_for_workers(direct, "obedient", 1)
+        with Client(clients.endpoint, QUICK_CLIENT) as client:
+            assert client.request("obedient", [b"reverse", b"a" * 200]) == [b"a" * 200]
+        before = counters(direct)
+        lay = workers.replay(1.0)
+        until(lambda: counters(direct)["dead_tokens"] > before["dead_tokens"], "an old answer")
+        lay()
+        lay = clients.replay(0.0)
+        until(lambda: counters(direct)["accepted"] > before["accepted"], "an old request")
+        lay()
+        assert direct.request("obedient", [b"reverse", b"def"]) == [b"fed"]
 
 
 def _takes(port: int) -> bool:

@@ -71,6 +71,12 @@ def test_one_other_bit_is_found() -> None:
         assert not got.equal
 
 
+def test_other_rois_are_found() -> None:
+    other = replace(EVENTS[2], rois=making.event(2, rois=1).rois)
+    got = [*EVENTS[:2], other, EVENTS[3]]
+    assert compare(EVENTS, got) == replace(EQUAL, different=1)
+
+
 def test_anothers_pixels_under_an_events_number_are_found() -> None:
     got = [EVENTS[0], Event(EVENTS[1].rse, EVENTS[2].images), *EVENTS[2:]]
     assert compare(EVENTS, got) == replace(EQUAL, different=1)
@@ -192,14 +198,20 @@ def test_a_good_outcome_is_good_and_says_its_numbers() -> None:
     ids=str,
 )
 def test_whatever_is_wrong_makes_the_outcome_bad(wrong: dict[str, Any]) -> None:
-    assert not replace(GOOD, **wrong).good
+    bad = replace(GOOD, **wrong)
+    assert not bad.good
+    assert len(bad.findings) == 1
 
 
-def test_a_broker_that_was_away_for_long_may_be_answered_late() -> None:
+def test_a_broker_that_was_away_for_long_may_be_answered_late_but_another_must_be_judged() -> None:
     """Workers then rest for 4 s and more: the protocol's, not this limit's."""
     assert GOOD.limit_s == pytest.approx(2.6)
     assert GOOD.brief_s == pytest.approx(4.8)
-    assert replace(GOOD, alone=[Restart(0.0, 4.9, 8.7)]).good
+    late = Restart(0.0, 4.9, 8.7)
+    assert replace(GOOD, alone=[*GOOD.alone, late]).good
+    assert [
+        "no restart can be judged" in each for each in replace(GOOD, alone=[late]).findings
+    ] == [True]
 
 
 def test_images_are_compared_whatever_their_plane() -> None:

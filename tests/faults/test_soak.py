@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import uuid
+from pathlib import Path
 
 import pytest
 
 from tests.faults.plan import SORTS
 from tests.optional import optional
-from tests.processes import ROOT
+from tests.processes import ROOT, marked, until
 
 SOAK = [sys.executable, "-W", "error", "-m", "tests.faults.soak"]
 SHORT = ("--seconds", "15", "--every", "0.45", "--seed", "5", "--events", "60")
@@ -39,6 +43,22 @@ def test_whatever_is_killed_stopped_or_cut_every_event_is_there_once_and_equal_t
         assert number(done.stdout, row) == 0
     for row in ("probe: unanswered", "temporary files left", "processes left", "complaints"):
         assert number(done.stdout, row) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and pidfds")
+def test_who_stops_it_at_once_finds_neither_a_process_nor_a_folder(tmp_path: Path) -> None:
+    optional("ROOT")
+    mark = uuid.uuid4().hex
+    told = {**os.environ, "TMPDIR": str(tmp_path), "SSNET_STOPPED": mark}
+    with subprocess.Popen([*SOAK, *SHORT], cwd=ROOT, env=told, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert str(tmp_path).encode() in run.stdout.readline()
+        until(lambda: len(marked("SSNET_STOPPED", mark)) > 3, "it has started some workers")
+        run.send_signal(signal.SIGINT)
+        assert b"stopped before its end" in run.stdout.read()
+    assert run.returncode == 130
+    assert marked("SSNET_STOPPED", mark) == set()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_plan_can_be_seen_before_it_is_carried_out() -> None:
