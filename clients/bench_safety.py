@@ -55,8 +55,8 @@ def main() -> None:
         with serving(folder, 1, dict.fromkeys(PLANES, asked.seconds)) as broker:
             job = make_job(folder, source, broker, mode)
             kinds = _kinds(job, folder / "out.root.ledger", asked.part_seconds)
-            terminal.show(_table(_spent(kinds, asked.rounds)))
-    print(f"{asked.events} events, {asked.rounds} rounds; ratios to the same round's neither")
+            what = f"{asked.events} events, {asked.rounds} rounds"
+            terminal.show(_table(what, _spent(kinds, asked.rounds)))
 
 
 def _kinds(job: Job, ledger: Path, part_s: float) -> dict[str, Job]:
@@ -85,8 +85,8 @@ def _one(job: Job) -> _Spent:
     return _Spent(time.perf_counter() - began_at, time.process_time() - cpu_s)
 
 
-def _table(spent: dict[str, list[_Spent]]) -> Table:
-    made = terminal.table("", "in all", "ratio", "from, to", "client's CPU", "ratio")
+def _table(what: str, spent: dict[str, list[_Spent]]) -> Table:
+    made = terminal.table(what, "in all", "ratio", "from, to", "client's CPU", "ratio")
     base = spent[_NEITHER]
     for name, runs in spent.items():
         ratios = sorted(own.whole_s / of.whole_s for own, of in zip(runs, base, strict=True))
