@@ -133,6 +133,7 @@ def _counts(outcome: Outcome) -> Table:
             made.add_row(f"{value}, {name} ({len(restarts)})", _median_and_max(times))
     limit = f"{outcome.limit_s:.1f} s after at most {outcome.brief_s:.1f} s without"
     made.add_row("limit of a first answer, alone", limit)
+    made.add_row("the disk", outcome.how_filled)
     return made
 
 

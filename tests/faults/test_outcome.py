@@ -177,6 +177,7 @@ def test_a_good_outcome_is_good_and_says_its_numbers() -> None:
     faults, counts = tables(GOOD)
     rows = dict(zip(*(list(column.cells) for column in counts.columns), strict=True))
     assert rows["answered"] == "500"
+    assert rows["the disk"] == "a limit"
     assert rows["requeued"] == "7"
     assert rows["events"] == "300"
     first = [next(iter(column.cells)) for column in faults.columns]
