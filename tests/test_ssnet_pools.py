@@ -186,8 +186,9 @@ def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(
 
 
 def test_kill_9_leaves_no_process_and_the_same_command_goes_on(
-    processes: Processes, tmp_path: Path, network: Path
+    processes: Processes, tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # its socket and logs stay
     events = plane_pools.toys(tmp_path / "in.root", 40)
     files = (str(tmp_path / "in.root"), "-o", str(tmp_path / "out.root"))
     options = ("--local", "--network", str(network), "--size", "64", "--window", "1")

@@ -27,10 +27,10 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
 @pytest.mark.parametrize(
     ("how", "suffix", "part_s", "retry"),
     [
-        ("kill", ".root", 0, False),
-        ("kill", ".h5", 60, True),
+        ("kill", ".h5", 0, False),
+        ("kill", ".root", 60, True),
         ("stop", ".h5", 60, False),
-        ("full", ".root", 60, True),
+        ("full", ".h5", 60, True),
     ],
 )
 def test_trouble_at_any_file_operation_loses_nothing(
