@@ -19,6 +19,8 @@ from .wire import Frame, Frames, printable
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 3  # restarts since an answer: as often a lone worker dies of one poisonous request
+
 
 class StartChild(NamedTuple):
     """Start the process that computes."""
@@ -64,7 +66,7 @@ class Host:
         self._asked_at = 0.0
         self._orphan_until = math.inf  # the child's request was taken from it: its grace
         self._restart_at = 0.0
-        self._crashes = 0  # in a row
+        self._crashes = 0  # since an answer
         self._setup_failures = 0  # in a row
         self._setup_reason: str | None = None  # why the latest one failed, as the child said
 
@@ -108,14 +110,22 @@ class Host:
             self._count_setup_failure(self._setup_reason or f"the child {how} in setup()")
         self.child = Child.ENDED if self.draining or self.failure else Child.DEAD
         self._orphan_until = math.inf
-        doubled = self.settings.restart_s * 2.0 ** min(self._crashes, 32)
-        wait_s = min(doubled, self.settings.restart_max_s)
-        self._crashes += 1
+        wait_s = self._rest_s(was)
         self._restart_at = now + wait_s
         if self.child is Child.DEAD:
             line = "%s: the child %s while %s; started again in %.1f s"
             log.warning(line, self.name, how, was.value, wait_s)
         return list(self.session.close(now))
+
+    def _rest_s(self, was: Child) -> float:
+        """How long to wait before the child that died is started again."""
+        if was is Child.STARTING:
+            self._crashes = max(self._crashes, _AT_ONCE)
+        doublings = self._crashes - _AT_ONCE
+        self._crashes += 1
+        if doublings < 0:
+            return 0.0
+        return min(self.settings.restart_s * 2.0 ** min(doublings, 32), self.settings.restart_max_s)
 
     def _count_setup_failure(self, reason: str) -> None:
         self._setup_failures += 1

@@ -84,7 +84,8 @@ class WorkerSettings:
     """The first wait before a new socket; it doubles up to `reconnect_max_s` (RFC 6)."""
     reconnect_max_s: float = 32.0
     restart_s: float = 0.5
-    """The wait before a crashed child starts again; it doubles with each crash in a row."""
+    """The wait before a child starts again that crashed in `setup()`, or more often since an answer
+    than one poisonous request makes it; it doubles with each crash."""
     restart_max_s: float = 32.0
     max_setup_failures: int = 3
     """`setup()` failures in a row that end the worker."""

@@ -109,8 +109,8 @@ def resting() -> Host:
 
 
 def broken() -> Host:
-    """Its child crashed, and is to be started again after a wait."""
-    host = busy()
+    """Its child crashed in `setup()`, and is to be started again after a wait."""
+    host = starting()
     host.died("was killed by SIGSEGV", 0.0)
     return host
 
@@ -159,9 +159,8 @@ def test_a_second_request_while_one_is_held_goes_nowhere() -> None:
 def test_a_crash_while_busy_is_told_to_the_broker_so_that_it_requeues() -> None:
     host = busy()
     assert host.died("was killed by SIGSEGV", 1.0) == [DISCONNECT, Close()]
-    assert host.deadline() == 1.5
-    assert host.tick(1.4) == []
-    assert host.tick(1.5) == [StartChild()]
+    assert host.deadline() == 1.0
+    assert host.tick(1.0) == [StartChild()]
     assert host.ready(9.0) == [Open(), READY]
 
 
@@ -169,16 +168,16 @@ def test_a_crash_while_idle_takes_the_worker_off_the_broker() -> None:
     assert idle().died("was killed by SIGKILL", 1.0) == [DISCONNECT, Close()]
 
 
-def test_the_wait_before_a_restart_doubles_up_to_its_longest() -> None:
+def test_after_three_crashes_the_wait_before_a_restart_doubles_up_to_its_longest() -> None:
     host, now, waits = a_host(), 0.0, []
-    for _ in range(9):
+    for _ in range(11):
         assert host.tick(now) == [StartChild()]
         host.ready(now)
         host.receive(request(b"t"), now)
         host.died("crashed", now)
         waits.append(host.deadline() - now)
         now = host.deadline()
-    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 32.0]
+    assert waits == [0.0, 0.0, 0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0]
 
 
 def test_an_answered_request_resets_the_wait_before_a_restart() -> None:
@@ -194,18 +193,25 @@ def test_an_answered_request_resets_the_wait_before_a_restart() -> None:
     host.answered(1, [b"p"], final=False, now=now)
     host.answered(1, [b"z"], final=True, now=now)
     host.died("crashed", now)
-    assert host.deadline() == now + 0.5
+    assert host.deadline() == now
+
+
+def test_a_setup_that_fails_is_tried_again_after_a_wait_the_first_time_too() -> None:
+    host = starting()
+    host.died("crashed", 1.0)
+    assert host.deadline() == 1.5
 
 
 def test_a_part_alone_does_not_reset_the_wait_before_a_restart() -> None:
     host = busy()
-    host.died("crashed", 0.0)
-    host.tick(0.5)
-    host.ready(0.5)
-    host.receive(request(b"u"), 0.5)
-    host.answered(2, [b"p"], final=False, now=0.5)
+    for number in range(2, 5):
+        host.died("crashed", 0.0)
+        host.tick(0.0)
+        host.ready(0.0)
+        host.receive(request(b"u"), 0.0)
+        host.answered(number, [b"p"], final=False, now=0.5)
     host.died("crashed", 0.5)
-    assert host.deadline() == 1.5
+    assert host.deadline() == 1.0
 
 
 def test_a_child_may_crash_for_days_and_is_still_started_again() -> None:
