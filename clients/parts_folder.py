@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import shutil
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -146,7 +145,11 @@ class PartsFolder:
         self.keep_only(set())
 
     def remove(self) -> None:
-        """All of it; what says that there was a run goes last, and the lock with it."""
+        """All of it: parts, what says that there was a run, and the lock last."""
         self.keep_only(set())
-        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            (self.path / _STATE).unlink(missing_ok=True)
+            (self.path / _LOCK).unlink(missing_ok=True)
         self._unlock()
+        with suppress(OSError):
+            self.path.rmdir()  # NFS keeps an open file's place until it is closed
