@@ -13,7 +13,7 @@ from lartpc import Event, ImageError, LArTPCError, Reader, chain, pack, stack
 from mdp import MDPError
 
 from .entries import Entry, read_entry
-from .failures import Failure, shortened
+from .output.failures import Failure, shortened
 from .stopwatch import Stopwatch
 
 

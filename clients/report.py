@@ -10,7 +10,7 @@ from rich.table import Table
 from mdp.tables import duration, size
 
 from . import simple, ssnet, terminal
-from .failures import Failure, events_of
+from .output.failures import Failure, events_of
 
 if TYPE_CHECKING:
     from .demo import Demo

@@ -23,11 +23,11 @@ from services.planes import DESCRIBE, Description, answer_name, service_name
 from .asker import Asker, Outcome, Reply
 from .crops import Cutter, EventQuestion, failures_of
 from .entries import entry_range
-from .failures import Failure, Tally, is_for_good
 from .job import FileJob
 from .ledger.facts import facts
 from .ledger.recorder import Recorder, Unrecorded, recorded
-from .output import Output, open_output
+from .output.failures import Failure, Tally, is_for_good
+from .output.production import Output, open_output
 from .provenance import Provenance
 from .scores import Scores, nbytes
 from .signals import uninterrupted

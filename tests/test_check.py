@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clients import ssnet
-from clients.check import Check, run
-from clients.check_making import Making
-from clients.check_scores import ScoreFindings, charge
+from clients.check.acceptance import Check, run
+from clients.check.findings import Finding
+from clients.check.making import Making
+from clients.check.scores import ScoreFindings, charge
 from clients.cli import app
-from clients.failures import FailedReport, Failure, report_path
-from clients.findings import Finding
+from clients.output.failures import FailedReport, Failure, report_path
 from clients.provenance import Record
 from lartpc import (
     RSE,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from clients.failures import EventFailed, TooManyFailed
 from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
+from clients.output.failures import EventFailed, TooManyFailed
 from clients.ssnet import PLANES, Job, run
 from lartpc import Event, FileExists, Image, WriteError, chain, open_writer
 from mdp import SettingsError

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from clients import parts
 from clients.ledger.file import LedgerReader
 from clients.ledger.records import Run
-from clients.parts_folder import PartsFolder
+from clients.output import parts
+from clients.output.folder import PartsFolder
 from clients.provenance import Record
 from clients.ssnet import Job, run
 from lartpc import FileExists, WriteError, chain, open_reader, provenance

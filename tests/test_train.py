@@ -20,8 +20,8 @@ optional("matplotlib")
 optional("onnxruntime")
 
 from clients.batches import Batches, Feed  # noqa: E402
-from clients.checkpoint import CheckpointError  # noqa: E402
-from clients.train import Job, run  # noqa: E402
+from clients.training.checkpoint import CheckpointError  # noqa: E402
+from clients.training.run import Job, run  # noqa: E402
 from lartpc import FileExists, SettingsError  # noqa: E402
 from mdp import Client, MDPError  # noqa: E402
 from services import caffe_net, networks  # noqa: E402

@@ -51,9 +51,10 @@ def check(
     threshold: Threshold = 10.0,
     tick_order: TickOrder = Ticks.backward,
 ) -> None:
-    from .. import check as checks
-    from .. import findings, terminal
-    from ..check_making import Making
+    from .. import terminal
+    from ..check import acceptance as checks
+    from ..check import findings
+    from ..check.making import Making
     from ..ssnet import PLANES
 
     if len(files) < 2:

@@ -29,7 +29,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..train import Job
+    from ..training.run import Job
 
 T = TypeVar("T")
 
@@ -168,8 +168,9 @@ def train(
     given = {**locals(), "folder": output, "prototxt": network, "batch_size": batch}
     _check(context, files=bool(files))
     log_warnings(verbose=verbose)
-    from .. import terminal, train_report
-    from .. import train as training  # what it lacks is said before anything starts
+    from .. import terminal
+    from ..training import report as train_report
+    from ..training import run as training
 
     job = _job({**given, "validate": tuple(validate or ()), "planes": numbers(planes)})
     training.checked(job)
@@ -192,7 +193,7 @@ def _job(given: Mapping[str, Any]) -> Job:
     from services.trainer import Training
 
     from ..batches import Feed
-    from ..train import Job
+    from ..training.run import Job
 
     steps = _STEPS if given["steps"] is None else given["steps"]
     more = {

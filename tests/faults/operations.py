@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from clients import cli
-from clients.failures import FailedReport, events_of, report_path
+from clients.output.failures import FailedReport, events_of, report_path
 from lartpc import Event, provenance
 from tests import plane_pools
 

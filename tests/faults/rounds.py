@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clients import check
+from clients.check import acceptance as check
 from clients.provenance import Record
 from lartpc import open_reader, provenance
 from tests.faults.comparison import Comparison, Seen, compare

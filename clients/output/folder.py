@@ -19,7 +19,7 @@ from lartpc.whole_file import named, sync, write_whole
 from mdp import SettingsError
 
 from .failures import report_path
-from .run_state import State
+from .state import State
 
 log = logging.getLogger(__name__)
 

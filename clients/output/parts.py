@@ -17,11 +17,11 @@ from lartpc import Event, LArTPCError, WriteError, Writer, provenance
 from lartpc.parts import PartFiles
 from lartpc.whole_file import check_free, move, named
 
+from ..signals import uninterrupted
+from ..stamps import stamp
 from .failures import FailedReport, Failure, TooManyFailed, report_path
-from .parts_folder import PartsFolder
-from .run_state import FileId, Part, State, Told, check_same, plain
-from .signals import uninterrupted
-from .stamps import stamp
+from .folder import PartsFolder
+from .state import FileId, Part, State, Told, check_same, plain
 
 log = logging.getLogger(__name__)
 

@@ -26,16 +26,16 @@ from lartpc import (
 from mdp import SettingsError
 from services.planes import answer_name
 
-from .check_events import EventFindings, expected_entries, names
-from .check_making import Making, making_of, read_records
-from .check_scores import ScoreFindings, charge, no_charge
-from .crops import check_planes
-from .failures import FailedReport, report_path
+from ..crops import check_planes
+from ..output.failures import FailedReport, report_path
+from ..provenance import Record
+from ..simple import OnProgress
+from ..ssnet import PLANES
+from ..stamps import stamp
+from .events import EventFindings, expected_entries, names
 from .findings import Finding
-from .provenance import Record
-from .simple import OnProgress
-from .ssnet import PLANES
-from .stamps import stamp
+from .making import Making, making_of, read_records
+from .scores import ScoreFindings, charge, no_charge
 
 _NAMES = [answer_name(plane) for plane in PLANES]
 _NO_RECORD = "there is no provenance"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lartpc.whole_file import write_whole
 from mdp import MDPError
 
-from .signals import uninterrupted
+from ..signals import uninterrupted
 
 _ABOUT = "about"
 # RuntimeError: zipfile's for what seems to be encrypted, or packed in a way it does not know

@@ -12,12 +12,13 @@ from mdp.tables import duration
 from services.networks.accuracy import right
 from services.trainer import Counts, Step
 
-from . import curve, terminal
-from .trained_files import TrainedFiles
+from .. import terminal
+from . import curve
+from .files import TrainedFiles
 from .validation import Found
 
 if TYPE_CHECKING:
-    from .train import Done
+    from .run import Done
 
 Say = Callable[[str], None]
 """Takes a line of progress."""

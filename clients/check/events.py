@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from lartpc import RSE, Reader
 
+from ..provenance import Input, Record
+from ..stamps import Stamp
 from .findings import Finding
-from .provenance import Input, Record
-from .stamps import Stamp
 
 _RSE = np.dtype([(name, "<u8") for name in RSE._fields])
 Names = npt.NDArray[np.void]

@@ -14,13 +14,13 @@ from lartpc import FileExists, Reader, ReadError, provenance
 from mdp import SettingsError
 from services.planes import service_name
 
+from ..provenance import Provenance, Record
+from ..stamps import stamp
 from .failures import FailedReport, Failure, events_of, report_path
-from .provenance import Provenance, Record
-from .run_state import Told, plain
-from .stamps import stamp
+from .state import Told, plain
 
 if TYPE_CHECKING:
-    from .ssnet import Job
+    from ..ssnet import Job
 
 _BESIDE = ("command", "host", "broker", "began_at", "ended_at", "inputs", "services")
 """What may differ, or is compared otherwise."""

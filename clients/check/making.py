@@ -9,9 +9,9 @@ from typing import Any
 from lartpc import ReadError, TickOrder, chain
 from services.planes import Origin, service_name
 
+from ..provenance import Record, mode_of
+from ..ssnet import PLANES
 from .findings import Finding
-from .provenance import Record, mode_of
-from .ssnet import PLANES
 
 _DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from . import terminal
+from .. import terminal
 
 
 @dataclass

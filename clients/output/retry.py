@@ -8,11 +8,11 @@ from __future__ import annotations
 from lartpc import Reader, open_reader, provenance
 from mdp import SettingsError
 
+from ..job import FileJob
+from ..provenance import Record
+from ..stamps import stamp
 from .failures import FailedReport, events_of, report_path
-from .job import FileJob
-from .provenance import Record
-from .run_state import Told, check_same, plain
-from .stamps import stamp
+from .state import Told, check_same, plain
 
 
 class Retry:

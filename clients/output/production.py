@@ -14,17 +14,17 @@ from lartpc import Event, ImageError, Reader
 from lartpc.parts import PartFiles
 from services.planes import Origin, service_name
 
+from ..provenance import Provenance, mode_settings
+from ..signals import uninterrupted
 from .failures import Failure, events_of, report_path
+from .folder import PartsFolder
 from .made_before import MadeBefore, made_before
 from .parts import RETRY, Parts, settle
-from .parts_folder import PartsFolder
-from .provenance import Provenance, mode_settings
 from .retry import Retry, read_report
-from .run_state import State, Told, plain
-from .signals import uninterrupted
+from .state import State, Told, plain
 
 if TYPE_CHECKING:
-    from .ssnet import Job
+    from ..ssnet import Job
 
 log = logging.getLogger(__name__)
 

@@ -28,13 +28,13 @@ from services.memory import keep_memory
 from services.trainer import Trainer, Training, TrainingFailed, check_network, weigh
 from services.training_files import TrainingSettings
 
+from ..batches import Batches, Feed, Files, describe
+from ..signals import uninterrupted
+from ..torch_batches import check_device, tensors
 from . import checkpoint
-from .batches import Batches, Feed, Files, describe
 from .checkpoint import Checkpoint
-from .signals import uninterrupted
-from .torch_batches import check_device, tensors
-from .train_report import Reports, Say
-from .trained_files import TrainedFiles, begin
+from .files import TrainedFiles, begin
+from .report import Reports, Say
 from .validation import Found, Validation
 
 

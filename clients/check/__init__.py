@@ -1,0 +1,1 @@
+"""The acceptance test: is an output what the production client should have made?"""
