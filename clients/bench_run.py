@@ -26,7 +26,8 @@ from . import terminal, toys
 from .bench_workers import LOG_VARIABLE, VARIABLE
 from .memory import resident_bytes
 from .process import errors_reported
-from .ssnet import PLANES, Job, Report, run
+from .ssnet import Report, run
+from .ssnet_job import PLANES, Job
 
 MODES: dict[str, chain.Mode] = {"croi": chain.Croi(), "tiles": chain.Tiles()}
 _SMALL = toy.ToySettings(chamber=Chamber(rows=128, cols=128), roi_pixels=64)

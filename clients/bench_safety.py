@@ -22,7 +22,8 @@ from lartpc.simulation.chamber import Chamber
 from . import terminal
 from .bench_run import MODES, make_job, make_toys, serving
 from .process import errors_reported
-from .ssnet import PLANES, Job, run
+from .ssnet import run
+from .ssnet_job import PLANES, Job
 
 _NEITHER = "neither: one part, no ledger"
 _ONE_PART_S = 1e6

@@ -29,6 +29,7 @@ from services.planes import answer_name
 from . import local, ssnet, toys
 from .pools import Pool
 from .simple import OnProgress
+from .ssnet_job import PLANES, Job
 
 Bar = Callable[[str], AbstractContextManager[OnProgress]]
 """Gives a progress bar of that name."""
@@ -77,10 +78,10 @@ def run(demo: Demo, bar: Bar) -> Shown:
     """Do it; the folder then holds the events, their scores and a picture of one."""
     demo.folder.mkdir(parents=True, exist_ok=True)
     source = demo.source or _make_toys(demo, bar)
-    with local.services(Pool(ssnet.PLANES)) as broker:
+    with local.services(Pool(PLANES)) as broker:
         with Client(broker) as client:
             served = client.services()
-        job = ssnet.Job(
+        job = Job(
             inputs=(source,),
             output=demo.scores,
             broker=broker,
@@ -123,7 +124,7 @@ def _mode(source: Path) -> chain.Mode:
 def _draw(demo: Demo, source: Path) -> None:
     producers = [each.producer for each in products(source) if each.kind == "image2d"]
     labels = [toy.SEGMENT] if toy.SEGMENT in producers else []
-    names = [answer_name(plane) for plane in ssnet.PLANES]
+    names = [answer_name(plane) for plane in PLANES]
     order = demo.tick_order
     with (
         open_reader(source, tick_order=order, images=[demo.producer, *labels]) as inputs,
@@ -163,4 +164,4 @@ def _most_telling(scored: Reader) -> int:
 def _view(scores: Iterable[tuple[Image, ...]]) -> display.View | ROI:
     """What was scored, where it is a part of the event."""
     boxes = tuple(pair[0].meta for pair in scores if pair)
-    return ROI(boxes) if len(boxes) == len(ssnet.PLANES) else "charge"
+    return ROI(boxes) if len(boxes) == len(PLANES) else "charge"

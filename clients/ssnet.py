@@ -14,16 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 from lartpc import Event, Reader, chain, open_reader
-from mdp import Client, ClientSettings, MDPError, Pulse, SettingsError
+from mdp import Client, ClientSettings, MDPError, SettingsError
 from services.planes import DESCRIBE, Description, answer_name, service_name
 
 from .asker import Asker, Outcome, Reply
 from .crops import Cutter, EventQuestion, failures_of
 from .entries import entry_range
-from .job import FileJob
 from .ledger.facts import facts
 from .ledger.recorder import Recorder, Unrecorded, recorded
 from .output.failures import Failure, Tally, is_for_good
@@ -32,59 +30,14 @@ from .provenance import Provenance
 from .scores import Scores, nbytes
 from .signals import uninterrupted
 from .simple import OnProgress
+from .ssnet_job import PLANES, Job
 from .stopwatch import Stopwatch
 from .waiting import wait_for_workers
 from .window import Window
 
 log = logging.getLogger(__name__)
 
-PLANES = (0, 1, 2)
 _LANES = 256  # requests under way; each is a socket
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job(FileJob):
-    """What is scored, by whom, and where the scores go. A question is an event."""
-
-    mode: chain.Mode = field(default_factory=chain.Croi)
-    producer: str = "wire"
-    """Of the images: one of each plane."""
-    low_adc: float = chain.LOW_ADC
-    """Below, a pixel is no charge: 0 for the network, and scored 0."""
-    high_adc: float = chain.HIGH_ADC
-    """Above, a pixel is cut off to this."""
-    timeout_s: float = 3600.0
-    """For one try of one crop, the wait in the broker's queue included."""
-    wait_s: float = 10.0
-    """How long to wait for the first worker of a plane."""
-    pulse: Pulse = field(default_factory=Pulse)
-    """How soon a broker that was restarted is noticed: as the broker's own."""
-    ledger: Path | None = None
-    """Where every event's times go."""
-    part_s: float = 60.0
-    """After how long what is written is made safe: as much is lost at most, when all is killed."""
-    fresh: bool = False
-    """Give up what an earlier run has made safe."""
-    max_failed: float = 0.1
-    """Share of the events so far that may fail, once ten have: beyond it the run ends."""
-    strict: bool = False
-    """End at the first event that fails."""
-    retry_failed: bool = False
-    """Only the events that failed before, into a new file with the others as they are."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.low_adc < self.high_adc < math.inf:
-            got = f"{self.low_adc} and {self.high_adc}"
-            raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
-        if not 0 <= self.wait_s < math.inf:
-            raise SettingsError(f"want a wait from 0 s on, got {self.wait_s}")
-        if self.ledger in (self.output, *self.inputs):
-            raise SettingsError(f"want a ledger apart from inputs and output, got {self.ledger}")
-        if not 0 <= self.part_s < math.inf:
-            raise SettingsError(f"want parts of 0 s or more, got {self.part_s}")
-        if not 0 <= self.max_failed <= 1:
-            raise SettingsError(f"want a share of failed events in 0 to 1, got {self.max_failed}")
 
 
 @dataclass

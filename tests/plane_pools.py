@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clients.bench_workers import VARIABLE
-from clients.ssnet import PLANES
+from clients.ssnet_job import PLANES
 from lartpc import RSE, Event, Image, open_reader, open_writer, toy
 from lartpc.simulation.chamber import Chamber
 from mdp import Client

@@ -20,6 +20,7 @@ from clients.check.scores import ScoreFindings, charge
 from clients.cli import app
 from clients.output.failures import FailedReport, Failure, report_path
 from clients.provenance import Record
+from clients.ssnet_job import PLANES, Job
 from lartpc import (
     RSE,
     Event,
@@ -36,7 +37,7 @@ from tests import plane_pools
 from tests.lartpc.test_provenance import hadd
 from tests.processes import QUICK, Processes, free_port
 
-NAMES = [answer_name(plane) for plane in ssnet.PLANES]
+NAMES = [answer_name(plane) for plane in PLANES]
 MODES: dict[str, chain.Mode] = {
     "croi": chain.Croi(size=64),
     "tiles": chain.Tiles(64, 16, 1),
@@ -68,8 +69,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Path:
     return folder
 
 
-def job(folder: Path, endpoint: str, mode: str) -> ssnet.Job:
-    return ssnet.Job(
+def job(folder: Path, endpoint: str, mode: str) -> Job:
+    return Job(
         inputs=(folder / "in.root",),
         output=folder / f"{mode}.root",
         broker=endpoint,

@@ -13,7 +13,8 @@ import pytest
 from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
 from clients.output.failures import EventFailed, TooManyFailed
-from clients.ssnet import PLANES, Job, run
+from clients.ssnet import run
+from clients.ssnet_job import PLANES, Job
 from lartpc import Event, FileExists, Image, WriteError, chain, open_writer
 from mdp import SettingsError
 from services.planes import answer_name

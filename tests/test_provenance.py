@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from clients import simple, ssnet, stamps
 from clients.cli import app
 from clients.provenance import Input, Record, mode_of, mode_settings
+from clients.ssnet_job import Job
 from lartpc import ReadError, chain, provenance
 from services.planes import Origin
 from tests import plane_pools, simple_files
@@ -135,7 +136,7 @@ def test_a_run_says_what_made_its_output(endpoint: str, tmp_path: Path) -> None:
     inputs = (tmp_path / "a.root", tmp_path / "b.root")
     for path in inputs:
         plane_pools.toys(path, 4)
-    job = ssnet.Job(
+    job = Job(
         inputs=inputs,
         output=tmp_path / "out.root",
         broker=endpoint,

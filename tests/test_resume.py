@@ -17,7 +17,8 @@ from clients.ledger.records import Run
 from clients.output import parts
 from clients.output.folder import PartsFolder
 from clients.provenance import Record
-from clients.ssnet import Job, run
+from clients.ssnet import run
+from clients.ssnet_job import Job
 from lartpc import FileExists, WriteError, chain, open_reader, provenance
 from mdp import RequestTimeout, SettingsError
 from tests import plane_pools

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from clients.errors import AnswerError
-from clients.ssnet import PLANES, Job, run
+from clients.ssnet import run
+from clients.ssnet_job import PLANES, Job
 from lartpc import Event, ImageError, ProductMissing, chain, open_reader, open_writer
 from lartpc import SettingsError as SizeError
 from mdp import Client, MDPError, NotServed, SettingsError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.ssnet import PLANES
+from clients.ssnet_job import PLANES
 from lartpc import open_reader
 from mdp import Client
 from services.planes import answer_name, service_name

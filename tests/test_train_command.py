@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.ssnet import PLANES
+from clients.ssnet_job import PLANES
 from lartpc import open_reader
 from services.planes import answer_name
 from tests import feed_files

@@ -30,7 +30,7 @@ from ..crops import check_planes
 from ..output.failures import FailedReport, report_path
 from ..provenance import Record
 from ..simple import OnProgress
-from ..ssnet import PLANES
+from ..ssnet_job import PLANES
 from ..stamps import stamp
 from .events import EventFindings, expected_entries, names
 from .findings import Finding

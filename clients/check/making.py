@@ -10,7 +10,7 @@ from lartpc import ReadError, TickOrder, chain
 from services.planes import Origin, service_name
 
 from ..provenance import Record, mode_of
-from ..ssnet import PLANES
+from ..ssnet_job import PLANES
 from .findings import Finding
 
 _DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc")

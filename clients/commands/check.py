@@ -55,7 +55,7 @@ def check(
     from ..check import acceptance as checks
     from ..check import findings
     from ..check.making import Making
-    from ..ssnet import PLANES
+    from ..ssnet_job import PLANES
 
     if len(files) < 2:
         raise SettingsError("want at least one input and the output")

@@ -136,9 +136,10 @@ def run(
     from dataclasses import replace
 
     from .. import report, ssnet, terminal
+    from ..ssnet_job import Job
 
     _check_local(context, local=local)
-    job = ssnet.Job(
+    job = Job(
         inputs=tuple(inputs),
         output=output,
         broker=broker,
@@ -188,9 +189,10 @@ def _services(
     workers: int, network: Path | None, threshold_adc: float
 ) -> AbstractContextManager[str]:
     """A broker and workers on this machine, which then needs what computes networks, too."""
-    from .. import local, pools, ssnet
+    from .. import local, pools
+    from ..ssnet_job import PLANES
 
-    pool = pools.Pool(ssnet.PLANES, workers=workers, network=network, threshold_adc=threshold_adc)
+    pool = pools.Pool(PLANES, workers=workers, network=network, threshold_adc=threshold_adc)
     return local.services(pool)
 
 

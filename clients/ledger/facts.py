@@ -5,15 +5,12 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mdp import Client
 from services.planes import service_name
 
+from ..ssnet_job import Job
 from .records import Run
-
-if TYPE_CHECKING:
-    from ..ssnet import Job
 
 
 def facts(job: Job, client: Client, *, planes: Sequence[int], events: int, done: int) -> Run:

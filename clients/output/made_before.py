@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lartpc import FileExists, Reader, ReadError, provenance
 from mdp import SettingsError
 from services.planes import service_name
 
 from ..provenance import Provenance, Record
+from ..ssnet_job import Job
 from ..stamps import stamp
 from .failures import FailedReport, Failure, events_of, report_path
 from .state import Told, plain
-
-if TYPE_CHECKING:
-    from ..ssnet import Job
 
 _BESIDE = ("command", "host", "broker", "began_at", "ended_at", "inputs", "services")
 """What may differ, or is compared otherwise."""

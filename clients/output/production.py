@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lartpc import Event, ImageError, Reader
 from lartpc.parts import PartFiles
@@ -16,15 +16,13 @@ from services.planes import Origin, service_name
 
 from ..provenance import Provenance, mode_settings
 from ..signals import uninterrupted
+from ..ssnet_job import Job
 from .failures import Failure, events_of, report_path
 from .folder import PartsFolder
 from .made_before import MadeBefore, made_before
 from .parts import RETRY, Parts, settle
 from .retry import Retry, read_report
 from .state import State, Told, plain
-
-if TYPE_CHECKING:
-    from ..ssnet import Job
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -17,11 +18,22 @@ from . import curve
 from .files import TrainedFiles
 from .validation import Found
 
-if TYPE_CHECKING:
-    from .run import Done
-
 Say = Callable[[str], None]
 """Takes a line of progress."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done, in numbers."""
+
+    steps: int
+    """In all; those before the checkpoint are in it, and not in the times."""
+    trained_s: float
+    waited_s: float
+    """Of it: for batches."""
+    validation: Mapping[int, Found]
+    """By plane, on all events to validate; empty without any."""
+    files: TrainedFiles
 
 
 class Reports:

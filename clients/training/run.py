@@ -34,7 +34,7 @@ from ..torch_batches import check_device, tensors
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .files import TrainedFiles, begin
-from .report import Reports, Say
+from .report import Done, Reports, Say
 from .validation import Found, Validation
 
 
@@ -77,20 +77,6 @@ class Job:
             raise SettingsError(f"want at least one epoch, got {self.epochs}")
         if not self.checkpoint_s >= 0:
             raise SettingsError(f"want a checkpoint from 0 s on, got {self.checkpoint_s}")
-
-
-@dataclass(frozen=True)
-class Done:
-    """What was done, in numbers."""
-
-    steps: int
-    """In all; those before the checkpoint are in it, and not in the times."""
-    trained_s: float
-    waited_s: float
-    """Of it: for batches."""
-    validation: Mapping[int, Found]
-    """By plane, on all events to validate; empty without any."""
-    files: TrainedFiles
 
 
 def run(job: Job, say: Say) -> Done:

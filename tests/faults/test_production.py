@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.ssnet import PLANES, Job, run
+from clients.ssnet import run
+from clients.ssnet_job import PLANES, Job
 from lartpc import chain
 from mdp import Client
 from services.planes import service_name

@@ -16,7 +16,8 @@ from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
 from clients.ledger.limits import Kind, verdicts
 from clients.ledger.records import UNKNOWN, End, Event, Named, Run
-from clients.ssnet import PLANES, Job, run
+from clients.ssnet import run
+from clients.ssnet_job import PLANES, Job
 from lartpc import FileExists, chain
 from mdp import SettingsError
 from tests import plane_pools
