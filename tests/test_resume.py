@@ -16,6 +16,7 @@ from clients.ledger.file import LedgerReader
 from clients.ledger.records import Run
 from clients.output import parts
 from clients.output.folder import PartsFolder
+from clients.output.state import FileId
 from clients.provenance import Record
 from clients.ssnet import run
 from clients.ssnet_job import Job
@@ -407,3 +408,47 @@ def test_names_that_are_no_utf8_go_through(job: Job, tmp_path: Path, suffix: str
 def test_settings_out_of_range_are_refused(job: Job, wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="want"):
         replace(job, **wrong)
+
+
+def test_bytes_are_synced_before_the_names_that_speak_of_them(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut would find; a kill cannot show it."""
+    done: list[tuple[str, Path]] = []
+    on_disk: set[FileId | None] = set()
+    sync, name, remove = os.fsync, os.replace, os.unlink
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        done.append(("sync", path))
+        on_disk.add(FileId.of(path))
+
+    def named(source: Path, target: Path) -> None:
+        assert FileId.of(source) in on_disk, f"{source} got a name before it was on disk"
+        name(source, target)
+        done.append(("name", Path(target)))
+
+    def removed(path: Path, **how: Any) -> None:
+        remove(path, **how)
+        done.append(("remove", Path(path)))
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", named)
+    monkeypatch.setattr(os, "unlink", removed)
+    run(replace(job, end=2))
+
+    folder = job.output.with_name(".out.root.parts")
+    parts, state = (
+        [folder / f"part-00000{number}.root" for number in range(2)],
+        folder / "state.json",
+    )
+    names = [path for what, path in done if what == "name"]
+    assert names == [parts[0], state, parts[1], state, folder / "joined.root", state, job.output]
+    for number, (what, path) in enumerate(done):
+        if what == "name":  # and the name itself is on disk before anything else is done
+            assert done[number + 1] == ("sync", path.parent)
+    over = done.index(("sync", job.output.parent), done.index(("name", job.output)))
+    gone = [path for what, path in done[over:] if what == "remove"]
+    assert set(gone) >= {*parts, state}
+    assert not [path for what, path in done[:over] if what == "remove" and path in (*parts, state)]
