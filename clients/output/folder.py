@@ -66,9 +66,11 @@ class PartsFolder:
             with suppress(OSError):
                 self.path.rmdir()  # another client's has a lock in it, and stays
             return
-        if not (self.path / _STATE).exists():
-            self.remove()
-        self._unlock()
+        try:
+            if not (self.path / _STATE).exists():
+                self.remove()
+        finally:
+            self._unlock()
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -85,10 +87,12 @@ class PartsFolder:
         try:
             lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
+            if self.path.is_symlink():
+                raise WriteError(f"want a folder at {self.path}, got a link to nowhere") from None
             return
         try:
             self._take(lock)
-            if os.fstat(lock).st_nlink:
+            if self._has_its_name(lock):
                 self._lock = lock
         finally:
             if self._lock is None:
@@ -96,6 +100,13 @@ class PartsFolder:
         if self._lock is not None:
             os.truncate(lock, 0)
             os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+    def _has_its_name(self, lock: int) -> bool:
+        """Links cannot be counted instead: NFS renames an open file that is removed."""
+        try:
+            return os.path.samestat(os.fstat(lock), (self.path / _LOCK).stat())
+        except FileNotFoundError:
+            return False
 
     def _take(self, lock: int) -> None:
         try:
