@@ -28,6 +28,9 @@ _MODES: dict[str, type[chain.Mode]] = {
     "whole": chain.Whole,
 }
 
+_COUNTS = ("retried_events", "failed_events")
+"""What came of a run, among its settings."""
+
 Settings = Mapping[str, Any]
 
 
@@ -64,6 +67,11 @@ class Record:
     settings: Settings
     services: Mapping[str, tuple[Origin, ...]]
     """What answered: one origin a service, but for services that do not say theirs."""
+
+    @property
+    def choices(self) -> Settings:
+        """The settings without what came of the run."""
+        return {name: value for name, value in self.settings.items() if name not in _COUNTS}
 
     @property
     def failed_events(self) -> int:

@@ -48,9 +48,8 @@ def summary(files: Texts) -> Table:
 
 def _way(record: Record) -> str:
     """Who made it, with which networks and settings: what a sum should have one of."""
-    said = record.as_dict()
-    settings = {k: value for k, value in said["settings"].items() if k != "retried_events"}
-    way = [said["made_by"], said["tick_order"], settings, said["services"]]
+    services = record.as_dict()["services"]
+    way = [record.made_by, record.tick_order, record.choices, services]
     return json.dumps(way, sort_keys=True)
 
 

@@ -222,6 +222,7 @@ def test_files_shows_a_sum_of_many_in_a_row_for_each_way_of_making(tmp_path: Pat
     (origin,) = RECORD.services["ssnet-plane0"]
     other = {"ssnet-plane0": (replace(origin, weights="77aa01" + 58 * "0"),)}
     many = [replace(RECORD, host=f"node{k % 20}") for k in range(2000)]
+    many[7] = replace(many[7], settings={**RECORD.settings, "failed_events": 3})
     odd = replace(RECORD, services=other, host="node5")
     provenance.append(path, [each.pack() for each in (*many, odd)] + ["mine", "mine"])
     done = CliRunner().invoke(app, ["files", str(path)])

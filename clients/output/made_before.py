@@ -22,8 +22,6 @@ from .state import Told, plain
 
 _BESIDE = ("command", "host", "broker", "began_at", "ended_at", "inputs", "services")
 """What may differ, or is compared otherwise."""
-_COUNTS = ("retried_events", "failed_events")
-"""What came of a run, among its settings."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def made_before(
 
 def _same(record: Record) -> dict[str, Any]:
     own = {name: value for name, value in record.as_dict().items() if name not in _BESIDE}
-    own["settings"] = {k: v for k, v in record.settings.items() if k not in _COUNTS}
+    own["settings"] = record.choices
     own["inputs"] = [(each.entries, each.stamp) for each in record.inputs]
     return own
 
