@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from .commands import batches, check, demo, display, files, ledger, run, simple, toy, train, worker
-from .process import errors_reported
+from .process import errors_reported, show_any_name
 from .signals import stopped_cleanly
 
 app = typer.Typer(
@@ -32,5 +32,6 @@ app.command(help=train.HELP)(train.train)
 
 
 def main() -> None:
+    show_any_name()
     with errors_reported(), stopped_cleanly():
         app()

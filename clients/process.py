@@ -1,7 +1,9 @@
-"""What every `ssnet` command's process does with its errors: one line each, and an exit code."""
+"""What every `ssnet` command's process does with its errors, one line each and an exit code,
+and with names that no terminal can show."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,12 @@ _PACKAGES = {
     "google": "'ssnetserver[worker]'",
 }
 """Optional modules, and what to install for them."""
+
+
+def show_any_name() -> None:
+    """What is no UTF-8 in a file's name goes to stdout as JSON escapes it; to stderr it does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -27,6 +28,7 @@ COMMANDS = (
     "simple",
     "display",
     "files",
+    "check",
     "worker",
     "train",
     "ledger",
@@ -185,6 +187,14 @@ def test_a_product_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     assert "image2d_well" in done.stdout
     assert "image2d_ill" not in done.stdout
     assert re.fullmatch(r"ssnet: .*in.h5 entry 0 image2d_ill: want finite .*\n", done.stderr)
+
+
+def test_files_whose_names_are_no_utf8_are_shown(tmp_path: Path, toy: Path) -> None:
+    odd = toy.rename(tmp_path / os.fsdecode(b"\xff.h5"))
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as in most locales, though not in C.UTF-8
+    assert r"\udcff.h5" in ssnet("files", odd, **strict).stdout
+    (file,) = json.loads(ssnet("files", odd, "--json", **strict).stdout)["files"]
+    assert file["file"] == str(odd)
 
 
 def test_files_of_which_a_library_is_missing_hide_no_others(tmp_path: Path, toy: Path) -> None:
