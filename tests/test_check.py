@@ -586,6 +586,15 @@ def test_an_event_that_a_run_gave_up_is_a_failure_unless_it_is_allowed(
     assert bad(check(given_up, folder / "in.root", allow_failed=True)) == {"images"}
 
 
+def test_failed_events_that_no_report_names_are_found(folder: Path, tmp_path: Path) -> None:
+    record = record_of(folder / "croi.root")
+    counting = replace(record, settings={**record.settings, "failed_events": 2})
+    output = with_records(folder / "croi.root", tmp_path / "o.root", counting.pack())
+    found = check(output, folder / "in.root", allow_failed=True)
+    assert bad(found) == {"failed"}
+    assert "counts 2 failed events, " in found["failed"].first
+
+
 def test_a_damaged_report_of_failed_events_is_found(folder: Path, given_up: Path) -> None:
     report_path(given_up).write_text("{")
     found = check(given_up, folder / "in.root")

@@ -27,7 +27,7 @@ from mdp import SettingsError
 from services.planes import answer_name
 
 from ..crops import check_planes
-from ..output.failures import FailedReport, report_path
+from ..output.failures import FailedReport, events_of, report_path
 from ..provenance import Record
 from ..simple import OnProgress
 from ..ssnet_job import PLANES
@@ -105,6 +105,7 @@ class _Looking:
             self._entries = expected_entries(records, inputs, given, self._of_inputs)
         self._readable = Finding("readable", "float32 images, no NaN, no Inf")
         self._failed = Finding("failed", "no events that a run gave up")
+        self._counted = sum(record.failed_events for record in records)
         self._scores = ScoreFindings()
 
     def all(self, on_progress: OnProgress | None) -> list[Finding]:
@@ -137,6 +138,10 @@ class _Looking:
             self._failed.look(0 if allowed else len(rses), text, of=0)
             if allowed:
                 self._failed.skipped = f"{len(rses)} allowed"
+        unnamed = self._counted - len(events_of(failed))
+        if unnamed > 0:
+            text = f"the provenance counts {self._counted} failed events, {path} lacks {unnamed}"
+            self._failed.look(unnamed, text, of=0)
         return rses
 
     def _look(self, entry: int, partner: int, given_up: set[RSE]) -> None:
