@@ -152,11 +152,12 @@ def troubled(client: Client, how: str, before: Path) -> Iterator[str]:
     _reset(client.output.parent, before)
     old = client.made() if client.output.exists() else None
     calm = client.run()
-    count, whole = client.operations.count, client.made()
+    count, whole, hurt = client.operations.count, client.made(), 0
     for at in range(1, count + 1):
         where = f"{how} at operation {at} of {count}"
         _reset(client.output.parent, before)
         got = client.run(at=at, trouble=trouble)
+        hurt += got == its_end
         if got not in (its_end, calm) or "Traceback" in client.said:
             yield f"{where}: exit code {got}: {client.said}"
         if not client.output.exists():
@@ -171,7 +172,9 @@ def troubled(client: Client, how: str, before: Path) -> Iterator[str]:
             yield f"{where}: the same command ends with {again}: {client.said}"
         elif not client.made().is_like(whole):
             yield f"{where}: the same command made {client.made().names}, or other events"
-    sys.stdout.write(f"{count} operations\n")
+    if not hurt:
+        yield f"{how} at {count} operations hurt none of the clients"
+    sys.stdout.write(f"{count} operations, {hurt} clients hurt\n")
 
 
 def _is_safe(now: Made, like: Made) -> bool:
