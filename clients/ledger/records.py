@@ -51,8 +51,7 @@ class Run:
     """How many workers the broker had at the start, by plane."""
 
     def encode(self) -> bytes:
-        packed: bytes = msgpack.packb(asdict(self), unicode_errors=_NAMES)
-        return packed
+        return _packed(asdict(self))
 
     @classmethod
     def decode(cls, packed: bytes) -> Run:
@@ -75,8 +74,7 @@ class Named(NamedTuple):
     """`host:process`."""
 
     def encode(self) -> bytes:
-        packed: bytes = msgpack.packb((self.plane, self.name[:_MAX_TEXT]))
-        return packed
+        return _packed((self.plane, self.name[:_MAX_TEXT]))
 
     @classmethod
     def decode(cls, packed: bytes) -> Named:
@@ -136,8 +134,7 @@ class Event(NamedTuple):
     bytes_in: Sequence[int]
 
     def encode(self) -> bytes:
-        packed: bytes = msgpack.packb(self)
-        return packed
+        return _packed(self)
 
     @classmethod
     def decode(cls, packed: bytes) -> Event:
@@ -165,8 +162,7 @@ class End(NamedTuple):
     """`done`, or what ended it."""
 
     def encode(self) -> bytes:
-        packed: bytes = msgpack.packb((self.how[:_MAX_TEXT],))
-        return packed
+        return _packed((self.how[:_MAX_TEXT],))
 
     @classmethod
     def decode(cls, packed: bytes) -> End:
@@ -185,6 +181,11 @@ KINDS: dict[bytes, type[Run] | type[Named] | type[Event] | type[End]] = {
     b"Z": End,
 }
 KIND_OF = {kind: letter for letter, kind in KINDS.items()}
+
+
+def _packed(said: Any) -> bytes:
+    packed: bytes = msgpack.packb(said, unicode_errors=_NAMES)
+    return packed
 
 
 def _unpacked(packed: bytes, kind: type) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clients.ledger.file import MAGIC, LedgerReader, LedgerWriter
-from clients.ledger.records import Event, LedgerError, Named, Record
+from clients.ledger.records import End, Event, LedgerError, Named, Record
 from tests.ledger.making import MadeUp
 
 RECORDS = MadeUp(events=5).records()
@@ -35,6 +35,14 @@ def ends(path: Path) -> list[int]:
 
 def test_what_was_appended_is_read(path: Path) -> None:
     assert read(path) == RECORDS
+
+
+def test_an_end_that_names_a_file_that_is_no_utf8_is_read(path: Path) -> None:
+    name = os.fsdecode(b"\xff.root")
+    end = End(f"WriteError: cannot write {name}: No space left on device")
+    with LedgerWriter(path, output="out.root", fresh=False) as ledger:
+        ledger.append(end)
+    assert read(path) == [*RECORDS, end]
 
 
 def test_wherever_a_kill_tears_it_the_whole_records_are_read_and_gone_on_with(
