@@ -1,7 +1,7 @@
 """Is the output that stands there already the one that this command would make?
 
-Its provenance says so: the same inputs, entries and settings, by the same software. Refuses
-nothing: whatever else stands there is somebody's file.
+Its provenance says so: the same inputs, entries and settings, by the same software. Refuses one
+with failed events that no report names; whatever else stands there is somebody's file.
 """
 
 from __future__ import annotations
