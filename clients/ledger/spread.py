@@ -31,10 +31,6 @@ class Spread:
         bins = np.clip(np.floor(steps) + 1, 0, _BINS - 1).astype(np.int64)
         self._bins += np.bincount(bins, minlength=_BINS)
 
-    @property
-    def mean_s(self) -> float:
-        return self.total_s / self.count if self.count else 0.0
-
     def percentile(self, percent: float) -> float:
         """The time that so many percent do not exceed; 0 where there are none."""
         wanted = max(int(np.ceil(self.count * percent / 100)), 1)
