@@ -19,7 +19,7 @@ from clients.check.making import Making
 from clients.check.scores import ScoreFindings, charge
 from clients.cli import app
 from clients.output.failures import FailedReport, Failure, report_path
-from clients.provenance import Record
+from clients.provenance import Record, mode_settings
 from clients.ssnet_job import PLANES, Job
 from lartpc import (
     RSE,
@@ -480,16 +480,25 @@ def test_mixed_weights_are_found_after_hadd(folder: Path, endpoint: str, tmp_pat
     assert not found["images"].skipped
 
 
-@pytest.mark.parametrize("setting", ["threshold_adc", "mode", "producer"])
-def test_mixed_settings_are_found(folder: Path, tmp_path: Path, setting: str) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("threshold_adc", 11.0, "want threshold_adc 10.0 throughout, got 11.0"),
+        ("threshold_adc", "another", "it does not say how the scores were made"),
+        ("mode", mode_settings(chain.Tiles(32, 16, 1)), "want mode {"),
+        ("mode", "another", "it does not say how the scores were made"),
+        ("producer", "another", "want producer wire throughout, got another"),
+    ],
+)
+def test_mixed_settings_are_found(
+    folder: Path, tmp_path: Path, setting: str, value: object, said: str
+) -> None:
     record = record_of(folder / "tiles.root")
     half = replace(record, events=3)
-    other = replace(record, events=4, settings={**record.settings, setting: "another"})
+    other = replace(record, events=4, settings={**record.settings, setting: value})
     output = with_records(folder / "tiles.root", tmp_path / "o.root", half.pack(), other.pack())
     found = check(output, folder / "in.root")
-    assert f"want {setting}" in found["provenance"].first or "it does not say" in (
-        found["provenance"].first
-    )
+    assert f"record 2 of 2: {said}" in found["provenance"].first
     assert found["images"].skipped
 
 
