@@ -1,5 +1,4 @@
-"""What every `ssnet` command's process does with its errors, one line each and an exit code,
-and with names that no terminal can show."""
+"""What every `ssnet` command's process does with its errors, and with names that are no UTF-8."""
 
 from __future__ import annotations
 
