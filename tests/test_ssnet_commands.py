@@ -191,9 +191,10 @@ def test_a_product_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
 
 def test_files_whose_names_are_no_utf8_are_shown(tmp_path: Path, toy: Path) -> None:
     odd = toy.rename(tmp_path / os.fsdecode(b"\xff.h5"))
-    strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as in most locales, though not in C.UTF-8
-    assert r"\udcff.h5" in ssnet("files", odd, **strict).stdout
-    (file,) = json.loads(ssnet("files", odd, "--json", **strict).stdout)["files"]
+    strict = "utf-8:strict"  # as in most locales, though not in C.UTF-8
+    assert r"\udcff.h5" in ssnet("files", odd, PYTHONIOENCODING=strict).stdout
+    done = ssnet("files", odd, "--json", PYTHONIOENCODING=strict)
+    (file,) = json.loads(done.stdout)["files"]
     assert file["file"] == str(odd)
 
 
