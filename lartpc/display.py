@@ -57,6 +57,11 @@ def render(
     save(draw(rows, rse=rse, statement=statement, view=view, rois=rois, dead=dead), Path(path))
 
 
+def drawable(text: str) -> str:
+    """As fonts have it: what is no UTF-8 in a file's name as JSON escapes it."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def save(figure: Figure, path: Path) -> None:
     """Make a PNG, which appears when it is whole. Raises `OSError`."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -248,7 +253,8 @@ def _write_title(figure: Figure, rse: RSE, statement: str) -> None:
     left = 1.1 / width
     title = f"run {rse.run}, subrun {rse.subrun}, event {rse.event}"
     figure.text(left, 1 - 0.36 / height, title, size=15, weight="bold", color=_INK)
-    figure.text(left, 1 - 0.62 / height, statement, size=11, color=_FAINT, parse_math=False)
+    line = drawable(statement)
+    figure.text(left, 1 - 0.62 / height, line, size=11, color=_FAINT, parse_math=False)
 
 
 def _explain_marks(figure: Figure, *, roi: bool, dead: bool) -> None:

@@ -198,6 +198,13 @@ def test_files_whose_names_are_no_utf8_are_shown(tmp_path: Path, toy: Path) -> N
     assert file["file"] == str(odd)
 
 
+def test_an_event_of_a_file_whose_name_is_no_utf8_is_drawn(tmp_path: Path, toy: Path) -> None:
+    optional("matplotlib")
+    odd = toy.rename(tmp_path / os.fsdecode(b"\xff.h5"))
+    ssnet("display", odd, "-p", "wire", "-o", tmp_path / "event.png")
+    assert (tmp_path / "event.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_files_of_which_a_library_is_missing_hide_no_others(tmp_path: Path, toy: Path) -> None:
     optional("ROOT")
     source = files.write(tmp_path / "in.root", files.events(2, ["wire"]))

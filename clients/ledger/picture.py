@@ -154,6 +154,7 @@ def _write_title(figure: Figure, figures: Figures, said: Sequence[str]) -> None:
     width, height = figure.get_size_inches()
     left, each_s = _LEFT / width, figures.span_s / figures.events
     title = f"{figures.runs[-1].output}: {figures.events} events, {1 / each_s:.3g} a second"
+    title = display.drawable(title)
     figure.text(left, 1 - 0.4 / height, title, size=15, weight="bold", color=_INK, parse_math=False)
     text, high = "\n".join(said), 1 - 0.55 / height
     figure.text(left, high, text, size=10, color=_FAINT, va="top", parse_math=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -221,12 +222,19 @@ def test_the_command_prints_tables_json_and_draws(
     plane_pools.toys(job.inputs[0], 6)
     start(processes, job.broker, {plane: [(1, 0.01)] for plane in PLANES})
     other = tmp_path / "times.ledger"
-    run(replace(job, ledger=other))
+    odd = tmp_path / os.fsdecode(b"\xffout.root")
+    run(replace(job, output=odd, ledger=other))
     picture = tmp_path / "timeline.png"
     said = ssnet("ledger", other, "-o", picture).stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir() if "timeline" in path.name] == [picture.name]
-    for text in ("6 events of out.root", "0.44 s", "queue and wire", "slowest events", "3,0,5"):
+    for text in (
+        r"6 events of \udcffout.root",
+        "0.44 s",
+        "queue and wire",
+        "slowest events",
+        "3,0,5",
+    ):
         assert text in said
     made = json.loads(ssnet("ledger", other, "--json").stdout)
     assert (made["events"], made["ends"], made["torn_bytes"]) == (6, ["done"], 0)
