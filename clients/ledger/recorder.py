@@ -210,6 +210,6 @@ def recorded(
         try:
             yield recorder
         except BaseException as error:
-            recorder.end(f"{type(error).__name__}: {error}")
+            recorder.end(": ".join(filter(None, (type(error).__name__, str(error)))))
             raise
         recorder.end("done")
