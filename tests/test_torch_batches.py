@@ -104,8 +104,11 @@ def test_a_loop_that_is_left_leaves_nothing_in_the_brokers_queue(
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=None, num_workers=processes, multiprocessing_context=spawn
     )
+    taken = 0
     for _ in loader:
+        taken += 1
         break
+    assert taken
     del loader
     with Client(farm) as client:
         until(lambda: held(client, NAME) == 0, "the broker holds nothing")
