@@ -10,17 +10,20 @@ from .errors import (
     ProductMissing,
     ReadError,
     SettingsError,
+    TickOrderError,
     WriteError,
 )
 from .files import open_reader, open_writer, producers, products
 from .frames import Batch, Limits, meta_text, pack, stack, unpack
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
 from .reader import Product, Reader
+from .ticks import AskedOrder, TickChoice
 from .writer import Writer
 
 __all__ = [
     "ROI",
     "RSE",
+    "AskedOrder",
     "Batch",
     "BatchError",
     "Event",
@@ -37,7 +40,9 @@ __all__ = [
     "ReadError",
     "Reader",
     "SettingsError",
+    "TickChoice",
     "TickOrder",
+    "TickOrderError",
     "WriteError",
     "Writer",
     "meta_text",

@@ -15,6 +15,10 @@ class SettingsError(LArTPCError, ValueError):
     """A setting is out of its range, or settings contradict each other."""
 
 
+class TickOrderError(SettingsError):
+    """A tick order is asked for that contradicts the files, or files have different ones."""
+
+
 class FrameError(LArTPCError, ValueError):
     """A message's frames are malformed, or larger than allowed."""
 

@@ -16,6 +16,7 @@ from .formats import format_of, module
 from .image import TickOrder, check_tick_order
 from .names import check_name
 from .reader import OneFile, Product, Reader
+from .ticks import AskedOrder
 from .whole_file import WholeFile, check_free
 from .writer import Sink, Writer, writing
 
@@ -46,18 +47,23 @@ def producers(path: PathLike) -> tuple[str, ...]:
 def open_reader(
     paths: PathLike | Iterable[PathLike],
     *,
-    tick_order: TickOrder,
+    tick_order: AskedOrder,
     images: Sequence[str] | None = None,
     rois: Sequence[str] = (),
+    trust: bool = False,
 ) -> Reader:
     """Open files as one sequence of events.
 
     `images`: producers to read (None: all of the first file); `rois`: producers of ROIs.
-    `tick_order`: how the rows of LArCV1 files are ordered, which no such file says. LArCV3 says
-    its own; there the images are turned to `tick_order`. Every image that comes has this order.
-    Raises `ReadError`, and `ProductMissing` where a file lacks a producer.
+    `tick_order`: how the rows of LArCV1 files are ordered; "auto": as `lartpc.ticks` tells from
+    what they hold. LArCV3 files store their order; there the images are turned to `tick_order`.
+    Every image that comes has the order `reader.tick_order`; `reader.tick_choice` says why.
+    `trust`: take `tick_order` even where the files contradict it.
+    Raises `ReadError`, `ProductMissing` where a file lacks a producer, and `TickOrderError` where
+    the files contradict `tick_order` or each other.
     """
-    check_tick_order(tick_order)
+    if tick_order != "auto":
+        check_tick_order(tick_order)
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     files = [Path(path) for path in several]
     if not files:
@@ -66,7 +72,7 @@ def open_reader(
         images = producers(files[0])
     if not images and not rois:
         raise ProductMissing(f"want images or ROIs to read, got none of either in {files[0]}")
-    return Reader(files, _open_one, tick_order=tick_order, images=images, rois=rois)
+    return Reader(files, _open_one, tick_order=tick_order, images=images, rois=rois, trust=trust)
 
 
 def check_output(path: PathLike, *, force: bool, inputs: Iterable[PathLike]) -> ModuleType:

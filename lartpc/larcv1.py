@@ -138,6 +138,8 @@ class _Tree:
 class LArCV1File:
     """An open file. Errors name it, the entry (counted in this file) and the product."""
 
+    STORES_TICK_ORDER = False
+
     def __init__(self, path: Path, tick_order: TickOrder) -> None:
         self.path = path
         self.tick_order = tick_order

@@ -90,6 +90,8 @@ def append_provenance(path: Path, records: Sequence[str]) -> None:
 class LArCV3File:
     """An open file. Errors name it, the entry (counted in this file) and the product."""
 
+    STORES_TICK_ORDER = True
+
     def __init__(self, path: Path, tick_order: TickOrder) -> None:
         self.path = path
         self.tick_order = tick_order

@@ -5,15 +5,24 @@ A format module reads one file (`OneFile`); what holds of all formats is here.
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 from copy import copy
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from .errors import ReadError
+from .errors import LArTPCError, ReadError
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from .provenance import tick_orders
+from .ticks import AskedOrder, Span, Survey, choose, regions_of, spans_of
+
+log = logging.getLogger(__name__)
+
+_SURVEYED = 8  # entries with images that show where the images of a file lie
+_SEARCHED = 1000  # entries in which such are looked for
 
 
 class Product(NamedTuple):
@@ -33,6 +42,9 @@ class Product(NamedTuple):
 
 class OneFile(Protocol):
     """What a format module gives for one file. Raises `ReadError` naming file, entry, product."""
+
+    STORES_TICK_ORDER: bool
+    """Whether the format says which tick row 0 is."""
 
     def products(self) -> tuple[Product, ...]: ...
     def entries(self, kind: str, producer: str) -> int: ...
@@ -55,19 +67,37 @@ class Reader:
         paths: Sequence[Path],
         open_one: Callable[[Path, TickOrder], OneFile],
         *,
-        tick_order: TickOrder,
+        tick_order: AskedOrder,
         images: Sequence[str],
         rois: Sequence[str],
+        trust: bool = False,
     ) -> None:
         self.paths = tuple(paths)
-        self.tick_order = tick_order
+        self.tick_order: TickOrder = "backward" if tick_order == "auto" else tick_order
+        """Of every image that comes."""
         self._open_one = open_one
         self._choose(images, rois)
         self._file: OneFile | None = None
         self._open_index = -1
-        self.sizes = tuple(self._count(i) for i in range(len(self.paths)))
+        looked = [(self._count(i), self._survey(i)) for i in range(len(self.paths))]
+        self.sizes = tuple(count for count, _ in looked)
         """Entries of each file."""
         self._ends = list(accumulate(self.sizes))
+        self.surveys = tuple(survey for _, survey in looked)
+        """What each file tells about its tick order."""
+        self.tick_choice = choose(tick_order, self.surveys, trust=trust)
+        """The tick order, and why it was taken."""
+        self._take_order(tick_order)
+
+    def _take_order(self, asked: AskedOrder) -> None:
+        if self.tick_choice.order != self.tick_order:
+            self.close()  # the open file turns images to another order
+            self.tick_order = self.tick_choice.order
+        if asked == "auto":
+            assumed = self.tick_choice.basis == "assumed"
+            level = logging.WARNING if assumed else logging.INFO
+            more = "; --tick-order says it" if assumed else ""
+            log.log(level, "tick order %s: %s%s", self.tick_order, self.tick_choice.reason, more)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -163,6 +193,38 @@ class Reader:
         if len(set(counts.values())) != 1:
             raise ReadError(f"want products of one length in {self.paths[index]}, got {counts}")
         return next(iter(counts.values()))
+
+    def _survey(self, index: int) -> Survey:
+        """What a file tells about its tick order; what cannot be read tells nothing."""
+        file, path = self._switch(index), self.paths[index]
+        if file.STORES_TICK_ORDER:
+            return Survey(path, stored=True)
+        recorded: tuple[TickOrder, ...] = ()
+        rois: tuple[str, ...] = ()
+        with suppress(LArTPCError):
+            recorded = tick_orders(file.provenance())
+            rois = tuple(p.producer for p in file.products() if p.kind == "partroi")
+        spans, regions = set[Span](), set[tuple[Span, Span, float]]()
+        for entry in self._entries_with_images(file):
+            metas = [m for name in self.images for m in file.metas(name, entry)]
+            spans |= spans_of(metas)
+            for name in rois:
+                with suppress(LArTPCError):
+                    regions |= regions_of(file.rois(name, entry), metas)
+        return Survey(path, False, recorded, frozenset(spans), frozenset(regions))
+
+    def _entries_with_images(self, file: OneFile) -> Iterator[int]:
+        """The first few entries that have images which can be read."""
+        entries = min((file.entries("image2d", name) for name in self.images), default=0)
+        seen = 0
+        for entry in range(min(entries, _SEARCHED)):
+            with suppress(LArTPCError):
+                metas = [file.metas(name, entry) for name in self.images]
+                if any(metas):
+                    seen += 1
+                    yield entry
+            if seen == _SURVEYED:
+                return
 
     def _rse(self, file: OneFile, local: int) -> RSE:
         said = {f"{kind}_{name}": file.rse(kind, name, local) for kind, name in self._names}
