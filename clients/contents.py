@@ -32,13 +32,15 @@ def contents(path: Path, product: Product) -> Contents:
         return _image_contents(path, product)
     if product.kind != "partroi":
         return Contents(product, "", None, None)
-    with open_reader(path, tick_order="backward", images=(), rois=(product.producer,)) as reader:
+    with open_reader(
+        path, tick_order="backward", trust=True, images=(), rois=(product.producer,)
+    ) as reader:
         rses = [reader.rse(entry) for entry in range(len(reader))]
     return Contents(product, "", min(rses, default=None), max(rses, default=None))
 
 
 def _image_contents(path: Path, product: Product) -> Contents:
-    with open_reader(path, tick_order="backward", images=(product.producer,)) as reader:
+    with open_reader(path, tick_order="backward", trust=True, images=(product.producer,)) as reader:
         rses = [reader.rse(entry) for entry in range(len(reader))]
         there = (event.images[product.producer] for event in reader)
         images = next((images for images in there if images), ())

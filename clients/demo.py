@@ -12,10 +12,10 @@ from pathlib import Path
 
 from lartpc import (
     ROI,
+    AskedOrder,
     Event,
     Image,
     Reader,
-    TickOrder,
     chain,
     display,
     open_reader,
@@ -48,7 +48,9 @@ class Demo:
     """Of toy events."""
     seed: int = 1
     producer: str = toy.WIRE
-    tick_order: TickOrder = "backward"
+    tick_order: AskedOrder = "auto"
+    trust_tick_order: bool = False
+    """Take `tick_order` even where the file contradicts it."""
     command: tuple[str, ...] = ()
     """What was typed, for the scores' provenance."""
 
@@ -88,6 +90,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
             mode=_mode(source),
             producer=demo.producer,
             tick_order=demo.tick_order,
+            trust_tick_order=demo.trust_tick_order,
             force=True,
             fresh=True,
             command=demo.command,
@@ -108,6 +111,7 @@ def _make_toys(demo: Demo, bar: Bar) -> Path:
             settings=settings,
             force=True,
             on_progress=show,
+            command=demo.command,
         )
     return demo.toys
 
@@ -125,10 +129,14 @@ def _draw(demo: Demo, source: Path) -> None:
     producers = [each.producer for each in products(source) if each.kind == "image2d"]
     labels = [toy.SEGMENT] if toy.SEGMENT in producers else []
     names = [answer_name(plane) for plane in PLANES]
-    order = demo.tick_order
     with (
-        open_reader(source, tick_order=order, images=[demo.producer, *labels]) as inputs,
-        open_reader(demo.scores, tick_order=order, images=names) as scored,
+        open_reader(demo.scores, tick_order="auto", images=names) as scored,
+        open_reader(
+            source,
+            tick_order=scored.tick_order,
+            images=[demo.producer, *labels],
+            trust=demo.trust_tick_order,
+        ) as inputs,
     ):
         entry = _most_telling(scored)
         event, scores = inputs[entry], scored[entry].images

@@ -30,6 +30,7 @@ class FeedPool:
             f"--image={settings.image}",
             f"--label={settings.label}",
             f"--tick-order={settings.tick_order}",
+            *(["--trust-tick-order"] if settings.trust_tick_order else []),
             f"--cache={settings.cache_bytes >> 20}",
         ]
 

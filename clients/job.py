@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lartpc import TickOrder
+from lartpc import AskedOrder
 from mdp import SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 
@@ -31,7 +31,9 @@ class FileJob:
     """Bytes of these questions and answers, packed; one question is always allowed."""
     copy_input: bool = False
     """The input's other products come along, entry by entry."""
-    tick_order: TickOrder = "backward"
+    tick_order: AskedOrder = "auto"
+    trust_tick_order: bool = False
+    """Take `tick_order` even where the files contradict it."""
     force: bool = False
     """Replace the output if it is there."""
     command: tuple[str, ...] = ()

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lartpc import (
+    AskedOrder,
     Event,
     Image,
     ImageError,
     ReadError,
-    TickOrder,
     WriteError,
     display,
     open_reader,
@@ -31,7 +31,9 @@ class Picture:
     """Images [shower, track] of each plane; one producer for all planes, or one a plane."""
     rois: tuple[str, ...]
     view: View
-    tick_order: TickOrder
+    tick_order: AskedOrder
+    trust_tick_order: bool = False
+    """Take `tick_order` even where the file contradicts it."""
 
 
 def draw(picture: Picture, output: Path) -> None:
@@ -40,7 +42,11 @@ def draw(picture: Picture, output: Path) -> None:
         raise WriteError(f"want a picture named .png, got {output}")
     images = (*picture.charge, *picture.labels, *picture.scores)
     with open_reader(
-        picture.file, tick_order=picture.tick_order, images=images, rois=picture.rois
+        picture.file,
+        tick_order=picture.tick_order,
+        images=images,
+        rois=picture.rois,
+        trust=picture.trust_tick_order,
     ) as reader:
         if not 0 <= picture.entry < len(reader):
             wanted = f"want an entry from 0 to {len(reader) - 1}"

@@ -67,6 +67,10 @@ class Record:
     settings: Settings
     services: Mapping[str, tuple[Origin, ...]]
     """What answered: one origin a service, but for services that do not say theirs."""
+    tick_order_basis: str = ""
+    """What the tick order rests on, as `lartpc.ticks` has it; empty in older records."""
+    tick_order_reason: str = ""
+    """The same in words."""
 
     @property
     def choices(self) -> Settings:
@@ -124,7 +128,7 @@ def _check_types(record: Record) -> None:
     """Raise `ValueError` for a record that could not be counted, compared or shown."""
     origins = [origin for origins in record.services.values() for origin in origins]
     texts = [record.made_by, record.software, record.host, record.broker, *record.command]
-    texts += [record.began_at, record.ended_at]
+    texts += [record.began_at, record.ended_at, record.tick_order_basis, record.tick_order_reason]
     texts += [text for o in origins for text in (o.engine, o.network, o.weights)]
     texts += [
         t for each in record.inputs for t in (each.path, each.stamp.sha256, each.stamp.hashed)
@@ -150,7 +154,7 @@ class Provenance:
     def __init__(self, job: FileJob, made_by: str) -> None:
         self._job = job
         self._made_by = made_by
-        self._began_at = _now()
+        self._began_at = now()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="stamps")
         self._stamps: list[Future[Stamp]] = []
 
@@ -184,9 +188,11 @@ class Provenance:
             host=socket.gethostname(),
             broker=job.broker,
             began_at=self._began_at,
-            ended_at=_now(),
+            ended_at=now(),
             inputs=tuple(Input(str(p.absolute()), n, made) for p, n, made in sizes),
-            tick_order=job.tick_order,
+            tick_order=reader.tick_order,
+            tick_order_basis=reader.tick_choice.basis,
+            tick_order_reason=reader.tick_choice.reason,
             start=min(order, default=0),
             end=max(order, default=-1) + 1,
             events=events,
@@ -195,8 +201,39 @@ class Provenance:
         ).pack()
 
 
-def _now() -> str:
+def now() -> str:
+    """UTC, ISO 8601, whole seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def made_from_nothing(
+    made_by: str,
+    *,
+    began_at: str,
+    events: int,
+    tick_order: TickOrder,
+    settings: Settings,
+    command: Sequence[str],
+) -> str:
+    """What a file of events is to say that were made without inputs and services."""
+    return Record(
+        made_by=made_by,
+        software=f"ssnetserver {VERSION}",
+        command=tuple(command),
+        host=socket.gethostname(),
+        broker="",
+        began_at=began_at,
+        ended_at=now(),
+        inputs=(),
+        tick_order=tick_order,
+        start=0,
+        end=events,
+        events=events,
+        settings=settings,
+        services={},
+        tick_order_basis="asked",
+        tick_order_reason=f"{made_by} makes it so",
+    ).pack()
 
 
 def mode_settings(mode: chain.Mode) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def _rows(record: Record | str, number: str) -> Iterator[tuple[str, str]]:
     yield "on", f"{record.host}, by the broker {record.broker}"
     yield "from, to", f"{record.began_at}, {record.ended_at}"
     yield "entries", f"{record.start} to before {record.end}: {record.events} events"
-    yield "tick order", record.tick_order
+    reason = record.tick_order_reason
+    yield "tick order", f"{record.tick_order} ({reason})" if reason else record.tick_order
     for key, value in record.settings.items():
         yield key.replace("_", " "), _shown(value)
     for name, origins in record.services.items():

@@ -78,7 +78,12 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
         made_by = stack.enter_context(Provenance(plan, "ssnet simple"))
         client = stack.enter_context(_client(plan))
         reader = stack.enter_context(
-            open_reader(plan.inputs, tick_order=plan.tick_order, images=plan.producers)
+            open_reader(
+                plan.inputs,
+                tick_order=plan.tick_order,
+                images=plan.producers,
+                trust=plan.trust_tick_order,
+            )
         )
         order = _order(plan, len(reader))
         _look_for_workers(client, plan)

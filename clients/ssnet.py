@@ -67,6 +67,7 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
     with watch.stage("all"), ExitStack() as stack:
         made = stack.enter_context(Provenance(job, "ssnet run"))
         reader = stack.enter_context(_open_reader(job))
+        job = replace(job, tick_order=reader.tick_order)
         order = entry_range(job.start, job.end, len(reader))
         with watch.stage("open"), uninterrupted():
             names = [answer_name(plane) for plane in PLANES]
@@ -113,7 +114,13 @@ def _send(
 
 def _open_reader(job: Job) -> Reader:
     rois = (job.mode.rois,) if isinstance(job.mode, chain.Croi) else ()
-    return open_reader(job.inputs, tick_order=job.tick_order, images=(job.producer,), rois=rois)
+    return open_reader(
+        job.inputs,
+        tick_order=job.tick_order,
+        images=(job.producer,),
+        rois=rois,
+        trust=job.trust_tick_order,
+    )
 
 
 # What the services are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from lartpc import Event, open_writer, toy
 from mdp import SettingsError
 
+from .provenance import made_from_nothing, now
 from .signals import close_output, uninterrupted
 from .simple import OnProgress
 
@@ -21,10 +23,12 @@ def write(
     settings: toy.ToySettings,
     force: bool,
     on_progress: OnProgress,
+    command: Sequence[str] = (),
 ) -> None:
     """Write toy events 0 to `count - 1` of a seed; a LArCV3 file holds no ROIs and gets none."""
     if count < 1:
         raise SettingsError(f"want at least 1 event, got {count}")
+    began_at = now()
     with ExitStack() as stack:
         with uninterrupted():
             writer = stack.enter_context(open_writer(path, force=force))
@@ -32,7 +36,21 @@ def write(
             with uninterrupted():
                 writer.write(_fitting(event, path))
             on_progress(done, count)
+        record = made_from_nothing(
+            "ssnet toy",
+            began_at=began_at,
+            events=count,
+            tick_order="backward",
+            settings={"seed": seed, **_settings(settings)},
+            command=command,
+        )
+        writer.provenance = (record,)
         close_output(writer)
+
+
+def _settings(settings: toy.ToySettings) -> dict[str, object]:
+    rows, cols = settings.chamber.rows, settings.chamber.cols
+    return {"rows": rows, "cols": cols, "cosmics": settings.mean_cosmics}
 
 
 def _fitting(event: Event, path: Path) -> Event:

@@ -21,6 +21,8 @@ from .ticks import AskedOrder, Span, Survey, choose, regions_of, spans_of
 
 log = logging.getLogger(__name__)
 
+_LEVELS = {"assumed": logging.WARNING, "regions": logging.INFO, "ticks": logging.INFO}
+"""How loudly a tick order is reported that nobody stated."""
 _SURVEYED = 8  # entries with images that show where the images of a file lie
 _SEARCHED = 1000  # entries in which such are looked for
 
@@ -94,9 +96,8 @@ class Reader:
             self.close()  # the open file turns images to another order
             self.tick_order = self.tick_choice.order
         if asked == "auto":
-            assumed = self.tick_choice.basis == "assumed"
-            level = logging.WARNING if assumed else logging.INFO
-            more = "; --tick-order says it" if assumed else ""
+            level = _LEVELS.get(self.tick_choice.basis, logging.DEBUG)
+            more = "; --tick-order says it" if self.tick_choice.basis == "assumed" else ""
             log.log(level, "tick order %s: %s%s", self.tick_order, self.tick_choice.reason, more)
 
     def __len__(self) -> int:

@@ -146,6 +146,8 @@ def choose(asked: AskedOrder, surveys: Sequence[Survey], *, trust: bool = False)
     """
     if asked != "auto":
         check_tick_order(asked)
+    if trust and asked == "auto":
+        raise TickOrderError("want --tick-order backward or forward with --trust-tick-order")
     if trust and asked != "auto":
         return TickChoice(asked, "trusted", "as asked, whatever the files show")
     shown = [choice for choice in map(told_by, surveys) if choice]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from lartpc import (
     RSE,
+    AskedOrder,
     Batch,
     BatchError,
     ImageError,
@@ -23,7 +24,6 @@ from lartpc import (
     Reader,
     ReadError,
     SettingsError,
-    TickOrder,
     meta_text,
     open_reader,
 )
@@ -45,7 +45,9 @@ class TrainingSettings:
     """Producer of the images: one of each plane."""
     label: str = "segment"
     """Producer of their labels: 0 background, 1 shower, 2 track."""
-    tick_order: TickOrder = "backward"
+    tick_order: AskedOrder = "auto"
+    trust_tick_order: bool = False
+    """Take `tick_order` even where the files contradict it."""
     cache_bytes: int = 512 << 20
     """Of events that were read, kept sparse: a toy event is 0.1 MB, a whole real one 1 MB."""
 
@@ -71,7 +73,9 @@ class TrainingFiles:
         self._readers: OrderedDict[Path, Reader] = OrderedDict()
         self._kept: OrderedDict[int, tuple[SparseImage, ...]] = OrderedDict()
         self._kept_bytes = 0
+        self._tick_order = settings.tick_order
         with self._open(settings.files) as reader:
+            self._tick_order = reader.tick_order
             self._places = [reader.locate(number) for number in range(len(reader))]
             entries = [_entry(reader, number, settings) for number in range(len(reader))]
             self.fingerprint = _fingerprint(reader, entries, settings)
@@ -166,7 +170,12 @@ class TrainingFiles:
 
     def _open(self, paths: Sequence[Path]) -> Reader:
         producers = (self.settings.image, self.settings.label)
-        return open_reader(paths, tick_order=self.settings.tick_order, images=producers)
+        return open_reader(
+            paths,
+            tick_order=self._tick_order,
+            images=producers,
+            trust=self.settings.trust_tick_order,
+        )
 
     def _same_planes(self) -> tuple[int, ...]:
         first, *others = ([plane for plane, _, _ in event.sizes] for event in self._events)
@@ -203,7 +212,7 @@ def _text(sizes: Sequence[tuple[int, int, int]]) -> str:
 def _fingerprint(reader: Reader, entries: Sequence[_Entry], settings: TrainingSettings) -> str:
     """What tells these files from others, wherever they lie: their order, sizes and events."""
     digest = hashlib.sha256()
-    digest.update(repr((settings.image, settings.label, settings.tick_order)).encode())
+    digest.update(repr((settings.image, settings.label, reader.tick_order)).encode())
     digest.update(repr([(path.stat().st_size, n) for path, n in _files(reader)]).encode())
     for entry in entries:
         digest.update(repr((tuple(entry.rse), entry.sizes)).encode())

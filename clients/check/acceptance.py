@@ -18,7 +18,6 @@ from lartpc import (
     LArTPCError,
     Reader,
     ReadError,
-    TickOrder,
     chain,
     open_reader,
     provenance,
@@ -64,8 +63,9 @@ def run(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]
         raise SettingsError(f"{check.output} says itself how it was made: want no other settings")
     said = check.making or Making()
     with ExitStack() as stack:
-        order: TickOrder = records[0].tick_order if records else said.tick_order
-        output = open_reader(check.output, tick_order=order, images=_NAMES)
+        order = records[0].tick_order if records else said.tick_order
+        trust = bool(records) or said.trust_tick_order  # records of two orders are a finding
+        output = open_reader(check.output, tick_order=order, images=_NAMES, trust=trust)
         stack.enter_context(output)
         making = making_of(records, len(output), made) if records else said
         inputs = stack.enter_context(_open_inputs(check, making))
@@ -74,10 +74,14 @@ def run(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]
 
 def _open_inputs(check: Check, making: Making | None) -> Reader:
     if making is None:  # any producer says which events there are
-        return open_reader(check.inputs, tick_order="backward")
+        return open_reader(check.inputs, tick_order="backward", trust=True)
     rois = (making.mode.rois,) if isinstance(making.mode, chain.Croi) else ()
     return open_reader(
-        check.inputs, tick_order=making.tick_order, images=(making.producer,), rois=rois
+        check.inputs,
+        tick_order=making.tick_order,
+        images=(making.producer,),
+        rois=rois,
+        trust=making.trust_tick_order,
     )
 
 

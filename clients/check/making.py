@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lartpc import ReadError, TickOrder, chain
+from lartpc import AskedOrder, ReadError, chain
 from services.planes import Origin, service_name
 
 from ..provenance import Record, mode_of
@@ -23,7 +23,8 @@ class Making:
     mode: chain.Mode = field(default_factory=chain.Croi)
     producer: str = "wire"
     low_adc: float = chain.LOW_ADC
-    tick_order: TickOrder = "backward"
+    tick_order: AskedOrder = "auto"
+    trust_tick_order: bool = False
     service_low_adc: tuple[float, ...] = (chain.LOW_ADC,) * len(PLANES)
     """Of each plane."""
 

@@ -16,6 +16,7 @@ from .options import (
     LabelProducer,
     TickOrder,
     Ticks,
+    TrustTickOrder,
     Verbose,
     check_files,
     log_warnings,
@@ -33,6 +34,9 @@ these files are started on this machine.
   ssnet batches -n 200 --batch 32 --planes 2 --size 512 --broker tcp://node7:5555
   ssnet batches toy.root --workers 2 -o batch.png
 """
+
+
+_OF_FILES = ("workers", "image", "label", "tick_order", "trust_tick_order")
 
 
 def batches(
@@ -53,11 +57,12 @@ def batches(
     workers: Annotated[int, typer.Option(min=1, help="How many to start, with files.")] = 1,
     image: ImageProducer = "wire",
     label: LabelProducer = "segment",
-    tick_order: TickOrder = Ticks.backward,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
     broker: Broker = DEFAULT_ENDPOINT,
     verbose: Verbose = False,
 ) -> None:
-    check_files(context, files=bool(files), theirs=("workers", "image", "label", "tick_order"))
+    check_files(context, files=bool(files), theirs=_OF_FILES)
     from services.training_files import TrainingSettings
 
     from .. import feed_report, feeds, local, terminal
@@ -78,7 +83,11 @@ def batches(
         feed_report.check_picture(output)
     log_warnings(verbose=verbose)
     settings = TrainingSettings(
-        tuple(files or ()), image=image, label=label, tick_order=tick_order.value
+        tuple(files or ()),
+        image=image,
+        label=label,
+        tick_order=tick_order.value,
+        trust_tick_order=trust_tick_order,
     )
     pool = feeds.FeedPool(settings, workers)
     with (

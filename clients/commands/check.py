@@ -11,7 +11,7 @@ import typer
 
 from mdp import SettingsError
 
-from .options import TickOrder, Ticks, typed
+from .options import TickOrder, Ticks, TrustTickOrder, typed
 from .run import Mode, Modes, Overlap, Producer, Roi, Size, Threshold, cropping
 
 _MAKING = ("mode", "producer", "roi", "size", "overlap", "threshold", "tick_order")
@@ -49,7 +49,8 @@ def check(
     size: Size = 512,
     overlap: Overlap = 64,
     threshold: Threshold = 10.0,
-    tick_order: TickOrder = Ticks.backward,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
 ) -> None:
     from .. import terminal
     from ..check import acceptance as checks
@@ -64,6 +65,7 @@ def check(
         producer=producer,
         low_adc=threshold,
         tick_order=tick_order.value,
+        trust_tick_order=trust_tick_order,
         service_low_adc=(threshold,) * len(PLANES),
     )
     said = any(typed(context, name) for name in _MAKING)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import TickOrder, Ticks, Verbose, log_warnings
+from .options import TickOrder, Ticks, TrustTickOrder, Verbose, log_warnings
 
 HELP = """Show the main job: events, a broker, a pool of workers a plane, scores, a picture.
 
@@ -28,7 +28,8 @@ def demo(
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Toy events.")] = 6,
     seed: Annotated[int, typer.Option(help="Of the toy events.")] = 1,
     producer: Annotated[str, typer.Option("--producer", "-p", help="Of the images.")] = "wire",
-    tick_order: TickOrder = Ticks.backward,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
     verbose: Verbose = False,
 ) -> None:
     from mdp import tables
@@ -44,6 +45,7 @@ def demo(
         seed=seed,
         producer=producer,
         tick_order=tick_order.value,
+        trust_tick_order=trust_tick_order,
         command=tuple(sys.argv),
     )
     done = shown.run(plan, terminal.progress_bar)

@@ -10,7 +10,7 @@ import typer
 
 from mdp import SettingsError
 
-from .options import TickOrder, Ticks
+from .options import TickOrder, Ticks, TrustTickOrder
 
 
 class View(str, enum.Enum):
@@ -47,7 +47,8 @@ def display(
     ] = None,
     roi: Annotated[list[str] | None, typer.Option(help="Boxes to draw; repeatable.")] = None,
     view: Annotated[View, typer.Option(help="Zoom to the charge, or show all.")] = View.charge,
-    tick_order: TickOrder = Ticks.backward,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
 ) -> None:
     from .. import pictures
 
@@ -62,5 +63,6 @@ def display(
         rois=tuple(roi or ()),
         view=view.value,
         tick_order=tick_order.value,
+        trust_tick_order=trust_tick_order,
     )
     pictures.draw(picture, output)

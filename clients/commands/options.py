@@ -16,6 +16,7 @@ from mdp.process import configure_logging
 class Ticks(str, enum.Enum):
     """Which tick row 0 is."""
 
+    auto = "auto"
     backward = "backward"
     forward = "forward"
 
@@ -37,13 +38,23 @@ Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer is g
 TickOrder = Annotated[
     Ticks,
     typer.Option(
-        help="Whether row 0 is the largest tick (backward, as in LArCV1) or the smallest."
+        help="Whether row 0 is the largest tick (backward, as in LArCV1) or the smallest (forward)."
+        " auto: what the files show, else backward, with a warning."
+    ),
+]
+TrustTickOrder = Annotated[
+    bool,
+    typer.Option(
+        "--trust-tick-order",
+        help="Take --tick-order even if the files contradict it: their ticks may be below 0.",
     ),
 ]
 ImageProducer = Annotated[str, typer.Option(help="Producer of the images, with files.")]
 LabelProducer = Annotated[
     str, typer.Option(help="Producer of their labels 0, 1, 2 (background, shower, track).")
 ]
+CHOICES = ("lartpc.reader", "clients.choices")
+"""The loggers that say what was chosen where no option did."""
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 
 
@@ -59,10 +70,12 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def log_warnings(*, verbose: bool) -> None:
-    """A client's user wants to hear of trouble, not of each step."""
+    """A client's user wants to hear of trouble and of choices made for him, not of each step."""
     configure_logging(verbose=verbose)
     if not verbose:
         logging.getLogger().setLevel(logging.WARNING)
+    for name in CHOICES:
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def typed(context: typer.Context, name: str) -> bool:

@@ -21,6 +21,7 @@ from .options import (
     TickOrder,
     Ticks,
     Tries,
+    TrustTickOrder,
     Verbose,
     log_warnings,
 )
@@ -61,7 +62,8 @@ def simple(
     tries: Tries = 3,
     window: Annotated[int, typer.Option(help="Requests in flight.")] = 8,
     copy_input: CopyInput = False,
-    tick_order: TickOrder = Ticks.backward,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
     force: Force = False,
     broker: Broker = DEFAULT_ENDPOINT,
     verbose: Verbose = False,
@@ -87,6 +89,7 @@ def simple(
         window=window,
         copy_input=copy_input,
         tick_order=tick_order.value,
+        trust_tick_order=trust_tick_order,
         force=force,
         command=tuple(sys.argv),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -38,5 +39,11 @@ def toy(
     settings = ToySettings(chamber=Chamber(rows=rows, cols=cols), cosmics=cosmics)
     with terminal.progress_bar("toy events") as show:
         toys.write(
-            output, count=number, seed=seed, settings=settings, force=force, on_progress=show
+            output,
+            count=number,
+            seed=seed,
+            settings=settings,
+            force=force,
+            on_progress=show,
+            command=sys.argv,
         )

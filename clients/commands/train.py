@@ -21,6 +21,7 @@ from .options import (
     LabelProducer,
     TickOrder,
     Ticks,
+    TrustTickOrder,
     Verbose,
     check_files,
     log_warnings,
@@ -159,7 +160,8 @@ def train(
     workers: Workers = 2,
     image: ImageProducer = "wire",
     label: LabelProducer = "segment",
-    tick_order: TickOrder = Ticks.backward,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
     cache: Cache = 512,
     broker: Broker = DEFAULT_ENDPOINT,
     force: Force = False,
@@ -174,7 +176,12 @@ def train(
 
     job = _job({**given, "validate": tuple(validate or ()), "planes": numbers(planes)})
     training.checked(job)
-    settings = {"image": image, "label": label, "tick_order": tick_order.value}
+    settings = {
+        "image": image,
+        "label": label,
+        "tick_order": tick_order.value,
+        "trust_tick_order": trust_tick_order,
+    }
     pool = _services(tuple(files), workers, cache_bytes=cache << 20, **settings) if files else None
     with pool or nullcontext(broker) as address:
         done = training.run(replace(job, broker=address), terminal.line)

@@ -22,6 +22,7 @@ from .options import (
     Liveness,
     TickOrder,
     Ticks,
+    TrustTickOrder,
     Verbose,
     numbers,
 )
@@ -111,7 +112,8 @@ def worker(
     dtype: Annotated[Dtype, typer.Option(help="Of the scores on the wire.")] = Dtype.float16,
     image: ImageProducer = "wire",
     label: LabelProducer = "segment",
-    tick_order: TickOrder = Ticks.backward,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
     cache: Cache = 512,
     broker: Broker = DEFAULT_ENDPOINT,
     number: Number = 1,
@@ -129,8 +131,15 @@ def worker(
     if service is Service.dummy:
         factories = _dummies(number)
     elif service:
-        made_of = {"image": image, "label": label, "tick_order": tick_order.value}
-        factories = _feed(number, files=tuple(files or ()), cache_bytes=cache << 20, **made_of)
+        factories = _feed(
+            number,
+            files=tuple(files or ()),
+            image=image,
+            label=label,
+            tick_order=tick_order.value,
+            trust_tick_order=trust_tick_order,
+            cache_bytes=cache << 20,
+        )
     else:
         factories = _planes(
             planes=wanted,

@@ -20,7 +20,10 @@ from ..stamps import stamp
 from .failures import FailedReport, Failure, events_of, report_path
 from .state import Told, plain
 
-_BESIDE = ("command", "host", "broker", "began_at", "ended_at", "inputs", "services")
+_BESIDE = (
+    *("command", "host", "broker", "began_at", "ended_at", "inputs", "services"),
+    *("tick_order_basis", "tick_order_reason"),
+)
 """What may differ, or is compared otherwise."""
 
 

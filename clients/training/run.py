@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from lartpc import TickOrder
+from lartpc import AskedOrder
 from lartpc.image import Pixels
 from lartpc.sparse import Labels
 from lartpc.training_crops import class_weights
@@ -55,8 +55,10 @@ class Job:
     weights: Path | None = None
     """A .caffemodel to begin with; None: random ones."""
     validate: tuple[Path, ...] = ()
-    tick_order: TickOrder = "backward"
+    tick_order: AskedOrder = "auto"
     """Of the files to validate."""
+    trust_tick_order: bool = False
+    """Take `tick_order` even where these files contradict it."""
     validate_every: int = 500
     """Steps; the end is validated, too, and with all events."""
     validate_events: int = 50
@@ -113,7 +115,11 @@ def checked(job: Job) -> tuple[Network, Weights]:
 
 def _validation(job: Job, network: Network, files: Files) -> Validation:
     settings = TrainingSettings(
-        job.validate, image=files.image, label=files.label, tick_order=job.tick_order
+        job.validate,
+        image=files.image,
+        label=files.label,
+        tick_order=job.tick_order,
+        trust_tick_order=job.trust_tick_order,
     )
     planes, divisor = job.feed.planes, network.size_divisor
     return Validation(settings, planes=planes, training=files.parts, divisor=divisor)
