@@ -26,7 +26,7 @@ from lartpc.simulation.chamber import Chamber
 from mdp import Client
 from services.planes import answer_name
 
-from . import local, ssnet, toys
+from . import choices, local, ssnet, toys
 from .pools import Pool
 from .simple import OnProgress
 from .ssnet_job import PLANES, Job
@@ -47,7 +47,8 @@ class Demo:
     events: int = 6
     """Of toy events."""
     seed: int = 1
-    producer: str = toy.WIRE
+    producer: str | None = None
+    """Of the images; None: as `choices.scored` takes it."""
     tick_order: AskedOrder = "auto"
     trust_tick_order: bool = False
     """Take `tick_order` even where the file contradicts it."""
@@ -80,6 +81,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
     """Do it; the folder then holds the events, their scores and a picture of one."""
     demo.folder.mkdir(parents=True, exist_ok=True)
     source = demo.source or _make_toys(demo, bar)
+    chosen = choices.scored((source,), producer=demo.producer)
     with local.services(Pool(PLANES)) as broker:
         with Client(broker) as client:
             served = client.services()
@@ -87,8 +89,8 @@ def run(demo: Demo, bar: Bar) -> Shown:
             inputs=(source,),
             output=demo.scores,
             broker=broker,
-            mode=_mode(source),
-            producer=demo.producer,
+            mode=chosen.mode,
+            producer=chosen.producer,
             tick_order=demo.tick_order,
             trust_tick_order=demo.trust_tick_order,
             force=True,
@@ -97,7 +99,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
         )
         with bar("scoring") as show:
             report = ssnet.run(job, on_progress=show)
-    _draw(demo, source)
+    _draw(demo, source, chosen.producer)
     return Shown(served, report)
 
 
@@ -116,16 +118,10 @@ def _make_toys(demo: Demo, bar: Bar) -> Path:
     return demo.toys
 
 
-def _mode(source: Path) -> chain.Mode:
-    """Around the regions of interest `croi` where the file has them, else the whole event."""
-    there = {each.name for each in products(source)}
-    return chain.Croi(toy.CROI) if f"partroi_{toy.CROI}" in there else chain.Tiles()
-
-
 # The picture.
 
 
-def _draw(demo: Demo, source: Path) -> None:
+def _draw(demo: Demo, source: Path, producer: str) -> None:
     producers = [each.producer for each in products(source) if each.kind == "image2d"]
     labels = [toy.SEGMENT] if toy.SEGMENT in producers else []
     names = [answer_name(plane) for plane in PLANES]
@@ -134,14 +130,14 @@ def _draw(demo: Demo, source: Path) -> None:
         open_reader(
             source,
             tick_order=scored.tick_order,
-            images=[demo.producer, *labels],
+            images=[producer, *labels],
             trust=demo.trust_tick_order,
         ) as inputs,
     ):
         entry = _most_telling(scored)
         event, scores = inputs[entry], scored[entry].images
     rows = [
-        display.adc_row(event.images[demo.producer]),
+        display.adc_row(event.images[producer]),
         display.score_row([scores[name] for name in names], name="SSNet"),
     ]
     if labels:

@@ -187,7 +187,8 @@ def _grid(meta: ImageMeta, mode: Tiles | Whole) -> list[Region]:
     if isinstance(mode, Whole):
         if meta.rows % mode.divisor or meta.cols % mode.divisor:
             want = f"rows and cols that {mode.divisor} divides for an image as it is"
-            raise ImageError(f"want {want}, got {meta.rows} x {meta.cols}")
+            got = f"{meta.rows} x {meta.cols}"
+            raise ImageError(f"want {want}, got {got}: --mode tiles takes any size")
         return [(all_of(0, meta.rows), all_of(0, meta.cols))]
     rows, cols = (
         spans(pixels, size=mode.size, overlap=mode.overlap, divisor=mode.divisor)

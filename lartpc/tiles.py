@@ -41,9 +41,11 @@ def all_of(start: int, size: int) -> Span:
 def check_tiles(size: int, overlap: int, divisor: int) -> None:
     """Raise `SettingsError` for tiles that no network could take."""
     if divisor < 1 or size < 1 or size % divisor:
-        raise SettingsError(f"want a tile size that {divisor} divides, got {size}")
+        raise SettingsError(f"want a tile size that {divisor} divides (--size), got {size}")
     if not 0 <= overlap < size:
-        raise SettingsError(f"want an overlap from 0 to below the tile's {size}, got {overlap}")
+        raise SettingsError(
+            f"want an overlap from 0 to below the tile's {size} pixels (--overlap), got {overlap}"
+        )
 
 
 def spans(pixels: int, *, size: int, overlap: int, divisor: int) -> list[Span]:

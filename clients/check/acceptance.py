@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lartpc import (
@@ -18,13 +18,17 @@ from lartpc import (
     LArTPCError,
     Reader,
     ReadError,
+    TickOrder,
+    TickOrderError,
     chain,
     open_reader,
     provenance,
 )
+from lartpc.ticks import told_by
 from mdp import SettingsError
 from services.planes import answer_name
 
+from .. import choices
 from ..crops import check_planes
 from ..output.failures import FailedReport, events_of, report_path
 from ..provenance import Record
@@ -61,28 +65,56 @@ def run(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]
     records = read_records(provenance.read(check.output), made)
     if records and check.making:
         raise SettingsError(f"{check.output} says itself how it was made: want no other settings")
-    said = check.making or Making()
     with ExitStack() as stack:
-        order = records[0].tick_order if records else said.tick_order
-        trust = bool(records) or said.trust_tick_order  # records of two orders are a finding
+        asked = None if records else _asked(check)
+        order = asked.tick_order if asked else records[0].tick_order
+        trust = asked.trust_tick_order if asked else True  # records of two orders are a finding
         output = open_reader(check.output, tick_order=order, images=_NAMES, trust=trust)
         stack.enter_context(output)
-        making = making_of(records, len(output), made) if records else said
-        inputs = stack.enter_context(_open_inputs(check, making))
+        making = asked or making_of(records, len(output), made)
+        inputs = stack.enter_context(_open_inputs(check.inputs, making, trust=trust))
         return [made, *_Looking(check, records, making, inputs, output).all(on_progress)]
 
 
-def _open_inputs(check: Check, making: Making | None) -> Reader:
+def _asked(check: Check) -> Making:
+    """How an output without provenance was made; its tick order is the inputs'."""
+    making = check.making
+    if making is None:
+        usual = choices.scored(check.inputs)
+        making = Making(mode=usual.mode, producer=usual.producer)
+    with _open_inputs(check.inputs, making, trust=making.trust_tick_order) as inputs:
+        return replace(making, tick_order=inputs.tick_order)
+
+
+def _open_inputs(paths: Sequence[Path], making: Making | None, *, trust: bool) -> Reader:
     if making is None:  # any producer says which events there are
-        return open_reader(check.inputs, tick_order="backward", trust=True)
+        return open_reader(paths, tick_order="backward", trust=True)
     rois = (making.mode.rois,) if isinstance(making.mode, chain.Croi) else ()
     return open_reader(
-        check.inputs,
+        paths,
         tick_order=making.tick_order,
         images=(making.producer,),
         rois=rois,
-        trust=making.trust_tick_order,
+        trust=trust,
     )
+
+
+def tick_finding(inputs: Reader, order: TickOrder, basis: str) -> Finding:
+    """Whether the inputs show the tick order in which they were scored."""
+    finding = Finding("ticks", "the tick order that the inputs show", checked=0)
+    for survey in inputs.surveys:
+        try:
+            shown = told_by(survey)
+        except TickOrderError as error:
+            finding.look(1, str(error))
+            continue
+        if shown is not None and basis != "trusted":
+            text = f"want --tick-order {shown.order}, got {order}: {shown.reason}"
+            finding.look(shown.order != order, text)
+    if not finding.checked:
+        trusted = "it was trusted (--trust-tick-order)"
+        finding.skipped = trusted if basis == "trusted" else "the inputs do not show it"
+    return finding
 
 
 class _Looking:
@@ -100,6 +132,8 @@ class _Looking:
         self._making = making
         self._inputs = inputs
         self._output = output
+        self._tick_order = output.tick_order
+        self._basis = records[0].tick_order_basis if records else ""
         self._of_inputs = Finding("inputs", "the files that the provenance names", checked=0)
         if not records:
             self._of_inputs.skipped = _NO_RECORD
@@ -124,7 +158,8 @@ class _Looking:
         if self._making is None:
             for each in scores:
                 each.skipped = _NO_MAKING if len(self._output) else _NO_EVENTS
-        return [self._of_inputs, *events.all(), self._failed, self._readable, *scores]
+        ticks = tick_finding(self._inputs, self._tick_order, self._basis)
+        return [self._of_inputs, *events.all(), ticks, self._failed, self._readable, *scores]
 
     def _given_up(self) -> set[RSE]:
         """The events that the report beside the output names."""

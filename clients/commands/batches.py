@@ -65,7 +65,7 @@ def batches(
     check_files(context, files=bool(files), theirs=_OF_FILES)
     from services.training_files import TrainingSettings
 
-    from .. import feed_report, feeds, local, terminal
+    from .. import choices, feed_report, feeds, local, terminal
     from ..batches import Batches, Feed
 
     wanted = numbers(planes)
@@ -82,6 +82,7 @@ def batches(
     if output:
         feed_report.check_picture(output)
     log_warnings(verbose=verbose)
+    choices.check_producers(files or (), {"--image": image, "--label": label})
     settings = TrainingSettings(
         tuple(files or ()),
         image=image,

@@ -12,9 +12,12 @@ import typer
 from mdp import SettingsError
 
 from .options import TickOrder, Ticks, TrustTickOrder, typed
-from .run import Mode, Modes, Overlap, Producer, Roi, Size, Threshold, cropping
+from .run import Modes, Overlap, Producer, Roi, Size, Threshold
 
-_MAKING = ("mode", "producer", "roi", "size", "overlap", "threshold", "tick_order")
+_MAKING = (
+    *("mode", "producer", "roi", "size", "overlap", "threshold"),
+    *("tick_order", "trust_tick_order"),
+)
 
 HELP = """Is OUT what `ssnet run` should have made of these inputs?
 
@@ -43,16 +46,16 @@ def check(
         typer.Option("--allow-failed", help="Events listed in OUT.failed.json are no failure."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    mode: Modes = Mode.croi,
-    producer: Producer = "wire",
-    roi: Roi = "croi",
+    mode: Modes = None,
+    producer: Producer = None,
+    roi: Roi = None,
     size: Size = 512,
     overlap: Overlap = 64,
     threshold: Threshold = 10.0,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
 ) -> None:
-    from .. import terminal
+    from .. import choices, terminal
     from ..check import acceptance as checks
     from ..check import findings
     from ..check.making import Making
@@ -60,20 +63,30 @@ def check(
 
     if len(files) < 2:
         raise SettingsError("want at least one input and the output")
-    making = Making(
-        mode=cropping(mode, roi=roi, size=size, overlap=overlap),
-        producer=producer,
-        low_adc=threshold,
-        tick_order=tick_order.value,
-        trust_tick_order=trust_tick_order,
-        service_low_adc=(threshold,) * len(PLANES),
-    )
-    said = any(typed(context, name) for name in _MAKING)
+    inputs = tuple(files[:-1])
+    making = None
+    if any(typed(context, name) for name in _MAKING):
+        chosen = choices.scored(
+            inputs,
+            producer=producer,
+            mode=mode.value if mode else None,
+            rois=roi,
+            size=size,
+            overlap=overlap,
+        )
+        making = Making(
+            mode=chosen.mode,
+            producer=chosen.producer,
+            low_adc=threshold,
+            tick_order=tick_order.value,
+            trust_tick_order=trust_tick_order,
+            service_low_adc=(threshold,) * len(PLANES),
+        )
     asked = checks.Check(
-        inputs=tuple(files[:-1]),
+        inputs=inputs,
         output=files[-1],
         allow_failed=allow_failed,
-        making=making if said else None,
+        making=making,
     )
     with terminal.progress_bar("events") as show:
         found = checks.run(asked, on_progress=show)

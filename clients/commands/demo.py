@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .options import TickOrder, Ticks, TrustTickOrder, Verbose, log_warnings
+from .run import Producer
 
 HELP = """Show the main job: events, a broker, a pool of workers a plane, scores, a picture.
 
@@ -27,7 +28,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder.")] = Path("ssnet-demo"),
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Toy events.")] = 6,
     seed: Annotated[int, typer.Option(help="Of the toy events.")] = 1,
-    producer: Annotated[str, typer.Option("--producer", "-p", help="Of the images.")] = "wire",
+    producer: Producer = None,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
     verbose: Verbose = False,

@@ -6,7 +6,7 @@ import enum
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -31,9 +31,6 @@ from .options import (
     log_warnings,
     typed,
 )
-
-if TYPE_CHECKING:
-    from lartpc import chain
 
 HELP = """Score every plane's pixels, shower or track: LArCV files in, a LArCV file out.
 
@@ -71,9 +68,18 @@ class Mode(str, enum.Enum):
     whole = "whole"
 
 
-Modes = Annotated[Mode, typer.Option(help="Which parts are scored.")]
-Producer = Annotated[str, typer.Option("--producer", "-p", help="Of the images.")]
-Roi = Annotated[str, typer.Option(help="Of the regions of interest.")]
+Modes = Annotated[
+    Mode | None,
+    typer.Option(help="Which parts are scored. Default: croi if there are ROIs, else tiles."),
+]
+Producer = Annotated[
+    str | None,
+    typer.Option("--producer", "-p", help="Of the images. Default: wire, or the only one."),
+]
+Roi = Annotated[
+    str | None,
+    typer.Option(help="Producer of the regions of interest. Default: croi, or the only one."),
+]
 Size = Annotated[int, typer.Option(help="Rows and columns of crops and tiles.")]
 Overlap = Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")]
 Threshold = Annotated[float, typer.Option(help="ADC below which there is no charge.")]
@@ -103,9 +109,9 @@ def run(
     context: typer.Context,
     inputs: Inputs,
     output: Output,
-    mode: Modes = Mode.croi,
-    producer: Producer = "wire",
-    roi: Roi = "croi",
+    mode: Modes = None,
+    producer: Producer = None,
+    roi: Roi = None,
     size: Size = 512,
     overlap: Overlap = 64,
     threshold: Threshold = 10.0,
@@ -137,16 +143,25 @@ def run(
 ) -> None:
     from dataclasses import replace
 
-    from .. import report, ssnet, terminal
+    from .. import choices, report, ssnet, terminal
     from ..ssnet_job import Job
 
     _check_local(context, local=local)
+    log_warnings(verbose=verbose)
+    chosen = choices.scored(
+        inputs,
+        producer=producer,
+        mode=mode.value if mode else None,
+        rois=roi,
+        size=size,
+        overlap=overlap,
+    )
     job = Job(
         inputs=tuple(inputs),
         output=output,
         broker=broker,
-        mode=cropping(mode, roi=roi, size=size, overlap=overlap),
-        producer=producer,
+        mode=chosen.mode,
+        producer=chosen.producer,
         low_adc=threshold,
         high_adc=ceiling,
         start=start,
@@ -168,7 +183,6 @@ def run(
         retry_failed=retry_failed,
         command=tuple(sys.argv),
     )
-    log_warnings(verbose=verbose)
     with (
         _services(number or 1, network, threshold) if local else nullcontext(broker) as address,
         terminal.progress_bar("events") as show,
@@ -197,15 +211,3 @@ def _services(
 
     pool = pools.Pool(PLANES, workers=workers, network=network, threshold_adc=threshold_adc)
     return local.services(pool)
-
-
-def cropping(mode: Mode, *, roi: str, size: int, overlap: int) -> chain.Mode:
-    """The mode that the options say."""
-    from lartpc import chain
-
-    if mode is Mode.croi:
-        return chain.Croi(rois=roi, size=size)
-    if mode is Mode.tiles:
-        # the divisor is the networks', once they have said it
-        return chain.Tiles(size=size, overlap=overlap, divisor=1)
-    return chain.Whole(divisor=1)

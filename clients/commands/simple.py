@@ -68,7 +68,7 @@ def simple(
     broker: Broker = DEFAULT_ENDPOINT,
     verbose: Verbose = False,
 ) -> None:
-    from .. import report, terminal
+    from .. import choices, report, terminal
     from .. import simple as client
 
     if seed is not None and not random:
@@ -94,6 +94,8 @@ def simple(
         command=tuple(sys.argv),
     )
     log_warnings(verbose=verbose)
+    for name in producer or ():
+        choices.check_producers(inputs, {"-p": name})
     with terminal.progress_bar(f"events to {service}") as show:
         done = client.run(plan, on_progress=show)
     terminal.show(report.table(done))

@@ -225,6 +225,7 @@ def _services(
     """A broker and workers on this machine."""
     from services.training_files import TrainingSettings
 
-    from .. import feeds, local
+    from .. import choices, feeds, local
 
+    choices.check_producers(files, {"--image": settings["image"], "--label": settings["label"]})
     return local.services(feeds.FeedPool(TrainingSettings(files, **settings), workers))

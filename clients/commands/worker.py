@@ -178,8 +178,10 @@ def _dummies(number: int) -> list[Factory]:
 def _feed(number: int, **settings: Any) -> list[Factory]:
     from services.training_files import TrainingSettings
 
+    from ..choices import check_producers
     from ..feeds import FeedPool
 
+    check_producers(settings["files"], {"--image": settings["image"], "--label": settings["label"]})
     return _checked(FeedPool(TrainingSettings(**settings), number))
 
 

@@ -1,0 +1,155 @@
+"""What to read from files where no option says it: taken if the first file leaves one choice.
+
+Each choice is logged. Refuses to choose among several, and names the option that does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from lartpc import (
+    LArTPCError,
+    LibraryMissing,
+    ProductMissing,
+    Reader,
+    ReadError,
+    chain,
+    open_reader,
+    producers,
+    products,
+)
+from mdp import SettingsError
+
+log = logging.getLogger(__name__)
+
+ModeName = Literal["croi", "tiles", "whole"]
+
+_USUAL_IMAGES, _USUAL_REGIONS = "wire", "croi"
+_LOOKED_AT = 8  # entries of which the images' sizes are looked at
+_SMALLEST = 32  # pixels: a crop's side that networks take
+
+
+class Scored(NamedTuple):
+    """Which images are scored, and which parts of them."""
+
+    producer: str
+    mode: chain.Mode
+
+
+def scored(
+    paths: Sequence[Path],
+    *,
+    producer: str | None = None,
+    mode: ModeName | None = None,
+    rois: str | None = None,
+    size: int = 512,
+    overlap: int = 64,
+) -> Scored:
+    """The options that are None become what the first file has.
+
+    `size`: rows and columns of crops and tiles; `overlap`: pixels that tiles share. Images smaller
+    than a crop are refused here, before anything is asked. A file that cannot be read decides
+    nothing: the error comes when it is opened. Raises `SettingsError` and `ProductMissing`.
+    """
+    path = paths[0]
+    try:
+        listed = products(path)
+    except LArTPCError:
+        return Scored(producer or _USUAL_IMAGES, chain.Croi(rois or _USUAL_REGIONS, size))
+    images = [each.producer for each in listed if each.kind == "image2d"]
+    regions = [each.producer for each in listed if each.kind == "partroi"]
+    producer = _images(path, images, producer)
+    if mode is None and not regions and rois is None:
+        log.info("%s has no regions of interest: whole events in tiles (--mode tiles)", path)
+        mode = "tiles"
+    mode = mode or "croi"
+    if mode == "croi" and not regions:
+        raise SettingsError(
+            f"want regions of interest for --mode croi, got none in {path}: {_TILES}"
+        )
+    if mode == "croi":
+        rois = _regions(path, regions, rois)
+        _check_size(path, producer, size)
+        return Scored(producer, chain.Croi(rois, size))
+    # the divisor is that of the networks, which is known when they have described themselves
+    tiles = chain.Tiles(size=size, overlap=overlap, divisor=1)
+    return Scored(producer, tiles if mode == "tiles" else chain.Whole(divisor=1))
+
+
+_TILES = "--mode tiles scores whole events"
+
+
+def check_producers(paths: Sequence[Path], asked: Mapping[str, str]) -> None:
+    """Raise `ProductMissing` if the first file lacks images that were asked for.
+
+    `asked`: names of producers by option. A file that cannot be read is passed over: the error
+    comes when it is opened.
+    """
+    for path in paths[:1]:
+        with suppress(ReadError, LibraryMissing):
+            there = producers(path)
+            for option, name in asked.items():
+                if name not in there:
+                    raise ProductMissing(_missing("images", path, name, there, option))
+
+
+def _images(path: Path, there: Sequence[str], asked: str | None) -> str:
+    if asked is not None:
+        if asked not in there:
+            raise ProductMissing(_missing("images", path, asked, there, "-p"))
+        return asked
+    if _USUAL_IMAGES in there:
+        return _USUAL_IMAGES
+    if len(there) == 1:
+        log.info("%s has images of %s only: taken (-p %s)", path, there[0], there[0])
+        return there[0]
+    raise ProductMissing(_missing("images", path, _USUAL_IMAGES, there, "-p"))
+
+
+def _regions(path: Path, there: Sequence[str], asked: str | None) -> str:
+    if asked is not None:
+        if asked not in there:
+            raise ProductMissing(_missing("regions of interest", path, asked, there, "--roi"))
+        return asked
+    if _USUAL_REGIONS in there:
+        return _USUAL_REGIONS
+    if len(there) == 1:
+        log.info("%s has regions of %s only: taken (--roi %s)", path, there[0], there[0])
+        return there[0]
+    text = _missing("regions of interest", path, _USUAL_REGIONS, there, "--roi")
+    raise ProductMissing(f"{text}; {_TILES}")
+
+
+def _missing(what: str, path: Path, asked: str, there: Iterable[str], option: str) -> str:
+    names = list(there)
+    example = f": {option} {names[0]}" if names else ""
+    return f"want {what} of {asked} in {path}, got {', '.join(names) or 'none'}{example}"
+
+
+def _check_size(path: Path, producer: str, size: int) -> None:
+    """Raise `SettingsError` for crops that do not fit the images of the first few entries."""
+    with suppress(LArTPCError), _reader(path, producer) as reader:
+        for entry in range(min(len(reader), _LOOKED_AT)):
+            for meta in reader.metas_at(entry)[producer]:
+                side = min(meta.rows, meta.cols)
+                if side < size:
+                    fitting = _fitting(side)
+                    better = f"--size {fitting}, or {_TILES}" if fitting else _TILES
+                    raise SettingsError(
+                        f"want images of at least {size} x {size} pixels for crops (--size), got"
+                        f" {meta.rows} x {meta.cols} in {path} entry {entry}: {better}"
+                    )
+
+
+def _reader(path: Path, producer: str) -> Reader:
+    return open_reader(path, tick_order="backward", images=(producer,), trust=True)
+
+
+def _fitting(side: int) -> int:
+    """The largest power of 2 that fits, if networks take it."""
+    fitting = 1 << (side.bit_length() - 1) if side else 0
+    return fitting if fitting >= _SMALLEST else 0
