@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lartpc import (
+    ImageMeta,
     LArTPCError,
     LibraryMissing,
     ProductMissing,
@@ -51,9 +52,9 @@ def scored(
 ) -> Scored:
     """The options that are None become what the first file has.
 
-    `size`: rows and columns of crops and tiles; `overlap`: pixels that tiles share. Images smaller
-    than a crop are refused here, before anything is asked. A file that cannot be read decides
-    nothing: the error comes when it is opened. Raises `SettingsError` and `ProductMissing`.
+    `size`: rows and columns of crops and tiles; `overlap`: pixels that tiles share. A file that
+    cannot be read decides nothing: the error comes when it is opened. Raises `SettingsError` and
+    `ProductMissing`.
     """
     path = paths[0]
     try:
@@ -73,7 +74,6 @@ def scored(
         )
     if mode == "croi":
         rois = _regions(path, regions, rois)
-        _check_size(path, producer, size)
         return Scored(producer, chain.Croi(rois, size))
     # the divisor is that of the networks, which is known when they have described themselves
     tiles = chain.Tiles(size=size, overlap=overlap, divisor=1)
@@ -130,19 +130,25 @@ def _missing(what: str, path: Path, asked: str, there: Iterable[str], option: st
     return f"want {what} of {asked} in {path}, got {', '.join(names) or 'none'}{example}"
 
 
-def _check_size(path: Path, producer: str, size: int) -> None:
+def check_size(paths: Sequence[Path], scored: Scored) -> None:
     """Raise `SettingsError` for crops that do not fit the images of the first few entries."""
-    with suppress(LArTPCError), _reader(path, producer) as reader:
+    if not isinstance(scored.mode, chain.Croi):
+        return
+    path, size = paths[0], scored.mode.size
+    with suppress(LArTPCError), _reader(path, scored.producer) as reader:
         for entry in range(min(len(reader), _LOOKED_AT)):
-            for meta in reader.metas_at(entry)[producer]:
-                side = min(meta.rows, meta.cols)
-                if side < size:
-                    fitting = _fitting(side)
-                    better = f"--size {fitting}, or {_TILES}" if fitting else _TILES
+            for meta in reader.metas_at(entry)[scored.producer]:
+                if min(meta.rows, meta.cols) < size:
                     raise SettingsError(
                         f"want images of at least {size} x {size} pixels for crops (--size), got"
-                        f" {meta.rows} x {meta.cols} in {path} entry {entry}: {better}"
+                        f" {meta.rows} x {meta.cols} in {path} entry {entry}: {_better(meta)}"
                     )
+
+
+def _better(meta: ImageMeta) -> str:
+    """Options that fit an image."""
+    fitting = _fitting(min(meta.rows, meta.cols))
+    return f"--size {fitting}, or {_TILES}" if fitting else _TILES
 
 
 def _reader(path: Path, producer: str) -> Reader:

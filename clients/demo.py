@@ -82,6 +82,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
     demo.folder.mkdir(parents=True, exist_ok=True)
     source = demo.source or _make_toys(demo, bar)
     chosen = choices.scored((source,), producer=demo.producer)
+    choices.check_size((source,), chosen)
     with local.services(Pool(PLANES)) as broker:
         with Client(broker) as client:
             served = client.services()

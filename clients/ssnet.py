@@ -150,7 +150,7 @@ def fitted(mode: chain.Mode, descriptions: Descriptions) -> chain.Mode:
     if isinstance(mode, chain.Croi):
         if mode.size % divisor:
             raise SettingsError(
-                f"want crops of a multiple of {divisor}, as the networks do (--size), got {mode.size}"
+                f"want crops of a multiple of {divisor} pixels (--size), got {mode.size}"
             )
         return mode
     return replace(mode, divisor=divisor)

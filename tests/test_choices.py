@@ -93,8 +93,9 @@ def test_crops_that_do_not_fit_name_the_size_that_does(
     tmp_path: Path, side: int, option: str
 ) -> None:
     path = write(tmp_path / "in.root", ["wire"], ["croi"], side=side)
+    chosen = choices.scored([path], size=512)
     with pytest.raises(SettingsError, match=f"got {side} x {side} in .* entry 0: {option}"):
-        choices.scored([path], size=512)
+        choices.check_size([path], chosen)
 
 
 def test_a_file_that_cannot_be_read_decides_nothing(tmp_path: Path) -> None:
@@ -122,5 +123,7 @@ def test_the_real_files_leave_one_choice(name: str, want: tuple[str, chain.Mode]
 
 
 def test_the_real_file_of_small_images_names_the_size() -> None:
+    paths = [data("larcv1_wire_croi_5ev.root")]
+    chosen = choices.scored(paths)
     with pytest.raises(SettingsError, match=r"504 x 864 .* --size 256"):
-        choices.scored([data("larcv1_wire_croi_5ev.root")])
+        choices.check_size(paths, chosen)

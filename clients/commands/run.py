@@ -156,6 +156,7 @@ def run(
         size=size,
         overlap=overlap,
     )
+    choices.check_size(inputs, chosen)
     job = Job(
         inputs=tuple(inputs),
         output=output,
