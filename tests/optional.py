@@ -15,6 +15,7 @@ PARTS = {
     "ROOT": "pip install 'root>=0.1a12' (Linux)",
     "h5py": "pip install h5py",
     "matplotlib": "pip install matplotlib",
+    "mypy": "pip install mypy",
     "onnxruntime": "pip install onnxruntime",
     "torch": "`make test-torch`, or pip install torch (docs/install.md: a CPU build)",
     "shared": "the folder ../shared beside the checkout, or its path in SSNET_SHARED",
