@@ -40,7 +40,7 @@ class Environment:
             for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
                 target = self.packages / top
                 if not target.exists():
-                    target.symlink_to(metadata.distribution(name).locate_file(top))
+                    target.symlink_to(str(metadata.distribution(name).locate_file(top)))
 
     def install(self, what: Path, *options: str) -> None:
         """Install this project, from a wheel or from its sources, and nothing else."""
