@@ -19,13 +19,18 @@ test: $(VENV)/installed lint
 	$(BIN)/pytest $(PYTEST)
 
 test-torch: $(TORCH_VENV)/installed
-	$(MAKE) lint VENV=$(TORCH_VENV)
+	$(call lint,$(TORCH_VENV))
 	$(TORCH_VENV)/bin/pytest -m torch --require torch $(PYTEST)
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(call lint,$(VENV))
+
+# $(1): the environment
+define lint
+$(1)/bin/ruff check .
+$(1)/bin/ruff format --check .
+$(1)/bin/mypy
+endef
 
 bench: $(VENV)/installed
 	$(BIN)/mdp bench --ceiling
