@@ -11,17 +11,7 @@ from typing import NoReturn
 
 from mdp import MDPError, SettingsError
 
-_PACKAGES = {
-    "matplotlib": "matplotlib",
-    "uproot": "'ssnetserver[client]'",
-    "awkward": "'ssnetserver[client]'",
-    "h5py": "'ssnetserver[client]'",
-    "numpy": "'ssnetserver[client]'",
-    "zstandard": "'ssnetserver[client]'",
-    "torch": "'ssnetserver[train]'",
-    "google": "'ssnetserver[worker]'",
-}
-"""Optional modules, and what to install for them."""
+from . import missing
 
 
 def show_any_name() -> None:
@@ -43,16 +33,19 @@ def errors_reported() -> Iterator[None]:
     except MDPError as error:
         _end(str(error), code=2 if isinstance(error, SettingsError) else 1)
     except ModuleNotFoundError as error:
-        package = _PACKAGES.get((error.name or "").partition(".")[0])
-        if package is None:
+        line = missing.line(sys.argv[1:], error.name or "")
+        if line is None:
             raise
-        _end(f"this needs {error.name}: pip install {package}", code=1)
+        _end(line, code=1)
     except Exception as error:
         # lartpc needs numpy, which help and errors do without; its errors come after its import
         lartpc = sys.modules.get("lartpc.errors")
         if lartpc is None or not isinstance(error, lartpc.LArTPCError):
             raise
-        _end(str(error), code=2 if isinstance(error, lartpc.SettingsError) else 1)
+        text, cause = str(error), error.__cause__
+        if isinstance(error, lartpc.LibraryMissing) and isinstance(cause, ImportError):
+            text = missing.line(sys.argv[1:], cause.name or "", otherwise=text) or text
+        _end(text, code=2 if isinstance(error, lartpc.SettingsError) else 1)
 
 
 def _end(text: str, *, code: int) -> NoReturn:

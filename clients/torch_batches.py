@@ -20,7 +20,8 @@ try:
     from torch.utils.data import IterableDataset, get_worker_info
 except ModuleNotFoundError as error:
     raise LibraryMissing(
-        "batches of tensors need torch: pip install 'ssnetserver[train]'"
+        "batches of tensors need torch: pip install 'torch>=2.4'"
+        " (docs/install.md: torch for the CPU)"
     ) from error
 
 

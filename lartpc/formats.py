@@ -10,6 +10,9 @@ from types import ModuleType
 
 from .errors import LibraryMissing, ReadError
 
+_NEEDED = {"larcv1": "'uproot>=5.3' 'awkward>=2.4'", "larcv3": "'h5py>=3.8'"}
+"""What reads each format, as pip takes it."""
+
 _MAGIC = {b"root": "larcv1", b"\x89HDF": "larcv3"}
 
 
@@ -24,7 +27,7 @@ def module(name: str) -> ModuleType:
         from . import larcv3
     except ImportError as error:
         raise LibraryMissing(
-            f"{name} files need {error.name}: pip install 'ssnetserver[client]'"
+            f"{name} files need {error.name}: pip install {_NEEDED[name]} (extra [client])"
         ) from error
     return larcv3
 

@@ -54,8 +54,9 @@ def load_root() -> Any:
             import ROOT
     except ImportError as error:
         raise LibraryMissing(
-            "writing LArCV1 files needs ROOT: pip install 'root>=0.1a12' (Linux), or run where"
-            f" Python can import a ROOT of your own; or write LArCV3 (.h5) ({error})"
+            "writing LArCV1 files needs ROOT: pip install 'root>=0.1a12' (extra [larcv1], Linux),"
+            " or run where Python can import a ROOT of your own; or write LArCV3 (.h5)"
+            f" ({error})"
         ) from error
     ROOT.gROOT.SetBatch(True)
     loaded = ROOT.TClass.GetClass("larcv::EventImage2D", False, True)

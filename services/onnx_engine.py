@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import caffe_net
+from . import caffe_net, extras
 from .engine import Images, check_blobs, check_images, gpu_of
 from .errors import EngineError, NetworkError
 
@@ -76,9 +76,8 @@ def _import(library: str, purpose: str) -> Any:
     try:
         return importlib.import_module(library)
     except ImportError as error:
-        raise EngineError(
-            f"want {library} {purpose} ({error}): pip install 'ssnetserver[worker]'"
-        ) from None
+        line = extras.install(extras.missing(["worker"]) or [library])
+        raise EngineError(f"want {library} {purpose} ({error}): {line} (extra [worker])") from None
 
 
 def _providers(ort: Any, gpu: int | None) -> list[Any]:

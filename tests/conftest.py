@@ -8,7 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from tests import optional
 from tests.processes import Processes, free_port
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    optional.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    optional.take_options(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that take the fixture `torch`, so that `-m torch` selects them, too."""
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker("torch")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("torch"):
+        optional.optional("torch")
 
 
 @pytest.fixture

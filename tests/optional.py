@@ -1,22 +1,69 @@
-"""Libraries that some tests need. Missing, they skip a test; where CI is set they fail it."""
+"""Parts that some tests need: libraries, test data. A missing part skips these tests.
+
+`pytest --require PART` fails them instead; `pytest --without PART` skips them in any case.
+"""
 
 from __future__ import annotations
 
 import importlib
-import os
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-INSTALLED_BY = {"torch": "'ssnetserver[train]'", "ROOT": "'root>=0.1a12'"}
+PARTS = {
+    "ROOT": "pip install 'root>=0.1a12' (Linux)",
+    "h5py": "pip install h5py",
+    "matplotlib": "pip install matplotlib",
+    "mypy": "pip install mypy",
+    "onnxruntime": "pip install onnxruntime",
+    "torch": "`make test-torch`, or pip install torch (docs/install.md: a CPU build)",
+    "shared": "the folder ../shared beside the checkout, or its path in SSNET_SHARED",
+    "index": "a package index that pip reaches",
+}
+"""Each part, and how to get it."""
+
+required: set[str] = set()
+excluded: set[str] = set()
 
 
 def optional(name: str) -> Any:
-    """The module; skips the test, saying what to install, where it is missing."""
-    if os.environ.get("CI"):
+    """Import a module; without it, skip the running test or the file that is being collected."""
+    if name in excluded:
+        missing(name, f"runs without {name}")
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ROOT's wheel says at its import that it is new
             return importlib.import_module(name)
-    wanted = INSTALLED_BY.get(name, "'ssnetserver[all]'")
-    return pytest.importorskip(name, reason=f"needs {name}: pip install {wanted}")
+    except ModuleNotFoundError as error:
+        missing(name, f"needs {name} ({error})")
+
+
+def missing(part: str, reason: str) -> NoReturn:
+    """Skip the running test or file, or fail it if `--require` names the part."""
+    text = f"{reason}: {PARTS[part]}"
+    if part in required - excluded:
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text, allow_module_level=True)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add `--require` and `--without` to pytest's options."""
+    for option, help_text in (
+        ("--require", "fail, and do not skip, the tests that miss this part; repeatable"),
+        ("--without", "skip the tests that need this part, also where it is; repeatable"),
+    ):
+        parser.addoption(
+            option,
+            action="append",
+            default=[],
+            choices=[*PARTS, "all"],
+            help=help_text,
+        )
+
+
+def take_options(config: pytest.Config) -> None:
+    """Remember which parts the options name."""
+    for option, parts in (("--require", required), ("--without", excluded)):
+        names = config.getoption(option)
+        parts.update(PARTS if "all" in names else names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
+from tests.optional import excluded, missing
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,8 +16,8 @@ def shared() -> Path:
 
 
 def data(name: str) -> Path:
-    """A data file; skips the test, saying so, where the file is absent."""
+    """A data file; skips the test if it is absent, or fails it by `--require shared`."""
     path = shared() / "data" / name
-    if not path.exists():
-        pytest.skip(f"no {name}: want ../shared beside the checkout, or SSNET_SHARED")
+    if "shared" in excluded or not path.exists():
+        missing("shared", f"needs data/{name}")
     return path

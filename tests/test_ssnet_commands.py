@@ -282,7 +282,7 @@ def test_a_missing_library_says_what_to_install(tmp_path: Path, missing: str, su
 def test_a_missing_matplotlib_says_what_to_install(tmp_path: Path, toy: Path) -> None:
     output = tmp_path / "event.png"
     done = ssnet("display", toy, "-p", "wire", "-o", output, without="matplotlib", code=1)
-    assert "pip install matplotlib" in one_line(done)
+    assert "pip install 'matplotlib>=3.8'" in one_line(done)
 
 
 def test_a_missing_uproot_says_what_to_install(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.optional import optional
 
+pytestmark = pytest.mark.torch
 torch = optional("torch")
 optional("matplotlib")
 optional("onnxruntime")

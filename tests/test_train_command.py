@@ -21,10 +21,11 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return feed_files.toys(tmp_path_factory.mktemp("toys") / "toys.h5", 6)
 
 
+@pytest.mark.torch
 def test_from_files_to_a_network_in_service(
     toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for needed in ("torch", "matplotlib", "onnxruntime"):
+    for needed in ("matplotlib", "onnxruntime"):
         optional(needed)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     unseen = feed_files.toys(tmp_path / "unseen.h5", 2, seed=9)
@@ -60,8 +61,8 @@ def test_options_that_would_do_nothing_are_misuse(toys: Path, tmp_path: Path) ->
     assert not (tmp_path / "networks").exists()
 
 
+@pytest.mark.torch
 def test_what_cannot_be_trained_is_one_line(toys: Path, tmp_path: Path) -> None:
-    optional("torch")
     out = ("-o", tmp_path / "networks", "--rows", 64, "--cols", 64)
     (tmp_path / "file").write_text("no folder")
     damaged = tmp_path / "damaged.prototxt"
@@ -81,5 +82,7 @@ def test_what_cannot_be_trained_is_one_line(toys: Path, tmp_path: Path) -> None:
 
 def test_without_torch_one_line_says_what_to_install(toys: Path, tmp_path: Path) -> None:
     done = ssnet("train", toys, "-o", tmp_path / "networks", code=1, without="torch")
-    assert one_line(done) == "ssnet: this needs torch: pip install 'ssnetserver[train]'"
+    line = one_line(done)
+    assert "torch (extra [train]): pip install" in line
+    assert "'torch>=2.4'" in line
     assert not (tmp_path / "networks").exists()

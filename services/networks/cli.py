@@ -16,6 +16,7 @@ import typer
 from lartpc import LArTPCError
 from mdp import MDPError
 
+from .. import extras
 from . import PROTOTXT, weights
 from .accuracy import Accuracy, Counts, Score, measure, padded, right
 from .toys import SMALL, WHOLE, events
@@ -46,8 +47,8 @@ def _errors_reported() -> Iterator[None]:
     except (MDPError, LArTPCError, OSError) as error:
         _end(str(error), code=1)
     except ModuleNotFoundError as error:
-        extra = {"matplotlib": "display"}.get(error.name or "", "client,worker")
-        _end(f"this needs {error.name}: pip install 'ssnetserver[{extra}]'", code=1)
+        lacking = extras.missing(["worker", "display"]) or [error.name or ""]
+        _end(f"this needs {error.name}: {extras.install(lacking)}", code=1)
     except KeyboardInterrupt:
         _end("stopped", code=130)
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.optional import optional
 
+pytestmark = pytest.mark.torch
 torch = optional("torch")
 
 from lartpc.simulation.chamber import Chamber  # noqa: E402

@@ -12,6 +12,7 @@ import pytest
 
 from tests.optional import optional
 
+pytestmark = pytest.mark.torch
 torch = optional("torch")
 
 from mdp import SettingsError  # noqa: E402
