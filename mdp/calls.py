@@ -102,9 +102,9 @@ def _check_served(client: Client, call: Call) -> None:
     if call.service.startswith(PREFIX.decode()):
         return
     started_at = clock()
-    silent_until = started_at + max(call.wait_s, client.settings.timeout_s)
+    patience_s = max(call.wait_s, client.settings.timeout_s)
     waiting = False
-    while _code(client, call.service, silent_until) == b"404":
+    while _code(client, call.service, patience_s) == b"404":
         if clock() >= started_at + call.wait_s:
             raise NotServed(_not_served(client, call))
         if not (waiting or call.quiet):
@@ -114,30 +114,29 @@ def _check_served(client: Client, call: Call) -> None:
         threading.Event().wait(_LOOK_S)
 
 
-def _code(client: Client, service: str, silent_until: float) -> bytes:
+def _code(client: Client, service: str, patience_s: float) -> bytes:
     """What `mmi.service` says; 501 from a broker that does not answer it."""
+    give_up_at = clock() + patience_s
     while True:
-        patience_s = max(_LOOK_S, min(_PATIENCE_S, silent_until - clock()))
+        left_s = max(_LOOK_S, give_up_at - clock())
         try:
-            body = [service_name(service)]
-            return client.request("mmi.service", body, timeout_s=patience_s, tries=1)[0]
+            body, timeout_s = [service_name(service)], min(_PATIENCE_S, left_s)
+            return client.request("mmi.service", body, timeout_s=timeout_s, tries=1)[0]
         except RequestTimeout:
             if is_served(client.broker):
                 line = "%s does not answer mmi.service; asking %s without it"
                 log.info(line, client.broker, service)
                 return b"501"
-        if clock() >= silent_until:
+        if clock() >= give_up_at:
             how = addresses.how_to_serve(client.broker)
-            text = f"no broker answers at {client.broker}; {how}"
+            text = f"no broker answers at {client.broker} within {patience_s:g} s; {how}"
             raise RequestTimeout(text)
 
 
 def _not_served(client: Client, call: Call) -> str:
     waited = f" within {call.wait_s:g} s" if call.wait_s else ""
-    return (
-        f"no worker serves {call.service} at {client.broker}{waited}{_served(client)};"
-        " --wait SECONDS waits for one"
-    )
+    hint = "" if call.wait_s else "; --wait SECONDS waits for one"
+    return f"no worker serves {call.service} at {client.broker}{waited}{_served(client)}{hint}"
 
 
 def _served(client: Client) -> str:

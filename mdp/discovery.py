@@ -49,7 +49,8 @@ class Look:
         if json and not quiet:
             print(json_text.dumps(report, indent=2))
         elif not quiet:
-            Console().print(self._tables(report, rates=None))
+            wide = None if sys.stdout.isatty() else _WIDE
+            Console(width=wide).print(self._tables(report, rates=None))
         return self._service is None or self._lives(report)
 
     def watch(self, *, every_s: float, json: bool) -> None:
