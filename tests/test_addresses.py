@@ -171,13 +171,12 @@ def test_a_port_is_taken_exactly_from_1_to_65535(host: str, port: int) -> None:
 def test_any_text_is_an_address_or_a_settings_error(text: str, bind: bool) -> None:
     try:
         address = parse(text, bind=bind)
-    except SettingsError as error:
-        assert repr(text) in str(error)
-    else:
-        assert address.text == text
-        assert bool(address.path) != bool(address.host)
-        assert 0 <= address.port <= 65535
-        assert bind or address.port or address.path
+    except SettingsError:
+        return
+    assert address.text == text
+    assert bool(address.path) != bool(address.host)
+    assert 0 <= address.port <= 65535
+    assert bind or address.port or address.path
 
 
 @settings(deadline=None)

@@ -119,10 +119,10 @@ def test_ssnet_refuses_a_bad_address_before_it_does_anything() -> None:
 
 
 def test_settings_of_python_name_the_field_and_with_options_the_option() -> None:
-    with pytest.raises(SettingsError, match="^want expiry_s above 0, got 0$"):
+    with pytest.raises(SettingsError, match=r"^want expiry_s above 0, got 0$"):
         BrokerSettings(expiry_s=0)
     with (
-        pytest.raises(SettingsError, match="^want --expiry above 0, got 0$"),
+        pytest.raises(SettingsError, match=r"^want --expiry above 0, got 0$"),
         options_named(expiry_s="--expiry", drain_s="--drain"),
     ):
         BrokerSettings(expiry_s=0)

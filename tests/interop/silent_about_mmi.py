@@ -1,6 +1,6 @@
 """`python -m tests.interop.silent_about_mmi ENDPOINT`: a broker that answers nothing under `mmi.`.
 
-As `majortomo`'s does, it takes such a name for a service that has no worker yet. It echoes all else.
+As `majortomo`'s does, it takes such a name for a service without workers. It echoes all else.
 """
 
 from __future__ import annotations
