@@ -5,19 +5,13 @@ Exit codes: 0 done, 1 failed, 2 misused; 3 done, but for events that failed.
 
 from __future__ import annotations
 
-import typer
+from mdp.command_line import new_app
 
 from .commands import batches, check, demo, display, files, ledger, run, simple, toy, train, worker
 from .process import errors_reported, show_any_name
 from .signals import stopped_cleanly
 
-app = typer.Typer(
-    help="SSNet on files of LArTPC images: toys, services, displays.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
+app = new_app("ssnet", "SSNet on files of LArTPC images: toys, services, displays.")
 app.command(help=demo.HELP)(demo.demo)
 app.command(help=run.HELP)(run.run)
 app.command(help=toy.HELP)(toy.toy)

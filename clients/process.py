@@ -24,7 +24,10 @@ def show_any_name() -> None:
 def errors_reported() -> Iterator[None]:
     """An error is one line on stderr; a misuse exits with 2, a failure with 1, Ctrl-C with 130."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here a reader that has left is still caught
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `ssnet files *.root | head`

@@ -33,7 +33,7 @@ from .child import die_with
 from .errors import MDPError, SettingsError
 from .process import raise_file_limit
 from .settings import BrokerSettings
-from .sockets import Bell, receive_message, send_message
+from .sockets import Bell, connect, receive_message, send_message, target
 from .wire import DIALECTS, ERROR, Dialect, Frames
 
 _MAX_LANES = 2000
@@ -54,12 +54,15 @@ class Plan:
     ceiling: bool
 
     def __post_init__(self) -> None:
-        if min(self.sizes) < 0 or min(self.windows) < 1:
-            raise SettingsError("want sizes from 0 and windows from 1 on")
+        if min(self.sizes) < 0:
+            raise SettingsError(f"want sizes of at least 0, got {min(self.sizes)}")
+        if min(self.windows) < 1:
+            raise SettingsError(f"want windows of at least 1, got {min(self.windows)}")
         if self.ceiling and self.broker:
             raise SettingsError("want --ceiling with a broker of its own, not with --broker")
         if min(self.workers) < (0 if self.broker else 1):
-            raise SettingsError("want at least one echo worker, or a --broker that has its own")
+            least = "0" if self.broker else "1, or 0 with a --broker that has its own"
+            raise SettingsError(f"want workers of at least {least}, got {min(self.workers)}")
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,14 @@ def dialect_named(name: str) -> Dialect:
     return DIALECTS[name]
 
 
-def show(plan: Plan, *, json: bool) -> None:
+def show(plan: Plan, *, json: bool, quiet: bool) -> None:
     """Measure, and print the figures."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no process behind
     terminal = Console(stderr=True)
     cells = len(plan.workers) * len(plan.sizes) * len(plan.windows)
     figures = []
-    with Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as progress:
+    hidden = quiet or not terminal.is_terminal
+    with Progress(console=terminal, disable=hidden, transient=True) as progress:
         task = progress.add_task("measuring", total=cells)
         try:
             for figure in measure(plan):
@@ -174,7 +178,7 @@ def _load(server: _Server, size: int, window: int, seconds: float) -> _Run:
     payload = b"\7" * size
     try:
         if deep:
-            socket.connect(server.endpoint)
+            connect(socket, target(server.endpoint))
             return _drive_deep(socket, server, payload, window, seconds)
         names = _connect(socket, server.endpoint, window)
         return _drive(socket, names, server, payload, seconds)
@@ -186,9 +190,10 @@ def _connect(router: zmq.Socket[bytes], endpoint: str, count: int) -> list[bytes
     """Connect one ROUTER so many times, each under a name of its own."""
     names = [b"peer%d" % number for number in range(count)]
     router.router_mandatory = True
+    to = target(endpoint)
     for name in names:
         router.setsockopt(zmq.CONNECT_ROUTING_ID, name)
-        router.connect(endpoint)
+        connect(router, to)
     return names
 
 
@@ -341,8 +346,8 @@ def _wait_for(server: _Server) -> None:
     context: zmq.Context[Any] = zmq.Context()
     dealer = context.socket(zmq.DEALER)
     dealer.linger = 0
-    dealer.connect(server.endpoint)
     try:
+        connect(dealer, target(server.endpoint))
         send_message(dealer, server.request(b"?"))
         if not dealer.poll(20_000):
             raise MDPError(f"no answer from {server.endpoint} within 20 s")

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable
 
+from . import addresses
 from .broker import Broker
 from .settings import BrokerSettings
 from .sockets import Bell, Poll, Router, clock, new_context, unix_time
@@ -23,9 +24,10 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell)
 
     A second ring ends it at once. Raises `MDPError` for an endpoint that cannot be bound.
     """
+    wanted = [addresses.parse(endpoint, bind=True) for endpoint in endpoints]
     context = new_context()
     try:
-        router = Router(context, endpoints, max_frame_bytes=settings.max_queue_bytes)
+        router = Router(context, wanted, max_frame_bytes=settings.max_queue_bytes)
         try:
             log.info("serving at %s", ", ".join(router.endpoints))
             broker = Broker(settings, clock(), instance=os.urandom(8), started_at=unix_time())

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ READY = b"ready"
 SETUP_FAILED = b"setup failed"
 PARTIAL = b"partial"
 FINAL = b"final"
+_MAX_TEXT = 2000  # characters of an exception's message
 
 
 def run(
@@ -34,8 +36,13 @@ def run(
     stream: Stream,
     host_pid: int,
     prepare: Callable[[], None] | None,
+    name: str,
 ) -> None:
-    """Compute until the host closes its end. `prepare` runs first (logging, say)."""
+    """Compute until the host closes its end. `prepare` runs first (logging, say).
+
+    `name` is the worker's, for the log: `echo#1`.
+    """
+    name = f"{name} (pid {os.getpid()})"
     os.setsid()  # leads a group of its own: what it starts is killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -48,18 +55,20 @@ def run(
         worker.setup()
         fingerprint = fingerprint_of(worker.fingerprint)
     except (Exception, SystemExit) as error:  # the user's code
-        log.exception("setup() failed")
+        log.exception("%s: setup() failed", name)
         host.send([SETUP_FAILED, _describe(error).encode("utf-8", "backslashreplace")])
         stream.close()
         sys.exit(1)
     host.send([READY, fingerprint])
     while (message := host.receive()) is not None:
         number, *frames = message
-        for final, body in answers(worker, frames):
+        for final, body in answers(worker, frames, name=name):
             host.send([FINAL if final else PARTIAL, number, *body])
 
 
-def answers(worker: Worker, frames: list[bytes]) -> Iterator[tuple[bool, list[Any]]]:
+def answers(
+    worker: Worker, frames: list[bytes], *, name: str = ""
+) -> Iterator[tuple[bool, list[Any]]]:
     """What `handle` answers, part by part: (is it the last?, frames). An exception is an answer."""
     try:
         reply = worker.handle(frames)
@@ -77,8 +86,8 @@ def answers(worker: Worker, frames: list[bytes]) -> Iterator[tuple[bool, list[An
     except Refused as error:
         yield True, error_body(400, str(error))
     except (Exception, SystemExit) as error:  # the user's code
-        log.exception("handle() failed")
-        yield True, error_body(500, _describe(error))
+        log.exception("%s: handle() failed", name or type(worker).__name__)
+        yield True, error_body(500, _describe(error) + _place(error))
 
 
 def _checked(part: Any) -> list[Any]:
@@ -92,8 +101,20 @@ def _checked(part: Any) -> list[Any]:
     return [pipe.flat(f) if isinstance(f, memoryview) else f for f in part]
 
 
+def _place(error: BaseException) -> str:
+    """Where it was raised: ` (mymodule.py:12)`, the last line in the file that has the handler."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if frame.filename != __file__]
+    if not outside:
+        return ""  # `handle` gave something else than frames
+    last = [frame for frame in outside if frame.filename == outside[0].filename][-1]
+    return f" ({os.path.basename(last.filename)}:{last.lineno})"
+
+
 def _describe(error: BaseException) -> str:
     text = str(error)
+    if len(text) > _MAX_TEXT:
+        text = f"{text[:_MAX_TEXT]}..."
     if isinstance(error, MDPError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,24 +17,32 @@ from typing import Annotated
 
 import typer
 
-from .errors import MDPError, RequestTimeout, SettingsError
-from .process import configure_logging, errors_reported, raise_file_limit, stop_bell
+from . import addresses
+from .command_line import (
+    PULSE_OPTIONS,
+    Bind,
+    Broker,
+    BrokerToLoad,
+    Quiet,
+    Verbose,
+    finite,
+    new_app,
+    options_named,
+)
+from .errors import SettingsError
+from .process import (
+    configure_logging,
+    ended_by_signals,
+    errors_reported,
+    raise_file_limit,
+    stop_bell,
+)
 from .settings import DEFAULT_ENDPOINT, BrokerSettings, ClientSettings, Pulse, WorkerSettings
 from .wire import service_name
 from .worker import Worker, load
 
-app = typer.Typer(
-    help="The Majordomo protocol: a broker, its workers and its clients.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
+app = new_app("mdp", "The Majordomo protocol: a broker, its workers and its clients.")
 
-Broker = Annotated[
-    str, typer.Option("--broker", "-b", envvar="MDP_BROKER", help="The broker's address.")
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each request, too.")]
 Heartbeat = Annotated[
     float, typer.Option(help="Seconds between heartbeats; the same for a broker and its workers.")
 ]
@@ -58,6 +65,7 @@ SIGTERM or Ctrl-C: it waits for what workers hold, then stops; a second one stop
 
   mdp broker
   mdp broker --bind tcp://0.0.0.0:5555 --public
+  mdp broker --bind tcp://\\[::]:5555 --public     # IPv4 and IPv6
   mdp broker --bind tcp://127.0.0.1:5555 --bind ipc:///tmp/mdp.sock
   mdp broker --time-limit ssnet-plane0=120 --time-limit ssnet-plane2=120
 """
@@ -65,7 +73,7 @@ SIGTERM or Ctrl-C: it waits for what workers hold, then stops; a second one stop
 
 @app.command(help=BROKER_HELP)
 def broker(
-    bind: Annotated[list[str] | None, typer.Option(help="Address to serve at; repeatable.")] = None,
+    bind: Bind = None,
     public: Annotated[
         bool, typer.Option("--public", help="Allow an address that other machines can reach.")
     ] = False,
@@ -81,55 +89,55 @@ def broker(
     heartbeat: Heartbeat = 1.0,
     liveness: Liveness = 3,
     verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     from .serve import become_broker
 
     endpoints = bind or [DEFAULT_ENDPOINT]
-    settings = BrokerSettings(
-        pulse=Pulse(heartbeat, liveness),
-        max_attempts=max_attempts,
-        max_queue=max_queue,
-        max_queue_bytes=max_queue_bytes,
-        expiry_s=expiry,
-        time_limits_s=dict(_time_limit(text) for text in time_limit or []),
-        drain_s=drain,
-    )
-    configure_logging(verbose=verbose)
+    with options_named(
+        **PULSE_OPTIONS,
+        max_attempts="--max-attempts",
+        max_queue="--max-queue",
+        max_queue_bytes="--max-queue-bytes",
+        expiry_s="--expiry",
+        drain_s="--drain",
+    ):
+        settings = BrokerSettings(
+            pulse=Pulse(heartbeat, liveness),
+            max_attempts=max_attempts,
+            max_queue=max_queue,
+            max_queue_bytes=max_queue_bytes,
+            expiry_s=expiry,
+            time_limits_s=_time_limits(time_limit or []),
+            drain_s=drain,
+        )
+    configure_logging(verbose=verbose, quiet=quiet)
     _check_public(endpoints, public=public)
-    become_broker(endpoints, settings, verbose=verbose)
+    become_broker(endpoints, settings, verbose=verbose, quiet=quiet)
 
 
-def _time_limit(text: str) -> tuple[str, float]:
-    service, _, seconds = text.rpartition("=")
-    try:
-        limit = service_name(service).decode(), float(seconds)
-    except (SettingsError, ValueError):
-        raise SettingsError(f"want --time-limit SERVICE=SECONDS, got {text!r}") from None
-    return limit
-
-
-_ENDPOINT = re.compile(r"tcp://(\[[^]]+\]|[^:\[\]]+):(\d{1,5}|\*)|ipc://.+")
+def _time_limits(texts: list[str]) -> dict[str, float]:
+    limits = {}
+    for text in texts:
+        service, _, seconds = text.rpartition("=")
+        try:
+            name, limit_s = service_name(service).decode(), float(seconds)
+            BrokerSettings(time_limits_s={name: limit_s})
+        except (SettingsError, ValueError):
+            text = f"want --time-limit SERVICE=SECONDS, with SECONDS above 0, got {text!r}"
+            raise SettingsError(text) from None
+        limits[name] = limit_s
+    return limits
 
 
 def _check_public(endpoints: list[str], *, public: bool) -> None:
     """Whoever reaches a broker can read and answer requests: that is an explicit choice."""
-    for endpoint in endpoints:
-        if not _ENDPOINT.fullmatch(endpoint):
-            raise SettingsError(f"want tcp://HOST:PORT or ipc://PATH to bind, got {endpoint!r}")
-    reachable = [endpoint for endpoint in endpoints if not _is_local(endpoint)]
+    reachable = [text for text in endpoints if not addresses.parse(text, bind=True).is_local]
     if reachable and not public:
         raise SettingsError(f"{reachable[0]} can be reached from other machines: add --public")
     for endpoint in reachable:
         text = "%s can be reached from other machines, by anyone: there is no password"
         logging.getLogger(__name__).warning(text, endpoint)
-
-
-def _is_local(endpoint: str) -> bool:
-    scheme, _, address = endpoint.partition("://")
-    if scheme == "ipc":
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 WORKER_HELP = """Register workers for a service.
@@ -155,15 +163,17 @@ def worker(
     heartbeat: Heartbeat = 1.0,
     liveness: Liveness = 3,
     verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     from .worker_loop import serve_workers
 
     sys.path.insert(0, os.getcwd())
     module, name = _check_target(target)
-    settings = WorkerSettings(pulse=Pulse(heartbeat, liveness))
-    configure_logging(verbose=verbose)
+    with options_named(**PULSE_OPTIONS):
+        settings = WorkerSettings(pulse=Pulse(heartbeat, liveness))
+    configure_logging(verbose=verbose, quiet=quiet)
     factory: Callable[[], Worker] = functools.partial(load, module, name)
-    prepare = functools.partial(configure_logging, verbose=verbose)
+    prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
     with stop_bell() as stop:
         serve_workers(
             broker, [(service, factory)] * count, stop, settings=settings, prepare=prepare
@@ -186,13 +196,15 @@ def _check_target(target: str) -> tuple[str, str]:
 
 CALL_HELP = """Ask a service; print text frames as text, others as length and digest.
 
-The request's frames are the FRAMEs, then the contents of the files (- is standard input).
+The request's frames are the FRAMEs, then the contents of the files (- is standard input). A \
+service that nobody serves is an error at once, unless --wait waits for a worker.
 
 [bold]Examples[/]
 
   mdp call echo hello world
   mdp call ssnet-plane2 --file event.bin --out answers --timeout 60
   mdp call echo x --repeat 10000 --window 32
+  mdp call echo hello --wait 60
   mdp call mmi.service echo
 """
 
@@ -207,32 +219,44 @@ def call(
     window: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
     timeout: Annotated[float, typer.Option(help="Seconds for one try.")] = 10.0,
     tries: Annotated[int, typer.Option(min=1, help="How often it is sent.")] = 3,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a worker first.", callback=finite)
+    ] = 0.0,
     broker: Broker = DEFAULT_ENDPOINT,
     verbose: Verbose = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Nothing on stderr but warnings and errors.")
+    ] = False,
 ) -> None:
     from . import calls
 
-    configure_logging(verbose=verbose)
+    configure_logging(verbose=verbose, quiet=quiet)
     body = [frame.encode("utf-8", "surrogateescape") for frame in frames or []]
     body += [calls.read_frame(name) for name in file or []]
     calls.make_folder(out)
-    settings = ClientSettings(timeout_s=timeout, tries=tries, lanes=window)
+    with options_named(timeout_s="--timeout", tries="--tries", lanes="--window"):
+        settings = ClientSettings(timeout_s=timeout, tries=tries, lanes=window)
+    call = calls.Call(service, body, out=out, wait_s=wait, quiet=quiet)
     if repeat == 1:
-        calls.call_once(broker, service, body, settings, out=out)
+        calls.call_once(broker, settings, call)
     else:
-        calls.call_often(broker, service, body, settings, repeat=repeat, window=window, out=out)
+        calls.call_often(broker, settings, call, repeat=repeat, window=window)
 
 
 SERVICES_HELP = """Show what is served: by how many workers, idle and busy, how deep the queues are.
 
-With a SERVICE, the exit code is 0 if a worker lives for it and 1 if not.
+With a SERVICE, the exit code is 0 if a worker lives for it and 1 if not. --watch ends with Ctrl-C \
+or SIGTERM; into a file or a pipe it writes plain lines with the time, and with --json an object a \
+line.
 
 [bold]Examples[/]
 
   mdp services
   mdp services --watch
+  mdp services --watch --every 60 >> services.log
+  mdp services --watch --json | jq '.services.echo.queued'
   mdp services --workers
-  mdp services ssnet-plane2 && echo "there are workers"
+  mdp services ssnet-plane2 --quiet && echo "there are workers"
   mdp services --json | jq '.services.echo.idle'
 """
 
@@ -244,26 +268,33 @@ def services(
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     every: Annotated[
-        float | None, typer.Option(min=0.1, help="With --watch: seconds between two looks [1].")
+        float | None,
+        typer.Option(
+            min=0.1, help="With --watch: seconds between two looks \\[1].", callback=finite
+        ),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the broker.")] = 3.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for the broker.", callback=finite)
+    ] = 3.0,
     broker: Broker = DEFAULT_ENDPOINT,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing: the exit code tells.")
+    ] = False,
 ) -> None:
     from . import discovery
 
     logging.getLogger("mdp").setLevel(logging.ERROR)
-    look = discovery.Look(broker, service, workers=workers, timeout_s=timeout)
-    if watch and json:
-        raise SettingsError("want --watch or --json, got both")
+    with options_named(timeout_s="--timeout"):
+        look = discovery.Look(broker, service, workers=workers, timeout_s=timeout)
     if every is not None and not watch:
         raise SettingsError("want --every with --watch")
+    if quiet and (watch or json or service is None):
+        raise SettingsError("want --quiet with a SERVICE and without --watch and --json")
     if watch:
-        look.watch(every_s=every or 1.0)
-    try:
-        sys.exit(0 if look.once(json=json) else 1)
-    except RequestTimeout:
-        text = f"no broker answers at {broker} within {timeout:g} s; `mdp broker` starts one"
-        raise MDPError(text) from None
+        with ended_by_signals():
+            look.watch(every_s=every or 1.0, json=json)
+        return
+    sys.exit(0 if look.once(json=json, quiet=quiet) else 1)
 
 
 BENCH_HELP = """Load a service of any Majordomo broker, and show how fast it goes.
@@ -284,34 +315,40 @@ back, in turn with the broker, and prints the ratio.
 
 @app.command(help=BENCH_HELP)
 def bench(
-    broker: Annotated[str | None, typer.Option("--broker", "-b", help="A broker to load.")] = None,
+    broker: BrokerToLoad = None,
     service: Annotated[str, typer.Option(help="The service to load.")] = "echo",
     sizes: Annotated[str, typer.Option(help="Payload bytes, by commas.")] = "64,100000,5000000",
     windows: Annotated[str, typer.Option(help="Requests in flight, by commas.")] = "1,100",
     workers: Annotated[str, typer.Option(help="Echo workers, by commas; 0 for none.")] = "",
-    seconds: Annotated[float, typer.Option(min=0.1, help="Length of one measurement.")] = 2.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Length of one measurement.", callback=finite)
+    ] = 2.0,
     rounds: Annotated[
         int, typer.Option(min=1, help="Measurements of each; the median is shown.")
     ] = 3,
     dialect: Annotated[str, typer.Option(help="MDP/0.1, MDP/0.2 or majortomo.")] = "MDP/0.2",
     ceiling: Annotated[bool, typer.Option("--ceiling", help="Measure the bare loop, too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     from . import bench as measure
 
-    plan = measure.Plan(
-        broker=broker,
-        service=service,
-        sizes=_numbers(sizes, "--sizes"),
-        windows=_numbers(windows, "--windows"),
-        workers=_numbers(workers or ("0" if broker else "16"), "--workers"),
-        seconds=seconds,
-        rounds=rounds,
-        dialect=measure.dialect_named(dialect),
-        ceiling=ceiling,
-    )
+    with options_named(
+        sizes="--sizes", windows="--windows", workers="--workers", dialect="--dialect"
+    ):
+        plan = measure.Plan(
+            broker=broker,
+            service=service,
+            sizes=_numbers(sizes, "--sizes"),
+            windows=_numbers(windows, "--windows"),
+            workers=_numbers(workers or ("0" if broker else "16"), "--workers"),
+            seconds=seconds,
+            rounds=rounds,
+            dialect=measure.dialect_named(dialect),
+            ceiling=ceiling,
+        )
     raise_file_limit()
-    measure.show(plan, json=json)
+    measure.show(plan, json=json, quiet=quiet)
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

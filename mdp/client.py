@@ -107,7 +107,7 @@ class Client:
         At most `window` are in flight or waiting to be yielded, so memory stays bounded.
         """
         if window < 1:
-            raise SettingsError(f"want a window of at least 1, got {window}")
+            raise SettingsError(f"want window of at least 1, got {window}")
         futures: deque[Future[list[bytes]]] = deque()
         try:
             for body in bodies:
@@ -165,8 +165,10 @@ class Client:
             raise SettingsError(f"want a list of at most {MAX_BODY_FRAMES} frames for {service}")
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
         tries = self.settings.tries if tries is None else tries
-        if not timeout_s > 0 or tries < 1:
-            raise SettingsError(f"want a timeout above 0 and a try, got {timeout_s} s and {tries}")
+        if not timeout_s > 0:
+            raise SettingsError(f"want timeout_s above 0, got {timeout_s}")
+        if tries < 1:
+            raise SettingsError(f"want tries of at least 1, got {tries}")
         return Call(name, _checked(body, service), listener, timeout_s=timeout_s, tries=tries)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import lane
 from .errors import ClientClosed, MDPError
-from .sockets import Bell, Dealer, Poll, as_bytes, clock, new_context
+from .sockets import Bell, Dealer, Poll, as_bytes, clock, new_context, target
 
 
 class ClientLoop(threading.Thread):
@@ -18,10 +18,10 @@ class ClientLoop(threading.Thread):
 
     def __init__(self, broker: str, lanes: lane.Lanes) -> None:
         super().__init__(name=f"mdp client of {broker}", daemon=True)
-        self._broker = broker
+        self._target = target(broker)
         self._lanes = lanes
         self._context = new_context(max_sockets=4 * lanes.settings.lanes + 64)  # closed ones linger
-        self._check(broker)
+        self._check()
         self._bell = Bell()
         self._poll = Poll(self._bell)
         self._inbox: deque[tuple[Callable[[lane.Call, float], list[lane.Step]], lane.Call]] = (
@@ -32,10 +32,10 @@ class ClientLoop(threading.Thread):
         self._dealers: dict[bytes, Dealer] = {}
         self._names: dict[Any, bytes] = {}  # by handle
 
-    def _check(self, broker: str) -> None:
-        """Say here, and not in the thread, that an address is none."""
+    def _check(self) -> None:
+        """Raise in the caller's thread for an address that libzmq refuses."""
         try:
-            Dealer(self._context, broker, linger_s=0).close()
+            Dealer(self._context, self._target, linger_s=0).close()
         except MDPError:
             self._context.term()
             raise
@@ -113,7 +113,7 @@ class ClientLoop(threading.Thread):
                 self._close(step.lane)
 
     def _open(self, name: bytes) -> None:
-        dealer = self._dealers[name] = Dealer(self._context, self._broker, name=name, linger_s=0.2)
+        dealer = self._dealers[name] = Dealer(self._context, self._target, name=name, linger_s=0.2)
         self._names[dealer.handle()] = name
         self._poll.add(dealer.handle())
 

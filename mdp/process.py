@@ -9,6 +9,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from types import FrameType
+from typing import NoReturn
 
 from .errors import MDPError, SettingsError
 from .sockets import Bell
@@ -19,22 +22,65 @@ from .wire import one_line
 def errors_reported() -> Iterator[None]:
     """An error is one line on stderr; a misuse exits with 2, a failure with 1."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here a reader that has left is still caught
     except MDPError as error:
         print(f"mdp: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `mdp services | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         sys.exit(1)
 
 
-def configure_logging(*, verbose: bool) -> None:
-    """One line an event, on stderr."""
-    level = logging.DEBUG if verbose else logging.INFO
-    line = "%(asctime)s %(levelname)-7s %(message)s"
-    logging.basicConfig(level=level, format=line, stream=sys.stderr)
+def configure_logging(*, verbose: bool, quiet: bool = False) -> None:
+    """One line an event, on stderr; its time has its zone. Quiet: from warnings on."""
+    if verbose and quiet:
+        raise SettingsError("want --verbose or --quiet, got both")
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        return timestamp(record.created)
+
+
+def timestamp(unix_s: float) -> str:
+    """ISO 8601 in local time with its zone: `2026-11-28T01:12:10.123+00:00`."""
+    return datetime.fromtimestamp(unix_s).astimezone().isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end the block, and that is all they do. So does a reader that leaves."""
+    for number in _STOPS:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:  # `mdp services --watch | head`
+        _drop_stdout()
+
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    for stop in _STOPS:
+        signal.signal(stop, signal.SIG_IGN)  # the second one would disturb the end
+    raise KeyboardInterrupt
+
+
+def _drop_stdout() -> None:
+    """What is left to be written goes nowhere: nobody reads any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -19,9 +19,12 @@ from .settings import BrokerSettings, Pulse
 _START = "import sys; sys.path[0] = sys.argv[1]; from mdp.serve import start; start(sys.argv[3])"
 
 
-def become_broker(endpoints: list[str], settings: BrokerSettings, *, verbose: bool) -> NoReturn:
+def become_broker(
+    endpoints: list[str], settings: BrokerSettings, *, verbose: bool, quiet: bool
+) -> NoReturn:
     """Replace this process, under its own pid, by a broker."""
-    plan = {"endpoints": endpoints, "verbose": verbose, "settings": asdict(settings)}
+    plan = {"endpoints": endpoints, "settings": asdict(settings)}
+    plan["logging"] = {"verbose": verbose, "quiet": quiet}
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     command = [sys.executable, "-c", _START, ours, "mdp broker", json.dumps(plan)]
     os.execv(sys.executable, command)
@@ -31,7 +34,7 @@ def main(plan: str) -> None:
     told = json.loads(plan)
     values = told["settings"]
     settings = BrokerSettings(**{**values, "pulse": Pulse(**values["pulse"])})
-    configure_logging(verbose=told["verbose"])
+    configure_logging(**told["logging"])
     raise_file_limit()
     with stop_bell() as stop:
         serve_broker(told["endpoints"], settings, stop)

@@ -15,7 +15,8 @@ DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 def _positive(**values: float) -> None:
     for name, value in values.items():
         if not (value > 0 and math.isfinite(value)):
-            raise SettingsError(f"want {name} above 0, got {value}")
+            finite = "" if math.isfinite(value) else " and finite"
+            raise SettingsError(f"want {name} above 0{finite}, got {value}")
 
 
 def _ordered(first: str, low: float, last: str, high: float) -> None:
@@ -72,7 +73,7 @@ class BrokerSettings:
         if self.max_queue_bytes >= 1 << 63:
             raise SettingsError(f"want max_queue_bytes below 2**63, got {self.max_queue_bytes}")
         if not (self.drain_s >= 0 and math.isfinite(self.drain_s)):
-            raise SettingsError(f"want drain_s of at least 0, got {self.drain_s}")
+            raise SettingsError(f"want drain_s of at least 0 and finite, got {self.drain_s}")
 
 
 @dataclass(frozen=True)
@@ -120,4 +121,4 @@ class ClientSettings:
     def __post_init__(self) -> None:
         _positive(timeout_s=self.timeout_s, tries=self.tries, lanes=self.lanes)
         if self.lanes > MAX_LANES:
-            raise SettingsError(f"want at most {MAX_LANES} lanes, got {self.lanes}")
+            raise SettingsError(f"want lanes of at most {MAX_LANES}, got {self.lanes}")

@@ -6,19 +6,21 @@ and never copied; for smaller ones a copy is cheaper than a reference, to make, 
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import socket as posix
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import zmq
 from zmq.backend import Socket as _Backend
 
-from . import pipe
-from .errors import MDPError
+from . import addresses, pipe
+from .addresses import Address
+from .errors import MDPError, SettingsError
 from .wire import MAX_FRAMES, Frame, Frames
 
 Stream = posix.socket
@@ -28,6 +30,8 @@ _ZERO_COPY_BYTES = 65536  # out of Python's memory: below it libzmq's copy is ch
 # The methods of pyzmq's compiled core: its Python layer above them costs as much as they do.
 _recv: Any = _Backend.recv
 _send: Any = _Backend.send
+_MAX_WAIT_S = 86400.0  # libzmq counts milliseconds in a C long
+_PROBE_S = 1.0
 _NOW = int(zmq.NOBLOCK)  # as plain integers: combining enum flags costs as much as a frame
 _NOW_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 
@@ -103,8 +107,8 @@ class Poll:
 
     def wait(self, deadline: float) -> dict[Any, int]:
         """The handles that are ready, at the latest at the deadline (rounded up, so it is past)."""
-        wait_s = deadline - clock()
-        wait_ms = None if wait_s == math.inf else max(0, math.ceil(wait_s * 1000))
+        wait_s = min(deadline - clock(), _MAX_WAIT_S)
+        wait_ms = max(0, math.ceil(wait_s * 1000))
         return dict(self._poller.poll(wait_ms))
 
 
@@ -127,11 +131,58 @@ def send_message(socket: zmq.Socket[bytes], frames: Sequence[Frame]) -> None:
     _send(socket, frame, _NOW, len(frame) < _ZERO_COPY_BYTES)
 
 
+class Target(NamedTuple):
+    """What a socket connects to, and whether it uses IPv6 for that."""
+
+    endpoint: str
+    ipv6: bool
+
+
+def target(text: str) -> Target:
+    """Read an address to connect to, and look up its host. Raises `SettingsError`."""
+    address = addresses.parse(text)
+    return Target(address.text, _only_ipv6(address))
+
+
+def _only_ipv6(address: Address) -> bool:
+    """The host has no IPv4 address. With both, IPv4 is taken: most brokers are bound to that."""
+    if address.path:
+        return False
+    if address.ip is not None:
+        return address.ip.version == 6
+    try:
+        found = posix.getaddrinfo(address.host, address.port, type=posix.SOCK_STREAM)
+    except OSError:
+        return False  # unknown as yet; libzmq tries again and again
+    return posix.AF_INET not in {family for family, *_ in found}
+
+
+def connect(socket: zmq.Socket[bytes], to: Target) -> None:
+    """Raises `MDPError` for what libzmq refuses."""
+    socket.ipv6 = to.ipv6
+    try:
+        socket.connect(to.endpoint)
+    except zmq.ZMQError as error:
+        raise MDPError(f"cannot connect to {to.endpoint!r}: {error.strerror}") from None
+
+
+def is_served(text: str) -> bool:
+    """Whether anything listens at an address, be it a broker or not."""
+    address = addresses.parse(text)
+    if address.path:
+        return _listens(address.path)
+    try:
+        posix.create_connection((address.host, address.port), _PROBE_S).close()
+    except OSError:
+        return False
+    return True
+
+
 class Router:
     """A ROUTER socket bound to all of a broker's endpoints."""
 
     def __init__(
-        self, context: zmq.Context[Any], endpoints: Iterable[str], *, max_frame_bytes: int
+        self, context: zmq.Context[Any], endpoints: Iterable[Address], *, max_frame_bytes: int
     ) -> None:
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 500  # ms: the last messages of a broker that stops
@@ -142,11 +193,7 @@ class Router:
         self.endpoints: list[str] = []
         for endpoint in endpoints:
             try:
-                _refuse_if_served(endpoint)
-                socket.bind(endpoint)
-            except zmq.ZMQError as error:
-                self.close()
-                raise MDPError(f"cannot bind {endpoint}: {error.strerror}") from None
+                _bind(socket, endpoint)
             except MDPError:
                 self.close()
                 raise
@@ -176,17 +223,32 @@ class Router:
         self._socket.close()
 
 
-def _refuse_if_served(endpoint: str) -> None:
-    """libzmq unlinks an ipc file that is in use, and takes the place of whoever served it."""
-    scheme, _, path = endpoint.partition("://")
-    if scheme != "ipc" or not os.path.exists(path):
-        return
+def _bind(socket: zmq.Socket[bytes], address: Address) -> None:
+    """Raises `SettingsError` for another machine's host, `MDPError` for a port in use."""
+    # libzmq unlinks an ipc file that is in use, and takes the place of the broker that serves it
+    if address.path and _listens(address.path):
+        raise MDPError(f"cannot bind {address.text}: someone serves there already")
+    # with * libzmq falls back to IPv4 where the machine has no IPv6
+    socket.ipv6 = address.host == "*" or (address.ip is not None and address.ip.version == 6)
+    try:
+        socket.bind(address.text)
+    except zmq.ZMQError as error:
+        if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):
+            host = f"want an address or a network interface of this machine, got {address.host!r}"
+            raise SettingsError(f"cannot bind {address.text}: {host}") from None
+        raise MDPError(f"cannot bind {address.text}: {os.strerror(error.errno or 0)}") from None
+
+
+def _listens(path: str) -> bool:
+    """Whether a process serves a socket file."""
+    name = f"\0{path[1:]}" if path.startswith("@") else path  # @: Linux's abstract names
     with posix.socket(posix.AF_UNIX) as probe:
+        probe.settimeout(_PROBE_S)
         try:
-            probe.connect(path)
+            probe.connect(name)
         except OSError:
-            return
-    raise MDPError(f"cannot bind {endpoint}: someone serves there already")
+            return False
+    return True
 
 
 class Dealer:
@@ -194,7 +256,7 @@ class Dealer:
     there is one request, or one answer, on it at a time."""
 
     def __init__(
-        self, context: zmq.Context[Any], endpoint: str, *, name: bytes = b"", linger_s: float
+        self, context: zmq.Context[Any], to: Target, *, name: bytes = b"", linger_s: float
     ) -> None:
         socket = self._socket = context.socket(zmq.DEALER)
         if name:
@@ -203,10 +265,10 @@ class Dealer:
         socket.sndhwm = 0
         socket.tcp_keepalive = 1
         try:
-            socket.connect(endpoint)
-        except zmq.ZMQError as error:
+            connect(socket, to)
+        except MDPError:
             socket.close(0)
-            raise MDPError(f"cannot connect to {endpoint!r}: {error.strerror}") from None
+            raise
 
     def handle(self) -> Any:
         return self._socket

@@ -13,7 +13,7 @@ from . import child, host, session
 from .errors import SettingsError, WorkerFailed
 from .management import PREFIX
 from .settings import WorkerSettings
-from .sockets import Bell, Channel, Dealer, Poll, clock, new_context
+from .sockets import Bell, Channel, Dealer, Poll, clock, new_context, target
 from .wire import service_name
 from .worker import Worker
 
@@ -30,9 +30,11 @@ def serve_workers(
 
     `factory` makes the `Worker` in its child, and `prepare` runs there before it (logging, say):
     both must be picklable: a class, a function, a `functools.partial`. A second ring stops at
-    once. Raises `WorkerFailed` when all have ended and a `setup()` had failed again and again.
+    once. Raises `SettingsError` for a bad address, and `WorkerFailed` when all have ended and a
+    `setup()` had failed again and again.
     """
     settings = settings or WorkerSettings()
+    connected_to = target(broker)
     context = new_context()
     poll = Poll(stop)
     numbers: dict[str, int] = {}
@@ -41,7 +43,7 @@ def serve_workers(
         number = numbers[service] = numbers.get(service, 0) + 1
         core = host.Host(_checked(service), settings, name=f"{service}#{number}")
         start = _Starter(core.name, factory, prepare)
-        posts.append(_Post(core, start, lambda: Dealer(context, broker, linger_s=1), poll))
+        posts.append(_Post(core, start, lambda: Dealer(context, connected_to, linger_s=1), poll))
     try:
         _run(posts, poll, stop)
     finally:
@@ -89,7 +91,7 @@ class _Starter:
         channel = Channel()
         process = multiprocessing.get_context("spawn").Process(
             target=child.run,
-            args=(self._factory, channel.childs_end, os.getpid(), self._prepare),
+            args=(self._factory, channel.childs_end, os.getpid(), self._prepare, self._name),
             name=self._name,
         )
         process.start()

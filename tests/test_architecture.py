@@ -29,6 +29,7 @@ PURE = (
     "throttle",
     "settings",
     "errors",
+    "addresses",
 )
 PURE_IMAGES = (
     *("image", "frames", "chain", "rois", "tiles"),

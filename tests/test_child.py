@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -176,23 +177,46 @@ def _raising(error: Exception) -> Handle:
     return handle
 
 
+RAISED = f" (test_child.py:{_raising.__code__.co_firstlineno + 2})"
+
+
 def test_refused_is_error_400_with_its_text() -> None:
     assert error_of(_raising(Refused("want 3 planes, got 2"))) == (b"400", "want 3 planes, got 2")
 
 
 def test_any_other_exception_is_error_500_with_its_kind_and_message() -> None:
-    assert error_of(_raising(ZeroDivisionError("no pixels"))) == (
-        b"500",
-        "ZeroDivisionError: no pixels",
-    )
+    code, text = error_of(_raising(ZeroDivisionError("no pixels")))
+    assert code == b"500"
+    assert text.startswith("ZeroDivisionError: no pixels ")
+
+
+def test_an_exception_names_the_line_of_the_handlers_file_where_it_was_raised() -> None:
+    def handle(frames: list[bytes]) -> Any:
+        return json.loads("{")  # the library's lines are not the handler's
+
+    def generate(frames: list[bytes]) -> Iterator[list[bytes]]:
+        yield [b"1"]
+        yield handle(frames)
+
+    line = handle.__code__.co_firstlineno + 1
+    assert error_of(handle)[1].endswith(f" (test_child.py:{line})")
+    assert bytes(answered(generate)[-1][1][2]).decode().endswith(f" (test_child.py:{line})")
+
+
+def test_an_error_of_what_is_no_answer_names_no_line() -> None:
+    assert ".py:" not in error_of(lambda _: 7)[1]
+    assert ".py:" not in error_of(_raising(Refused("want 3 planes, got 2")))[1]
 
 
 def test_an_exception_without_a_message_is_named() -> None:
-    assert error_of(_raising(RuntimeError())) == (b"500", "RuntimeError")
+    assert error_of(_raising(RuntimeError())) == (b"500", f"RuntimeError{RAISED}")
 
 
 def test_an_error_of_this_project_says_its_text() -> None:
-    assert error_of(_raising(ServiceError("the net is gone"))) == (b"500", "the net is gone")
+    assert error_of(_raising(ServiceError("the net is gone"))) == (
+        b"500",
+        f"the net is gone{RAISED}",
+    )
 
 
 def test_a_message_of_any_characters_can_be_sent() -> None:
@@ -202,7 +226,7 @@ def test_a_message_of_any_characters_can_be_sent() -> None:
 
 
 def test_stop_iteration_is_an_error_like_any_other() -> None:
-    assert error_of(_raising(StopIteration("done"))) == (b"500", "StopIteration: done")
+    assert error_of(_raising(StopIteration("done"))) == (b"500", f"StopIteration: done{RAISED}")
 
 
 @pytest.mark.parametrize(
@@ -263,6 +287,9 @@ def test_a_wrong_part_comes_after_the_right_ones() -> None:
 def test_the_text_of_an_error_stays_short_whatever_was_returned() -> None:
     _, text = error_of(lambda _: "x" * 10_000_000)
     assert len(text) < 300
+    _, text = error_of(_raising(ValueError("x" * 10_000_000)))
+    assert len(text) < 3000
+    assert text.endswith(RAISED)
 
 
 def test_a_worker_lives_on_after_an_error() -> None:

@@ -229,7 +229,7 @@ def test_a_misuse_of_simple_is_one_line(
     tmp_path: Path, toy: Path, options: tuple[str, ...], said: str
 ) -> None:
     output = tmp_path / "out.h5"
-    code = 1 if options[0] in ("--producer", "--broker") else 2
+    code = 1 if options[0] == "--producer" else 2
     done = ssnet("simple", toy, "-o", output, "-s", "dummy", *options, code=code)
     assert said in one_line(done)
     assert not output.exists()

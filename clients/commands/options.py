@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mdp import SettingsError
+from mdp.command_line import Broker as Broker
 from mdp.process import configure_logging
 
 
@@ -28,9 +29,6 @@ End = Annotated[int | None, typer.Option(help="The entry after the last.")]
 Tries = Annotated[int, typer.Option(help="How often a request is sent.")]
 CopyInput = Annotated[
     bool, typer.Option("--copy-input", help="The input's other products come along.")
-]
-Broker = Annotated[
-    str, typer.Option("--broker", "-b", envvar="MDP_BROKER", help="The broker's address.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
 Heartbeat = Annotated[float, typer.Option(help="Seconds between heartbeats.")]

@@ -1,0 +1,117 @@
+"""Addresses of brokers: tcp://HOST:PORT and ipc://PATH, parsed. Pure; refuses all others.
+
+HOST is a name, an IPv4 address, or an IPv6 address in brackets. To bind, it is an address or a
+network interface of this machine, or `*` for all of them, and PORT may be 0 or `*`: any free one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from .errors import SettingsError
+from .settings import DEFAULT_ENDPOINT
+
+MAX_PATH_BYTES = 107  # of a Unix socket, on Linux
+MAX_PORT = 65535
+_TCP = re.compile(r"tcp://(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]+|\*)):([0-9]+|\*)", re.ASCII)
+_IPC = re.compile(r"ipc://([^\0\ud800-\udfff]+)")
+
+_IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address that libzmq can take."""
+
+    text: str
+    host: str = ""
+    """Without brackets; empty for ipc."""
+    port: int = 0
+    """0: any free one, or ipc."""
+    path: str = ""
+    """Of the socket file, for ipc."""
+
+    @property
+    def ip(self) -> _IP | None:
+        """The host, if it is an IP address and not a name."""
+        return _ip(self.host)
+
+    @property
+    def is_local(self) -> bool:
+        """Only processes of this machine can reach a socket that is bound to it."""
+        if self.path or self.host == "localhost":
+            return True
+        ip = self.ip
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        return ip is not None and (mapped or ip).is_loopback
+
+
+def parse(text: str, *, bind: bool = False) -> Address:
+    """Read an address to connect to, or one to bind. Raises `SettingsError`."""
+    if ipc := _IPC.fullmatch(text):
+        if len(ipc[1].encode()) > MAX_PATH_BYTES:
+            raise _refusal(text, f"PATH has more than {MAX_PATH_BYTES} bytes", bind=bind)
+        return Address(text, path=ipc[1])
+    tcp = _TCP.fullmatch(text)
+    if tcp is None:
+        raise _refusal(text, _hint(text), bind=bind)
+    host, port = tcp[1] or tcp[2], tcp[3]
+    if why_not := _bad_host(host, in_brackets=bool(tcp[1]), bind=bind) or _bad_port(
+        port, bind=bind
+    ):
+        raise _refusal(text, why_not, bind=bind)
+    return Address(text, host=host, port=int(port.lstrip("0*") or 0))
+
+
+def how_to_serve(text: str) -> str:
+    """The command that starts a broker to which this address leads."""
+    address = parse(text)
+    if text == DEFAULT_ENDPOINT:
+        return "`mdp broker` starts one"
+    if address.is_local:
+        return f"`mdp broker --bind {text}` starts one"
+    everywhere = "[::]" if address.ip is not None and address.ip.version == 6 else "0.0.0.0"
+    command = f"mdp broker --bind tcp://{everywhere}:{address.port} --public"
+    return f"`{command}` starts one, on {address.host}"
+
+
+def _refusal(text: str, why_not: str, *, bind: bool) -> SettingsError:
+    purpose = " to bind" if bind else ""
+    reason = f": {why_not}" if why_not else ""
+    return SettingsError(f"want tcp://HOST:PORT or ipc://PATH{purpose}, got {text!r}{reason}")
+
+
+def _hint(text: str) -> str:
+    host, _, port = text.removeprefix("tcp://").rpartition(":")
+    if ":" in host and isinstance(_ip(host), ipaddress.IPv6Address):
+        return f"an IPv6 address is written in brackets, tcp://[{host}]:{port}"
+    return ""
+
+
+def _bad_host(host: str, *, in_brackets: bool, bind: bool) -> str:
+    if host == "*":
+        return "" if bind else "HOST is * only to bind"
+    ip = _ip(host)
+    if in_brackets and not isinstance(ip, ipaddress.IPv6Address):
+        return f"{host} is not an IPv6 address"
+    if not in_brackets and ip is None and re.fullmatch(r"[0-9.]+", host):
+        return f"{host} is not an IPv4 address"
+    return ""
+
+
+def _bad_port(port: str, *, bind: bool) -> str:
+    digits = port.lstrip("0")
+    if digits in ("", "*"):
+        return "" if bind else "PORT is * or 0 only to bind"
+    if len(digits) > 5 or int(digits) > MAX_PORT:
+        return f"want a port from 1 to {MAX_PORT}"
+    return ""
+
+
+def _ip(host: str) -> _IP | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
