@@ -7,12 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.table import Table
-
-from lartpc import RSE, LArTPCError, Product, open_reader, products, provenance
+from lartpc import RSE, LArTPCError, Product, Reader, listing, open_reader, provenance
 from mdp.tables import size
 
-from . import terminal
+from .narrow import Rows
 
 
 class Contents(NamedTuple):
@@ -35,44 +33,48 @@ def contents(path: Path, product: Product) -> Contents:
     with open_reader(
         path, tick_order="backward", trust=True, images=(), rois=(product.producer,)
     ) as reader:
-        rses = [reader.rse(entry) for entry in range(len(reader))]
-    return Contents(product, "", min(rses, default=None), max(rses, default=None))
+        return Contents(product, "", *_first_and_last(reader))
 
 
 def _image_contents(path: Path, product: Product) -> Contents:
     with open_reader(path, tick_order="backward", trust=True, images=(product.producer,)) as reader:
-        rses = [reader.rse(entry) for entry in range(len(reader))]
+        ends = _first_and_last(reader)
         there = (event.images[product.producer] for event in reader)
         images = next((images for images in there if images), ())
     sizes = sorted({image.pixels.shape for image in images})
     shown = ", ".join(f"{rows} x {cols}" for rows, cols in sizes)
     text = f"{len(images)} of {shown}" if images else "none"
-    return Contents(product, text, min(rses, default=None), max(rses, default=None))
+    return Contents(product, text, *ends)
 
 
-def table(rows: Iterable[tuple[Path, Contents]]) -> Table:
-    """A row a product, the file's name at its first."""
-    made = terminal.table("file", "product", "events", "images", "entries", "size", left=4)
-    before = None
-    for path, row in rows:
-        made.add_row(
-            terminal.escaped(str(path)) if path != before else "",
-            terminal.escaped(row.product.name),
+def _first_and_last(reader: Reader) -> tuple[RSE | None, RSE | None]:
+    rses = [RSE(*numbers) for numbers in reader.rses(0).tolist()]
+    return min(rses, default=None), max(rses, default=None)
+
+
+def table(rows: Iterable[tuple[Path, Contents]]) -> Rows:
+    """A row a product."""
+    columns = ("file", "product", "events", "images", "entries", "size")
+    cells = [
+        (
+            str(path),
+            row.product.name,
             _range(row),
             row.images,
             str(row.product.entries),
             size(row.product.bytes),
         )
-        before = path
-    return made
+        for path, row in rows
+    ]
+    return Rows(columns, cells, left=4, headings=2)
 
 
 def _range(row: Contents) -> str:
-    """The smallest and the largest (run, subrun, event)."""
+    """The smallest and the largest (run, subrun, event), or the only one."""
     if row.first is None or row.last is None:
         return ""
-    ends = (",".join(str(number) for number in rse) for rse in (row.first, row.last))
-    return " to ".join(ends)
+    ends = dict.fromkeys((row.first, row.last))
+    return " to ".join(",".join(str(number) for number in rse) for rse in ends)
 
 
 def as_json(rows: Iterable[tuple[Path, Contents]], path: Path) -> list[dict[str, Any]]:
@@ -99,11 +101,14 @@ def of_all(paths: Iterable[Path]) -> tuple[list[tuple[Path, Contents]], list[LAr
     failures: list[LArTPCError] = []
     for path in paths:
         try:
-            there = products(path)
+            every = listing(path)
         except LArTPCError as error:
             failures.append(error)
             continue
-        for product in there:
+        for product in every:
+            if isinstance(product, LArTPCError):
+                failures.append(product)
+                continue
             try:
                 rows.append((path, contents(path, product)))
             except LArTPCError as error:

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from lartpc import ReadError
 from mdp.tables import size
 from services.planes import Origin
 
-from . import terminal
+from .narrow import Pairs, Rows
 from .provenance import Record
 
 Texts = Mapping[Path, tuple[str, ...]]
@@ -28,10 +26,10 @@ def unpacked(text: str) -> Record | str:
         return text
 
 
-def summary(files: Texts) -> Table:
+def summary(files: Texts) -> Rows:
     """A row for each way of making: a sum of thousands of files was mostly made in one."""
     columns = ("file", "made by", "records", "on", "ended", "weights", "inputs", "events")
-    made = terminal.table(*columns, left=6)
+    rows = []
     for path, texts in files.items():
         ways: dict[str | tuple[str], list[Record]] = {}
         for text in texts:
@@ -42,8 +40,8 @@ def summary(files: Texts) -> Table:
                 ways.setdefault((_way(record),), []).append(record)
         for way, records in ways.items():
             cells = (way[:60], str(texts.count(way))) if isinstance(way, str) else _short(records)
-            made.add_row(*(terminal.escaped(cell) for cell in (str(path), *cells)))
-    return made
+            rows.append((str(path), *cells))
+    return Rows(columns, rows, left=6, headings=1)
 
 
 def _way(record: Record) -> str:
@@ -72,14 +70,12 @@ def _origins(record: Record) -> list[Origin]:
     return [origin for origins in record.services.values() for origin in origins]
 
 
-def full(files: Texts) -> Iterator[Table]:
+def full(files: Texts) -> Iterator[Pairs]:
     """A table a making: all that it says."""
     for path, texts in files.items():
         for number, text in enumerate(texts):
-            made = terminal.table("made", str(path), left=2)
-            for key, value in _rows(unpacked(text), f"{number + 1} of {len(texts)}"):
-                made.add_row(key, terminal.escaped(value))
-            yield made
+            rows = _rows(unpacked(text), f"{number + 1} of {len(texts)}")
+            yield Pairs(("made", str(path)), tuple(rows))
 
 
 def _rows(record: Record | str, number: str) -> Iterator[tuple[str, str]]:

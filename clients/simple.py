@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lartpc import Reader, Writer, open_reader, open_writer, producers
+from lartpc import (
+    Reader,
+    Writer,
+    check_fits,
+    check_target,
+    open_reader,
+    open_writer,
+    producers,
+)
 from mdp import Client, ClientSettings, RequestTimeout, ServiceError, SettingsError
 from services.planes import Origin
 
@@ -75,6 +83,7 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
     """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
     watch = Stopwatch()
     with watch.stage("all"), ExitStack() as stack:
+        check_target(plan.output)  # before thousands of inputs are opened
         made_by = stack.enter_context(Provenance(plan, "ssnet simple"))
         client = stack.enter_context(_client(plan))
         reader = stack.enter_context(
@@ -86,6 +95,7 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
             )
         )
         order = _order(plan, len(reader))
+        check_fits(plan.output, reader, order)
         _look_for_workers(client, plan)
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))

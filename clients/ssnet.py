@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 
-from lartpc import Event, Reader, chain, open_reader
+from lartpc import Event, Reader, chain, check_fits, check_target, open_reader
 from mdp import Client, ClientSettings, MDPError, SettingsError
 from services.planes import DESCRIBE, Description, answer_name, service_name
 
@@ -65,10 +65,12 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
     """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
     watch = Stopwatch()
     with watch.stage("all"), ExitStack() as stack:
+        check_target(job.output)  # before thousands of inputs are opened
         made = stack.enter_context(Provenance(job, "ssnet run"))
         reader = stack.enter_context(_open_reader(job))
         job = replace(job, tick_order=reader.tick_order)
         order = entry_range(job.start, job.end, len(reader))
+        check_fits(job.output, reader, order)
         with watch.stage("open"), uninterrupted():
             names = [answer_name(plane) for plane in PLANES]
             output = stack.enter_context(open_output(job, reader, order, made, images=names))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lartpc import ReadError
+from lartpc.formats import open_regular
 
 BLOCK_BYTES = 1 << 20
 BLOCKS = 16
@@ -36,7 +37,7 @@ def stamp(path: Path) -> Stamp:
     """A file's stamp, as it is now. Raises `ReadError`."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             for start, count in blocks(size):
                 file.seek(start)

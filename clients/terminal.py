@@ -10,6 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .narrow import Pairs, Rows, shown
+
+_PIPE_WIDTH = 1 << 20
+
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
@@ -36,14 +40,15 @@ def table(*columns: str, left: int = 1) -> Table:
     return made
 
 
-def show(*tables: Table) -> None:
+def show(*tables: Table | Rows | Pairs) -> None:
     """Print tables, a line between them; into a file or a pipe as wide as they need to be."""
-    wide = None if sys.stdout.isatty() else 1000
+    wide = None if sys.stdout.isatty() else _PIPE_WIDTH
     console = Console(file=sys.stdout, highlight=False, width=wide)
     for number, made in enumerate(tables):
         if number:
             console.print()
-        console.print(made)
+        # a soft wrap is the terminal's: what is copied from it has no line break
+        console.print(made if isinstance(made, Table) else shown(made, console), soft_wrap=False)
 
 
 def line(text: str) -> None:

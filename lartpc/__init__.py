@@ -13,7 +13,7 @@ from .errors import (
     TickOrderError,
     WriteError,
 )
-from .files import open_reader, open_writer, producers, products
+from .files import check_fits, check_target, listing, open_reader, open_writer, producers, products
 from .frames import Batch, Limits, meta_text, pack, stack, unpack
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
 from .reader import Product, Reader
@@ -45,6 +45,9 @@ __all__ = [
     "TickOrderError",
     "WriteError",
     "Writer",
+    "check_fits",
+    "check_target",
+    "listing",
     "meta_text",
     "open_reader",
     "open_writer",

@@ -10,12 +10,23 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from .errors import ProductMissing, ReadError, WriteError
+import numpy as np
+import numpy.typing as npt
+
+from .errors import (
+    ImageError,
+    LArTPCError,
+    LibraryMissing,
+    ProductMissing,
+    ReadError,
+    WriteError,
+)
 from .formats import format_of, module
 from .image import TickOrder, check_tick_order
 from .names import check_name
-from .reader import OneFile, Product, Reader
+from .reader import OneFile, Product, Reader, raise_together
 from .ticks import AskedOrder
 from .whole_file import WholeFile, check_free
 from .writer import Sink, Writer, writing
@@ -31,12 +42,27 @@ def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
 
 
 def products(path: PathLike) -> tuple[Product, ...]:
-    """All products of one file, in its order. Raises `ReadError`."""
+    """All products of one file, in its order. Raises `ReadError`, and `ProductMissing` for none."""
+    every = listing(path)
+    for product in every:
+        if isinstance(product, LArTPCError):
+            raise product
+    return tuple(product for product in every if isinstance(product, Product))
+
+
+def listing(path: PathLike) -> list[Product | LArTPCError]:
+    """As `products`, but with the error of a product that cannot be read in its place."""
     file = _open_one(Path(path), "backward")
+    every: list[Product | LArTPCError] = []
     try:
-        return file.products()
+        for kind, producer in file.names():
+            try:
+                every.append(file.product(kind, producer))
+            except LArTPCError as error:
+                every.append(error)
     finally:
         file.close()
+    return every
 
 
 def producers(path: PathLike) -> tuple[str, ...]:
@@ -69,19 +95,76 @@ def open_reader(
     if not files:
         raise ReadError("want at least one file to read, got none")
     if images is None:
-        images = producers(files[0])
+        images = _producers_of_first(files)
     if not images and not rois:
         raise ProductMissing(f"want images or ROIs to read, got none of either in {files[0]}")
     return Reader(files, _open_one, tick_order=tick_order, images=images, rois=rois, trust=trust)
 
 
+def _producers_of_first(files: Sequence[Path]) -> tuple[str, ...]:
+    """Raises for the first file with all others that cannot be read."""
+    try:
+        return producers(files[0])
+    except LibraryMissing:
+        raise
+    except LArTPCError as error:
+        errors = [error]
+    for path in files[1:]:
+        try:
+            producers(path)
+        except LArTPCError as error:
+            errors.append(error)
+    raise_together(errors, files=len(files))
+    raise errors[0]  # not reached: there is one at least
+
+
+def check_fits(path: PathLike, reader: Reader, entries: Sequence[int]) -> None:
+    """Raise `ImageError` for an event whose numbers the format of `path` cannot hold.
+
+    `entries`: of the reader; no pixels are read. Raises `ReadError`.
+    """
+    largest: int = _format_to_write(Path(path)).MAX_NUMBER
+    chosen, start = np.asarray(entries, dtype=np.int64), 0
+    for file, size in enumerate(reader.sizes):
+        local = chosen[(chosen >= start) & (chosen < start + size)] - start
+        rows = reader.rses(file)[local] if len(local) else np.empty((0, 3), np.int64)
+        for row in np.flatnonzero(_misfits(rows, largest))[:1]:
+            got = tuple(rows[row].tolist())
+            raise ImageError(
+                f"{reader.paths[file]} entry {local[row]}: want (run, subrun, event) from 0 to"
+                f" {largest}, for {path}, got {got}"
+            )
+        start += size
+
+
+def _misfits(rows: npt.NDArray[Any], largest: int) -> npt.NDArray[np.bool_]:
+    # no signed number of 64 bits is above what any format holds
+    bad = rows < 0 if rows.dtype.kind == "i" else rows > np.uint64(largest)
+    return np.asarray(bad.any(axis=1))
+
+
+def check_target(path: PathLike) -> None:
+    """Raise `WriteError` for a name under which no file can be written, whatever is in it."""
+    target = Path(path)
+    if target.is_dir():  # before the suffix, which no folder has
+        raise WriteError(f"want a file to write, got the directory {target}")
+    _format_to_write(target)
+    if not target.parent.is_dir():
+        raise WriteError(f"cannot write {target}: no directory {target.parent}")
+
+
+def _format_to_write(target: Path) -> ModuleType:
+    if target.suffix not in _SUFFIXES:
+        raise WriteError(f"want a suffix of {sorted(_SUFFIXES)} to write, got {target}")
+    return module(_SUFFIXES[target.suffix])
+
+
 def check_output(path: PathLike, *, force: bool, inputs: Iterable[PathLike]) -> ModuleType:
     """The format's module; raises `WriteError`, `FileExists` where `open_writer` would."""
     target = Path(path)
-    if target.suffix not in _SUFFIXES:
-        raise WriteError(f"want a suffix of {sorted(_SUFFIXES)} to write, got {target}")
+    format_module = _format_to_write(target)
     check_free(target, force=force, inputs=map(Path, inputs))
-    return module(_SUFFIXES[target.suffix])
+    return format_module
 
 
 def open_writer(

@@ -7,7 +7,6 @@ Trees `image2d_<producer>_tree` (`larcv::EventImage2D`) and `partroi_<producer>_
 from __future__ import annotations
 
 import lzma
-import os
 import re
 import struct
 import zlib
@@ -23,8 +22,10 @@ import uproot
 
 from . import larcv1_bytes, provenance
 from .errors import LArTPCError, ProductMissing, ReadError
+from .formats import open_regular
 from .image import ROI, RSE, Image, ImageMeta, TickOrder
 from .reader import Product, Reader
+from .root_head import check_closed
 from .writer import Sink
 
 _TREE = re.compile(r"([^_]+)_(.+)_tree")
@@ -32,6 +33,9 @@ _CLASSES = {"image2d": "larcv::EventImage2D", "partroi": "larcv::EventROI"}
 _META = "_image_v._meta."
 _KEPT_BYTES = 1 << 20
 COPIES_AT_END = True  # an input's other products come along when the file is closed
+MAX_NUMBER = (1 << 64) - 1
+"""The largest run, subrun or event."""
+_SHOWN_KEYS = 10
 
 # uproot checks little: on damaged bytes its parsers stumble in any of these ways
 _DAMAGE = (
@@ -105,6 +109,12 @@ class Column:
             return data[local * size : (local + 1) * size]
         return data[offsets[local] : offsets[local + 1]]
 
+    def all_numbers(self, dtype: str) -> npt.NDArray[Any]:
+        """One number an entry, of all entries."""
+        baskets = [self._branch.basket(index) for index in range(len(self._starts) - 1)]
+        parts = [np.asarray(basket.data).view(np.uint8).view(dtype) for basket in baskets]
+        return np.concatenate([np.empty(0, dtype), *parts])
+
     def numbers(self, entry: int, dtype: str) -> list[Any]:
         """The entry as a list of Python numbers."""
         values: list[Any] = self.entry(entry).view(dtype).tolist()
@@ -143,13 +153,13 @@ class LArCV1File:
     def __init__(self, path: Path, tick_order: TickOrder) -> None:
         self.path = path
         self.tick_order = tick_order
-        self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
+        self._file = open_regular(path)
         self._trees: dict[str, _Tree] = {}
         try:
             with self._reading(""):
+                check_closed(self._file, path)
                 # a file object, not a path: a mapped file that is cut while read kills the process
                 self._root = uproot.open(self._file)
-                self._check_size(self._root.file.fEND)
                 classes = self._root.classnames(recursive=False, cycle=False)
         except BaseException:
             self._file.close()
@@ -165,18 +175,28 @@ class LArCV1File:
         self._root.close()
         self._file.close()
 
-    def _check_size(self, want: int) -> None:
-        got = os.fstat(self._file.fileno()).st_size
-        if got < want:
-            raise ReadError(f"want {want} bytes, as its head says, got {got}: it was cut short")
+    def names(self) -> tuple[tuple[str, str], ...]:
+        with self._reading(""):
+            self._check_any()
+        return tuple(self._keys)
 
-    def products(self) -> tuple[Product, ...]:
-        return tuple(self._product(*names) for names in self._keys)
-
-    def _product(self, kind: str, producer: str) -> Product:
+    def product(self, kind: str, producer: str) -> Product:
         with self._reading(f" {kind}_{producer}"):
             tree = self._root[self._keys[kind, producer]]
             return Product(kind, producer, int(tree.num_entries), int(tree.compressed_bytes))
+
+    def _check_any(self) -> None:
+        """Raise `ProductMissing` for a file without any product, with what it has instead."""
+        if self._keys:
+            return
+        classes = self._root.classnames(recursive=True, cycle=False)
+        trees = [key for key, name in classes.items() if name == "TTree"]
+        others = [f"{key} ({name})" for key, name in classes.items()]
+        got = f"only the trees {_shown(trees)}" if trees else f"only {_shown(others)}"
+        raise ProductMissing(
+            "want LArCV products, as trees image2d_PRODUCER_tree at the file's top,"
+            f" got {got if others else 'an empty file'}"
+        )
 
     def entries(self, kind: str, producer: str) -> int:
         with self._reading(f" {kind}_{producer}"):
@@ -186,6 +206,12 @@ class LArCV1File:
         with self._reading(f" entry {entry} {kind}_{producer}"):
             tree = self._tree(kind, producer)
             return RSE(*(tree[f"_{name}"].numbers(entry, ">u8")[0] for name in RSE._fields))
+
+    def rses(self, kind: str, producer: str) -> npt.NDArray[Any]:
+        with self._reading(f" {kind}_{producer} events"):
+            tree = self._tree(kind, producer)
+            columns = [tree[f"_{name}"].all_numbers(">u8") for name in RSE._fields]
+            return np.stack(columns, axis=1).astype(np.uint64)
 
     def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
         with self._reading(f" entry {entry} image2d_{producer}"):
@@ -225,6 +251,7 @@ class LArCV1File:
     def _tree(self, kind: str, producer: str) -> _Tree:
         name = f"{kind}_{producer}"
         if name not in self._trees:
+            self._check_any()
             key = self._keys.get((kind, producer))
             if key is None:
                 there = [p for k, p in self._keys if k == kind]
@@ -263,3 +290,8 @@ class LArCV1File:
             raise ReadError(
                 f"{self.path}{where}: damaged, or not LArCV1 ({type(error).__name__}: {said})"
             ) from error
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN_KEYS
+    return ", ".join(names[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")

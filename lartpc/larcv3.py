@@ -20,6 +20,7 @@ from . import provenance
 from .errors import ImageError, LArTPCError, ProductMissing, ReadError, WriteError
 from .files import products
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from .larcv3_extents import check_apart
 from .quiet_file import QuietFile
 from .reader import Product, Reader
 from .writer import Sink, writing
@@ -43,12 +44,14 @@ _DATASETS = ("extents", "image_extents", "image_meta", "images")
 _CACHE_BYTES = 32 << 20  # several compressed chunks: an event seldom ends where a chunk does
 _MAX_CHUNK = 1 << 22  # pixels
 _BLOCK = 1 << 22  # rows that are joined at once
+_MAX_ENTRIES_A_BYTE = 64  # an entry is 40 bytes or more, and zlib makes at most 1032 bytes of one
 COPIES_AT_END = False  # an input's other products are written with each event
 MAX_IMAGES = 1 << 16
 """Of a product in one entry: a file of a few kB can claim any number."""
 MAX_PIXELS = 1 << 28
 """Of a product in one entry: 1 GiB, which is more than ROOT holds in one, too."""
-_INT64_MAX = (1 << 63) - 1
+MAX_NUMBER = (1 << 63) - 1
+"""The largest run, subrun or event: larcv3's numbers are signed."""
 _USHORT_MAX = 65535
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, AttributeError)
 
@@ -95,8 +98,9 @@ class LArCV3File:
     def __init__(self, path: Path, tick_order: TickOrder) -> None:
         self.path = path
         self.tick_order = tick_order
-        with self._reading(""):
+        with self._reading(""), _opening():
             self._file = h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES)
+        with self._reading(""):
             missing = [name for name in (_EVENTS, "Data") if name not in self._file]
         if missing:
             self._file.close()
@@ -111,32 +115,47 @@ class LArCV3File:
     def _events(self) -> Any:
         return self._file[_EVENTS]
 
-    def products(self) -> tuple[Product, ...]:
+    def names(self) -> tuple[tuple[str, str], ...]:
         with self._reading(""):
             groups = [name for name in self._file["Data"] if name.endswith("_group")]
-            return tuple(self._product(name) for name in groups)
+            if not groups:
+                raise ProductMissing(
+                    "want LArCV3 products, as groups Data/image2d_PRODUCER_group,"
+                    f" got {list(self._file['Data']) or 'nothing'} in Data"
+                )
+        parts = (name.removesuffix("_group").partition("_") for name in groups)
+        return tuple((kind, producer) for kind, _, producer in parts)
 
-    def _product(self, name: str) -> Product:
-        group = self._file["Data"][name]
-        kind, _, producer = name.removesuffix("_group").partition("_")
-        sets = [item for item in group.values() if isinstance(item, h5py.Dataset)]
-        stored = sum(item.id.get_storage_size() for item in sets)
-        return Product(kind, producer, len(group["extents"]), stored)
+    def product(self, kind: str, producer: str) -> Product:
+        with self._reading(f" {kind}_{producer}"):
+            columns = self._datasets(kind, producer, ("extents",))
+            stored = sum(each.id.get_storage_size() for each in columns.values())
+            return Product(kind, producer, len(columns["extents"]), stored)
 
     def entries(self, kind: str, producer: str) -> int:
         with self._reading(f" {kind}_{producer}"):
-            count = len(self._columns(kind, producer)["extents"])
-            events = len(self._events)
-        if count != events:
-            raise ReadError(
-                f"{self.path}: want {events} entries in {kind}_{producer}, as in {_EVENTS},"
-                f" got {count}"
-            )
+            columns = self._columns(kind, producer)
+            count, events = len(columns["extents"]), len(self._events)
+            if count != events:
+                raise ReadError(f"want {events} entries, as in {_EVENTS}, got {count}")
+            self._check_claim(count)
+            check_apart(columns, max_images=MAX_IMAGES, max_pixels=MAX_PIXELS)
         return count
+
+    def _check_claim(self, entries: int) -> None:
+        """A file of a few kB can claim any number of entries, which would take years to read."""
+        size = self.path.stat().st_size
+        if entries > size * _MAX_ENTRIES_A_BYTE:
+            raise ReadError(f"want the entries that {size} bytes can hold, got {entries}")
 
     def rse(self, kind: str, producer: str, entry: int) -> RSE:
         with self._reading(f" entry {entry} {_EVENTS}"):
             return RSE(*(int(number) for number in self._events[entry]))
+
+    def rses(self, kind: str, producer: str) -> npt.NDArray[Any]:
+        with self._reading(f" {_EVENTS}"):
+            rows = self._events[:]
+            return np.stack([rows[name] for name in rows.dtype.names[:3]], axis=1)
 
     def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
         with self._reading(f" entry {entry} image2d_{producer}"):
@@ -170,13 +189,21 @@ class LArCV3File:
     def _columns(self, kind: str, producer: str) -> dict[str, Any]:
         name = f"{kind}_{producer}"
         if name not in self._open:
-            data = self._file["Data"]
-            if f"{name}_group" not in data:
-                there = [p.producer for p in self.products() if p.kind == kind]
-                raise ProductMissing(f"want {name}, got only {kind} of {there or 'no producer'}")
-            group = data[f"{name}_group"]
-            self._open[name] = {key: group[key] for key in _DATASETS}
+            if f"{name}_group" not in self._file["Data"]:
+                others = [other for its_kind, other in self.names() if its_kind == kind]
+                raise ProductMissing(f"want {name}, got only {kind} of {others or 'no producer'}")
+            self._open[name] = self._datasets(kind, producer, _DATASETS)
         return self._open[name]
+
+    def _datasets(self, kind: str, producer: str, wanted: Sequence[str]) -> dict[str, Any]:
+        """All datasets of a product by name. Raises `ReadError` without those that are wanted."""
+        group = self._file["Data"][f"{kind}_{producer}_group"]
+        columns = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset)}
+        missing = [name for name in wanted if name not in columns]
+        if missing:
+            got = sorted(columns) or "none"
+            raise ReadError(f"want LArCV3's datasets {list(wanted)} in its group, got {got}")
+        return columns
 
     @contextmanager
     def _reading(self, where: str) -> Iterator[None]:
@@ -190,6 +217,31 @@ class LArCV3File:
             raise ReadError(
                 f"{self.path}{where}: damaged, or not LArCV3 ({type(error).__name__}: {error})"
             ) from error
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """HDF5's errors about a file that is being written become a `ReadError` that says so."""
+    try:
+        yield
+    except OSError as error:
+        reason = _why_not_opened(error)
+        if reason is None:
+            raise
+        raise ReadError(reason) from error
+
+
+def _why_not_opened(error: OSError) -> str | None:
+    if isinstance(error, BlockingIOError):
+        return "another process holds it open for writing: want it closed first"
+    if "already open for write" in str(error):
+        return (
+            "is open for writing, or was not closed by its writer; if no process writes it,"
+            " HDF5 may recover it: h5clear -s FILE"
+        )
+    if "truncated file" in str(error):
+        return f"was cut short, or not closed by its writer ({error})"
+    return None
 
 
 def _check_size(images: int, pixels: int) -> None:
@@ -218,6 +270,8 @@ def _rows(dataset: Any, first: int, count: int) -> npt.NDArray[Any]:
 
 
 def _meta(row: Any) -> ImageMeta:
+    if not row["valid"]:  # larcv3's ImageMeta::total_voxels throws, so it reads no such entry
+        raise ReadError("want image_meta.valid = 1, got 0: LArCV3 refuses such an image, too")
     (height, width), (rows, cols) = row["image_sizes"].tolist(), row["number_of_voxels"].tolist()
     y, x = row["origin"].tolist()
     return ImageMeta(width, height, rows, cols, x, y, int(row["projection_id"]), "forward")
@@ -292,9 +346,9 @@ def _check(event: Event) -> None:
     """What LArCV3 does not hold, or holds in fewer bits than Python, or we would not read again."""
     if any(event.rois.values()):
         raise ImageError(f"want ROIs in a LArCV1 file (.root), got {list(event.rois)}")
-    if not all(0 <= number <= _INT64_MAX for number in event.rse):
+    if not all(0 <= number <= MAX_NUMBER for number in event.rse):
         raise ImageError(
-            f"want (run, subrun, event) from 0 to {_INT64_MAX}, got {tuple(event.rse)}"
+            f"want (run, subrun, event) from 0 to {MAX_NUMBER}, got {tuple(event.rse)}"
         )
     for producer, images in event.images.items():
         planes = [image.meta.plane for image in images]

@@ -12,9 +12,11 @@ from contextlib import suppress
 from copy import copy
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from .errors import LArTPCError, ReadError
+import numpy.typing as npt
+
+from .errors import LArTPCError, LibraryMissing, ReadError
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
 from .provenance import tick_orders
 from .ticks import AskedOrder, Span, Survey, choose, regions_of, spans_of
@@ -48,9 +50,11 @@ class OneFile(Protocol):
     STORES_TICK_ORDER: bool
     """Whether the format says which tick row 0 is."""
 
-    def products(self) -> tuple[Product, ...]: ...
+    def names(self) -> tuple[tuple[str, str], ...]: ...
+    def product(self, kind: str, producer: str) -> Product: ...
     def entries(self, kind: str, producer: str) -> int: ...
     def rse(self, kind: str, producer: str, entry: int) -> RSE: ...
+    def rses(self, kind: str, producer: str) -> npt.NDArray[Any]: ...
     def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]: ...
     def images(self, producer: str, entry: int) -> tuple[Image, ...]: ...
     def rois(self, producer: str, entry: int) -> tuple[ROI, ...]: ...
@@ -81,7 +85,7 @@ class Reader:
         self._choose(images, rois)
         self._file: OneFile | None = None
         self._open_index = -1
-        looked = [(self._count(i), self._survey(i)) for i in range(len(self.paths))]
+        looked = self._look_at_all()
         self.sizes = tuple(count for count, _ in looked)
         """Entries of each file."""
         self._ends = list(accumulate(self.sizes))
@@ -133,6 +137,13 @@ class Reader:
     def rse(self, entry: int) -> RSE:
         """An entry's (run, subrun, event), without reading its pixels."""
         return self._rse(*self._at(entry))
+
+    def rses(self, file: int) -> npt.NDArray[Any]:
+        """(run, subrun, event) of all entries of a file by its number: (entries, 3), integers.
+
+        They are those of the first product. Raises `ReadError`.
+        """
+        return self._switch(file).rses(*self._names[0])
 
     def locate(self, entry: int) -> tuple[Path, int]:
         """The file that holds `entry`, and the entry's number there."""
@@ -188,6 +199,21 @@ class Reader:
         _, local = self.locate(entry)
         return self._switch(bisect_right(self._ends, entry)), local
 
+    def _look_at_all(self) -> list[tuple[int, Survey]]:
+        """Each file's entries and tick order; raises for all that cannot be read together."""
+        looked: list[tuple[int, Survey]] = []
+        errors: list[LArTPCError] = []
+        for index in range(len(self.paths)):
+            try:
+                looked.append((self._count(index), self._survey(index)))
+            except LibraryMissing:
+                raise
+            except LArTPCError as error:
+                self.close()
+                errors.append(error)
+        raise_together(errors, files=len(self.paths))
+        return looked
+
     def _count(self, index: int) -> int:
         file = self._switch(index)
         counts = {f"{kind}_{name}": file.entries(kind, name) for kind, name in self._names}
@@ -204,7 +230,7 @@ class Reader:
         rois: tuple[str, ...] = ()
         with suppress(LArTPCError):
             recorded = tick_orders(file.provenance())
-            rois = tuple(p.producer for p in file.products() if p.kind == "partroi")
+            rois = tuple(producer for kind, producer in file.names() if kind == "partroi")
         spans, regions = set[Span](), set[tuple[Span, Span, float]]()
         for entry in self._entries_with_images(file):
             metas = [m for name in self.images for m in file.metas(name, entry)]
@@ -233,3 +259,21 @@ class Reader:
             path = self.paths[self._open_index]
             raise ReadError(f"want one (run, subrun, event) in {path} entry {local}, got {said}")
         return next(iter(said.values()))
+
+
+MAX_NAMED = 10
+"""Files that one error names."""
+
+
+def raise_together(errors: Sequence[LArTPCError], *, files: int) -> None:
+    """Raise what is wrong with several of `files` files as one error, a line for each."""
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    lines = [f"{len(errors)} of {files} files cannot be read:", *map(str, errors[:MAX_NAMED])]
+    if len(errors) > MAX_NAMED:
+        lines.append(f"and {len(errors) - MAX_NAMED} more")
+    same = len({type(error) for error in errors}) == 1
+    kind = type(errors[0]) if same else ReadError
+    raise kind("\n  ".join(lines))

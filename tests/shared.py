@@ -17,7 +17,16 @@ def shared() -> Path:
 
 def data(name: str) -> Path:
     """A data file; skips the test if it is absent, or fails it by `--require shared`."""
-    path = shared() / "data" / name
+    return _shared_file(Path("data", name))
+
+
+def case(name: str) -> Path:
+    """A file with one odd property; skips or fails the test as `data` does."""
+    return _shared_file(Path("cases", "files", name))
+
+
+def _shared_file(name: Path) -> Path:
+    path = shared() / name
     if "shared" in excluded or not path.exists():
-        missing("shared", f"needs data/{name}")
+        missing("shared", f"needs {name}")
     return path

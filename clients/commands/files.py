@@ -13,7 +13,8 @@ from mdp import SettingsError
 
 HELP = """Show what is in LArCV files: products, entries, image sizes, events, bytes; who made them.
 
-A file that cannot be read is one line on stderr, and exit code 1.
+A file or a product that cannot be read, and a file without products, is one line on stderr, \
+and exit code 1. In a narrow terminal a row becomes a paragraph; in a pipe it is always one line.
 
 [bold]Examples[/]
 
@@ -51,7 +52,7 @@ def files(
         terminal.show(*provenance_tables.full(made))
     else:
         summary = [provenance_tables.summary(made)] if any(made.values()) else []
-        terminal.show(contents.table(rows), *summary)
+        terminal.show(*([contents.table(rows)] if rows else []), *summary)
     for failure in failures:
         sys.stderr.write(f"ssnet: {failure}\n")
     sys.exit(1 if failures else 0)
