@@ -239,14 +239,19 @@ def _draw_dead(ax: Axes, panels: Sequence[Panel], column: int, dead: Sequence[Ma
 
 
 def _in_sight(rois: Sequence[ROI], plane: int, window: Window) -> list[ImageMeta]:
-    """The boxes on a plane of which the window shows a part."""
+    """The boxes on a plane of which the window shows an edge."""
     boxes = [roi.boxes[plane] for roi in rois if plane < len(roi.boxes)]
-    return [
-        box
-        for box in boxes
-        if max(box.min_x, window.min_x) < min(box.max_x, window.max_x)
-        and max(box.min_y, window.min_y) < min(box.max_y, window.max_y)
-    ]
+    return [box for box in boxes if _overlap(box, window) and not _surrounds(box, window)]
+
+
+def _overlap(box: ImageMeta, window: Window) -> bool:
+    wires = max(box.min_x, window.min_x) < min(box.max_x, window.max_x)
+    return wires and max(box.min_y, window.min_y) < min(box.max_y, window.max_y)
+
+
+def _surrounds(box: ImageMeta, window: Window) -> bool:
+    wires = box.min_x <= window.min_x and window.max_x <= box.max_x
+    return wires and box.min_y <= window.min_y and window.max_y <= box.max_y
 
 
 def _draw_boxes(ax: Axes, boxes: Sequence[ImageMeta]) -> None:

@@ -48,7 +48,7 @@ def batches(
     epoch: Annotated[int, typer.Option(help="The first.")] = 0,
     window: Annotated[int, typer.Option(help="Batches in flight.")] = 8,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A picture of the first batch: .png.")
+        Path | None, typer.Option("--output", "-o", help="Draw the first batch: .png, .pdf or .svg.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="How many to start, with files.")] = 1,
     image: ImageProducer = "wire",
@@ -58,6 +58,7 @@ def batches(
     verbose: Verbose = False,
 ) -> None:
     check_files(context, files=bool(files), theirs=("workers", "image", "label", "tick_order"))
+    from lartpc.display_files import check_name
     from services.training_files import TrainingSettings
 
     from .. import feed_report, feeds, local, terminal
@@ -75,7 +76,7 @@ def batches(
         window=window,
     )
     if output:
-        feed_report.check_picture(output)
+        check_name(output)
     log_warnings(verbose=verbose)
     settings = TrainingSettings(
         tuple(files or ()), image=image, label=label, tick_order=tick_order.value
