@@ -99,12 +99,7 @@ def draw(batch: TrainingBatch, planes: tuple[int, ...], output: Path) -> None:
     rows = []
     for event, rse in enumerate(batch.rses[:_DRAWN]):
         charge, truth = list[Panel](), list[Panel]()
-        for plane in range(max(planes) + 1):
-            if plane not in planes:
-                charge.append(())
-                truth.append(())
-                continue
-            at = planes.index(plane)
+        for at, plane in sorted(enumerate(planes), key=lambda placed: placed[1]):
             charge.append((_image(batch.images[event, at], plane),))
             labels = _image(batch.labels[event, at].astype(np.float32), plane)
             truth.extend(label_row([labels]).panels)

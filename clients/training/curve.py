@@ -61,9 +61,7 @@ def render(history: Sequence[Line], *, title: str) -> Figure:
     for axes in panels[1]:
         _scale_steps(axes, history)
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
 
 
@@ -114,5 +112,5 @@ def _scale_loss(axes: Axes, history: Sequence[Line]) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max(losses, default=1) or 1)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
