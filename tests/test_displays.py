@@ -23,7 +23,8 @@ def with_scores(event: Event) -> Event:
     rng = np.random.default_rng(event.rse.event)
     pairs = {
         f"uburn_plane{image.meta.plane}": tuple(
-            Image(image.meta, rng.random(image.pixels.shape, np.float32) / 2) for _ in range(2)
+            Image(image.meta, (rng.random(image.pixels.shape) / 2).astype(np.float32))
+            for _ in range(2)
         )
         for image in event.images["wire"]
     }

@@ -48,7 +48,7 @@ def batches(
     epoch: Annotated[int, typer.Option(help="The first.")] = 0,
     window: Annotated[int, typer.Option(help="Batches in flight.")] = 8,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw the first batch: .png, .pdf or .svg.")
+        Path | None, typer.Option("--output", "-o", help="Draw a batch: .png, .pdf or .svg.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="How many to start, with files.")] = 1,
     image: ImageProducer = "wire",
