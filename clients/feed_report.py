@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from lartpc import Image, ImageMeta, WriteError
+from lartpc import Image, ImageMeta
 from mdp.tables import duration, size
 
 from . import terminal
@@ -91,41 +91,34 @@ def table(report: FeedReport, batches: Batches) -> Table:
     return made
 
 
-def check_picture(output: Path) -> None:
-    """Raise `WriteError` for what is no picture's name, before anything is waited for."""
-    if output.suffix != ".png":  # and so never one of the data files
-        raise WriteError(f"want a picture named .png, got {output}")
-
-
 def draw(batch: TrainingBatch, planes: tuple[int, ...], output: Path) -> None:
-    """Draw a batch's first events, charge over labels, into a PNG. Raises `WriteError`."""
+    """Draw a batch's first events, charge over labels, into a picture. Raises `WriteError`."""
     from lartpc import display
-    from lartpc.display_rows import Panel, Row, label_row
+    from lartpc.display_rows import AxisNames, Panel, Row, label_row
 
     rows = []
     for event, rse in enumerate(batch.rses[:_DRAWN]):
         charge, truth = list[Panel](), list[Panel]()
-        for plane in range(max(planes) + 1):
-            if plane not in planes:
-                charge.append(())
-                truth.append(())
-                continue
-            at = planes.index(plane)
+        for at, plane in sorted(enumerate(planes), key=lambda placed: placed[1]):
             charge.append((_image(batch.images[event, at], plane),))
             labels = _image(batch.labels[event, at].astype(np.float32), plane)
             truth.extend(label_row([labels]).panels)
         rows.append(Row(f"charge of {_name(rse)}", "adc", tuple(charge)))
-        rows.append(Row(f"labels of {_name(rse)}", "classes", tuple(truth)))
-    try:
-        display.render(
-            output,
-            rows,
-            rse=batch.rses[0],
-            statement=f"and others: epoch {batch.epoch} batch {batch.index}; pixels of the crops",
-            view="whole",
-        )
-    except OSError as error:
-        raise WriteError(f"cannot write {output}: {error.strerror or error}") from error
+        rows.append(Row(f"labels of {_name(rse)}", "labels", tuple(truth)))
+    display.render(
+        output,
+        rows,
+        title=f"training batch {batch.index} of epoch {batch.epoch}",
+        statement=_statement(batch),
+        view="whole",
+        axis_names=AxisNames("column of the crop", "row of the crop", rows_down=True),
+    )
+
+
+def _statement(batch: TrainingBatch) -> str:
+    total, shown = len(batch.rses), min(_DRAWN, len(batch.rses))
+    which = f"the first {shown} of {total} events" if shown < total else f"{total} events"
+    return f"{which}, named by run, subrun, event; crops may be mirrored"
 
 
 def _name(rse: tuple[int, ...]) -> str:
@@ -133,6 +126,9 @@ def _name(rse: tuple[int, ...]) -> str:
 
 
 def _image(pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]], plane: int) -> Image:
-    """A crop on axes of its own pixels: it may be mirrored, so wires and ticks would mislead."""
+    """A crop on axes of its pixels, row 0 on top: it may be mirrored, so wires would mislead."""
     rows, cols = pixels.shape
-    return Image(ImageMeta(cols, rows, rows, cols, 0, rows, plane), pixels)
+    meta = ImageMeta(
+        width=cols, height=rows, rows=rows, cols=cols, origin_x=0, origin_y=0, plane=plane
+    )
+    return Image(meta, pixels)

@@ -1,91 +1,277 @@
-"""Event displays of entries of files: what `ssnet display` does."""
+"""Event displays of files: what `ssnet display` does.
+
+The first file says which events are shown; the others are asked for the same (run, subrun, event).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lartpc import (
+    ROI,
+    RSE,
     AskedOrder,
     Event,
     Image,
     ImageError,
-    ReadError,
-    WriteError,
+    Reader,
+    SettingsError,
+    TickOrder,
     display,
+    display_files,
     open_reader,
+    ticks,
 )
-from lartpc.display_rows import Row, View, label_row, score_row
+from lartpc.display_rows import Region, Row, View, label_row, score_row
+
+from .picture_choice import Asked, Choice, Held, Layer, choose, holdings
+from .picture_events import Places, Selection, resolve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn: a row of panels for each producer of charge and labels, one for the scores."""
+    """What is drawn."""
 
-    file: Path
-    entry: int
-    charge: tuple[str, ...]
-    labels: tuple[str, ...]
-    scores: tuple[str, ...]
-    """Images [shower, track] of each plane; one producer for all planes, or one a plane."""
-    rois: tuple[str, ...]
+    files: tuple[Path, ...]
+    asked: Asked
+    """Producers; without any of images: what the files hold."""
+    events: Selection
     view: View
+    region: Region | None
+    roi: int | None
+    """Zoom to this ROI of each event, counted from 0."""
+    planes: tuple[int, ...] | None
     tick_order: AskedOrder
     trust_tick_order: bool = False
-    """Take `tick_order` even where the file contradicts it."""
+    """Take `tick_order` even where the files contradict it."""
 
 
-def draw(picture: Picture, output: Path) -> None:
-    """Draw the event into a PNG, which replaces one of its name. Raises `LArTPCError`."""
-    if output.suffix != ".png":  # and so never one of the data files
-        raise WriteError(f"want a picture named .png, got {output}")
-    images = (*picture.charge, *picture.labels, *picture.scores)
-    with open_reader(
-        picture.file,
-        tick_order=picture.tick_order,
-        images=images,
-        rois=picture.rois,
-        trust=picture.trust_tick_order,
-    ) as reader:
-        if not 0 <= picture.entry < len(reader):
-            wanted = f"want an entry from 0 to {len(reader) - 1}"
-            raise ReadError(f"{picture.file}: {wanted}, got {picture.entry}")
-        event = reader[picture.entry]
-    try:
-        display.render(
-            output,
-            _rows(picture, event),
-            rse=event.rse,
-            statement=f"{picture.file.name} entry {picture.entry}",
-            view=picture.view,
-            rois=[roi for name in picture.rois for roi in event.rois[name]],
+@dataclass(frozen=True)
+class Drawn:
+    """What was done."""
+
+    paths: tuple[Path, ...]
+    notice: str
+    """One line about what was drawn without having been asked for; or nothing."""
+
+
+class _Shown:
+    """An event: its name, where it is in each file, and what the files hold of it."""
+
+    def __init__(self, rse: RSE, entries: Sequence[int], events: Sequence[Event | None]) -> None:
+        self.rse = rse
+        self.entries = entries
+        self.events = events
+
+    def images(self, layer: Layer) -> list[Image]:
+        event = self.events[layer.file]
+        return [image for name in layer.producers for image in event.images[name]] if event else []
+
+
+def draw(picture: Picture, output: Path) -> Drawn:
+    """Draw events into a PNG, an SVG or a PDF; each picture replaces one of its name.
+
+    Several events are the pages of a PDF, or files numbered by entry. Raises `LArTPCError`.
+    """
+    display_files.check_name(output)
+    held = [holdings(file) for file in picture.files]
+    orders = _tick_orders(picture, held)
+    choice = choose(
+        picture.files,
+        held,
+        picture.asked,
+        open_images=lambda file, images: open_reader(
+            file, tick_order=orders[file], images=images, trust=True
+        ),
+        zoomed_to_roi=picture.roi is not None,
+    )
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(_open_chosen(picture, choice, file, one, orders))
+            for file, one in enumerate(held)
+        ]
+        entries = resolve(picture.events, readers[0])
+        paths = _paths(output, entries)
+        dpi = display_files.dots_per_inch(output)
+        figures = _figures(picture, choice, readers, entries, dpi=dpi)
+        if len(paths) == 1:
+            _save_one(figures, entries, output)
+        else:
+            for figure, path in zip(figures, paths, strict=True):
+                display_files.save(figure, path)
+    return Drawn(paths, choice.notice)
+
+
+def _paths(output: Path, entries: Sequence[int]) -> tuple[Path, ...]:
+    if len(entries) == 1 or output.suffix.lower() == ".pdf":
+        return (output,)
+    return tuple(output.with_name(f"{output.stem}-{entry}{output.suffix}") for entry in entries)
+
+
+def _save_one(figures: Iterator[Figure], entries: Sequence[int], output: Path) -> None:
+    if len(entries) == 1:
+        display_files.save(next(figures), output)
+    else:
+        display_files.save_pages(figures, output)
+
+
+# The files.
+
+
+def _tick_orders(picture: Picture, held: Sequence[Held]) -> dict[Path, TickOrder]:
+    """The order of each file; one that does not show its order has that of one that does.
+
+    Raises `TickOrderError`.
+    """
+    surveys = {file: _survey(file, one) for file, one in zip(picture.files, held, strict=True)}
+    if picture.tick_order != "auto" or picture.trust_tick_order:
+        trust = picture.trust_tick_order
+        return {
+            f: ticks.choose(picture.tick_order, [s], trust=trust).order for f, s in surveys.items()
+        }
+    shown = {file: ticks.told_by(survey) for file, survey in surveys.items()}
+    known = next(filter(None, shown.values()), None)
+    for file, choice in shown.items():
+        usual = choice or known or ticks.choose("auto", [surveys[file]])
+        if usual.basis in ("assumed", "regions", "ticks"):
+            level = logging.WARNING if usual.basis == "assumed" else logging.INFO
+            log.log(level, "tick order of %s %s: %s", file, usual.order, usual.reason)
+        shown[file] = usual
+    return {file: choice.order for file, choice in shown.items() if choice}
+
+
+def _survey(file: Path, held: Held) -> ticks.Survey:
+    images, rois = held.images[:1], held.rois[: not held.images]
+    with open_reader(file, tick_order="backward", images=images, rois=rois, trust=True) as reader:
+        return reader.surveys[0]
+
+
+def _open_chosen(
+    picture: Picture, choice: Choice, file: int, held: Held, orders: Mapping[Path, TickOrder]
+) -> Reader:
+    """A reader of all that is drawn of a file; of one producer, if nothing is."""
+    chosen = (name for row in choice.layers if row.file == file for name in row.producers)
+    images = tuple(dict.fromkeys(chosen))
+    rois = tuple(box.producer for box in choice.boxes if box.file == file)
+    if not images and not rois:
+        images, rois = held.images[:1], held.rois[: not held.images]
+    path = picture.files[file]
+    return open_reader(path, tick_order=orders[path], images=images, rois=rois, trust=True)
+
+
+def _events(
+    picture: Picture, choice: Choice, readers: Sequence[Reader], entries: Sequence[int]
+) -> Iterator[_Shown]:
+    used = {row.file for row in choice.layers} | {box.file for box in choice.boxes}
+    places = [Places(reader) for reader in readers]
+    for entry in entries:
+        rse = readers[0].rse(entry)
+        at = [entry, *(place.entry(rse, near=entry) for place in places[1:])]
+        events = [
+            reader[local] if file in used else None
+            for file, (reader, local) in enumerate(zip(readers, at, strict=True))
+        ]
+        yield _Shown(rse, at, events)
+
+
+# The pictures.
+
+
+def _figures(
+    picture: Picture,
+    choice: Choice,
+    readers: Sequence[Reader],
+    entries: Sequence[int],
+    *,
+    dpi: int,
+) -> Iterator[Figure]:
+    for shown in _events(picture, choice, readers, entries):
+        where = f"{picture.files[0]} entry {shown.entries[0]}"
+        rois = _rois(choice, shown)
+        try:
+            yield display.draw(
+                _rows(picture, choice, shown),
+                rse=shown.rse,
+                statement=_statement(picture, shown),
+                view=picture.view if picture.roi is None else _roi(rois, picture.roi),
+                region=picture.region,
+                rois=rois,
+                dpi=dpi,
+            )
+        except ImageError as error:
+            raise ImageError(f"{where}: {error}") from error
+
+
+def _statement(picture: Picture, shown: _Shown) -> str:
+    named = zip(picture.files, shown.entries, shown.events, strict=True)
+    return ", ".join(f"{file.name} entry {entry}" for file, entry, event in named if event)
+
+
+def _rois(choice: Choice, shown: _Shown) -> list[ROI]:
+    events = ((shown.events[box.file], box.producer) for box in choice.boxes)
+    return [roi for event, name in events if event for roi in event.rois[name]]
+
+
+def _roi(rois: Sequence[ROI], number: int) -> ROI:
+    if not rois:
+        raise ImageError("want a ROI for --roi, got none; --ticks and --wires show a region")
+    if not 0 <= number < len(rois):
+        raise ImageError(f"want --roi from 0 to {len(rois) - 1}, got {number}")
+    return rois[number]
+
+
+def _rows(picture: Picture, choice: Choice, shown: _Shown) -> list[Row]:
+    planes = picture.planes or _planes(choice, shown)
+    names = [layer.name for layer in choice.layers]
+    return [
+        _row(
+            layer,
+            _by_plane(shown.images(layer), planes),
+            name=layer.name
+            if names.count(layer.name) == 1
+            else f"{layer.name} of {picture.files[layer.file].name}",
         )
-    except ImageError as error:
-        raise ImageError(f"{picture.file} entry {picture.entry}: {error}") from error
-    except OSError as error:
-        raise WriteError(f"cannot write {output}: {error.strerror or error}") from error
+        for layer in choice.layers
+    ]
 
 
-def _rows(picture: Picture, event: Event) -> list[Row]:
-    planes = _planes(event)
-    drawn = [Row(name, "adc", _by_plane(event.images[name], planes)) for name in picture.charge]
-    for name in picture.labels:
-        panels = _by_plane(event.images[name], planes)
-        truth = label_row([image for panel in panels for image in panel])
-        pairs = iter(truth.panels)
-        drawn.append(Row(name, "classes", tuple(next(pairs) if p else () for p in panels)))
-    scores = [image for name in picture.scores for image in event.images[name]]
-    if picture.scores:
-        drawn.append(score_row(_by_plane(scores, planes), name="scores"))
-    return drawn
+def _row(layer: Layer, panels: tuple[tuple[Image, ...], ...], *, name: str) -> Row:
+    if layer.kind == "charge":
+        return Row(name, "adc", panels)
+    if layer.kind == "scores":
+        return score_row(panels, name=name)
+    truth = iter(label_row([image for panel in panels for image in panel]).panels)
+    return Row(name, "labels", tuple(next(truth) if panel else () for panel in panels))
 
 
-def _planes(event: Event) -> tuple[int, ...]:
+def _planes(choice: Choice, shown: _Shown) -> tuple[int, ...]:
     """Those that have an image of any row, in order; all three if there are none but these."""
-    there = {image.meta.plane for images in event.images.values() for image in images}
-    return (0, 1, 2) if there <= {0, 1, 2} else tuple(sorted(there))
+    present = {image.meta.plane for layer in choice.layers for image in shown.images(layer)}
+    return (0, 1, 2) if present <= {0, 1, 2} else tuple(sorted(present))
 
 
 def _by_plane(images: Sequence[Image], planes: Sequence[int]) -> tuple[tuple[Image, ...], ...]:
     return tuple(tuple(image for image in images if image.meta.plane == plane) for plane in planes)
+
+
+def span(option: str, text: str) -> tuple[float, float]:
+    """`A:B`, as users type a range of wires or ticks. Raises `SettingsError`."""
+    first, _, end = text.partition(":")
+    try:
+        low, high = float(first), float(end)
+    except ValueError:
+        raise SettingsError(f"want {option} A:B, got {text!r}") from None
+    if not low < high < float("inf") or low == float("-inf"):
+        raise SettingsError(f"want {option} A:B with A < B, got {text!r}")
+    return low, high

@@ -23,6 +23,9 @@ NOTHING = "#0a1128"  # no charge
 DEAD = "#3b4260"  # a wire that reads nothing
 SHOWER, TRACK = "#f5a623", "#4fb3f6"  # orange and sky blue (Okabe, Ito): apart for any eyes
 
+_FAINT_SHARE = 0.08  # of the range: about 10 ADC
+_FAINTEST = 0.25  # of viridis
+
 
 class Window(NamedTuple):
     """A part of a plane: wires and ticks."""
@@ -95,9 +98,15 @@ def _pooled(values: Values, pool_rows: int, pool_cols: int) -> Values:
 
 
 def adc_map() -> LinearSegmentedColormap:
-    """The rainbow of event displays (Turbo, without its dark ends) on a dark ground."""
-    turbo = matplotlib.colormaps["turbo"](np.linspace(0.1, 0.93, 15))
-    return LinearSegmentedColormap.from_list("adc", [to_rgb(NOTHING), *turbo])
+    """Viridis on the dark ground: the same step of charge is the same step of lightness.
+
+    Only the faintest charge rises more steeply, from the ground to where viridis is easily seen:
+    a thin track is a line of one pixel.
+    """
+    charge = np.linspace(_FAINT_SHARE, 1, 16)
+    viridis = matplotlib.colormaps["viridis"](np.linspace(_FAINTEST, 1, charge.size))
+    stops = [(0.0, to_rgb(NOTHING)), *zip(charge.tolist(), viridis.tolist(), strict=True)]
+    return LinearSegmentedColormap.from_list("adc", stops)
 
 
 def adc_norm(images: Sequence[Image]) -> Normalize:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,26 @@ Panel = tuple[Image, ...]  # one plane of a row: (ADC,), or (shower, track), or 
 
 MAX_PLANES = 16
 
+Span = tuple[float, float]
+"""From, to: wires or ticks."""
+
+
+class Region(NamedTuple):
+    """A part of all planes; None: what the view shows of that axis."""
+
+    wires: Span | None = None
+    ticks: Span | None = None
+
+
+class AxisNames(NamedTuple):
+    """What stands at the axes of all panels."""
+
+    across: str = "wire number"
+    along: str = "time (ticks)"
+    rows_down: bool = False
+    """Rows are counted from the top: y is 0 there and negative below."""
+
+
 _NOWHERE = Window(0, 1, 0, 1)
 
 
@@ -31,7 +51,7 @@ class Row:
     """What one row of the picture shows, a panel a plane."""
 
     name: str
-    scale: Literal["adc", "classes"]
+    scale: Literal["adc", "labels", "scores"]
     panels: tuple[Panel, ...]
 
     def __post_init__(self) -> None:
@@ -49,12 +69,12 @@ def adc_row(images: Sequence[Image], *, name: str = "charge") -> Row:
 
 def label_row(images: Sequence[Image], *, name: str = "truth") -> Row:
     """A row of labels, 0 background, 1 shower, 2 track; images: one a plane."""
-    return Row(name, "classes", tuple((_only(image, 1), _only(image, 2)) for image in images))
+    return Row(name, "labels", tuple((_only(image, 1), _only(image, 2)) for image in images))
 
 
 def score_row(images: Sequence[Sequence[Image]], *, name: str = "scores") -> Row:
     """A row of scores from 0 to 1; images: for each plane [shower, track], or none."""
-    return Row(name, "classes", tuple(tuple(pair) for pair in images))
+    return Row(name, "scores", tuple(tuple(pair) for pair in images))
 
 
 def _only(image: Image, label: int) -> Image:
@@ -77,8 +97,40 @@ def _column(rows: Sequence[Row], column: int) -> list[Image]:
     return [image for panel in panels for image in panel]
 
 
-def windows(rows: Sequence[Row], view: View | ROI) -> list[Window]:
-    """The part of each plane that is shown; all planes show the same ticks."""
+def windows(rows: Sequence[Row], view: View | ROI, region: Region | None = None) -> list[Window]:
+    """The part of each plane that is shown; without a ROI all planes show the same ticks.
+
+    Raises `ImageError` if no image reaches the region.
+    """
+    parts = _viewed(rows, view)
+    if region is None:
+        return parts
+    _check_reached(rows, region)
+    wires, ticks = region
+    if wires:
+        parts = [part._replace(min_x=wires[0], max_x=wires[1]) for part in parts]
+    if ticks:
+        parts = [part._replace(min_y=ticks[0], max_y=ticks[1]) for part in parts]
+    return parts
+
+
+def _check_reached(rows: Sequence[Row], region: Region) -> None:
+    spread = [part for column in range(len(planes(rows))) if (part := _whole(rows, column))]
+    for name, wanted, extents in (
+        ("wires", region.wires, [(part.min_x, part.max_x) for part in spread]),
+        ("ticks", region.ticks, [(part.min_y, part.max_y) for part in spread]),
+    ):
+        if wanted is None or any(low < wanted[1] and wanted[0] < high for low, high in extents):
+            continue
+        reach = " and ".join(sorted({f"{low:g}:{high:g}" for low, high in extents})) or "none"
+        raise ImageError(f"want {name} that the images have: {reach}, got {_text(wanted)}")
+
+
+def _text(span: Span) -> str:
+    return f"{span[0]:g}:{span[1]:g}"
+
+
+def _viewed(rows: Sequence[Row], view: View | ROI) -> list[Window]:
     numbers = planes(rows)
     parts = [_whole(rows, column) for column in range(len(numbers))]
     if isinstance(view, ROI):

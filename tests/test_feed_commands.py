@@ -32,7 +32,14 @@ def test_what_a_feed_cannot_give_is_one_line(toys: Path, tmp_path: Path) -> None
     asked = {
         "at most 96 x 128 pixels": ("batches", toys, "--size", 97),
         "want planes of (0, 1, 2), got (0, 4)": ("batches", toys, "--size", 64, "--planes", "0,4"),
-        "want a picture named .png": ("batches", toys, "--size", 64, "-o", tmp_path / "b.jpg"),
+        "want a picture named .png": (
+            "batches",
+            toys,
+            "--size",
+            64,
+            "-o",
+            tmp_path / "b.jpg",
+        ),
     }
     for text, command in asked.items():
         assert text in one_line(ssnet(*command, code=1))

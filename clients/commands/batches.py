@@ -52,7 +52,7 @@ def batches(
     epoch: Annotated[int, typer.Option(help="The first.")] = 0,
     window: Annotated[int, typer.Option(help="Batches in flight.")] = 8,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A picture of the first batch: .png.")
+        Path | None, typer.Option("--output", "-o", help="Draw a batch: .png, .pdf or .svg.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="How many to start, with files.")] = 1,
     image: ImageProducer = "wire",
@@ -63,6 +63,7 @@ def batches(
     verbose: Verbose = False,
 ) -> None:
     check_files(context, files=bool(files), theirs=_OF_FILES)
+    from lartpc.display_files import check_name
     from services.training_files import TrainingSettings
 
     from .. import choices, feed_report, feeds, local, terminal
@@ -80,7 +81,7 @@ def batches(
         window=window,
     )
     if output:
-        feed_report.check_picture(output)
+        check_name(output)
     log_warnings(verbose=verbose)
     choices.check_producers(files or (), {"--image": image, "--label": label})
     settings = TrainingSettings(

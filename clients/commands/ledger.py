@@ -25,7 +25,7 @@ resumed count as one. `-o` draws when what happened.
 def ledger(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A ledger.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw the timeline: .png.")
+        Path | None, typer.Option("--output", "-o", help="Draw the timeline: .png, .pdf or .svg.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures, for programs.")] = False,
 ) -> None:
@@ -36,9 +36,11 @@ def ledger(
     from ..ledger.limits import verdicts
 
     if output is not None:
+        from lartpc.display_files import check_name
+
         from ..ledger import picture
 
-        picture.check_name(output)
+        check_name(output)
     reader = LedgerReader(file)
     made = figures(reader)
     report.check(made, str(file))

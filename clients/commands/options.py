@@ -51,7 +51,7 @@ ImageProducer = Annotated[str, typer.Option(help="Producer of the images, with f
 LabelProducer = Annotated[
     str, typer.Option(help="Producer of their labels 0, 1, 2 (background, shower, track).")
 ]
-CHOICES = ("lartpc.reader", "clients.choices")
+CHOICES = ("lartpc.reader", "clients.choices", "clients.pictures")
 """The loggers that say what was chosen where no option did."""
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 

@@ -1,4 +1,4 @@
-"""The timeline of a run: what its events waited for, and how busy each worker was; to a PNG."""
+"""The timeline of a run: what its events waited for, and how busy each worker was; a picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from lartpc import WriteError, display
+from lartpc import display, display_files
 
 from .chunks import chunks
 from .figures import Figures
@@ -51,20 +51,10 @@ _LANE, _MOST_LANES = 0.23, 7.0
 _BUSY = LinearSegmentedColormap.from_list("busy", ["#f3f4f8", "#f9cf86", "#f5a623", "#b8520a"])
 
 
-def check_name(path: Path) -> None:
-    """Raise `WriteError` for what is no PNG, before anything is read."""
-    if path.suffix != ".png":  # and so never the ledger
-        raise WriteError(f"want a picture named .png, got {path}")
-
-
 def draw(ledger: Path, figures: Figures, verdict: Verdict, output: Path) -> None:
     """Draw the job of which the figures are. Raises `WriteError`, `LedgerError`."""
-    check_name(output)
-    figure = render(ledger, figures, verdict)
-    try:
-        display.save(figure, output)
-    except OSError as error:
-        raise WriteError(f"cannot write {output}: {error.strerror or error}") from error
+    display_files.check_name(output)
+    display_files.save(render(ledger, figures, verdict), output)
 
 
 def render(ledger: Path, figures: Figures, verdict: Verdict) -> Figure:

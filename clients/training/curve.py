@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from lartpc.whole_file import write_whole
 
@@ -17,11 +19,12 @@ Line = dict[str, Any]
 _INK, _GRID, _BATCHES = "#1d2433", "#d9dce3", "#8b92a3"
 _PLANES = ("#d55e00", "#009e73", "#0072b2")  # Okabe, Ito: apart for any eyes
 _DPI = 110
+_MOST_MARKERS = 80  # more of them would hide their line
 _PANELS = (
     ("loss", "loss"),
-    ("right", "shower and track pixels right"),
-    ("shower", "shower pixels right"),
-    ("track", "track pixels right"),
+    ("right", "shower and track pixels that are right"),
+    ("shower", "shower pixels that are right"),
+    ("track", "track pixels that are right"),
 )
 
 
@@ -36,28 +39,78 @@ def draw(path: Path, history: Sequence[Line], *, title: str) -> None:
 
     A PNG. Raises `WriteError`.
     """
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True)
-    figure.suptitle(title, color=_INK, fontsize=11)
-    for axes, (name, what) in zip(panels.flat, _PANELS, strict=True):
-        _draw(axes, history, name)
-        axes.set_title(what, color=_INK, fontsize=9)
-        axes.grid(color=_GRID, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].set_yscale("log")
-    for axes in panels[1]:
-        axes.set_xlabel("step")
-    panels[0, 0].legend(fontsize=8, frameon=False)
+    figure = render(history, title=title)
     write_whole(path, lambda part: figure.savefig(part, format="png", dpi=_DPI))
 
 
-def _draw(axes: Any, history: Sequence[Line], name: str) -> None:
+def render(history: Sequence[Line], *, title: str) -> Figure:
+    """The same as a matplotlib figure."""
+    figure = Figure(figsize=(10, 7.4), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    figure.suptitle(title, color=_INK, fontsize=12, parse_math=False)
+    for axes, (name, what) in zip(panels.flat, _PANELS, strict=True):
+        _draw(axes, history, name)
+        axes.set_title(what, color=_INK, fontsize=10)
+        axes.grid(color=_GRID, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=9)
+        if name == "loss":
+            _scale_loss(axes, history)
+        else:
+            _scale_share(axes)
+    for axes in panels[1]:
+        _scale_steps(axes, history)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def _draw(axes: Axes, history: Sequence[Line], name: str) -> None:
     lines = [line for line in history if "loss" in line]
-    steps = [line["step"] for line in lines]
-    axes.plot(steps, [line[name] for line in lines], color=_BATCHES, label="training batches")
+    if lines:
+        label = "training: crops of the batches since the report before"
+        _plot(axes, lines, [line[name] for line in lines], colour=_BATCHES, label=label)
     validated = [line for line in history if "validation" in line]
-    steps = [line["step"] for line in validated]
     for plane in sorted({plane for line in validated for plane in line["validation"]}):
-        values = [line["validation"][plane][name] for line in validated]
-        colour, label = _PLANES[int(plane) % len(_PLANES)], f"unseen images, plane {plane}"
-        axes.plot(steps, values, "o-", color=colour, label=label, markersize=4)
+        its_lines = [line for line in validated if plane in line["validation"]]
+        values = [line["validation"][plane][name] for line in its_lines]
+        colour = _PLANES[int(plane) % len(_PLANES)]
+        label = f"validation: whole unseen images of plane {plane}"
+        _plot(axes, its_lines, values, colour=colour, label=label)
+
+
+def _plot(
+    axes: Axes, lines: Sequence[Line], values: Sequence[float], *, colour: str, label: str
+) -> None:
+    marker = "o" if len(lines) <= _MOST_MARKERS else ""
+    steps = [line["step"] for line in lines]
+    axes.plot(steps, values, color=colour, label=label, marker=marker, markersize=4, linewidth=1.4)
+
+
+def _scale_steps(axes: Axes, history: Sequence[Line]) -> None:
+    """Whole steps from 0 on."""
+    last = max((line["step"] for line in history), default=1)
+    axes.set_xlim(0, 1.03 * max(last, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_xlabel("step", color=_INK)
+
+
+def _scale_share(axes: Axes) -> None:
+    """Percent, of no more than 100, and at least 2 of them, so that noise does not look large."""
+    low, high = axes.get_ylim()
+    low, high = max(low, -0.02), min(high, 1.02)
+    missing = max(0.02 - (high - low), 0)
+    axes.set_ylim(low - missing / 2, high + missing / 2)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+
+
+def _scale_loss(axes: Axes, history: Sequence[Line]) -> None:
+    """Logarithmic if the losses span a decade, from 0 otherwise; plain numbers in both."""
+    losses = [line["loss"] for line in history if "loss" in line]
+    losses += [each["loss"] for line in history for each in line.get("validation", {}).values()]
+    if losses and min(losses) > 0 and max(losses) >= 10 * min(losses):
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(0, 1.08 * max(losses, default=1) or 1)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))

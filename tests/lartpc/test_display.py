@@ -7,16 +7,19 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from lartpc import display
 from lartpc import display_colours as colours
 from lartpc.display import Row, View, adc_row, label_row, render, score_row
 from lartpc.display_colours import Window
-from lartpc.display_rows import windows
+from lartpc.display_keys import ROI_EDGE
+from lartpc.display_rows import Region, windows
 from lartpc.errors import ImageError
 from lartpc.image import ROI, RSE, Image, ImageMeta, TickOrder
 
@@ -54,6 +57,14 @@ def count(path: Path, colour: str) -> int:
     return int((np.abs(seen - to_rgb(colour)).max(axis=-1) < 0.012).sum())
 
 
+def lightness(colour: npt.ArrayLike) -> float:
+    """CIE L* of an sRGB colour, by the standard's formula."""
+    rgb = np.asarray(colour, np.float64)[:3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
+
+
 def three(rows: slice, cols: slice, value: float) -> list[Image]:
     return [image((rows, cols, value), plane=plane) for plane in range(3)]
 
@@ -72,15 +83,14 @@ def test_the_png_shows_each_class_in_its_colour_and_as_large_as_it_is(tmp_path: 
     assert ground / counts["shower"] == pytest.approx((20000 - 1200) / 400, rel=0.05)
 
 
-def test_brighter_charge_has_warmer_colours(tmp_path: Path) -> None:
+def test_brighter_charge_is_lighter(tmp_path: Path) -> None:
     images = [image((slice(0, 100), slice(0, 100), 20.0), (slice(0, 100), slice(100, 200), 200.0))]
     render(tmp_path / "event.png", [adc_row(images)], rse=NAME, view="whole")
     seen = imread(tmp_path / "event.png")[..., :3]
     middle = seen[seen.shape[0] // 2]
     panel = np.flatnonzero((middle != 1).any(axis=-1) & (middle.std(axis=-1) > 0.1))
     left, right = middle[panel[len(panel) // 5]], middle[panel[len(panel) * 3 // 5]]
-    assert left[2] > left[0]
-    assert right[0] > right[2]
+    assert lightness(right) > lightness(left) + 20
 
 
 def test_scores_mix_their_colours(tmp_path: Path) -> None:
@@ -189,7 +199,7 @@ def test_dead_wires_and_regions_of_interest_are_drawn_and_explained(tmp_path: Pa
     assert lost == pytest.approx(0.25, abs=0.03)
     figure = display.draw(rows, rse=NAME, dead=[dead] * 3, rois=[ROI((box, box, box))])
     explained = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert explained == ["dead wires", "region of interest"]
+    assert explained == ["dead wires", "region of\ninterest"]
 
 
 def test_a_region_that_nobody_sees_is_not_explained() -> None:
@@ -261,3 +271,82 @@ def test_wrong_numbers_of_rows_and_images_are_refused() -> None:
         display.draw([], rse=NAME)
     with pytest.raises(ImageError, match="want 2 images or none in plane 0 of the row 'scores'"):
         score_row([(image(),)])
+
+
+def test_the_same_step_of_charge_is_the_same_step_of_lightness() -> None:
+    charge = np.linspace(0.08, 1, 24)
+    steps = np.diff([lightness(colour) for colour in colours.adc_map()(charge)])
+    assert steps.min() > 0.6 * steps.mean()
+    assert steps.max() < 1.5 * steps.mean()
+    ground = lightness(to_rgb(colours.NOTHING))
+    assert lightness(colours.adc_map()(0.08)) - ground > 20  # faint tracks stand out
+
+
+@pytest.mark.parametrize("dpi", [130, 260])
+@pytest.mark.parametrize("start", range(0, 7, 3))
+def test_no_track_of_one_pixel_is_lost_when_a_whole_event_is_drawn(
+    dpi: int, start: int, tmp_path: Path
+) -> None:
+    pixels = np.zeros((1008, 3456), np.float32)
+    columns = range(40 + start, 3456, 61)
+    for column in columns:
+        pixels[:, column] = 1
+    large = Image(ImageMeta(3456, 6048, 1008, 3456, 0, 8448, 0), pixels)
+    figure = display.draw([label_row([large])], rse=NAME, view="whole", dpi=dpi)
+    figure.savefig(tmp_path / "event.png", dpi=dpi)
+    seen = imread(tmp_path / "event.png")[..., :3]
+    row = seen[seen.shape[0] // 2]
+    shower = np.abs(row - to_rgb(colours.SHOWER)).max(axis=-1) < 0.012
+    assert np.count_nonzero(np.diff(shower.astype(int)) == 1) == len(columns)
+
+
+def test_a_region_narrows_the_view_and_one_off_the_images_is_refused() -> None:
+    rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0))]
+    region = Region(wires=(60, 90), ticks=(2500, 2900))
+    assert set(windows(rows, "charge", region)) == {Window(60, 90, 2500, 2900)}
+    only = windows(rows, "whole", Region(ticks=(2500, 2900)))
+    assert set(only) == {Window(50, 250, 2500, 2900)}
+    with pytest.raises(ImageError, match="want ticks that the images have: 2400:3000, got 1:2"):
+        windows(rows, "whole", Region(ticks=(1, 2)))
+    with pytest.raises(ImageError, match="want wires that the images have: 50:250, got 250:300"):
+        windows(rows, "whole", Region(wires=(250, 300)))
+
+
+def test_the_legends_region_of_interest_looks_like_the_one_in_the_panels() -> None:
+    rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0))]
+    box = ImageMeta(30, 120, 20, 30, 60, 2900, 0)
+    figure = display.draw(rows, rse=NAME, view="whole", rois=[ROI((box, box, box))])
+    [drawn] = figure.axes[0].patches
+    shapes = figure.legends[0].findobj(Rectangle)
+    # matplotlib copies the dashes to a legend, but not what get_linestyle() gives
+    dashes = vars(drawn)["_unscaled_dash_pattern"]
+    [mark] = [shape for shape in shapes if vars(shape)["_unscaled_dash_pattern"] == dashes]
+    assert drawn.get_edgecolor() == mark.get_edgecolor() == (1, 1, 1, 1)
+    assert drawn.get_linestyle() == ROI_EDGE["linestyle"] != "solid"
+    assert any(
+        shape.get_facecolor()[:3] == pytest.approx(to_rgb(colours.NOTHING)) for shape in shapes
+    )
+
+
+def test_scores_have_a_key_of_their_mixtures_and_labels_have_none() -> None:
+    images = three(slice(5, 9), slice(5, 9), 1.0)
+    pairs = score_row([(image, image) for image in images])
+    labelled = {
+        row.scale: [
+            ax.get_xlabel()
+            for ax in display.draw([row], rse=NAME).axes
+            if "score" in ax.get_xlabel()
+        ]
+        for row in (pairs, label_row(images))
+    }
+    assert labelled == {"scores": ["shower score"], "labels": []}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("PNG", b"\x89")]
+)
+def test_the_suffix_says_the_kind_of_picture(suffix: str, start: bytes, tmp_path: Path) -> None:
+    rows = [adc_row(three(slice(9), slice(9), 40.0))]
+    render(tmp_path / f"event.{suffix}", rows, rse=NAME)
+    assert (tmp_path / f"event.{suffix}").read_bytes().startswith(start)
+    assert [path.name for path in tmp_path.iterdir()] == [f"event.{suffix}"]

@@ -250,7 +250,7 @@ def test_files_that_are_no_ledger_and_pictures_that_are_none_are_one_line(
     plane_pools.toys(job.inputs[0], 1)
     assert "want a ledger of ssnet run" in one_line(ssnet("ledger", job.inputs[0], code=1))
     assert "cannot read" in one_line(ssnet("ledger", tmp_path / "nowhere", code=1))
-    said = one_line(ssnet("ledger", job.inputs[0], "-o", tmp_path / "x.pdf", code=1))
+    said = one_line(ssnet("ledger", job.inputs[0], "-o", tmp_path / "x.jpg", code=1))
     assert "want a picture named .png" in said
 
 
