@@ -28,11 +28,12 @@ from services.planes import answer_name
 
 from . import local, ssnet, toys
 from .pools import Pool
-from .simple import OnProgress
+from .progress import Progress
 from .ssnet_job import PLANES, Job
+from .stopwatch import Stopwatch
 
-Bar = Callable[[str], AbstractContextManager[OnProgress]]
-"""Gives a progress bar of that name."""
+Bar = Callable[[str], AbstractContextManager[Progress]]
+"""Shows the progress of what is counted: `events`."""
 
 _CHAMBER = Chamber(rows=1008, cols=3456)
 
@@ -78,7 +79,11 @@ def run(demo: Demo, bar: Bar) -> Shown:
     """Do it; the folder then holds the events, their scores and a picture of one."""
     demo.folder.mkdir(parents=True, exist_ok=True)
     source = demo.source or _make_toys(demo, bar)
-    with local.services(Pool(PLANES)) as broker:
+    watch = Stopwatch()
+    with (
+        bar("events") as show,
+        local.services(Pool(PLANES), progress=show, watch=watch) as broker,
+    ):
         with Client(broker) as client:
             served = client.services()
         job = Job(
@@ -92,8 +97,8 @@ def run(demo: Demo, bar: Bar) -> Shown:
             fresh=True,
             command=demo.command,
         )
-        with bar("scoring") as show:
-            report = ssnet.run(job, on_progress=show)
+        report = ssnet.run(job, on_progress=show, watch=watch)
+    watch.finish()
     _draw(demo, source)
     return Shown(served, report)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -18,29 +19,21 @@ if TYPE_CHECKING:
 _SHOWN = 20  # failures
 
 STAGES = {
+    "start": "starting workers here",
+    "inputs": "opening the inputs",
+    "workers": "waiting for workers",
     "open": "opening the output",
-    "read": "reading",
-    "pack": "packing",
     "wait": "waiting for answers",
     "check": "checking answers",
-    "write": "writing",
-    "close": "finishing the output",
-    "all": "in all",
-}
-"""Reading and packing overlap with the others, so the stages add up to more than all."""
-
-PRODUCTION_STAGES = {
-    "read": "reading",
-    "chain": "cutting crops",
-    "pack": "packing",
-    "wait": "waiting for scores",
-    "check": "checking scores",
     "stitch": "stitching",
     "write": "writing",
     "close": "finishing the output",
-    "all": "in all",
+    "stop": "stopping workers here",
 }
-"""Reading, cutting and packing overlap with the others."""
+"""One after the other: with `all else` they add up to `in all`."""
+
+MEANWHILE = {"read": "reading", "chain": "cutting crops", "pack": "packing"}
+"""In another thread, beside the stages above."""
 
 
 def table(report: simple.Report) -> Table:
@@ -50,9 +43,36 @@ def table(report: simple.Report) -> Table:
     made.add_row("requests", str(report.requests))
     made.add_row("sent", size(report.bytes_out))
     made.add_row("received", size(report.bytes_in))
-    for stage, text in STAGES.items():
-        made.add_row(text, duration(report.seconds.get(stage, 0.0)))
+    for text, spent_s in stage_rows(report.seconds):
+        made.add_row(text, duration(spent_s))
     return made
+
+
+def stage_rows(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    """(name, seconds) of a table: first those that add up, their sum, then what went on beside."""
+    rows = [(text, seconds[stage]) for stage, text in STAGES.items() if stage in seconds]
+    in_all = seconds.get("all", 0.0)
+    rest = max(in_all - sum(spent_s for _, spent_s in rows), 0.0)
+    rows += [("all else", rest), ("in all", in_all)]
+    beside = [(text, seconds[stage]) for stage, text in MEANWHILE.items() if stage in seconds]
+    return rows + [(f"meanwhile: {text}", spent_s) for text, spent_s in beside]
+
+
+def values(report: simple.Report) -> dict[str, Any]:
+    """Everything, for JSON; seconds by stage."""
+    return {**vars(report), "output": str(report.output)}
+
+
+def production_values(report: ssnet.Report) -> dict[str, Any]:
+    """Everything, for JSON: seconds by stage, a map for each crop that failed."""
+    networks = {str(plane): asdict(origin) for plane, origin in report.networks.items()}
+    return {
+        **vars(report),
+        "output": str(report.output),
+        "networks": networks,
+        "failed_events": len(events_of(report.failed)),
+        "failed": [asdict(failure) for failure in report.failed],
+    }
 
 
 def production_tables(report: ssnet.Report) -> list[Table]:
@@ -85,10 +105,8 @@ def _production_table(report: ssnet.Report) -> Table:
     made.add_row("sent", size(report.bytes_out), size(report.bytes_out / events))
     made.add_row("received", size(report.bytes_in), size(report.bytes_in / events))
     made.add_row("workers used", str(report.workers), "")
-    computed_s = report.computed_s
-    made.add_row("their computing", duration(computed_s), duration(computed_s / events))
-    for stage, text in PRODUCTION_STAGES.items():
-        spent_s = report.seconds.get(stage, 0.0)
+    computing = ("meanwhile: workers computing", report.computed_s)
+    for text, spent_s in (*stage_rows(report.seconds), computing):
         made.add_row(text, duration(spent_s), duration(spent_s / events))
     return made
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from lartpc import Event, open_writer, toy
 from mdp import SettingsError
 
+from .progress import OnProgress, progress_of
 from .signals import close_output, uninterrupted
-from .simple import OnProgress
 
 
 def write(
@@ -28,10 +28,12 @@ def write(
     with ExitStack() as stack:
         with uninterrupted():
             writer = stack.enter_context(open_writer(path, force=force))
+        progress = progress_of(on_progress)
+        progress.begin(f"{count} toy events of seed {seed} to {path}")
         for done, event in enumerate(toy.events(count, seed=seed, settings=settings), start=1):
             with uninterrupted():
                 writer.write(_fitting(event, path))
-            on_progress(done, count)
+            progress(done, count)
         close_output(writer)
 
 

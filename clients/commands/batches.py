@@ -14,6 +14,7 @@ from .options import (
     Broker,
     ImageProducer,
     LabelProducer,
+    Quiet,
     TickOrder,
     Ticks,
     Verbose,
@@ -55,6 +56,7 @@ def batches(
     label: LabelProducer = "segment",
     tick_order: TickOrder = Ticks.backward,
     broker: Broker = DEFAULT_ENDPOINT,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     check_files(context, files=bool(files), theirs=("workers", "image", "label", "tick_order"))
@@ -82,11 +84,14 @@ def batches(
     )
     pool = feeds.FeedPool(settings, workers)
     with (
-        local.services(pool) if files else nullcontext(broker) as address,
+        terminal.progress("batches", command="ssnet batches", quiet=quiet) as show,
+        local.services(pool, progress=show) if files else nullcontext(broker) as address,
         Batches(address, feed) as given,
-        terminal.progress_bar("batches") as show,
     ):
+        show.step("waiting for batches")
+        show.begin(feed_report.statement(given, number))
         done = feed_report.watch(given, number, on_progress=show)
     if output and done.first:
         feed_report.draw(done.first, wanted, output)
-    terminal.show(feed_report.table(done, given))
+    if not quiet:
+        terminal.show(feed_report.table(done, given))

@@ -11,7 +11,7 @@ import typer
 
 from mdp import SettingsError
 
-from .options import TickOrder, Ticks, typed
+from .options import Quiet, TickOrder, Ticks, typed
 from .run import Mode, Modes, Overlap, Producer, Roi, Size, Threshold, cropping
 
 _MAKING = ("mode", "producer", "roi", "size", "overlap", "threshold", "tick_order")
@@ -50,6 +50,7 @@ def check(
     overlap: Overlap = 64,
     threshold: Threshold = 10.0,
     tick_order: TickOrder = Ticks.backward,
+    quiet: Quiet = False,
 ) -> None:
     from .. import terminal
     from ..check import acceptance as checks
@@ -73,7 +74,7 @@ def check(
         allow_failed=allow_failed,
         making=making if said else None,
     )
-    with terminal.progress_bar("events") as show:
+    with terminal.progress("events", command="ssnet check", quiet=quiet) as show:
         found = checks.run(asked, on_progress=show)
     ok = not any(each.bad for each in found)
     if as_json:

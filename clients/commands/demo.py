@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import TickOrder, Ticks, Verbose, log_warnings
+from .options import Json, Quiet, TickOrder, Ticks, Verbose, log_warnings
 
 HELP = """Show the main job: events, a broker, a pool of workers a plane, scores, a picture.
 
@@ -29,8 +29,12 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the toy events.")] = 1,
     producer: Annotated[str, typer.Option("--producer", "-p", help="Of the images.")] = "wire",
     tick_order: TickOrder = Ticks.backward,
+    quiet: Quiet = False,
+    as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
+    import functools
+
     from mdp import tables
 
     from .. import demo as shown
@@ -46,9 +50,12 @@ def demo(
         tick_order=tick_order.value,
         command=tuple(sys.argv),
     )
-    done = shown.run(plan, terminal.progress_bar)
-    terminal.show(
-        tables.services(done.served),
-        *report.production_tables(done.report),
-        report.files_table(plan),
+    bar = functools.partial(terminal.progress, command="ssnet demo", quiet=quiet)
+    done = shown.run(plan, bar)
+    made = report.production_tables(done.report)
+    terminal.close(
+        [tables.services(done.served), *made, report.files_table(plan)],
+        report.production_values(done.report),
+        quiet=quiet,
+        json=as_json,
     )

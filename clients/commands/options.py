@@ -44,6 +44,12 @@ ImageProducer = Annotated[str, typer.Option(help="Producer of the images, with f
 LabelProducer = Annotated[
     str, typer.Option(help="Producer of their labels 0, 1, 2 (background, shower, track).")
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no closing table; errors stay.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="The closing figures on stdout as JSON, for programs.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 
 

@@ -16,7 +16,9 @@ from .options import (
     End,
     Force,
     Inputs,
+    Json,
     Output,
+    Quiet,
     Start,
     TickOrder,
     Ticks,
@@ -64,6 +66,8 @@ def simple(
     tick_order: TickOrder = Ticks.backward,
     force: Force = False,
     broker: Broker = DEFAULT_ENDPOINT,
+    quiet: Quiet = False,
+    as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     from .. import report, terminal
@@ -91,6 +95,6 @@ def simple(
         command=tuple(sys.argv),
     )
     log_warnings(verbose=verbose)
-    with terminal.progress_bar(f"events to {service}") as show:
+    with terminal.progress("events", command="ssnet simple", quiet=quiet) as show:
         done = client.run(plan, on_progress=show)
-    terminal.show(report.table(done))
+    terminal.close([report.table(done)], report.values(done), quiet=quiet, json=as_json)
