@@ -13,7 +13,7 @@ from lartpc import Event, ImageError, LArTPCError, Reader, chain, pack, stack
 from mdp import MDPError
 
 from .entries import Entry, read_entry
-from .output.failures import Failure, shortened
+from .output.failures import Failure, blamed, shortened
 from .stopwatch import Stopwatch
 
 
@@ -100,6 +100,7 @@ def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Fai
                     crop=crops[request.plane],
                     code=outcome.code,
                     reason=shortened(outcome),
+                    **blamed(outcome),
                 )
             )
         crops[request.plane] += 1

@@ -82,13 +82,14 @@ def production_tables(report: ssnet.Report) -> list[Table]:
 
 def _failed_table(failed: Sequence[Failure]) -> Table:
     """A row a crop that nobody could score."""
-    made = terminal.table("failed", "run, subrun, event", "plane", "crop", "why", left=5)
+    made = terminal.table("failed", "run, subrun, event", "plane", "crop", "worker", "why", left=6)
     for each in failed[:_SHOWN]:
         event = f"{each.run}, {each.subrun}, {each.event}"
+        worker = terminal.escaped(each.worker or "not known")
         where, why = terminal.escaped(each.where), terminal.escaped(each.reason)
-        made.add_row(where, event, str(each.plane), str(each.crop), why)
+        made.add_row(where, event, str(each.plane), str(each.crop), worker, why)
     if failed[_SHOWN:]:
-        made.add_row(f"and {len(failed) - _SHOWN} more", "", "", "", "")
+        made.add_row(f"and {len(failed) - _SHOWN} more", "", "", "", "", "")
     return made
 
 

@@ -149,7 +149,7 @@ class _Lines(_Shown):
             super().step(text)
             if is_new and self._began_at is None:
                 patience_s = min(_PATIENCE_S, self._interval_s)
-                self._due_at = min(self._due_at, time.monotonic() + patience_s)
+                self._due_at = time.monotonic() + patience_s
                 self._changed.notify()
 
     def write(self, text: str) -> None:

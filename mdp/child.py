@@ -78,7 +78,7 @@ def answers(worker: Worker, frames: list[bytes]) -> Iterator[tuple[bool, list[An
         yield True, error_body(400, str(error))
     except (Exception, SystemExit) as error:  # the user's code
         log.exception("handle() failed")
-        yield True, error_body(500, _describe(error))
+        yield True, error_body(500, f"{_describe(error)} at worker {worker_name()}")
 
 
 def _checked(part: Any) -> list[Any]:
@@ -90,6 +90,11 @@ def _checked(part: Any) -> list[Any]:
         if not isinstance(frame, (bytes, bytearray, memoryview)):
             raise TypeError(f"want frames of bytes, got {frame!r:.100}")
     return [pipe.flat(f) if isinstance(f, memoryview) else f for f in part]
+
+
+def worker_name() -> str:
+    """This process, for who looks for it: `host:pid`."""
+    return f"{os.uname().nodename}:{os.getpid()}"
 
 
 def _describe(error: BaseException) -> str:

@@ -18,7 +18,9 @@ from mdp.settings import DEFAULT_ENDPOINT
 from .options import (
     Broker,
     ImageProducer,
+    Json,
     LabelProducer,
+    Quiet,
     TickOrder,
     Ticks,
     Verbose,
@@ -29,11 +31,14 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..progress import Progress
     from ..training.run import Job
 
 T = TypeVar("T")
 
 _STEPS = 2000
+_RESUME = "the same command goes on from the checkpoint, if there is one"
+_RESUME_FORCE = "the same command without --force goes on from the checkpoint, if there is one"
 
 HELP = """Train a network from the batches of `batch-train` workers; write Caffe's files.
 
@@ -163,6 +168,8 @@ def train(
     cache: Cache = 512,
     broker: Broker = DEFAULT_ENDPOINT,
     force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     given = {**locals(), "folder": output, "prototxt": network, "batch_size": batch}
@@ -175,10 +182,15 @@ def train(
     job = _job({**given, "validate": tuple(validate or ()), "planes": numbers(planes)})
     training.checked(job)
     settings = {"image": image, "label": label, "tick_order": tick_order.value}
-    pool = _services(tuple(files), workers, cache_bytes=cache << 20, **settings) if files else None
-    with pool or nullcontext(broker) as address:
-        done = training.run(replace(job, broker=address), terminal.line)
-    terminal.show(train_report.table(done))
+    settings = {**settings, "cache_bytes": cache << 20}
+    resume = _RESUME_FORCE if force else _RESUME
+    with terminal.progress("steps", command="ssnet train", quiet=quiet, resume=resume) as show:
+        show.begin(training.statement(job, files=files or ()))
+        pool = _services(tuple(files), workers, show, **settings) if files else None
+        with pool or nullcontext(broker) as address:
+            done = training.run(replace(job, broker=address), show.say, on_progress=show)
+    values = train_report.values(done)
+    terminal.close([train_report.table(done)], values, quiet=quiet, json=as_json)
 
 
 def _check(context: typer.Context, *, files: bool) -> None:
@@ -213,11 +225,12 @@ def _of(settings: type[T], given: Mapping[str, Any]) -> T:
 
 
 def _services(
-    files: tuple[Path, ...], workers: int, **settings: Any
+    files: tuple[Path, ...], workers: int, progress: Progress, **settings: Any
 ) -> AbstractContextManager[str]:
     """A broker and workers on this machine."""
     from services.training_files import TrainingSettings
 
     from .. import feeds, local
 
-    return local.services(feeds.FeedPool(TrainingSettings(files, **settings), workers))
+    pool = feeds.FeedPool(TrainingSettings(files, **settings), workers)
+    return local.services(pool, progress=progress)
