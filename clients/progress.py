@@ -14,8 +14,8 @@ class Progress:
     def step(self, text: str) -> None:
         """What goes on now, or is waited for: `waiting for scores`."""
 
-    def begin(self, text: str) -> None:
-        """The work is checked and begins; text: what it is, for a log's first line."""
+    def begin(self, text: str, *, done: int = 0, total: int = 0, failed: int = 0) -> None:
+        """The work is checked and begins; text: what it is; done: by earlier runs, of total."""
 
     def say(self, text: str) -> None:
         """A line of its own, between those of progress."""

@@ -92,7 +92,7 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
             writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))
         made = _Run(plan, reader, writer, watch)
         progress.step(f"waiting for answers of {plan.service}")
-        progress.begin(_statement(plan, reader, len(order)))
+        progress.begin(_statement(plan, reader, len(order)), total=len(order))
         report = made.send(client, order, progress)
         with watch.stage("close"):
             record = made_by.record(

@@ -130,7 +130,9 @@ def _send(
         recorder = stack.enter_context(recording)
         making = _Run(fitting, described, reader, output, watch, recorder)
         progress.step("waiting for scores")
-        progress.begin(statement(fitting, reader, output, origins))
+        failed = len(events_of(output.failed))
+        line = statement(fitting, reader, output, origins)
+        progress.begin(line, done=output.done, total=output.entries, failed=failed)
         return making.send(client, progress)
 
 
@@ -217,7 +219,6 @@ class _Run:
             for request in question.requests:
                 yield client.submit(service_name(request.plane), request.frames)
 
-        self._show(progress)
         recorder = self._recorder
         asked = recorder.reading(self._questions(self._output.asked))
         window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)

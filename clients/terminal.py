@@ -79,9 +79,11 @@ class _Shown(Progress):
     def step(self, text: str) -> None:
         self._step = text
 
-    def begin(self, text: str) -> None:
+    def begin(self, text: str, *, done: int = 0, total: int = 0, failed: int = 0) -> None:
         self._began_at = time.monotonic()
         self.write(text)
+        if total:
+            self(done, total, failed)
 
     def say(self, text: str) -> None:
         self.write(text)

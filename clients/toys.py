@@ -29,7 +29,7 @@ def write(
         with uninterrupted():
             writer = stack.enter_context(open_writer(path, force=force))
         progress = progress_of(on_progress)
-        progress.begin(f"{count} toy events of seed {seed} to {path}")
+        progress.begin(f"{count} toy events of seed {seed} to {path}", total=count)
         for done, event in enumerate(toy.events(count, seed=seed, settings=settings), start=1):
             with uninterrupted():
                 writer.write(_fitting(event, path))

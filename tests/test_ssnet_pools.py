@@ -43,7 +43,7 @@ def test_one_machine_scores_a_file_with_a_broker_and_workers_of_its_own(
     options = ("--local", "-n", "2", "--network", network, "--size", "64")
     done = ssnet("run", tmp_path / "in.root", "-o", tmp_path / "out.root", *options)
     assert re.search(r"events +6, 1 of them empty", done.stdout)
-    assert done.stderr == ""
+    assert "WARNING" not in done.stderr
     got = plane_pools.read(tmp_path / "out.root")
     assert [event.rse for event in got] == [event.rse for event in events]
     assert [sorted(event.images) for event in got] == [NAMES] * 6

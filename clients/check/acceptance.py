@@ -115,7 +115,8 @@ class _Looking:
         progress = progress_of(on_progress)
         check = self._check
         inputs = ", ".join(str(path) for path in check.inputs)
-        progress.begin(f"{len(self._output)} events of {check.output}, made of {inputs}")
+        text = f"{len(self._output)} events of {check.output}, made of {inputs}"
+        progress.begin(text, total=len(self._output))
         for entry, partner in enumerate(events.partner()):
             self._look(entry, partner, given_up)
             progress(entry + 1, len(self._output))

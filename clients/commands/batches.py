@@ -89,7 +89,7 @@ def batches(
         Batches(address, feed) as given,
     ):
         show.step("waiting for batches")
-        show.begin(feed_report.statement(given, number))
+        show.begin(feed_report.statement(given, number), total=number)
         done = feed_report.watch(given, number, on_progress=show)
     if output and done.first:
         feed_report.draw(done.first, wanted, output)

@@ -182,11 +182,14 @@ def train(
     job = _job({**given, "validate": tuple(validate or ()), "planes": numbers(planes)})
     training.checked(job)
     settings = {"image": image, "label": label, "tick_order": tick_order.value}
-    settings = {**settings, "cache_bytes": cache << 20}
     resume = _RESUME_FORCE if force else _RESUME
     with terminal.progress("steps", command="ssnet train", quiet=quiet, resume=resume) as show:
         show.begin(training.statement(job, files=files or ()))
-        pool = _services(tuple(files), workers, show, **settings) if files else None
+        pool = (
+            _services(tuple(files), workers, show, cache_bytes=cache << 20, **settings)
+            if files
+            else None
+        )
         with pool or nullcontext(broker) as address:
             done = training.run(replace(job, broker=address), show.say, on_progress=show)
     values = train_report.values(done)
