@@ -32,6 +32,8 @@ STAGES = {
 }
 """One after the other: with `all else` they add up to `in all`."""
 
+PRODUCTION_STAGES = {**STAGES, "wait": "waiting for scores", "check": "checking scores"}
+
 MEANWHILE = {"read": "reading", "chain": "cutting crops", "pack": "packing"}
 """In another thread, beside the stages above."""
 
@@ -48,9 +50,11 @@ def table(report: simple.Report) -> Table:
     return made
 
 
-def stage_rows(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+def stage_rows(
+    seconds: Mapping[str, float], names: Mapping[str, str] = STAGES
+) -> list[tuple[str, float]]:
     """(name, seconds) of a table: first those that add up, their sum, then what went on beside."""
-    rows = [(text, seconds[stage]) for stage, text in STAGES.items() if stage in seconds]
+    rows = [(text, seconds[stage]) for stage, text in names.items() if stage in seconds]
     in_all = seconds.get("all", 0.0)
     rest = max(in_all - sum(spent_s for _, spent_s in rows), 0.0)
     rows += [("all else", rest), ("in all", in_all)]
@@ -107,7 +111,7 @@ def _production_table(report: ssnet.Report) -> Table:
     made.add_row("received", size(report.bytes_in), size(report.bytes_in / events))
     made.add_row("workers used", str(report.workers), "")
     computing = ("meanwhile: workers computing", report.computed_s)
-    for text, spent_s in (*stage_rows(report.seconds), computing):
+    for text, spent_s in (*stage_rows(report.seconds, PRODUCTION_STAGES), computing):
         made.add_row(text, duration(spent_s), duration(spent_s / events))
     return made
 

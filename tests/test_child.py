@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import ctypes
+import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,7 +47,11 @@ def error_of(handle: Handle) -> tuple[bytes, str]:
     ((_, body),) = answered(handle)
     mark, code, text = body
     assert mark == b"MDP-ERROR"
-    return code, text.decode()
+    reason = text.decode()
+    if code == b"500":  # it ends with who it was
+        assert reason.endswith(name := f" at worker {socket.gethostname()}:{os.getpid()}")
+        reason = reason.removesuffix(name)
+    return code, reason
 
 
 # Lists, tuples, generators.

@@ -66,9 +66,10 @@ def ssnet(
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The only line on stderr; nothing on stdout."""
+    """The only line on stderr besides those of progress; nothing on stdout."""
     assert done.stdout == ""
-    [line] = done.stderr.splitlines()
+    progress = re.compile(r"\d{4}-\d\d-\d\d\S* (ssnet \w+: |(\S+ )?INFO )")
+    [line] = [line for line in done.stderr.splitlines() if not progress.match(line)]
     assert line.startswith("ssnet: ")
     return line
 

@@ -67,6 +67,9 @@ def test_three_planes_are_served_by_one_command(
     with Client(endpoint) as client:
         for plane in PLANES:
             wait_for_workers(client, service_name(plane), 2)
+    steps = ("reading", "checked in", "reading", "read in .* warming up", "can compute", "ready")
+    pattern = "(?s)" + ".*".join(rf"ssnet-plane2(#\d)?: {step}" for step in steps)
+    assert re.search(pattern, host.stderr)
     host.send(signal.SIGTERM)
     assert host.exit_code() == 0
     host.wait_until_nothing_is_left()
