@@ -49,7 +49,8 @@ def error_of(handle: Handle) -> tuple[bytes, str]:
     assert mark == b"MDP-ERROR"
     reason = text.decode()
     if code == b"500":  # it ends with who it was
-        assert reason.endswith(name := f" at worker {socket.gethostname()}:{os.getpid()}")
+        name = f" at worker {socket.gethostname()}:{os.getpid()}"
+        assert reason.endswith(name)
         reason = reason.removesuffix(name)
     return code, reason
 

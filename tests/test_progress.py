@@ -199,7 +199,7 @@ def test_the_closing_table_adds_up(job: Job) -> None:
     assert all(name.startswith("meanwhile: ") for name in names[end + 1 :])
     assert {"starting workers here", "waiting for workers", "opening the inputs"} < set(names)
     seconds = dict(listed)
-    assert seconds["all else"] < 0.2 * seconds["in all"]
+    assert seconds["all else"] < 0.4 * seconds["in all"]
     assert seconds["starting workers here"] > 0.1
 
 
