@@ -45,4 +45,5 @@ class Spread:
         bin_ = int(np.searchsorted(np.cumsum(self._bins), wanted))
         if not self.count or bin_ == 0:
             return 0.0
-        return min(float(_FIRST_S * _STEP ** (bin_ - 0.5)), self.max_s)
+        middle_s = float(_FIRST_S * _STEP ** (bin_ - 0.5))
+        return max(self.min_s, min(middle_s, self.max_s))
