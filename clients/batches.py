@@ -27,6 +27,7 @@ from services.batch_train import DESCRIBE, NAME
 from services.training_files import WEIGHTS
 
 from .errors import AnswerError
+from .progress import Progress
 from .waiting import wait_for_workers
 
 _DTYPES = ("float32", "uint8", "float32")  # images, labels, weights
@@ -266,9 +267,10 @@ class _Asked:
 # What comes back.
 
 
-def describe(client: Client, *, wait_s: float) -> Files:
+def describe(client: Client, *, wait_s: float, progress: Progress | None = None) -> Files:
     """What a worker says of its files; raises `NotServed`, `AnswerError`."""
-    wait_for_workers(client, {NAME: f"ssnet worker {NAME} FILE"}, wait_s=wait_s)
+    start = {NAME: f"ssnet worker {NAME} FILE"}
+    wait_for_workers(client, start, wait_s=wait_s, progress=progress)
     (packed,) = client.request(NAME, [DESCRIBE])
     try:
         said = msgpack.unpackb(packed)

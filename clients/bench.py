@@ -143,7 +143,7 @@ def _toy_file(folder: Path, shape: str, count: int, *, distinct: int) -> Path:
 
 
 def _shown(numbers: range, what: str) -> Iterator[int]:
-    with terminal.progress_bar(what) as show:
+    with terminal.progress(what, command="bench") as show:
         for done, number in enumerate(numbers, start=1):
             yield number
             show(done, len(numbers))

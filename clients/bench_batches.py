@@ -69,7 +69,7 @@ def main() -> None:
 def _toys(folder: Path, count: int) -> Path:
     path = folder / "toys.h5"
     settings = toy.ToySettings(chamber=Chamber(512, 512))
-    with terminal.progress_bar("toys") as show:
+    with terminal.progress("toys", command="bench") as show:
         toys.write(path, count=count, seed=1, settings=settings, force=True, on_progress=show)
     return path
 

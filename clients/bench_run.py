@@ -118,7 +118,7 @@ def make_job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> Job:
 
 def make_toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
     path = folder / f"{count}.root"
-    with terminal.progress_bar("toys") as show:
+    with terminal.progress("toys", command="bench") as show:
         toys.write(path, count=count, seed=1, settings=settings, force=True, on_progress=show)
     return path
 

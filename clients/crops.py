@@ -13,7 +13,7 @@ from lartpc import Event, ImageError, LArTPCError, Reader, chain, pack, stack
 from mdp import MDPError
 
 from .entries import Entry, read_entry
-from .output.failures import Failure, shortened
+from .output.failures import Failure, blamed, shortened
 from .stopwatch import Stopwatch
 
 
@@ -33,6 +33,8 @@ class EventQuestion:
     entry: Entry
     plan: chain.Plan
     requests: tuple[CropRequest, ...]
+    shapes: tuple[tuple[int, int], ...] = ()
+    """(rows, cols) of each plane's image, before it is cut."""
 
     @property
     def where(self) -> str:
@@ -79,7 +81,8 @@ class Cutter:
                     batch = stack(self.producer, [(event.rse, [cut])])
                     frames = tuple(pack([batch]))
                 requests.append(CropRequest(of_plane.plane, batch.meta, frames))
-        return EventQuestion(entry, plan, tuple(requests))
+        shapes = tuple((image.meta.rows, image.meta.cols) for image in images)
+        return EventQuestion(entry, plan, tuple(requests), shapes)
 
 
 def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Failure]:
@@ -100,6 +103,7 @@ def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Fai
                     crop=crops[request.plane],
                     code=outcome.code,
                     reason=shortened(outcome),
+                    **blamed(outcome),
                 )
             )
         crops[request.plane] += 1

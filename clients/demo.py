@@ -28,11 +28,12 @@ from services.planes import answer_name
 
 from . import choices, local, ssnet, toys
 from .pools import Pool
-from .simple import OnProgress
+from .progress import Progress
 from .ssnet_job import PLANES, Job
+from .stopwatch import Stopwatch
 
-Bar = Callable[[str], AbstractContextManager[OnProgress]]
-"""Gives a progress bar of that name."""
+Bar = Callable[[str], AbstractContextManager[Progress]]
+"""Shows the progress of what is counted: `events`."""
 
 _CHAMBER = Chamber(rows=1008, cols=3456)
 
@@ -83,7 +84,11 @@ def run(demo: Demo, bar: Bar) -> Shown:
     source = demo.source or _make_toys(demo, bar)
     chosen = choices.scored((source,), producer=demo.producer)
     choices.check_size((source,), chosen)
-    with local.services(Pool(PLANES)) as broker:
+    watch = Stopwatch()
+    with (
+        bar("events") as show,
+        local.services(Pool(PLANES), progress=show, watch=watch) as broker,
+    ):
         with Client(broker) as client:
             served = client.services()
         job = Job(
@@ -98,8 +103,8 @@ def run(demo: Demo, bar: Bar) -> Shown:
             fresh=True,
             command=demo.command,
         )
-        with bar("scoring") as show:
-            report = ssnet.run(job, on_progress=show)
+        report = ssnet.run(job, on_progress=show, watch=watch)
+    watch.finish()
     _draw(demo, source, chosen.producer)
     return Shown(served, report)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from mdp.tables import duration, size
 
 from . import terminal
 from .batches import Batches, TrainingBatch
+from .progress import OnProgress
 
-OnProgress = Callable[[int, int], None]
 _CLASSES = ("background", "shower", "track")
 _DRAWN = 2  # events
 
@@ -37,6 +36,16 @@ class FeedReport:
     pixels: list[int] = field(default_factory=lambda: [0, 0, 0])
     """Of each class."""
     first: TrainingBatch | None = None
+
+
+def statement(batches: Batches, count: int) -> str:
+    """What is asked for, in a line."""
+    feed, files = batches.feed, batches.files
+    planes = ", ".join(map(str, feed.planes))
+    return (
+        f"{count} batches of {feed.batch_size} events, planes {planes}, crops of"
+        f" {feed.rows} x {feed.cols}; from {files.events} events, files {files.fingerprint[:12]}"
+    )
 
 
 def watch(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +13,8 @@ from services import batch_train
 from services.training_files import TrainingSettings
 
 from .apart import apart
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,4 +52,7 @@ class FeedPool:
 
         Raises `LArTPCError` for files that cannot be read, or do not fit each other.
         """
+        began_at = time.perf_counter()
+        log.info("%s: reading %d files", batch_train.NAME, len(self.settings.files))
         apart(batch_train.check, self.settings)
+        log.info("%s: checked in %.1f s", batch_train.NAME, time.perf_counter() - began_at)

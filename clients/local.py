@@ -18,7 +18,9 @@ from typing import Protocol
 
 from mdp import Client, MDPError, RequestTimeout, Worker
 
+from .progress import Progress
 from .signals import uninterrupted
+from .stopwatch import Stopwatch
 
 _START_S = 120.0  # to load and convert large networks, on a slow disk
 _LOOK_S = 0.1
@@ -54,23 +56,43 @@ class LocalPool(Protocol):
 
 
 @contextmanager
-def services(pool: LocalPool) -> Iterator[str]:
+def services(
+    pool: LocalPool, *, progress: Progress | None = None, watch: Stopwatch | None = None
+) -> Iterator[str]:
     """Start a broker and a pool's workers; gives the broker's address when all of them are ready.
 
-    Raises what the pool's `check` does, and `LocalFailed`.
+    `watch` gets the stages `start` and `stop`. Raises what the pool's `check` does, and
+    `LocalFailed`.
     """
+    watch, several = watch or Stopwatch(), "s" if pool.total > 1 else ""
+    if progress:
+        progress.step(f"starting {pool.total} worker{several} on this machine")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(_folder()))
+        with watch.stage("start"):
+            broker = _start(pool, stack)
+        try:
+            yield broker
+        finally:
+            with watch.stage("stop"):
+                stack.close()
+
+
+def _start(pool: LocalPool, stack: ExitStack) -> str:
+    """The broker's address; `stack` ends what was started."""
+    with ExitStack() as starting:
+        folder = Path(starting.enter_context(_folder()))
         broker = f"ipc://{folder}/broker"
         pool.check()
         serve = ("clients", "worker", "--broker", broker, *pool.options())
+        serve_broker = ("mdp", "broker", "--bind", broker)
         processes = [
-            stack.enter_context(_process(folder / "broker.log", "mdp", "broker", "--bind", broker)),
-            stack.enter_context(_process(folder / "workers.log", *serve)),
+            starting.enter_context(_process(folder / "broker.log", *serve_broker)),
+            starting.enter_context(_process(folder / "workers.log", *serve)),
         ]
         with Client(broker) as client:
             _wait(client, pool.total, processes)
-        yield broker
+        stack.push(starting.pop_all())
+        return broker
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from services.planes import service_name
 from services.ssnet import PlaneSettings, SSNet, load_network
 
 from .apart import apart
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,11 @@ class Pool:
         the workers stays small. Raises `NetworkError` and `EngineError`.
         """
         for each in [self.settings(plane) for plane in self.planes]:
+            name, began_at = service_name(each.plane), time.perf_counter()
+            log.info("%s: reading %s; converted if the cache lacks it", name, each.prototxt)
             try:
                 apart(load_network, each)
+                log.info("%s: checked in %.1f s", name, time.perf_counter() - began_at)
             except BrokenProcessPool:
                 died = f"{each.engine} died of {each.prototxt} and {each.weights}"
                 raise EngineError(died) from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -18,29 +19,23 @@ if TYPE_CHECKING:
 _SHOWN = 20  # failures
 
 STAGES = {
+    "start": "starting workers here",
+    "inputs": "opening the inputs",
+    "workers": "waiting for workers",
     "open": "opening the output",
-    "read": "reading",
-    "pack": "packing",
     "wait": "waiting for answers",
     "check": "checking answers",
-    "write": "writing",
-    "close": "finishing the output",
-    "all": "in all",
-}
-"""Reading and packing overlap with the others, so the stages add up to more than all."""
-
-PRODUCTION_STAGES = {
-    "read": "reading",
-    "chain": "cutting crops",
-    "pack": "packing",
-    "wait": "waiting for scores",
-    "check": "checking scores",
     "stitch": "stitching",
     "write": "writing",
     "close": "finishing the output",
-    "all": "in all",
+    "stop": "stopping workers here",
 }
-"""Reading, cutting and packing overlap with the others."""
+"""One after the other: with `all else` they add up to `in all`."""
+
+PRODUCTION_STAGES = {**STAGES, "wait": "waiting for scores", "check": "checking scores"}
+
+MEANWHILE = {"read": "reading", "chain": "cutting crops", "pack": "packing"}
+"""In another thread, beside the stages above."""
 
 
 def table(report: simple.Report) -> Table:
@@ -50,9 +45,38 @@ def table(report: simple.Report) -> Table:
     made.add_row("requests", str(report.requests))
     made.add_row("sent", size(report.bytes_out))
     made.add_row("received", size(report.bytes_in))
-    for stage, text in STAGES.items():
-        made.add_row(text, duration(report.seconds.get(stage, 0.0)))
+    for text, spent_s in stage_rows(report.seconds):
+        made.add_row(text, duration(spent_s))
     return made
+
+
+def stage_rows(
+    seconds: Mapping[str, float], names: Mapping[str, str] = STAGES
+) -> list[tuple[str, float]]:
+    """(name, seconds) of a table: first those that add up, their sum, then what went on beside."""
+    rows = [(text, seconds[stage]) for stage, text in names.items() if stage in seconds]
+    in_all = seconds.get("all", 0.0)
+    rest = max(in_all - sum(spent_s for _, spent_s in rows), 0.0)
+    rows += [("all else", rest), ("in all", in_all)]
+    beside = [(text, seconds[stage]) for stage, text in MEANWHILE.items() if stage in seconds]
+    return rows + [(f"meanwhile: {text}", spent_s) for text, spent_s in beside]
+
+
+def values(report: simple.Report) -> dict[str, Any]:
+    """Everything, for JSON; seconds by stage."""
+    return {**vars(report), "output": str(report.output)}
+
+
+def production_values(report: ssnet.Report) -> dict[str, Any]:
+    """Everything, for JSON: seconds by stage, a map for each crop that failed."""
+    networks = {str(plane): asdict(origin) for plane, origin in report.networks.items()}
+    return {
+        **vars(report),
+        "output": str(report.output),
+        "networks": networks,
+        "failed_events": len(events_of(report.failed)),
+        "failed": [asdict(failure) for failure in report.failed],
+    }
 
 
 def production_tables(report: ssnet.Report) -> list[Table]:
@@ -62,13 +86,14 @@ def production_tables(report: ssnet.Report) -> list[Table]:
 
 def _failed_table(failed: Sequence[Failure]) -> Table:
     """A row a crop that nobody could score."""
-    made = terminal.table("failed", "run, subrun, event", "plane", "crop", "why", left=5)
+    made = terminal.table("failed", "run, subrun, event", "plane", "crop", "worker", "why", left=6)
     for each in failed[:_SHOWN]:
         event = f"{each.run}, {each.subrun}, {each.event}"
+        worker = terminal.escaped(each.worker or "not known")
         where, why = terminal.escaped(each.where), terminal.escaped(each.reason)
-        made.add_row(where, event, str(each.plane), str(each.crop), why)
+        made.add_row(where, event, str(each.plane), str(each.crop), worker, why)
     if failed[_SHOWN:]:
-        made.add_row(f"and {len(failed) - _SHOWN} more", "", "", "", "")
+        made.add_row(f"and {len(failed) - _SHOWN} more", "", "", "", "", "")
     return made
 
 
@@ -85,10 +110,8 @@ def _production_table(report: ssnet.Report) -> Table:
     made.add_row("sent", size(report.bytes_out), size(report.bytes_out / events))
     made.add_row("received", size(report.bytes_in), size(report.bytes_in / events))
     made.add_row("workers used", str(report.workers), "")
-    computed_s = report.computed_s
-    made.add_row("their computing", duration(computed_s), duration(computed_s / events))
-    for stage, text in PRODUCTION_STAGES.items():
-        spent_s = report.seconds.get(stage, 0.0)
+    computing = ("meanwhile: workers computing", report.computed_s)
+    for text, spent_s in (*stage_rows(report.seconds, PRODUCTION_STAGES), computing):
         made.add_row(text, duration(spent_s), duration(spent_s / events))
     return made
 

@@ -8,10 +8,11 @@ Refuses answers to anything that was not asked. The file appears when it is whol
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from .answers import Answered, Answers
 from .asker import Asker, Reply
 from .entries import entry_range
 from .job import FileJob
+from .progress import OnProgress, Progress, progress_of
 from .provenance import Provenance
 from .questions import Question, questions
 from .signals import close_output, uninterrupted
@@ -38,9 +40,6 @@ from .stopwatch import Stopwatch
 from .window import Window
 
 log = logging.getLogger(__name__)
-
-OnProgress = Callable[[int, int], None]
-"""Told (events written, events in all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,30 +76,32 @@ class Report:
     bytes_in: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage. Reading and packing go on while the other stages do."""
+    output: Path | None = None
+    tick_order: str = ""
+    """In which the inputs were read."""
 
 
 def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
     """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
-    watch = Stopwatch()
-    with watch.stage("all"), ExitStack() as stack:
+    watch, progress = Stopwatch(), progress_of(on_progress)
+    with ExitStack() as stack:
         check_target(plan.output)  # before thousands of inputs are opened
         made_by = stack.enter_context(Provenance(plan, "ssnet simple"))
         client = stack.enter_context(_client(plan))
-        reader = stack.enter_context(
-            open_reader(
-                plan.inputs,
-                tick_order=plan.tick_order,
-                images=plan.producers,
-                trust=plan.trust_tick_order,
-            )
-        )
-        order = _order(plan, len(reader))
-        check_fits(plan.output, reader, order)
-        _look_for_workers(client, plan)
+        progress.step("opening the inputs")
+        with watch.stage("inputs"):
+            reader = stack.enter_context(_open_reader(plan))
+            order = _order(plan, len(reader))
+            check_fits(plan.output, reader, order)
+        progress.step(f"waiting for the broker at {plan.broker}")
+        with watch.stage("workers"):
+            _look_for_workers(client, plan)
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))
         made = _Run(plan, reader, writer, watch)
-        report = made.send(client, order, on_progress)
+        progress.step(f"waiting for answers of {plan.service}")
+        progress.begin(_statement(plan, reader, len(order)), total=len(order))
+        report = made.send(client, order, progress)
         with watch.stage("close"):
             record = made_by.record(
                 reader,
@@ -111,8 +112,27 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
             )
             writer.provenance = (record,)
             close_output(writer)
+    watch.finish()
     report.seconds = watch.seconds
+    report.output, report.tick_order = plan.output, reader.tick_order
     return report
+
+
+def _statement(plan: Plan, reader: Reader, events: int) -> str:
+    """What a run is, in a line."""
+    first, *more = plan.inputs
+    of = f"{first} and {len(more)} more files" if more else str(first)
+    what = f"images of {', '.join(reader.images)}, tick order {reader.tick_order}"
+    return f"{events} events of {of} to {plan.service}, answers to {plan.output}; {what}"
+
+
+def _open_reader(plan: Plan) -> Reader:
+    return open_reader(
+        plan.inputs,
+        tick_order=plan.tick_order,
+        images=plan.producers,
+        trust=plan.trust_tick_order,
+    )
 
 
 def _client(plan: Plan) -> Client:
@@ -166,7 +186,7 @@ class _Run:
         self._report = Report()
         self._copied = set(producers(reader.paths[0])) if plan.copy_input else set()
 
-    def send(self, client: Client, order: Sequence[int], on_progress: OnProgress | None) -> Report:
+    def send(self, client: Client, order: Sequence[int], progress: Progress) -> Report:
         def ask(question: Question) -> list[Future[Reply]]:
             if not question.frames:
                 return []
@@ -179,8 +199,7 @@ class _Run:
                 reply = replies[0] if replies else None
                 self._count(question, reply)
                 self._write(self._answers.take(question, reply))
-                if on_progress:
-                    on_progress(self._report.events, len(order))
+                progress(self._report.events, len(order))
         self._finish()
         return self._report
 

@@ -14,22 +14,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from lartpc import Event, Reader, chain, check_fits, check_target, open_reader
 from mdp import Client, ClientSettings, MDPError, SettingsError
-from services.planes import DESCRIBE, Description, answer_name, service_name
+from services.planes import DESCRIBE, Description, Origin, answer_name, service_name
 
 from .asker import Asker, Outcome, Reply
 from .crops import Cutter, EventQuestion, failures_of
 from .entries import entry_range
 from .ledger.facts import facts
 from .ledger.recorder import Recorder, Unrecorded, recorded
-from .output.failures import Failure, Tally, is_for_good
+from .output.failures import Failure, Tally, events_of, is_for_good
 from .output.production import Output, open_output
-from .provenance import Provenance
+from .progress import OnProgress, Progress, progress_of
+from .provenance import Provenance, mode_settings
 from .scores import Scores, nbytes
 from .signals import uninterrupted
-from .simple import OnProgress
 from .ssnet_job import PLANES, Job
 from .stopwatch import Stopwatch
 from .waiting import wait_for_workers
@@ -38,6 +39,7 @@ from .window import Window
 log = logging.getLogger(__name__)
 
 _LANES = 256  # requests under way; each is a socket
+_HASH = 12  # characters of a sha256
 
 
 @dataclass
@@ -59,15 +61,28 @@ class Report:
     """What the workers took, all together."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage. Reading, cutting and packing go on while the other stages do."""
+    output: Path | None = None
+    mode: str = ""
+    tick_order: str = ""
+    """In which the inputs were read."""
+    networks: dict[int, Origin] = field(default_factory=dict)
+    """By plane, where services were asked."""
 
 
-def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
-    """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
-    watch = Stopwatch()
-    with watch.stage("all"), ExitStack() as stack:
+def run(
+    job: Job, *, on_progress: OnProgress | None = None, watch: Stopwatch | None = None
+) -> Report:
+    """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers.
+
+    `watch`: one that has measured what went before, the start of workers, say.
+    """
+    watch, progress = watch or Stopwatch(), progress_of(on_progress)
+    with ExitStack() as stack:
         check_target(job.output)  # before thousands of inputs are opened
         made = stack.enter_context(Provenance(job, "ssnet run"))
-        reader = stack.enter_context(_open_reader(job))
+        progress.step("opening the inputs")
+        with watch.stage("inputs"):
+            reader = stack.enter_context(_open_reader(job))
         job = replace(job, tick_order=reader.tick_order)
         order = entry_range(job.start, job.end, len(reader))
         check_fits(job.output, reader, order)
@@ -75,14 +90,18 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
             names = [answer_name(plane) for plane in PLANES]
             output = stack.enter_context(open_output(job, reader, order, made, images=names))
         report = (
-            _send(job, reader, output, watch, on_progress, stack)
+            _send(job, reader, output, watch, progress, stack)
             if output.needs_services
             else Report()
         )
+        progress.step("finishing the output")
         with watch.stage("close"):
             output.close()
     report.before = len(order) - report.events
     report.failed = output.failed
+    report.output, report.tick_order = job.output, reader.tick_order
+    report.mode = str(mode_settings(job.mode)["name"])
+    watch.finish()
     report.seconds = watch.seconds
     return report
 
@@ -92,7 +111,7 @@ def _send(
     reader: Reader,
     output: Output,
     watch: Stopwatch,
-    on_progress: OnProgress | None,
+    progress: Progress,
     stack: ExitStack,
 ) -> Report:
     """`stack` ends with the run: a ledger says `done` once the output has its name."""
@@ -100,10 +119,12 @@ def _send(
         pulse=job.pulse, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
     )
     with Client(job.broker, settings) as client:
-        described = describe(client, job)
-        output.made_by({str(plane): asdict(said.origin) for plane, said in described.items()})
+        with watch.stage("workers"):
+            described = describe(client, job, progress)
+        origins = {plane: said.origin for plane, said in described.items()}
+        output.made_by({str(plane): asdict(origin) for plane, origin in origins.items()})
         if not output.asked:
-            return Report()
+            return Report(networks=origins)
         fitting = replace(job, mode=fitted(job.mode, described))
         asked = len(output.asked)
         done = output.entries - asked  # by earlier runs; all but the failed ones before a retry
@@ -111,7 +132,29 @@ def _send(
         recording = recorded(job.ledger, told, watch, fresh=job.force and not done)
         recorder = stack.enter_context(recording)
         making = _Run(fitting, described, reader, output, watch, recorder)
-        return making.send(client, on_progress)
+        progress.step("waiting for scores")
+        failed = len(events_of(output.failed))
+        line = statement(fitting, reader, output, origins)
+        progress.begin(line, done=output.done, total=output.entries, failed=failed)
+        return making.send(client, progress)
+
+
+def statement(job: Job, reader: Reader, output: Output, networks: Mapping[int, Origin]) -> str:
+    """What a run is, in a line: inputs, events, mode, tick order, networks."""
+    first, *more = job.inputs
+    of = f"{first} and {len(more)} more files" if more else str(first)
+    size = f" of {job.mode.size}" if isinstance(job.mode, chain.Croi | chain.Tiles) else ""
+    before = output.entries - len(output.asked)
+    hashes = [
+        f"plane {plane} {(origin.weights or origin.network)[:_HASH]}"
+        for plane, origin in networks.items()
+    ]
+    return (
+        f"{output.entries} events of {of} to {job.output}"
+        + (f", {before} of them done before" if before else "")
+        + f"; mode {mode_settings(job.mode)['name']}{size}, tick order {reader.tick_order};"
+        f" networks: {', '.join(hashes)}"
+    )
 
 
 def _open_reader(job: Job) -> Reader:
@@ -131,10 +174,10 @@ def _open_reader(job: Job) -> Reader:
 Descriptions = Mapping[int, Description]
 
 
-def describe(client: Client, job: Job) -> Descriptions:
+def describe(client: Client, job: Job, progress: Progress | None = None) -> Descriptions:
     """What a worker of each plane says of itself; raises `NotServed` for a plane without any."""
     start = {service_name(plane): f"ssnet worker --plane {plane}" for plane in PLANES}
-    wait_for_workers(client, start, wait_s=job.wait_s)
+    wait_for_workers(client, start, wait_s=job.wait_s, progress=progress)
     asked = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in PLANES}
     described = {p: Description.unpack(each.result(), plane=p) for p, each in asked.items()}
     for plane, said in described.items():
@@ -177,9 +220,10 @@ class _Run:
         self._recorder = recorder
         self._scores = Scores({plane: said.origin for plane, said in described.items()})
         self._tally = Tally(max_failed=job.max_failed, strict=job.strict, kept=output.kept)
-        self._report = Report()
+        self._report = Report(networks={plane: said.origin for plane, said in described.items()})
+        self._failed_before = len(events_of(output.failed))
 
-    def send(self, client: Client, on_progress: OnProgress | None) -> Report:
+    def send(self, client: Client, progress: Progress) -> Report:
         def ask(question: EventQuestion) -> Iterator[Future[Reply]]:
             for request in question.requests:
                 yield client.submit(service_name(request.plane), request.frames)
@@ -191,11 +235,14 @@ class _Run:
             answered = asker.outcomes(tolerated=is_for_good)
             for question, outcomes in recorder.taking(answered, self._scores.take_infos):
                 self._take(question, outcomes)
-                if on_progress:
-                    on_progress(self._output.done, self._output.entries)
+                self._show(progress)
         self._report.workers = len(self._scores.workers)
         self._report.computed_s = self._scores.computed_s
         return self._report
+
+    def _show(self, progress: Progress) -> None:
+        failed = self._failed_before + self._tally.failed
+        progress(self._output.done, self._output.entries, failed)
 
     def _questions(self, order: Sequence[int]) -> Iterator[EventQuestion]:
         job = self._job

@@ -12,7 +12,13 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        """By stage; `all` is the time from the watch's making to the last `finish`."""
+        self._began_at = time.perf_counter()
         self._laps: dict[str, list[float]] = {}
+
+    def finish(self) -> None:
+        """Note the time in all, up to now."""
+        self.seconds["all"] = time.perf_counter() - self._began_at
 
     def keep_laps(self, *names: str) -> None:
         """From now on, until they are taken."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from lartpc import Event, open_writer, toy
 from mdp import SettingsError
 
+from .progress import OnProgress, progress_of
 from .provenance import made_from_nothing, now
 from .signals import close_output, uninterrupted
-from .simple import OnProgress
 
 
 def write(
@@ -32,10 +32,12 @@ def write(
     with ExitStack() as stack:
         with uninterrupted():
             writer = stack.enter_context(open_writer(path, force=force))
+        progress = progress_of(on_progress)
+        progress.begin(f"{count} toy events of seed {seed} to {path}", total=count)
         for done, event in enumerate(toy.events(count, seed=seed, settings=settings), start=1):
             with uninterrupted():
                 writer.write(_fitting(event, path))
-            on_progress(done, count)
+            progress(done, count)
         record = made_from_nothing(
             "ssnet toy",
             began_at=began_at,

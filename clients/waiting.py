@@ -7,20 +7,33 @@ from collections.abc import Iterable, Mapping
 
 from mdp import Client, NotServed, RequestTimeout
 
+from .progress import Progress
+
 _LOOK_S = 0.2
 
 
-def wait_for_workers(client: Client, services: Mapping[str, str], *, wait_s: float) -> None:
+def wait_for_workers(
+    client: Client,
+    services: Mapping[str, str],
+    *,
+    wait_s: float,
+    progress: Progress | None = None,
+) -> None:
     """Return when each service has a worker; services: by name the command that starts one.
+
+    `progress` is told what is waited for.
 
     Raises `NotServed` after `wait_s`, `RequestTimeout` where no broker answers.
     """
     give_up_at = time.monotonic() + wait_s
+    progress = progress or Progress()
+    progress.step(f"waiting for the broker at {client.broker}")
     while True:
         left_s = give_up_at - time.monotonic()
         missing = _missing(client, services, max(left_s, 1.0))
         if not missing:
             return
+        progress.step(f"waiting for workers of {', '.join(missing)}")
         if left_s <= 0:
             raise NotServed(
                 f"want workers of {', '.join(missing)} at {client.broker}, got none in"

@@ -87,7 +87,8 @@ def answers(
         yield True, error_body(400, str(error))
     except (Exception, SystemExit) as error:  # the user's code
         log.exception("%s: handle() failed", name or type(worker).__name__)
-        yield True, error_body(500, _describe(error) + _place(error))
+        text = f"{_describe(error)}{_place(error)} at worker {worker_name()}"
+        yield True, error_body(500, text)
 
 
 def _checked(part: Any) -> list[Any]:
@@ -99,6 +100,11 @@ def _checked(part: Any) -> list[Any]:
         if not isinstance(frame, (bytes, bytearray, memoryview)):
             raise TypeError(f"want frames of bytes, got {frame!r:.100}")
     return [pipe.flat(f) if isinstance(f, memoryview) else f for f in part]
+
+
+def worker_name() -> str:
+    """This process, for who looks for it: `host:pid`."""
+    return f"{os.uname().nodename}:{os.getpid()}"
 
 
 def _place(error: BaseException) -> str:

@@ -8,8 +8,6 @@ the epoch.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from dataclasses import replace
 from typing import Any
@@ -21,6 +19,7 @@ from lartpc.batches import unpack_name
 from mdp import Refused, Worker
 
 from .memory import keep_memory
+from .planes import who
 from .training_files import TrainingFiles, TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -42,13 +41,13 @@ class BatchTrain(Worker):
     def __init__(self, settings: TrainingSettings) -> None:
         self._settings = settings
         self._files: TrainingFiles | None = None
-        self._worker = ""
+        self._who: dict[str, str] = {}
 
     def setup(self) -> None:
         keep_memory()
         self._files = files = TrainingFiles(self._settings)
         self.fingerprint = f"files {files.fingerprint}"
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._who = who()
         log.info("%s has %d events of %s", NAME, len(files), files.fingerprint)
 
     def handle(self, frames: list[bytes]) -> list[bytes]:
@@ -63,7 +62,7 @@ class BatchTrain(Worker):
         except BatchError as error:
             raise Refused(str(error)) from error
         seconds = time.perf_counter() - started_at
-        info = {"batch": name.plain(), "seconds": seconds, "worker": self._worker}
+        info = {"batch": name.plain(), "seconds": seconds, **self._who}
         return pack([replace(images, info=info), *others])
 
     @property
@@ -84,7 +83,7 @@ class BatchTrain(Worker):
             "cols": cols,
             "image": self._settings.image,
             "label": self._settings.label,
-            "worker": self._worker,
+            **self._who,
         }
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from lartpc import Batch, FrameError, pack, unpack
 from mdp import Refused, Worker
 
+from .planes import who
+
 log = logging.getLogger(__name__)
 
 NAME = "dummy"
@@ -29,7 +31,7 @@ class Dummy(Worker):
         for batch in batches:
             log.info("%s", _statement(batch))
         first = batches[0]
-        return pack([Batch(NAME, first.meta, np.zeros(first.array.shape, np.float32))])
+        return pack([Batch(NAME, first.meta, np.zeros(first.array.shape, np.float32), who())])
 
 
 def _statement(batch: Batch) -> str:

@@ -126,6 +126,7 @@ def _load(
 def _convert(
     network: caffe_net.Network, prototxt: Path, weights: Path, blobs: Sequence[str] = ()
 ) -> bytes:
+    log.info("converting %s; the cache keeps what comes of it", prototxt)
     _import("onnx", "to convert a network that is not in the cache")
     from .onnx_convert import convert
 

@@ -5,6 +5,8 @@ Light: a client need not have what computes. Refuses descriptions that are not o
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -17,6 +19,12 @@ DESCRIBE = b"describe"
 """The one frame of a request that asks what the service is, instead of sending images."""
 _MAX_TEXT = 200
 _HASH = 16  # characters of a sha256: 64 bits
+
+
+def who() -> dict[str, str]:
+    """What an answer's info says of the process that made it."""
+    host = socket.gethostname()
+    return {"worker": f"{host}:{os.getpid()}", "host": host}
 
 
 def service_name(plane: int) -> str:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +25,7 @@ from mdp import Refused, SettingsError, Worker
 from .caffe_net import Network, read, require_classes
 from .engine import Engine, open_engine, warm_up
 from .errors import NetworkError
-from .planes import DESCRIBE, Description, Origin, answer_name, service_name
+from .planes import DESCRIBE, Description, Origin, answer_name, service_name, who
 
 log = logging.getLogger(__name__)
 
@@ -80,21 +78,25 @@ class SSNet(Worker):
 
     def setup(self) -> None:
         settings = self._settings
+        name, began_at = service_name(settings.plane), time.perf_counter()
+        log.info("%s: reading %s, %s", name, settings.prototxt, settings.weights)
         engine = self.open()
+        read_s = time.perf_counter() - began_at
         if settings.warm_up:
             divisor = engine.network.size_divisor
             side = -(-settings.warm_up // divisor) * divisor
+            log.info("%s: read in %.1f s; warming up with %d x %d", name, read_s, side, side)
             warm_up(engine, side, side)
         self._engine = engine
         self.fingerprint = self._origin(engine).fingerprint(settings.dtype)
         self._info = {
             **asdict(self._origin(engine)),
             "device": engine.device,
-            "worker": f"{socket.gethostname()}:{os.getpid()}",
+            **who(),
         }
-        log.info(
-            "%s computes %s on %s", service_name(settings.plane), engine.network.name, engine.device
-        )
+        took_s = time.perf_counter() - began_at
+        network, device = engine.network.name, engine.device
+        log.info("%s: can compute %s on %s after %.1f s", name, network, device, took_s)
 
     def open(self) -> Engine:
         """The network, loaded; raises `NetworkError` and `EngineError`."""

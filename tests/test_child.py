@@ -5,6 +5,8 @@ from __future__ import annotations
 import array
 import ctypes
 import json
+import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,7 +48,12 @@ def error_of(handle: Handle) -> tuple[bytes, str]:
     ((_, body),) = answered(handle)
     mark, code, text = body
     assert mark == b"MDP-ERROR"
-    return code, text.decode()
+    reason = text.decode()
+    if code == b"500":  # it ends with who it was
+        name = f" at worker {socket.gethostname()}:{os.getpid()}"
+        assert reason.endswith(name)
+        reason = reason.removesuffix(name)
+    return code, reason
 
 
 # Lists, tuples, generators.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +177,10 @@ def test_what_a_handler_refuses_or_stumbles_over_is_named(
     assert {(row["code"], row["entry"]) for row in report(job)} == {(code, 5)}
     assert {row["plane"] for row in report(job)} == set(PLANES)
     assert all("poison: event" in row["reason"] for row in report(job))
+    if code == 500:  # what a handler stumbles over may be its machine's fault
+        assert {row["host"] for row in report(job)} == {socket.gethostname()}
+        assert all(re.fullmatch(r".+:\d+", row["worker"]) for row in report(job))
+        assert len({row["worker"] for row in report(job)}) == len(PLANES)
     assert plane_pools.same(plane_pools.read(job.output), without(expected, 5))
 
 

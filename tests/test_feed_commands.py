@@ -22,7 +22,7 @@ def test_batches_shows_a_feed_of_files_and_draws_it(toys: Path, tmp_path: Path) 
     picture = tmp_path / "batch.png"
     sizes = ("--batch", 4, "--size", 64, "-n", 5)
     done = ssnet("batches", toys, *sizes, "--workers", 2, "--planes", "2,0", "-o", picture)
-    assert done.stderr == ""
+    assert "WARNING" not in done.stderr
     for text in ("batches/s", "events/s", "latency", "waited", "pixels of shower", "6, 2"):
         assert text in done.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -66,9 +66,10 @@ def ssnet(
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The only line on stderr; nothing on stdout."""
+    """The only line on stderr besides those of progress; nothing on stdout."""
     assert done.stdout == ""
-    [line] = done.stderr.splitlines()
+    progress = re.compile(r"\d{4}-\d\d-\d\d\S* (ssnet \w+: |(\S+ )?INFO )")
+    [line] = [line for line in done.stderr.splitlines() if not progress.match(line)]
     assert line.startswith("ssnet: ")
     return line
 
@@ -89,14 +90,13 @@ def test_each_command_has_examples_in_its_help(command: str) -> None:
 
 def test_the_issues_four_commands_work_one_after_the_other(tmp_path: Path, endpoint: str) -> None:
     toy, out, png = tmp_path / "toy.root", tmp_path / "out.root", tmp_path / "event.png"
-    quiet = ssnet("toy", "-n", 4, "-o", toy, "--rows", 64, "--cols", 96)
+    quiet = ssnet("toy", "--quiet", "-n", 4, "-o", toy, "--rows", 64, "--cols", 96)
     assert quiet.stdout == quiet.stderr == ""
 
     done = ssnet(
         *("simple", toy, "-o", out, "--service", "dummy", "--producer", "wire", "--copy-input"),
         MDP_BROKER=endpoint,
     )
-    assert done.stderr == ""
     for text in ("events", "requests", "sent", "received", "reading", "waiting", "writing"):
         assert text in done.stdout
     with (
@@ -130,10 +130,14 @@ def test_a_seed_makes_the_same_toys_again(tmp_path: Path, toy: Path) -> None:
     assert other[0].rse.run == 2
 
 
-def test_progress_is_quiet_where_there_is_no_terminal(tmp_path: Path, endpoint: str) -> None:
+def test_quiet_leaves_the_errors_alone_on_stderr_and_nothing_on_stdout(
+    tmp_path: Path, endpoint: str
+) -> None:
     source = files.write(tmp_path / "in.h5", files.events(3, ["wire"]))
     arguments = ("simple", source, "-o", tmp_path / "out.h5", "-s", "dummy", "-b", endpoint)
-    assert ssnet(*arguments).stderr == ""
+    done = ssnet(*arguments, "--quiet")
+    assert done.stdout == done.stderr == ""
+    assert "force" in one_line(ssnet(*arguments, "--quiet", code=1))
 
 
 def test_scores_of_a_plane_each_make_one_row(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -33,11 +34,22 @@ def test_from_files_to_a_network_in_service(
     sizes = ("--steps", 6, "--rows", 64, "--cols", 64, "--threads", 1, "--report-every", 2)
     network = ("--network", prototxt, "--validate", unseen)
     done = ssnet("train", toys, *sizes, *network, "-n", 2, "-o", tmp_path / "networks")
+    first, *_, last = done.stderr.splitlines()
+    assert re.search(r" ssnet train: trains .*net.prototxt for planes 0, 1, 2: 6 steps of 4", first)
+    assert re.search(r" ssnet train: done after .*: 6 of 6 steps \(100 %\)$", last)
     for text in ("steps", "waiting for batches", "plane 2, unseen", "net_plane2.caffemodel"):
         assert text in done.stdout
     said = r"step 4 of 6, epoch 2\.0: loss \d+\.\d{4}, .*% right \(shower .*, track .*\), .*"
     assert re.search(said + r"batches/s, .*% waiting, .* to go", done.stderr)
     assert "step 6, validation: plane 0 " in done.stderr
+
+    again = ("--force", "--json", "--quiet")
+    done = ssnet("train", toys, *sizes, *network, "-o", tmp_path / "networks", *again)
+    assert done.stderr == ""
+    values = json.loads(done.stdout)
+    assert values["steps"] == 6
+    assert sorted(values["validation"]) == ["0", "1", "2"]
+    assert values["seconds"]["training"] > 0
 
     served = ("--local", "--network", tmp_path / "networks", "--mode", "tiles")
     ssnet("run", unseen, "-o", tmp_path / "out.h5", *served)

@@ -31,8 +31,8 @@ from services.planes import answer_name
 from .. import choices
 from ..crops import check_planes
 from ..output.failures import FailedReport, events_of, report_path
+from ..progress import OnProgress, progress_of
 from ..provenance import Record
-from ..simple import OnProgress
 from ..ssnet_job import PLANES
 from ..stamps import stamp
 from .events import EventFindings, expected_entries, names
@@ -150,10 +150,14 @@ class _Looking:
         got = names(self._output, range(len(self._output)))
         events = EventFindings(names(self._inputs, self._entries), got)
         given_up = self._given_up()
+        progress = progress_of(on_progress)
+        check = self._check
+        inputs = ", ".join(str(path) for path in check.inputs)
+        text = f"{len(self._output)} events of {check.output}, made of {inputs}"
+        progress.begin(text, total=len(self._output))
         for entry, partner in enumerate(events.partner()):
             self._look(entry, partner, given_up)
-            if on_progress:
-                on_progress(entry + 1, len(self._output))
+            progress(entry + 1, len(self._output))
         scores = self._scores.close()
         if self._making is None:
             for each in scores:

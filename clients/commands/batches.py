@@ -14,6 +14,7 @@ from .options import (
     Broker,
     ImageProducer,
     LabelProducer,
+    Quiet,
     TickOrder,
     Ticks,
     TrustTickOrder,
@@ -60,6 +61,7 @@ def batches(
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
     broker: Broker = DEFAULT_ENDPOINT,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     check_files(context, files=bool(files), theirs=_OF_FILES)
@@ -93,11 +95,14 @@ def batches(
     )
     pool = feeds.FeedPool(settings, workers)
     with (
-        local.services(pool) if files else nullcontext(broker) as address,
+        terminal.progress("batches", command="ssnet batches", quiet=quiet) as show,
+        local.services(pool, progress=show) if files else nullcontext(broker) as address,
         Batches(address, feed) as given,
-        terminal.progress_bar("batches") as show,
     ):
+        show.step("waiting for batches")
+        show.begin(feed_report.statement(given, number), total=number)
         done = feed_report.watch(given, number, on_progress=show)
     if output and done.first:
         feed_report.draw(done.first, wanted, output)
-    terminal.show(feed_report.table(done, given))
+    if not quiet:
+        terminal.show(feed_report.table(done, given))

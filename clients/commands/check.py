@@ -11,7 +11,7 @@ import typer
 
 from mdp import SettingsError
 
-from .options import TickOrder, Ticks, TrustTickOrder, typed
+from .options import Quiet, TickOrder, Ticks, TrustTickOrder, typed
 from .run import Modes, Overlap, Producer, Roi, Size, Threshold
 
 _MAKING = (
@@ -54,6 +54,7 @@ def check(
     threshold: Threshold = 10.0,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
+    quiet: Quiet = False,
 ) -> None:
     from .. import choices, terminal
     from ..check import acceptance as checks
@@ -88,7 +89,7 @@ def check(
         allow_failed=allow_failed,
         making=making,
     )
-    with terminal.progress_bar("events") as show:
+    with terminal.progress("events", command="ssnet check", quiet=quiet) as show:
         found = checks.run(asked, on_progress=show)
     ok = not any(each.bad for each in found)
     if as_json:

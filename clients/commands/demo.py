@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import TickOrder, Ticks, TrustTickOrder, Verbose, log_warnings
+from .options import Json, Quiet, TickOrder, Ticks, TrustTickOrder, Verbose, log_warnings
 from .run import Producer
 
 HELP = """Show the main job: events, a broker, a pool of workers a plane, scores, a picture.
@@ -31,8 +31,12 @@ def demo(
     producer: Producer = None,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
+    import functools
+
     from mdp import tables
 
     from .. import demo as shown
@@ -49,9 +53,12 @@ def demo(
         trust_tick_order=trust_tick_order,
         command=tuple(sys.argv),
     )
-    done = shown.run(plan, terminal.progress_bar)
-    terminal.show(
-        tables.services(done.served),
-        *report.production_tables(done.report),
-        report.files_table(plan),
+    bar = functools.partial(terminal.progress, command="ssnet demo", quiet=quiet)
+    done = shown.run(plan, bar)
+    made = report.production_tables(done.report)
+    terminal.close(
+        [tables.services(done.served), *made, report.files_table(plan)],
+        report.production_values(done.report),
+        quiet=quiet,
+        json=as_json,
     )

@@ -53,6 +53,12 @@ LabelProducer = Annotated[
 ]
 CHOICES = ("lartpc.reader", "clients.choices", "clients.pictures")
 """The loggers that say what was chosen where no option did."""
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no closing table; errors stay.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="The closing figures on stdout as JSON, for programs.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 
 

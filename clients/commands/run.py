@@ -6,7 +6,7 @@ import enum
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,10 @@ from .options import (
     Force,
     Heartbeat,
     Inputs,
+    Json,
     Liveness,
     Output,
+    Quiet,
     Start,
     TickOrder,
     Ticks,
@@ -31,6 +33,10 @@ from .options import (
     log_warnings,
     typed,
 )
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+    from ..stopwatch import Stopwatch
 
 HELP = """Score every plane's pixels, shower or track: LArCV files in, a LArCV file out.
 
@@ -56,6 +62,8 @@ code 3. `--local` starts a broker and workers on this machine.
 """
 
 
+_RESUME = "the same command goes on from there"
+_RESUME_FRESH = "the same command without --fresh goes on from there"
 FAILED_EVENTS = 3
 """The exit code of a run whose output is whole, but for events that failed."""
 
@@ -139,12 +147,15 @@ def run(
     network: Network = None,
     ledger: Ledger = False,
     ledger_to: LedgerTo = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     from dataclasses import replace
 
     from .. import choices, report, ssnet, terminal
     from ..ssnet_job import Job
+    from ..stopwatch import Stopwatch
 
     _check_local(context, local=local)
     log_warnings(verbose=verbose)
@@ -184,12 +195,19 @@ def run(
         retry_failed=retry_failed,
         command=tuple(sys.argv),
     )
+    watch = Stopwatch()
+    resume = _RESUME_FRESH if fresh else _RESUME
     with (
-        _services(number or 1, network, threshold) if local else nullcontext(broker) as address,
-        terminal.progress_bar("events") as show,
+        terminal.progress("events", command="ssnet run", quiet=quiet, resume=resume) as show,
+        _services(number or 1, network, threshold, progress=show, watch=watch)
+        if local
+        else nullcontext(broker) as address,
     ):
-        done = ssnet.run(replace(job, broker=address), on_progress=show)
-    terminal.show(*report.production_tables(done))
+        done = ssnet.run(replace(job, broker=address), on_progress=show, watch=watch)
+    watch.finish()
+    terminal.close(
+        report.production_tables(done), report.production_values(done), quiet=quiet, json=as_json
+    )
     if done.failed:
         raise typer.Exit(FAILED_EVENTS)
 
@@ -204,11 +222,16 @@ def _check_local(context: typer.Context, *, local: bool) -> None:
 
 
 def _services(
-    workers: int, network: Path | None, threshold_adc: float
+    workers: int,
+    network: Path | None,
+    threshold_adc: float,
+    *,
+    progress: Progress,
+    watch: Stopwatch,
 ) -> AbstractContextManager[str]:
     """A broker and workers on this machine, which then needs what computes networks, too."""
     from .. import local, pools
     from ..ssnet_job import PLANES
 
     pool = pools.Pool(PLANES, workers=workers, network=network, threshold_adc=threshold_adc)
-    return local.services(pool)
+    return local.services(pool, progress=progress, watch=watch)

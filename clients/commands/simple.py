@@ -16,7 +16,9 @@ from .options import (
     End,
     Force,
     Inputs,
+    Json,
     Output,
+    Quiet,
     Start,
     TickOrder,
     Ticks,
@@ -66,6 +68,8 @@ def simple(
     trust_tick_order: TrustTickOrder = False,
     force: Force = False,
     broker: Broker = DEFAULT_ENDPOINT,
+    quiet: Quiet = False,
+    as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     from .. import choices, report, terminal
@@ -96,6 +100,6 @@ def simple(
     log_warnings(verbose=verbose)
     for name in producer or ():
         choices.check_producers(inputs, {"-p": name})
-    with terminal.progress_bar(f"events to {service}") as show:
+    with terminal.progress("events", command="ssnet simple", quiet=quiet) as show:
         done = client.run(plan, on_progress=show)
-    terminal.show(report.table(done))
+    terminal.close([report.table(done)], report.values(done), quiet=quiet, json=as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Force, Output
+from .options import Force, Output, Quiet
 
 HELP = """Make a file of toy events: neutrino-like ones among cosmics, with truth.
 
@@ -30,6 +30,7 @@ def toy(
     cols: Annotated[int, typer.Option(help="Pixels along the wire axis, of 1 wire.")] = 512,
     cosmics: Annotated[float | None, typer.Option(help="Mean cosmic muons an event.")] = None,
     force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
     from lartpc.simulation.chamber import Chamber
     from lartpc.toy import ToySettings
@@ -37,7 +38,7 @@ def toy(
     from .. import terminal, toys
 
     settings = ToySettings(chamber=Chamber(rows=rows, cols=cols), cosmics=cosmics)
-    with terminal.progress_bar("toy events") as show:
+    with terminal.progress("events", command="ssnet toy", quiet=quiet) as show:
         toys.write(
             output,
             count=number,

@@ -18,7 +18,9 @@ from mdp.settings import DEFAULT_ENDPOINT
 from .options import (
     Broker,
     ImageProducer,
+    Json,
     LabelProducer,
+    Quiet,
     TickOrder,
     Ticks,
     TrustTickOrder,
@@ -30,11 +32,14 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..progress import Progress
     from ..training.run import Job
 
 T = TypeVar("T")
 
 _STEPS = 2000
+_RESUME = "the same command goes on from the checkpoint, if there is one"
+_RESUME_FORCE = "the same command without --force goes on from the checkpoint, if there is one"
 
 HELP = """Train a network from the batches of `batch-train` workers; write Caffe's files.
 
@@ -165,6 +170,8 @@ def train(
     cache: Cache = 512,
     broker: Broker = DEFAULT_ENDPOINT,
     force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     given = {**locals(), "folder": output, "prototxt": network, "batch_size": batch}
@@ -182,10 +189,18 @@ def train(
         "tick_order": tick_order.value,
         "trust_tick_order": trust_tick_order,
     }
-    pool = _services(tuple(files), workers, cache_bytes=cache << 20, **settings) if files else None
-    with pool or nullcontext(broker) as address:
-        done = training.run(replace(job, broker=address), terminal.line)
-    terminal.show(train_report.table(done))
+    resume = _RESUME_FORCE if force else _RESUME
+    with terminal.progress("steps", command="ssnet train", quiet=quiet, resume=resume) as show:
+        show.begin(training.statement(job, files=files or ()))
+        pool = (
+            _services(tuple(files), workers, show, cache_bytes=cache << 20, **settings)
+            if files
+            else None
+        )
+        with pool or nullcontext(broker) as address:
+            done = training.run(replace(job, broker=address), show.say, on_progress=show)
+    values = train_report.values(done)
+    terminal.close([train_report.table(done)], values, quiet=quiet, json=as_json)
 
 
 def _check(context: typer.Context, *, files: bool) -> None:
@@ -220,7 +235,7 @@ def _of(settings: type[T], given: Mapping[str, Any]) -> T:
 
 
 def _services(
-    files: tuple[Path, ...], workers: int, **settings: Any
+    files: tuple[Path, ...], workers: int, progress: Progress, **settings: Any
 ) -> AbstractContextManager[str]:
     """A broker and workers on this machine."""
     from services.training_files import TrainingSettings
@@ -228,4 +243,5 @@ def _services(
     from .. import choices, feeds, local
 
     choices.check_producers(files, {"--image": settings["image"], "--label": settings["label"]})
-    return local.services(feeds.FeedPool(TrainingSettings(files, **settings), workers))
+    pool = feeds.FeedPool(TrainingSettings(files, **settings), workers)
+    return local.services(pool, progress=progress)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .chunks import Chunk, Chunker
 from .demand import Demand
-from .records import TICK_S, UNKNOWN, End, Event, Named, Record, Run
+from .records import TICK_S, UNKNOWN, End, Event, Named, Record, Run, Sized
 from .spread import Spread
 
 EVENT_STAGES = ("read", "chain", "pack", "room", "send", "turn", "check", "stitch", "write")
@@ -68,6 +68,8 @@ class Figures:
     """How they ended; fewer than runs if one was killed, or goes on."""
     earlier: int = 0
     """Runs in the file before these, which began anew."""
+    sizes: set[tuple[tuple[int, int], ...]] = field(default_factory=set)
+    """Of the events' images; empty for a ledger of older software."""
     events: int = 0
     empty: int = 0
     crops: int = 0
@@ -146,6 +148,8 @@ class _Tally:
             self._fold(chunk)
         if isinstance(record, End):
             self.made.ends.append(record.how)
+        elif isinstance(record, Sized):
+            self.made.sizes.add(record.shapes)
         elif isinstance(record, Run):
             self._close_demand()
             self.made.runs.append(record)

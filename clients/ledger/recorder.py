@@ -19,7 +19,7 @@ from ..asker import Reply
 from ..crops import EventQuestion
 from ..stopwatch import Stopwatch
 from .file import LedgerWriter
-from .records import TICK_S, UNKNOWN, End, Event, Named, Run
+from .records import TICK_S, UNKNOWN, End, Event, Named, Run, Sized
 
 _READER = ("read", "chain", "pack")
 _WRITER = ("check", "stitch", "write")
@@ -54,6 +54,7 @@ class Recorder:
         self._zero_at = clock()
         self._under_way: dict[int, _Stamps] = {}  # by entry number: as many as the window holds
         self._workers: dict[Named, int] = {}
+        self._sized: Sized | None = None
         watch.keep_laps(*_READER, *_WRITER)
         ledger.append(facts)
 
@@ -114,6 +115,7 @@ class Recorder:
         planes = [request.plane for request in requests]
         check, stitch, write = (sum(self._watch.take_laps(name)) for name in _WRITER)
         written_at = clock()
+        self._note_size(question)
         trips = zip(stamps.sent_at, stamps.answered_at, strict=True)
         self._ledger.append(
             Event(
@@ -144,6 +146,13 @@ class Recorder:
                 bytes_in=[_nbytes(outcome) for outcome in outcomes],
             )
         )
+
+    def _note_size(self, question: EventQuestion) -> None:
+        """Events of a production have one size, so this is one record a run."""
+        sized = Sized(question.shapes)
+        if question.shapes and sized != self._sized:
+            self._sized = sized
+            self._ledger.append(sized)
 
     def _worker(self, plane: int, info: Mapping[str, Any]) -> int:
         name = info.get("worker")

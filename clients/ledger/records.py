@@ -86,6 +86,25 @@ class Named(NamedTuple):
         return cls(*said)
 
 
+class Sized(NamedTuple):
+    """The events from here on have images of these sizes: (rows, cols) of each plane, in order."""
+
+    shapes: tuple[tuple[int, int], ...]
+
+    def encode(self) -> bytes:
+        return _packed(self.shapes)
+
+    @classmethod
+    def decode(cls, packed: bytes) -> Sized:
+        said = _unpacked(packed, list)
+        _check_types(said, list)
+        for shape in said:
+            if len(shape) != 2:
+                raise RecordError("want rows and cols of each image")
+            _check_types(shape, int)
+        return cls(tuple((rows, cols) for rows, cols in said))
+
+
 class Event(NamedTuple):
     """One event's times, in ticks, and those of its crops: a list entry a crop.
 
@@ -173,10 +192,11 @@ class End(NamedTuple):
         return cls(*said)
 
 
-Record = Run | Named | Event | End
-KINDS: dict[bytes, type[Run] | type[Named] | type[Event] | type[End]] = {
+Record = Run | Named | Sized | Event | End
+KINDS: dict[bytes, type[Run] | type[Named] | type[Sized] | type[Event] | type[End]] = {
     b"R": Run,
     b"N": Named,
+    b"S": Sized,
     b"E": Event,
     b"Z": End,
 }

@@ -16,15 +16,17 @@ from .records import LedgerError
 from .spread import Spread
 
 GROUP_EVENT_S = 0.44
-"""Of the group's own system on its GPU machine: reading, three planes, writing."""
+"""Of the group's own system on its GPU machine: reading, three planes, writing ..."""
+GROUP_SIZES = {((1008, 3456),) * 3}
+"""... of events of these images: other events cannot be compared."""
 PERCENTILES = (50, 90, 99)
 EVENT_NAMES = {
     "read": "reading",
     "chain": "cutting crops",
     "pack": "packing",
-    "room": "waiting for room in the window",
-    "send": "handing over to be sent",
-    "turn": "answered, waiting for its turn",
+    "room": "waiting for room",
+    "send": "handing over",
+    "turn": "waiting for its turn",
     "check": "unpacking and checking",
     "stitch": "stitching",
     "write": "writing",
@@ -54,8 +56,13 @@ def run_lines(figures: Figures, *, torn_bytes: int) -> list[str]:
     done = f"{figures.events} events of {run.output}"
     resumed = f", in {len(figures.runs)} runs" if len(figures.runs) > 1 else ""
     lines = [
-        f"{done}{resumed}: {1 / each_s:.3g} events/s, {each_s:.3g} s an event; the group's system"
-        f" takes {GROUP_EVENT_S} s: {GROUP_EVENT_S / each_s:.2g} times as fast."
+        f"{done}{resumed}: {1 / each_s:.3g} events/s, {each_s:.3g} s an event"
+        + (
+            f"; the group's system takes {GROUP_EVENT_S} s for events of this size:"
+            f" {GROUP_EVENT_S / each_s:.2g} times as fast."
+            if comparable(figures)
+            else "."
+        )
     ]
     if figures.earlier:
         lines.append(f"The file also holds {figures.earlier} earlier runs, which began anew.")
@@ -69,6 +76,11 @@ def run_lines(figures: Figures, *, torn_bytes: int) -> list[str]:
             f"{figures.unsaid} crops' workers did not say how long they took: left out below."
         )
     return lines
+
+
+def comparable(figures: Figures) -> bool:
+    """Whether the events have the size for which the group's figure is known."""
+    return figures.sizes == GROUP_SIZES
 
 
 def tables(figures: Figures) -> list[Table]:
@@ -86,7 +98,7 @@ def tables(figures: Figures) -> list[Table]:
 
 
 def _event_table(figures: Figures) -> Table:
-    made = terminal.table("an event", "50 %", "90 %", "99 %", "most", "share of the run")
+    made = terminal.table("an event", *_SPREAD_COLUMNS, "share")
     for stage in (*EVENT_STAGES, "own"):
         spread = figures.own if stage == "own" else figures.stages[stage]
         share = "" if stage == "own" else f"{100 * spread.total_s / figures.span_s:.0f} %"
@@ -95,7 +107,7 @@ def _event_table(figures: Figures) -> Table:
 
 
 def _crop_table(figures: Figures) -> Table:
-    made = terminal.table("a crop", "plane", "50 %", "90 %", "99 %", "most")
+    made = terminal.table("a crop", "plane", *_SPREAD_COLUMNS)
     for stage in CROP_STAGES:
         for plane in figures.planes:
             spread = figures.crop_stages[plane, stage]
@@ -104,7 +116,7 @@ def _crop_table(figures: Figures) -> Table:
 
 
 def _pool_table(figures: Figures, each: Sequence[Pool]) -> Table:
-    made = terminal.table("plane", "workers", "crops", "busy", "without requests", "could do")
+    made = terminal.table("plane", "workers", "crops", "busy", "no requests", "could do")
     for pool in each:
         crops = figures.crop_stages[pool.plane, "worker"].count
         rate = figures.events * pool.workers / pool.busy_s if pool.busy_s else 0.0
@@ -147,8 +159,14 @@ def _slow_table(slowest: Sequence[Slow]) -> Table:
     return made
 
 
+_SPREAD_COLUMNS = ("n", "least", "50 %", "90 %", "99 %", "most")
+
+
 def _percentiles(spread: Spread) -> list[str]:
-    return [seconds(spread.percentile(p)) for p in PERCENTILES] + [seconds(spread.max_s)]
+    """How many, the extremes, and those percentiles that so many can tell; `-` for the others."""
+    tail = [seconds(spread.percentile(p)) if spread.tells(p) else "-" for p in PERCENTILES[1:]]
+    median, least = spread.percentile(50), spread.min_s
+    return [str(spread.count), seconds(least), seconds(median), *tail, seconds(spread.max_s)]
 
 
 def seconds(value: float) -> str:
@@ -184,7 +202,8 @@ def values(figures: Figures, said: Sequence[Verdict], *, torn_bytes: int) -> dic
         "bytes_in": figures.bytes_in,
         "span_s": figures.span_s,
         "event_s": figures.span_s / figures.events,
-        "group_event_s": GROUP_EVENT_S,
+        "group_event_s": GROUP_EVENT_S if comparable(figures) else None,
+        "image_sizes": sorted(figures.sizes),
         "reading": figures.reading_s / figures.span_s,
         "writing": figures.writing_s / figures.span_s,
         "limits": [{"kind": verdict.kind, "text": verdict.text} for verdict in said],
@@ -224,6 +243,13 @@ def values(figures: Figures, said: Sequence[Verdict], *, torn_bytes: int) -> dic
     }
 
 
-def _spread(spread: Spread) -> dict[str, float]:
-    percentiles = {f"p{percent}_s": spread.percentile(percent) for percent in PERCENTILES}
-    return {"total_s": spread.total_s, **percentiles, "max_s": spread.max_s}
+def _spread(spread: Spread) -> dict[str, float | None]:
+    """Percentiles that so few cannot tell are None."""
+    percentiles = {
+        f"p{percent}_s": spread.percentile(percent)
+        if percent == 50 or spread.tells(percent)
+        else None
+        for percent in PERCENTILES
+    }
+    ends = {"min_s": spread.min_s, "max_s": spread.max_s}
+    return {"n": spread.count, "total_s": spread.total_s, **percentiles, **ends}

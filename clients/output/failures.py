@@ -6,6 +6,7 @@ Refuses reports that it did not write.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from mdp import MDPError, Refused, ServiceError, SettingsError, TooSlow, Workers
 _FEW = 10  # failures that are no sign yet of services that are broken
 _MAX_REASON = 500  # characters
 _HANDLER_RAISED = 500
+_AT_WORKER = re.compile(r"(?<= at worker )(\S+):\d+")  # as mdp.child ends its error 500
 
 
 class TooManyFailed(MDPError):
@@ -44,6 +46,9 @@ class Failure:
     code: int
     """Of the error reply: 400 refused, 500 the handler raised, 502 workers died, 504 too slow."""
     reason: str
+    worker: str = ""
+    """`host:pid` of the worker that failed; empty where the error does not say it."""
+    host: str = ""
 
     def __str__(self) -> str:
         return f"{self.where} plane {self.plane} crop {self.crop}: {self.reason}"
@@ -54,6 +59,12 @@ def is_for_good(error: MDPError) -> bool:
     if isinstance(error, Refused | WorkersDied | TooSlow):
         return True
     return type(error) is ServiceError and error.code == _HANDLER_RAISED
+
+
+def blamed(error: MDPError) -> dict[str, str]:
+    """`worker` and `host` of a failure, as far as the error says them."""
+    match = _AT_WORKER.search(str(error))
+    return {"worker": match[0], "host": match[1]} if match else {}
 
 
 def shortened(error: MDPError) -> str:

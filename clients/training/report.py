@@ -123,6 +123,21 @@ def _said(line: Mapping[str, Any]) -> str:
     return f"{line['right']:.2%} right (shower {line['shower']:.1%}, track {line['track']:.1%})"
 
 
+def values(done: Done) -> dict[str, Any]:
+    """Everything, for JSON."""
+    return {
+        "steps": done.steps,
+        "seconds": {"training": done.trained_s, "waiting for batches": done.waited_s},
+        "validation": {
+            str(plane): {"loss": found.loss, **shares(found.accuracy.strict)}
+            for plane, found in done.validation.items()
+        },
+        "prototxt": str(done.files.prototxt),
+        "caffemodels": [str(path) for path in done.files.caffemodels],
+        "picture": str(done.files.picture),
+    }
+
+
 def table(done: Done) -> Table:
     """A row a figure."""
     made = terminal.table("trained", "")

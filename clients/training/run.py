@@ -8,7 +8,7 @@ that it learns from. Networks appear when they are trained, each file whole.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from services.trainer import Trainer, Training, TrainingFailed, check_network, w
 from services.training_files import TrainingSettings
 
 from ..batches import Batches, Feed, Files, describe
+from ..progress import OnProgress, Progress, progress_of
 from ..signals import uninterrupted
 from ..torch_batches import check_device, tensors
 from . import checkpoint
@@ -81,23 +82,39 @@ class Job:
             raise SettingsError(f"want a checkpoint from 0 s on, got {self.checkpoint_s}")
 
 
-def run(job: Job, say: Say) -> Done:
+def statement(job: Job, *, files: Sequence[Path] = ()) -> str:
+    """What is trained, on what, in a line; files: those of this machine, empty for a broker's."""
+    first, *more = [*map(str, files), ""]
+    of = f"{first} and {len(more) - 1} more files" if len(more) > 1 else first
+    network = job.prototxt or "the shipped network"
+    length = f"{job.epochs} epochs" if job.epochs else f"{job.training.steps} steps"
+    planes = ", ".join(map(str, job.feed.planes))
+    return (
+        f"trains {network} for planes {planes}: {length} of {job.feed.batch_size} events, crops of"
+        f" {job.feed.rows} x {job.feed.cols}, from {of or f'the workers at {job.broker}'};"
+        f" on {job.device}, to {job.folder}"
+    )
+
+
+def run(job: Job, say: Say, *, on_progress: OnProgress | None = None) -> Done:
     """Do it. Raises `MDPError` and `LArTPCError`; when it is stopped it leaves a checkpoint."""
+    progress = progress_of(on_progress)
     network, weights = checked(job)
     keep_memory()
     torch.set_num_threads(job.threads)
     with Client(job.broker) as client:
-        files = describe(client, wait_s=job.feed.wait_s)
+        files = describe(client, wait_s=job.feed.wait_s, progress=progress)
     training = job.training
     if job.epochs:
         steps = job.epochs * job.feed.recipe().batches_of(files.events)
         training = replace(training, steps=steps)
     trainer = Trainer(network, weights, training, fresh=job.weights is None, device=job.device)
+    progress.step("training")
     with ExitStack() as stack:
         validation = _validation(job, network, files) if job.validate else None
         if validation:
             stack.callback(validation.close)
-        return _Run(job, network, trainer, files, validation, say).go()
+        return _Run(job, network, trainer, files, validation, say, progress).go()
 
 
 def checked(job: Job) -> tuple[Network, Weights]:
@@ -136,6 +153,7 @@ class _Run:
         files: Files,
         validation: Validation | None,
         say: Say,
+        progress: Progress,
     ) -> None:
         self._job = job
         self._network = network
@@ -146,6 +164,7 @@ class _Run:
         self._epoch = job.feed.recipe().batches_of(files.events)
         self._places = places = TrainedFiles(job.folder, job.prototxt, job.feed.planes)
         self._reports = Reports(places, say, steps=self._steps, epoch=self._epoch)
+        self._progress = progress
         self._saved_step = 0
         self._saved_at = time.monotonic()
 
@@ -211,8 +230,10 @@ class _Run:
 
     def _train(self, batches: Batches) -> None:
         job, trainer = self._job, self._trainer
+        self._progress(trainer.done, self._steps)
         while trainer.done < self._steps:
             self._step(batches)
+            self._progress(trainer.done, self._steps)
             if trainer.done % job.report_every == 0 or trainer.done == self._steps:
                 self._report()
             if trainer.done % job.validate_every == 0 and trainer.done < self._steps:
@@ -236,7 +257,9 @@ class _Run:
         if not self._validation:
             return {}
         forward = self._trainer.best.forward
+        self._progress.step("validating")
         found = self._validation.measure(forward, self._weigh, events=events)
+        self._progress.step("training")
         self._reports.say_validation(self._trainer.done, found)
         self._reports.draw()
         return found

@@ -230,7 +230,6 @@ def test_the_command_prints_tables_json_and_draws(
     assert [path.name for path in tmp_path.iterdir() if "timeline" in path.name] == [picture.name]
     for text in (
         r"6 events of \udcffout.root",
-        "0.44 s",
         "queue and wire",
         "slowest events",
         "3,0,5",

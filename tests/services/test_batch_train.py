@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def test_the_answer_has_images_labels_weights_and_who_they_are_of(path: Path) ->
     said = msgpack.unpackb(service.handle([DESCRIBE])[0])
     assert said["parts"] == list(opened(path).parts.values())
     assert {**said, "fingerprint": "", "parts": [], "worker": ""} == {
+        "host": socket.gethostname(),
         "events": 10,
         "planes": [0, 1, 2],
         "rows": 96,
