@@ -125,7 +125,7 @@ def _check_types(record: Record) -> None:
     origins = [origin for origins in record.services.values() for origin in origins]
     texts = [record.made_by, record.software, record.host, record.broker, *record.command]
     texts += [record.began_at, record.ended_at]
-    texts += [text for o in origins for text in (o.engine, o.network, o.weights)]
+    texts += [text for o in origins for text in (o.engine, o.network, o.weights, o.dtype)]
     texts += [
         t for each in record.inputs for t in (each.path, each.stamp.sha256, each.stamp.hashed)
     ]

@@ -169,8 +169,12 @@ class _Looking:
         for plane, name in zip(PLANES, _NAMES, strict=True):
             want = no_charge(plane)
             if plane in by_plane:
-                low, service_low = making.low_adc, making.service_low_adc[plane]
-                want = charge(*by_plane[plane], low=low, service_low=service_low)
+                want = charge(
+                    *by_plane[plane],
+                    low=making.low_adc,
+                    service_low=making.service_low_adc[plane],
+                    dtype=making.dtypes[plane],
+                )
             self._scores.look(want, scored.images[name], f"{where}, plane {plane}")
 
 

@@ -21,7 +21,7 @@ from ..signals import uninterrupted
 from ..stamps import stamp
 from .failures import FailedReport, Failure, TooManyFailed, report_path
 from .folder import PartsFolder
-from .state import FileId, Part, State, Told, check_same, plain
+from .state import FileId, Part, State, Told, check_same, check_same_networks, plain
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Parts:
         """Say where the scores come from; raises `SettingsError` if that was elsewhere before."""
         if self._state.parts:
             way_out = self._way_out(self._state)
-            check_same(
+            check_same_networks(
                 self._state.networks, plain(networks), what="the same networks", way_out=way_out
             )
         self._state.networks = plain(networks)

@@ -12,7 +12,7 @@ from ..job import FileJob
 from ..provenance import Record
 from ..stamps import stamp
 from .failures import FailedReport, events_of, report_path
-from .state import Told, check_same, plain
+from .state import Told, check_same, check_same_networks, plain
 
 
 class Retry:
@@ -34,7 +34,8 @@ class Retry:
     def check_networks(self, networks: Told) -> None:
         """The new events' scores must come from where the others' came from."""
         what = "the networks that scored the rest of it"
-        check_same(self._report.networks, plain(networks), what=what, way_out=self._way_out)
+        was = self._report.networks
+        check_same_networks(was, plain(networks), what=what, way_out=self._way_out)
 
     def open(self, images: list[str]) -> Reader:
         """The output as it is."""
