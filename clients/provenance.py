@@ -28,7 +28,7 @@ _MODES: dict[str, type[chain.Mode]] = {
     "whole": chain.Whole,
 }
 
-_COUNTS = ("retried_events", "failed_events")
+_COUNTS = ("retried_events", "failed_events", "mended_inputs")
 """What came of a run, among its settings."""
 
 Settings = Mapping[str, Any]

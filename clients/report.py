@@ -66,7 +66,8 @@ def _failed_table(failed: Sequence[Failure]) -> Table:
     for each in failed[:_SHOWN]:
         event = f"{each.run}, {each.subrun}, {each.event}"
         where, why = terminal.escaped(each.where), terminal.escaped(each.reason)
-        made.add_row(where, event, str(each.plane), str(each.crop), why)
+        place = ("" if number is None else str(number) for number in (each.plane, each.crop))
+        made.add_row(where, event, *place, why)
     if failed[_SHOWN:]:
         made.add_row(f"and {len(failed) - _SHOWN} more", "", "", "", "")
     return made

@@ -190,7 +190,9 @@ class _Run:
 
     def _questions(self, order: Sequence[int]) -> Iterator[EventQuestion]:
         job = self._job
-        cutter = Cutter(job.mode, job.producer, PLANES, job.low_adc, job.high_adc)
+        cutter = Cutter(
+            job.mode, job.producer, PLANES, job.low_adc, job.high_adc, bad_input=job.bad_input
+        )
         return cutter.questions(self._reader, order, self._watch)
 
     def _take(self, question: EventQuestion, outcomes: Sequence[Outcome]) -> None:
@@ -204,7 +206,7 @@ class _Run:
 
     def _count(self, question: EventQuestion, replies: Sequence[Reply]) -> None:
         self._report.events += 1
-        self._report.empty += not question.requests
+        self._report.empty += not question.requests and not question.failure
         self._report.crops += len(question.requests)
         self._report.bytes_out += question.nbytes
         self._report.bytes_in += nbytes(replies)

@@ -26,7 +26,6 @@ from lartpc import (
 from mdp import SettingsError
 from services.planes import answer_name
 
-from ..crops import check_planes
 from ..output.failures import FailedReport, events_of, report_path
 from ..provenance import Record
 from ..simple import OnProgress
@@ -35,7 +34,7 @@ from ..stamps import stamp
 from .events import EventFindings, expected_entries, names
 from .findings import Finding
 from .making import Making, making_of, read_records
-from .scores import ScoreFindings, charge, no_charge
+from .scores import ScoreFindings, compare
 
 _NAMES = [answer_name(plane) for plane in PLANES]
 _NO_RECORD = "there is no provenance"
@@ -155,27 +154,12 @@ class _Looking:
             return
         where = f"entry {entry}, event {tuple(scored.rse)}"
         try:
-            self._compare(scored, self._inputs[self._entries[partner]], self._making, where)
+            event = self._inputs[self._entries[partner]]
+            compare(self._scores, scored, event, self._making, where)
         except ReadError as error:
             self._readable.look(1, str(error), of=0)
         except LArTPCError as error:  # of the chain: images that no run could have cut
             self._scores.images.look(1, f"{where}: {error}")
-
-    def _compare(self, scored: Event, event: Event, making: Making, where: str) -> None:
-        images = event.images[making.producer]
-        check_planes([image.meta.plane for image in images], PLANES)
-        plan = chain.plan(event, making.mode, images=making.producer, low=making.low_adc)
-        by_plane = {of.plane: (image, of) for image, of in zip(images, plan.planes, strict=True)}
-        for plane, name in zip(PLANES, _NAMES, strict=True):
-            want = no_charge(plane)
-            if plane in by_plane:
-                want = charge(
-                    *by_plane[plane],
-                    low=making.low_adc,
-                    service_low=making.service_low_adc[plane],
-                    dtype=making.dtypes[plane],
-                )
-            self._scores.look(want, scored.images[name], f"{where}, plane {plane}")
 
 
 def _is_given_up(scored: Event, given_up: set[RSE]) -> bool:

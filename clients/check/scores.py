@@ -17,9 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lartpc import Image, ImageMeta, chain
+from lartpc import Event, Image, ImageMeta, chain
+from services.planes import answer_name
 
+from ..crops import check_planes
+from ..ssnet_job import PLANES
 from .findings import Finding
+from .making import Making
 
 SHOWER = 0.5
 """A score above says shower."""
@@ -90,6 +94,26 @@ def no_charge(plane: int) -> Charge:
     """Of an event without images or crops: no score images are wanted."""
     nothing = np.zeros((0, 0), bool)
     return Charge(plane, None, nothing, nothing)
+
+
+def compare(
+    findings: ScoreFindings, scored: Event, event: Event, making: Making, where: str
+) -> None:
+    """Hold an event's scores against the event. Raises `LArTPCError` if no run could have cut it."""
+    images = event.images[making.producer]
+    check_planes([image.meta.plane for image in images], PLANES)
+    plan = chain.plan(event, making.mode, images=making.producer, low=making.low_adc)
+    by_plane = {of.plane: (image, of) for image, of in zip(images, plan.planes, strict=True)}
+    for plane in PLANES:
+        want = no_charge(plane)
+        if plane in by_plane:
+            want = charge(
+                *by_plane[plane],
+                low=making.low_adc,
+                service_low=making.service_low_adc[plane],
+                dtype=making.dtypes[plane],
+            )
+        findings.look(want, scored.images[answer_name(plane)], f"{where}, plane {plane}")
 
 
 class ScoreFindings:

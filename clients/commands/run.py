@@ -70,6 +70,13 @@ class Mode(str, enum.Enum):
     whole = "whole"
 
 
+class OnBadInput(str, enum.Enum):
+    """What an entry does that cannot be read, planned or cut."""
+
+    stop = "stop"
+    fail = "fail"
+
+
 Modes = Annotated[Mode, typer.Option(help="Which parts are scored.")]
 Producer = Annotated[str, typer.Option("--producer", "-p", help="Of the images.")]
 Roi = Annotated[str, typer.Option(help="Of the regions of interest.")]
@@ -85,6 +92,10 @@ PartSeconds = Annotated[
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Give up what an earlier run has made safe.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End at an event that fails.")]
+BadInput = Annotated[
+    OnBadInput,
+    typer.Option(help="A bad entry stops the run, or fails: an empty event, named in the report."),
+]
 MaxFailed = Annotated[float, typer.Option(help="Share of events that may fail, once ten have.")]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Only events that failed; keep the others.")
@@ -123,6 +134,7 @@ def run(
     part_seconds: PartSeconds = 60.0,
     fresh: Fresh = False,
     strict: Strict = False,
+    bad_input: BadInput = OnBadInput.stop,
     max_failed: MaxFailed = 0.1,
     retry_failed: RetryFailed = False,
     broker: Broker = DEFAULT_ENDPOINT,
@@ -161,6 +173,7 @@ def run(
         part_s=part_seconds,
         fresh=fresh,
         strict=strict,
+        bad_input=bad_input.value,
         max_failed=max_failed,
         retry_failed=retry_failed,
         command=tuple(sys.argv),

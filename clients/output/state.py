@@ -47,7 +47,7 @@ class FileId:
 
 @dataclass
 class State:
-    """All that is known of a run that is not over. Invariant: parts follow on each other."""
+    """All that is known of a run that is not over. Invariant: parts are in order, apart."""
 
     run: Told
     """Inputs, entries and settings: what decides the output."""
