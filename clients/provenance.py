@@ -18,8 +18,9 @@ from lartpc.image import check_tick_order
 from mdp.management import VERSION
 from services.planes import Origin
 
+from .entries import warn_of_repeats
 from .job import FileJob
-from .stamps import Stamp, stamp
+from .stamps import Stamp, check_once, stamp
 
 FORMAT = 1
 _MODES: dict[str, type[chain.Mode]] = {
@@ -193,6 +194,13 @@ class Provenance:
             settings={**settings, "copy_input": job.copy_input},
             services={name: tuple(origins) for name, origins in services.items()},
         ).pack()
+
+
+def check_repeats(job: FileJob, made: Provenance, reader: Reader, order: Sequence[int]) -> None:
+    """Raise `SettingsError` for an input that is given twice; warn of events that come again."""
+    if not job.repeat_inputs:
+        check_once(job.inputs, made.stamps())
+    warn_of_repeats(reader, order)
 
 
 def _now() -> str:

@@ -23,7 +23,7 @@ from .answers import Answered, Answers
 from .asker import Asker, Reply
 from .entries import entry_range
 from .job import FileJob
-from .provenance import Provenance
+from .provenance import Provenance, check_repeats
 from .questions import Question, questions
 from .signals import close_output, uninterrupted
 from .stopwatch import Stopwatch
@@ -81,6 +81,7 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
             open_reader(plan.inputs, tick_order=plan.tick_order, images=plan.producers)
         )
         order = _order(plan, len(reader))
+        check_repeats(plan, made_by, reader, order)
         _look_for_workers(client, plan)
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))

@@ -26,7 +26,7 @@ from .ledger.facts import facts
 from .ledger.recorder import Recorder, Unrecorded, recorded
 from .output.failures import Failure, Tally, is_for_good
 from .output.production import Output, open_output
-from .provenance import Provenance
+from .provenance import Provenance, check_repeats
 from .scores import Scores, nbytes
 from .signals import uninterrupted
 from .simple import OnProgress
@@ -68,6 +68,7 @@ def run(job: Job, *, on_progress: OnProgress | None = None) -> Report:
         made = stack.enter_context(Provenance(job, "ssnet run"))
         reader = stack.enter_context(_open_reader(job))
         order = entry_range(job.start, job.end, len(reader))
+        check_repeats(job, made, reader, order)
         with watch.stage("open"), uninterrupted():
             names = [answer_name(plane) for plane in PLANES]
             output = stack.enter_context(open_output(job, reader, order, made, images=names))

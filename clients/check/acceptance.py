@@ -26,12 +26,13 @@ from lartpc import (
 from mdp import SettingsError
 from services.planes import answer_name
 
+from ..entries import names
 from ..output.failures import FailedReport, events_of, report_path
 from ..provenance import Record
 from ..simple import OnProgress
 from ..ssnet_job import PLANES
 from ..stamps import stamp
-from .events import EventFindings, expected_entries, names
+from .events import EventFindings, expected_entries
 from .findings import Finding
 from .making import Making, making_of, read_records
 from .scores import ScoreFindings, compare
@@ -108,8 +109,8 @@ class _Looking:
         self._scores = ScoreFindings()
 
     def all(self, on_progress: OnProgress | None) -> list[Finding]:
-        got = names(self._output, range(len(self._output)))
-        events = EventFindings(names(self._inputs, self._entries), got)
+        got = names(map(self._output.rse, range(len(self._output))))
+        events = EventFindings(names(map(self._inputs.rse, self._entries)), got)
         given_up = self._given_up()
         for entry, partner in enumerate(events.partner()):
             self._look(entry, partner, given_up)

@@ -99,7 +99,7 @@ def no_charge(plane: int) -> Charge:
 def compare(
     findings: ScoreFindings, scored: Event, event: Event, making: Making, where: str
 ) -> None:
-    """Hold an event's scores against the event. Raises `LArTPCError` if no run could have cut it."""
+    """Hold an event's scores against it. Raises `LArTPCError` if no run could have cut it."""
     images = event.images[making.producer]
     check_planes([image.meta.plane for image in images], PLANES)
     plan = chain.plan(event, making.mode, images=making.producer, low=making.low_adc)

@@ -28,6 +28,9 @@ Tries = Annotated[int, typer.Option(help="How often a request is sent.")]
 CopyInput = Annotated[
     bool, typer.Option("--copy-input", help="The input's other products come along.")
 ]
+RepeatInputs = Annotated[
+    bool, typer.Option("--repeat-inputs", help="Take an input that is given twice.")
+]
 Broker = Annotated[
     str, typer.Option("--broker", "-b", envvar="MDP_BROKER", help="The broker's address.")
 ]
