@@ -17,7 +17,16 @@ def shared() -> Path:
 
 def data(name: str) -> Path:
     """A data file; skips the test, saying so, where the file is absent."""
-    path = shared() / "data" / name
+    return _shared_file(Path("data", name))
+
+
+def case(name: str) -> Path:
+    """A file with one odd property; skips the test, saying so, where the file is absent."""
+    return _shared_file(Path("cases", "files", name))
+
+
+def _shared_file(name: Path) -> Path:
+    path = shared() / name
     if not path.exists():
         pytest.skip(f"no {name}: want ../shared beside the checkout, or SSNET_SHARED")
     return path
