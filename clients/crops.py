@@ -1,6 +1,7 @@
 """Events of files to requests for the plane services: one for each crop of each plane.
 
-Refuses entries whose images are not one of each plane.
+Refuses entries whose images are not one of each plane, or makes them questions without requests
+that carry why: entries that cannot be read, planned or cut.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lartpc import Event, ImageError, LArTPCError, Reader, chain, pack, stack
+from lartpc import Event, ImageError, LArTPCError, Reader, ReadError, chain, pack, stack
 from mdp import MDPError
 
 from .entries import Entry, read_entry
-from .output.failures import Failure, blamed, shortened
+from .output.failures import BAD_INPUT, Failure, blamed, shortened
+from .ssnet_job import BadInput
 from .stopwatch import Stopwatch
+
+FAIL_OPTION = "--bad-input fail goes on, with an empty event in its place"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class EventQuestion:
     requests: tuple[CropRequest, ...]
     shapes: tuple[tuple[int, int], ...] = ()
     """(rows, cols) of each plane's image, before it is cut."""
+    failure: Failure | None = None
+    """Why nothing can be asked about it: its input is bad."""
 
     @property
     def where(self) -> str:
@@ -54,18 +60,31 @@ class Cutter:
     planes: tuple[int, ...]
     low_adc: float
     high_adc: float
+    bad_input: BadInput = "stop"
 
     def questions(
         self, reader: Reader, order: Iterable[int], watch: Stopwatch
     ) -> Iterator[EventQuestion]:
-        """What to ask about each entry, in this order; one event in memory at a time."""
+        """What to ask about each entry, in this order; one event in memory at a time.
+
+        Raises `ReadError` and `ImageError` for a bad entry, if the client is to stop there.
+        """
         for number in order:
-            with watch.stage("read"):
-                entry, event = read_entry(reader, number)
             try:
-                yield self._question(entry, event, watch)
-            except LArTPCError as error:
-                raise type(error)(f"{entry.where} image2d_{self.producer}: {error}") from error
+                question = self._read(reader, number, watch)
+            except (ReadError, ImageError) as error:
+                if self.bad_input == "stop":
+                    raise type(error)(f"{error} ({FAIL_OPTION})") from error
+                question = _unusable(reader, number, error)
+            yield question
+
+    def _read(self, reader: Reader, number: int, watch: Stopwatch) -> EventQuestion:
+        with watch.stage("read"):
+            entry, event = read_entry(reader, number)
+        try:
+            return self._question(entry, event, watch)
+        except LArTPCError as error:
+            raise type(error)(f"{entry.where} image2d_{self.producer}: {error}") from error
 
     def _question(self, entry: Entry, event: Event, watch: Stopwatch) -> EventQuestion:
         images = event.images[self.producer]
@@ -85,8 +104,38 @@ class Cutter:
         return EventQuestion(entry, plan, tuple(requests), shapes)
 
 
+def _unusable(reader: Reader, number: int, error: LArTPCError) -> EventQuestion:
+    """A question of no requests; raises `ReadError` if not even the event's name can be read."""
+    path, local = reader.locate(number)
+    where = f"{path} entry {local}"
+    try:
+        rse = reader.rse(number)
+    except ReadError as nameless:
+        raise ReadError(
+            f"{nameless}: without its (run, subrun, event) it cannot be an empty event: mend the"
+            " file, or leave the entry out (--start, --end)"
+        ) from error
+    failure = Failure(
+        entry=number,
+        where=where,
+        run=rse.run,
+        subrun=rse.subrun,
+        event=rse.event,
+        plane=None,
+        crop=None,
+        code=BAD_INPUT,
+        reason=shortened(error).removeprefix(where).lstrip(": "),
+    )
+    return EventQuestion(Entry(number, rse, where), chain.Plan(rse, ()), (), failure=failure)
+
+
 def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Failure]:
-    """The crops for which an error came: what is in its place is an `MDPError`."""
+    """The crops for which an error came: what is in its place is an `MDPError`.
+
+    Of an event whose input is bad that is the one failure.
+    """
+    if question.failure:
+        return [question.failure]
     rse = question.entry.rse
     crops: Counter[int] = Counter()
     failures = []

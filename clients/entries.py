@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from lartpc import RSE, Event, Reader
+import numpy as np
+import numpy.typing as npt
+
+from lartpc import RSE, Event, Reader, ReadError
 from mdp import SettingsError
 
 log = logging.getLogger(__name__)
+
+_RSE = np.dtype([(name, "<u8") for name in RSE._fields])
+_MASK = (1 << 64) - 1
+Names = npt.NDArray[np.void]
+"""(run, subrun, event) of each entry: 24 bytes, so that a million fit anywhere."""
 
 
 class Entry(NamedTuple):
@@ -26,6 +35,50 @@ def read_entry(reader: Reader, number: int) -> tuple[Entry, Event]:
     path, local = reader.locate(number)
     event = reader[number]
     return Entry(number, event.rse, f"{path} entry {local}"), event
+
+
+def names(rses: Iterable[RSE]) -> Names:
+    """Of these events, in their order."""
+    return np.array([tuple(number & _MASK for number in rse) for rse in rses], _RSE)
+
+
+class Repeats(NamedTuple):
+    """What (run, subrun, event) come more than once."""
+
+    more: int
+    """Entries besides the first of each event."""
+    first: str
+    """One such event and its entries, for people."""
+
+
+def repeats(events: Names) -> Repeats:
+    """Which events have several entries."""
+    different, inverse, counts = np.unique(events, return_inverse=True, return_counts=True)
+    more = len(events) - len(different)
+    if not more:
+        return Repeats(0, "")
+    again = np.flatnonzero(counts[inverse.ravel()] > 1)
+    name = events[again[0]]
+    return Repeats(more, f"{name.item()}, {int(np.count_nonzero(events == name))} times")
+
+
+def warn_of_repeats(reader: Reader, order: Iterable[int]) -> None:
+    """Say in one line if the inputs hold events more than once."""
+    more, first = repeats(names(_readable_names(reader, order)))
+    if more:
+        log.warning(
+            "%d events come again in the inputs, the first is %s: each is scored as often",
+            more,
+            first,
+        )
+
+
+def _readable_names(reader: Reader, order: Iterable[int]) -> Iterator[RSE]:
+    for number in order:
+        try:
+            yield reader.rse(number)
+        except ReadError as error:  # whoever reads the entry meets it again
+            log.debug("%s", error)
 
 
 def check_range(start: int, end: int | None) -> None:

@@ -31,6 +31,8 @@ class FileJob:
     """Bytes of these questions and answers, packed; one question is always allowed."""
     copy_input: bool = False
     """The input's other products come along, entry by entry."""
+    repeat_inputs: bool = False
+    """Take an input that is given twice."""
     tick_order: AskedOrder = "auto"
     trust_tick_order: bool = False
     """Take `tick_order` even where the files contradict it."""

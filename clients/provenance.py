@@ -18,8 +18,9 @@ from lartpc.image import check_tick_order
 from mdp.management import VERSION
 from services.planes import Origin
 
+from .entries import warn_of_repeats
 from .job import FileJob
-from .stamps import Stamp, stamp
+from .stamps import Stamp, check_once, stamp
 
 FORMAT = 1
 _MODES: dict[str, type[chain.Mode]] = {
@@ -28,7 +29,7 @@ _MODES: dict[str, type[chain.Mode]] = {
     "whole": chain.Whole,
 }
 
-_COUNTS = ("retried_events", "failed_events")
+_COUNTS = ("retried_events", "failed_events", "mended_inputs")
 """What came of a run, among its settings."""
 
 Settings = Mapping[str, Any]
@@ -129,7 +130,7 @@ def _check_types(record: Record) -> None:
     origins = [origin for origins in record.services.values() for origin in origins]
     texts = [record.made_by, record.software, record.host, record.broker, *record.command]
     texts += [record.began_at, record.ended_at, record.tick_order_basis, record.tick_order_reason]
-    texts += [text for o in origins for text in (o.engine, o.network, o.weights)]
+    texts += [text for o in origins for text in (o.engine, o.network, o.weights, o.dtype)]
     texts += [
         t for each in record.inputs for t in (each.path, each.stamp.sha256, each.stamp.hashed)
     ]
@@ -199,6 +200,13 @@ class Provenance:
             settings={**settings, "copy_input": job.copy_input},
             services={name: tuple(origins) for name, origins in services.items()},
         ).pack()
+
+
+def check_repeats(job: FileJob, made: Provenance, reader: Reader, order: Sequence[int]) -> None:
+    """Raise `SettingsError` for an input that is given twice; warn of events that come again."""
+    if not job.repeat_inputs:
+        check_once(job.inputs, made.stamps())
+    warn_of_repeats(reader, order)
 
 
 def now() -> str:

@@ -104,7 +104,8 @@ def _service_rows(name: str, origin: Origin | None) -> Iterator[tuple[str, str]]
     if origin is None:
         yield name, "does not say what computes"
         return
-    yield name, f"{origin.engine}, scores from {origin.threshold_adc:g} ADC on"
+    rounded = f", sent as {origin.dtype}" if origin.dtype else ""
+    yield name, f"{origin.engine}, scores from {origin.threshold_adc:g} ADC on{rounded}"
     yield "network", origin.network
     yield "weights", origin.weights
 

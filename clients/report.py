@@ -91,7 +91,8 @@ def _failed_table(failed: Sequence[Failure]) -> Table:
         event = f"{each.run}, {each.subrun}, {each.event}"
         worker = terminal.escaped(each.worker or "not known")
         where, why = terminal.escaped(each.where), terminal.escaped(each.reason)
-        made.add_row(where, event, str(each.plane), str(each.crop), worker, why)
+        place = ("" if number is None else str(number) for number in (each.plane, each.crop))
+        made.add_row(where, event, *place, worker, why)
     if failed[_SHOWN:]:
         made.add_row(f"and {len(failed) - _SHOWN} more", "", "", "", "", "")
     return made

@@ -33,7 +33,7 @@ from .asker import Asker, Reply
 from .entries import entry_range
 from .job import FileJob
 from .progress import OnProgress, Progress, progress_of
-from .provenance import Provenance
+from .provenance import Provenance, check_repeats
 from .questions import Question, questions
 from .signals import close_output, uninterrupted
 from .stopwatch import Stopwatch
@@ -93,6 +93,7 @@ def run(plan: Plan, *, on_progress: OnProgress | None = None) -> Report:
             reader = stack.enter_context(_open_reader(plan))
             order = _order(plan, len(reader))
             check_fits(plan.output, reader, order)
+            check_repeats(plan, made_by, reader, order)
         progress.step(f"waiting for the broker at {plan.broker}")
         with watch.stage("workers"):
             _look_for_workers(client, plan)

@@ -28,7 +28,7 @@ from .ledger.recorder import Recorder, Unrecorded, recorded
 from .output.failures import Failure, Tally, events_of, is_for_good
 from .output.production import Output, open_output
 from .progress import OnProgress, Progress, progress_of
-from .provenance import Provenance, mode_settings
+from .provenance import Provenance, check_repeats, mode_settings
 from .scores import Scores, nbytes
 from .signals import uninterrupted
 from .ssnet_job import PLANES, Job
@@ -86,6 +86,7 @@ def run(
         job = replace(job, tick_order=reader.tick_order)
         order = entry_range(job.start, job.end, len(reader))
         check_fits(job.output, reader, order)
+        check_repeats(job, made, reader, order)
         with watch.stage("open"), uninterrupted():
             names = [answer_name(plane) for plane in PLANES]
             output = stack.enter_context(open_output(job, reader, order, made, images=names))
@@ -246,7 +247,9 @@ class _Run:
 
     def _questions(self, order: Sequence[int]) -> Iterator[EventQuestion]:
         job = self._job
-        cutter = Cutter(job.mode, job.producer, PLANES, job.low_adc, job.high_adc)
+        cutter = Cutter(
+            job.mode, job.producer, PLANES, job.low_adc, job.high_adc, bad_input=job.bad_input
+        )
         return cutter.questions(self._reader, order, self._watch)
 
     def _take(self, question: EventQuestion, outcomes: Sequence[Outcome]) -> None:
@@ -260,7 +263,7 @@ class _Run:
 
     def _count(self, question: EventQuestion, replies: Sequence[Reply]) -> None:
         self._report.events += 1
-        self._report.empty += not question.requests
+        self._report.empty += not question.requests and not question.failure
         self._report.crops += len(question.requests)
         self._report.bytes_out += question.nbytes
         self._report.bytes_in += nbytes(replies)

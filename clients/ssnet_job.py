@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from lartpc import chain
 from mdp import Pulse, SettingsError
@@ -12,6 +13,7 @@ from mdp import Pulse, SettingsError
 from .job import FileJob
 
 PLANES = (0, 1, 2)
+BadInput = Literal["stop", "fail"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ class Job(FileJob):
     """Share of the events so far that may fail, once ten have: beyond it the run ends."""
     strict: bool = False
     """End at the first event that fails."""
+    bad_input: BadInput = "stop"
+    """What an entry that cannot be read, planned or cut does: it stops the run, or it fails."""
     retry_failed: bool = False
     """Only the events that failed before, into a new file with the others as they are."""
 
@@ -55,5 +59,7 @@ class Job(FileJob):
             raise SettingsError(f"want a ledger apart from inputs and output, got {self.ledger}")
         if not 0 <= self.part_s < math.inf:
             raise SettingsError(f"want parts of 0 s or more, got {self.part_s}")
+        if self.bad_input not in get_args(BadInput):
+            raise SettingsError(f"want bad_input stop or fail, got {self.bad_input}")
         if not 0 <= self.max_failed <= 1:
             raise SettingsError(f"want a share of failed events in 0 to 1, got {self.max_failed}")

@@ -8,11 +8,13 @@ every writing), so that a stamp of 20 GB costs milliseconds. Refuses what cannot
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lartpc import ReadError
 from lartpc.formats import open_regular
+from mdp import SettingsError
 
 BLOCK_BYTES = 1 << 20
 BLOCKS = 16
@@ -46,6 +48,19 @@ def stamp(path: Path) -> Stamp:
         raise ReadError(f"cannot read {path}: {error.strerror}") from error
     hashed = WHOLE if size <= BLOCKS * BLOCK_BYTES else SPREAD
     return Stamp(size, digest.hexdigest(), hashed)
+
+
+def check_once(paths: Sequence[Path], stamps: Sequence[Stamp]) -> None:
+    """Raise `SettingsError` for an input that is given twice, under whatever names."""
+    first: dict[Stamp, Path] = {}
+    for path, its_stamp in zip(paths, stamps, strict=True):
+        if its_stamp in first:
+            other = first[its_stamp]
+            same = "twice" if other == path else f"and {other}, which have the same checksum"
+            raise SettingsError(
+                f"want each input once, got {path} {same}: --repeat-inputs reads it again"
+            )
+        first[its_stamp] = path
 
 
 def blocks(size: int) -> list[tuple[int, int]]:

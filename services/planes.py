@@ -52,12 +52,14 @@ class Origin:
     """... and of the .caffemodel."""
     threshold_adc: float
     """Where the image is below, the scores are 0."""
+    dtype: str = ""
+    """Of the scores on the wire, which rounds them; empty in records of older software."""
 
-    def fingerprint(self, dtype: str) -> str:
-        """For people, too: workers of a plane must agree in it. `dtype`: of scores on the wire."""
+    def fingerprint(self) -> str:
+        """For people, too: workers of a plane must agree in it."""
         return (
             f"weights {self.weights[:_HASH] or 'none'} network {self.network[:_HASH]}"
-            f" {self.engine} {self.threshold_adc:g} ADC {dtype}"
+            f" {self.engine} {self.threshold_adc:g} ADC {self.dtype}"
         )
 
     @classmethod
@@ -69,6 +71,7 @@ class Origin:
             network=str(info.get("network", ""))[:_MAX_TEXT],
             weights=str(info.get("weights", ""))[:_MAX_TEXT],
             threshold_adc=threshold if isinstance(threshold, float) else 0.0,
+            dtype=str(info.get("dtype", ""))[:_MAX_TEXT],
         )
 
 

@@ -88,7 +88,7 @@ class SSNet(Worker):
             log.info("%s: read in %.1f s; warming up with %d x %d", name, read_s, side, side)
             warm_up(engine, side, side)
         self._engine = engine
-        self.fingerprint = self._origin(engine).fingerprint(settings.dtype)
+        self.fingerprint = self._origin(engine).fingerprint()
         self._info = {
             **asdict(self._origin(engine)),
             "device": engine.device,
@@ -127,8 +127,13 @@ class SSNet(Worker):
 
     def _origin(self, engine: Engine) -> Origin:
         network = engine.network
-        weights = network.weights_sha256 or ""
-        return Origin(engine.name, network.sha256, weights, float(self._settings.threshold_adc))
+        return Origin(
+            engine.name,
+            network.sha256,
+            network.weights_sha256 or "",
+            float(self._settings.threshold_adc),
+            self._settings.dtype,
+        )
 
     @property
     def _loaded(self) -> Engine:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from clients import ssnet
+from clients import simple, ssnet
 from clients.check.acceptance import Check, run
 from clients.check.findings import Finding
 from clients.check.making import Making
@@ -32,10 +32,12 @@ from lartpc import (
     open_writer,
     provenance,
 )
+from mdp import SettingsError
 from services.planes import answer_name
 from tests import plane_pools
 from tests.lartpc.test_provenance import hadd
 from tests.processes import QUICK, Processes, free_port
+from tests.services import making as networks
 
 NAMES = [answer_name(plane) for plane in PLANES]
 MODES: dict[str, chain.Mode] = {
@@ -189,15 +191,125 @@ def test_nor_with_the_output_of_a_file_of_no_entries(
 
 
 def test_nor_with_the_output_of_two_equal_files(
-    folder: Path, endpoint: str, tmp_path: Path
+    folder: Path, endpoint: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     copy = tmp_path / "copy.root"
     copy.write_bytes((folder / "in.root").read_bytes())
     made = replace(job(folder, endpoint, "tiles"), output=tmp_path / "out.root")
-    ssnet.run(replace(made, inputs=(folder / "in.root", copy)))
+    with pytest.raises(SettingsError, match=r"copy\.root and .*in\.root, .*--repeat-inputs"):
+        ssnet.run(replace(made, inputs=(folder / "in.root", copy)))
+    twice = (folder / "in.root",) * 2
+    with pytest.raises(SettingsError, match=r"in\.root twice: --repeat-inputs"):
+        simple.run(simple.Plan(inputs=twice, output=made.output, service="x", broker=endpoint))
+    ssnet.run(replace(made, inputs=(folder / "in.root", copy), repeat_inputs=True))
+    assert f"{EVENTS} events come again in the inputs, the first is (" in caplog.text
     found = check(made.output, folder / "in.root", copy)
     assert bad(found) == set()
+    assert (found["repeats"].verdict, found["repeats"].warned) == ("warning", EVENTS)
+    assert "each once" not in found["events"].wanted
     assert found["entries"].checked == 2 * EVENTS
+
+
+def test_events_that_the_input_repeats_have_a_line_and_come_as_often(
+    folder: Path, endpoint: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.root"
+    events = plane_pools.toys(tmp_path / "toys.root", 3)
+    events = [events[0], replace(events[1], rse=events[0].rse), events[2]]
+    with open_writer(source) as writer:
+        for event in events:
+            writer.write(event)
+    made = replace(job(folder, endpoint, "tiles"), inputs=(source,), output=tmp_path / "out.root")
+    ssnet.run(made)
+    found = check(made.output, source)
+    assert bad(found) == set()
+    assert found["repeats"].warned == 1
+    assert "2 times" in found["repeats"].first
+    done = command(source, made.output, "--json")
+    [line] = (each for each in json.loads(done.stdout)["checks"] if each["name"] == "repeats")
+    assert (done.exit_code, line["verdict"], line["warned"]) == (0, "warning", 1)
+
+    def other(events: list[Event]) -> None:  # as many entries, as many doubled: others
+        events[1] = events[2]
+
+    found = check(changed(made.output, tmp_path / "o.root", other), source)
+    assert {"events"} <= bad(found)
+    assert "comes too often" in found["events"].first
+
+
+# A network that is so sure that float16 rounds scores to 0.
+
+FACTOR, BACKGROUND = 3.0, 36.0  # of the weights of the last layer; added to its bias
+
+
+def real(folder: Path, endpoint: str, tmp_path: Path, *, dtype: str) -> Path:
+    """What real workers of the dtype make of the toys, the last layer's weights scaled."""
+    weights = networks.gentle_weights()
+    matrix, bias = (each * np.float32(FACTOR) for each in weights["scores"])
+    weights["scores"] = [matrix, bias + np.array([BACKGROUND, 0, 0], "f4")]
+    network = tmp_path / "network"
+    network.mkdir()
+    networks.write(network, weights=weights)
+    output = tmp_path / "out.root"
+    with Processes(tmp_path) as processes:
+        processes.broker(endpoint, *QUICK)
+        serve = ("-m", "clients", "worker", "--planes", "0,1,2", "--broker", endpoint, *QUICK)
+        processes.python(*serve, "--network", str(network), "--dtype", dtype, "--threads", "1")
+        made = replace(job(folder, endpoint, "croi"), output=output, wait_s=60)
+        ssnet.run(made)
+    return output
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_nothing_is_wrong_with_what_a_network_made_that_is_sure(
+    folder: Path, tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    output = real(folder, endpoint, tmp_path, dtype=dtype)
+    found = check(output, folder / "in.root")
+    assert bad(found) == set()
+    assert record_of(output).services["ssnet-plane0"][0].dtype == dtype
+    images = [e.images[NAMES[p]] for e in plane_pools.read(output) for p in PLANES]
+    scored = sum(int(np.count_nonzero(s.pixels + t.pixels)) for s, t in filter(None, images))
+    if dtype == "float16":  # or else this tests nothing: more than the 5 % of other networks
+        assert scored < 0.9 * found["charge"].checked
+
+    def blank(events: list[Event]) -> None:
+        for which in (0, 1):
+            events[0] = pixels_changed(events[0], np.zeros_like, which=which)
+
+    blanked = check(changed(output, tmp_path / "blank.root", blank), folder / "in.root")
+    assert bad(blanked) == {"charge"}
+    assert "`ssnet run --force`" in blanked["charge"].first
+
+
+def as_float16(record: Record) -> str:
+    services = {
+        name: tuple(replace(origin, dtype="float16") for origin in origins)
+        for name, origins in record.services.items()
+    }
+    return replace(record, services=services).pack()
+
+
+@pytest.mark.parametrize("part", [0.25, 0.4])
+def test_a_blank_part_of_a_network_that_is_not_sure_is_found_in_float16_too(
+    folder: Path, tmp_path: Path, part: float
+) -> None:
+    events = plane_pools.read(folder / "tiles.root")
+    rows, _ = np.nonzero(events[0].images[NAMES[2]][0].pixels)
+    last = int(np.quantile(rows, part))  # the first rows, with this share of the scores
+    for which in (0, 1):
+
+        def blank(pixels: np.ndarray) -> None:
+            pixels[:last] = 0
+
+        events[0] = pixels_changed(events[0], blank, which=which)
+    with open_writer(tmp_path / "o.root") as writer:
+        for event in events:
+            writer.write(event)
+        writer.provenance = (as_float16(record_of(folder / "tiles.root")),)
+    assert bad(check(tmp_path / "o.root", folder / "in.root")) == {"charge"}
 
 
 # Events.

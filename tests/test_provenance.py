@@ -160,7 +160,9 @@ def test_a_run_says_what_made_its_output(endpoint: str, tmp_path: Path) -> None:
     assert said.settings["ceiling_adc"] == 500.0
     assert said.settings["producer"] == "wire"
     assert said.services == {
-        f"ssnet-plane{plane}": (Origin("stand-in", f"stand-in for plane {plane}", "", 10.0),)
+        f"ssnet-plane{plane}": (
+            Origin("stand-in", f"stand-in for plane {plane}", "", 10.0, "float32"),
+        )
         for plane in range(3)
     }
     assert NOW < said.began_at <= said.ended_at
@@ -195,7 +197,7 @@ def test_simple_says_which_network_answered_where_answers_say_it(
         broker=endpoint,
     )
     simple.run(plan)
-    origin = Origin("stand-in", "stand-in for plane 0", "", 10.0)
+    origin = Origin("stand-in", "stand-in for plane 0", "", 10.0, "float32")
     assert record_of(plan.output).services == {"ssnet-plane0": (origin,)}
 
 

@@ -29,16 +29,16 @@ from mdp import SettingsError
 from services.planes import answer_name
 
 from .. import choices
-from ..crops import check_planes
+from ..entries import names
 from ..output.failures import FailedReport, events_of, report_path
 from ..progress import OnProgress, progress_of
 from ..provenance import Record
 from ..ssnet_job import PLANES
 from ..stamps import stamp
-from .events import EventFindings, expected_entries, names
+from .events import EventFindings, expected_entries
 from .findings import Finding
 from .making import Making, making_of, read_records
-from .scores import ScoreFindings, charge, no_charge
+from .scores import ScoreFindings, compare
 
 _NAMES = [answer_name(plane) for plane in PLANES]
 _NO_RECORD = "there is no provenance"
@@ -147,8 +147,8 @@ class _Looking:
         self._scores = ScoreFindings()
 
     def all(self, on_progress: OnProgress | None) -> list[Finding]:
-        got = names(self._output, range(len(self._output)))
-        events = EventFindings(names(self._inputs, self._entries), got)
+        got = names(map(self._output.rse, range(len(self._output))))
+        events = EventFindings(names(map(self._inputs.rse, self._entries)), got)
         given_up = self._given_up()
         progress = progress_of(on_progress)
         check = self._check
@@ -198,23 +198,12 @@ class _Looking:
             return
         where = f"entry {entry}, event {tuple(scored.rse)}"
         try:
-            self._compare(scored, self._inputs[self._entries[partner]], self._making, where)
+            event = self._inputs[self._entries[partner]]
+            compare(self._scores, scored, event, self._making, where)
         except ReadError as error:
             self._readable.look(1, str(error), of=0)
         except LArTPCError as error:  # of the chain: images that no run could have cut
             self._scores.images.look(1, f"{where}: {error}")
-
-    def _compare(self, scored: Event, event: Event, making: Making, where: str) -> None:
-        images = event.images[making.producer]
-        check_planes([image.meta.plane for image in images], PLANES)
-        plan = chain.plan(event, making.mode, images=making.producer, low=making.low_adc)
-        by_plane = {of.plane: (image, of) for image, of in zip(images, plan.planes, strict=True)}
-        for plane, name in zip(PLANES, _NAMES, strict=True):
-            want = no_charge(plane)
-            if plane in by_plane:
-                low, service_low = making.low_adc, making.service_low_adc[plane]
-                want = charge(*by_plane[plane], low=low, service_low=service_low)
-            self._scores.look(want, scored.images[name], f"{where}, plane {plane}")
 
 
 def _is_given_up(scored: Event, given_up: set[RSE]) -> bool:

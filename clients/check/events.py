@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from lartpc import RSE, Reader
+from lartpc import Reader
 
+from ..entries import Names, repeats
 from ..provenance import Input, Record
 from ..stamps import Stamp
 from .findings import Finding
 
-_RSE = np.dtype([(name, "<u8") for name in RSE._fields])
-Names = npt.NDArray[np.void]
-"""(run, subrun, event) of each entry: 24 bytes, so that a million fit anywhere."""
-
-
-def names(reader: Reader, entries: Iterable[int]) -> Names:
-    """Of these entries, in their order."""
-    return np.array([tuple(reader.rse(entry)) for entry in entries], _RSE)
+_FOREIGN = "is not the input's"
 
 
 def expected_entries(
@@ -62,8 +57,14 @@ class EventFindings:
     """Names of events, wanted and got."""
 
     def __init__(self, want: Names, got: Names) -> None:
+        self.repeats = Finding("repeats", "no event twice in the inputs", checked=len(want))
+        again = repeats(want)
+        if again.more:
+            self.repeats.warned = again.more
+            self.repeats.first = f"{again.more} events come again, the first is {again.first}"
+        often = "as often as there" if again.more else "each once"
         self.entries = Finding("entries", "as many as the input", checked=len(want))
-        self.events = Finding("events", "the input's (run, subrun, event), each once")
+        self.events = Finding("events", f"the input's (run, subrun, event), {often}")
         self.order = Finding("order", "the input's order")
         self._want, self._got = want, got
         self.entries.look(
@@ -73,15 +74,18 @@ class EventFindings:
 
     def _compare(self) -> None:
         want, got = self._want, self._got
-        missing, more = np.setdiff1d(want, got), np.setdiff1d(got, want)
-        twice = len(got) - len(np.unique(got)) - (len(want) - len(np.unique(want)))
-        bad = len(missing) + len(more) + max(twice, 0)
-        text = ", ".join(
-            f"{_shown(some[0])} {what}"
-            for some, what in ((missing, "is missing"), (more, "is not the input's"))
-            if len(some)
+        different, wanted, come = _counts(want, got)
+        missing, more = (
+            different[np.flatnonzero(short)] for short in (wanted > come, come > wanted)
         )
-        self.events.look(bad, text or f"{twice} events come more than once", of=len(want))
+        bad = int(np.abs(wanted - come).sum())
+        texts = []
+        if len(missing):
+            texts.append(f"{_shown(missing[0])} is missing")
+        if len(more):
+            twice = np.isin(more[0], want)
+            texts.append(f"{_shown(more[0])} {'comes too often' if twice else _FOREIGN}")
+        self.events.look(bad, ", ".join(texts), of=len(want))
         # what is missing, or too many, does not make the others stand wrong
         want, got = want[np.isin(want, got)], got[np.isin(got, want)]
         both = min(len(want), len(got))
@@ -94,11 +98,28 @@ class EventFindings:
         want, got = self._want, self._got
         if len(want) == len(got) and (want == got).all():
             return list(range(len(got)))
-        places = {bytes(name): number for number, name in enumerate(want)}
-        return [places.get(bytes(name), -1) for name in got]
+        places: defaultdict[bytes, deque[int]] = defaultdict(deque)
+        for number, name in enumerate(want):
+            places[bytes(name)].append(number)
+        # an event that comes again in the output only is still held against its one entry
+        return [_next(places[bytes(name)]) if bytes(name) in places else -1 for name in got]
 
     def all(self) -> list[Finding]:
-        return [self.entries, self.events, self.order]
+        return [self.repeats, self.entries, self.events, self.order]
+
+
+def _counts(want: Names, got: Names) -> tuple[Names, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The different events, and how often each is wanted and has come."""
+    different, inverse = np.unique(np.concatenate([want, got]), return_inverse=True)
+    inverse = inverse.ravel()
+    wanted = np.bincount(inverse[: len(want)], minlength=len(different))
+    come = np.bincount(inverse[len(want) :], minlength=len(different))
+    return different, wanted, come
+
+
+def _next(places: deque[int]) -> int:
+    """The first of these, while there are several."""
+    return places.popleft() if len(places) > 1 else places[0]
 
 
 def _shown(name: np.void) -> str:

@@ -23,6 +23,8 @@ class Finding:
     """How many of them are not as wanted."""
     first: str = ""
     """The first of these: where, and what was got."""
+    warned: int = 0
+    """How many are as wanted of the output, but are to be looked at by its user."""
     skipped: str = ""
     """Why it was not looked at."""
 
@@ -30,7 +32,9 @@ class Finding:
     def verdict(self) -> str:
         if self.bad:
             return "FAILED"
-        return "skipped" if self.skipped else "ok"
+        if self.skipped:
+            return "skipped"
+        return "warning" if self.warned else "ok"
 
     def look(self, bad: int, where: str, *, of: int = 1) -> None:
         """Count what was looked at, and what of it is wrong; `where` is kept of the first."""
@@ -43,7 +47,7 @@ class Finding:
 def table(findings: Iterable[Finding]) -> Table:
     """A row a finding."""
     made = terminal.table("check", "wanted", "verdict", "first", "looked at", "wrong", left=4)
-    colours = {"ok": "green", "FAILED": "bold red", "skipped": "yellow"}
+    colours = {"ok": "green", "FAILED": "bold red", "skipped": "yellow", "warning": "bold yellow"}
     for each in findings:
         made.add_row(
             each.name,

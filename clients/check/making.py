@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lartpc import AskedOrder, ReadError, chain
@@ -13,6 +13,8 @@ from ..provenance import Record, mode_of
 from ..ssnet_job import PLANES
 from .findings import Finding
 
+_ROUNDED = "float16"
+"""What services send unless they are asked not to; older software did not record it."""
 _DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc")
 
 
@@ -27,6 +29,8 @@ class Making:
     trust_tick_order: bool = False
     service_low_adc: tuple[float, ...] = (chain.LOW_ADC,) * len(PLANES)
     """Of each plane."""
+    dtypes: tuple[str, ...] = field(default=(_ROUNDED,) * len(PLANES), compare=False)
+    """Of each plane's scores on the wire: float16 rounds small ones to 0."""
 
 
 def read_records(texts: Sequence[str], finding: Finding) -> list[Record]:
@@ -66,7 +70,14 @@ def making_of(records: Sequence[Record], entries: int, finding: Finding) -> Maki
         wrong.append(f"it speaks of {events} events, the file has {entries}")
     finding.look(len(wrong), "".join(wrong[:1]), of=len(records))
     agreed = len(makings) == len(told) and all(each == makings[0] for each in makings)
-    return makings[0] if makings and agreed else None
+    return _as_rounded_as_any(makings) if makings and agreed else None
+
+
+def _as_rounded_as_any(makings: Sequence[Making]) -> Making:
+    """The first one, with the dtype of those that round where they differ in it."""
+    by_plane = zip(*(making.dtypes for making in makings), strict=True)
+    dtypes = tuple(_ROUNDED if _ROUNDED in several else several[0] for several in by_plane)
+    return replace(makings[0], dtypes=dtypes)
 
 
 def _differences(first: Record, record: Record) -> Iterator[str]:
@@ -74,8 +85,9 @@ def _differences(first: Record, record: Record) -> Iterator[str]:
     for plane in PLANES:
         name = service_name(plane)
         one, other = (asdict(_origin(each, name)) for each in (first, record))
+        unknown = {"dtype"} if not (one["dtype"] and other["dtype"]) else set()
         for what in one:
-            if one[what] != other[what]:
+            if what not in unknown and one[what] != other[what]:
                 shown = f"{what} {one[what]!r}, got {other[what]!r}"
                 yield f"want {name} from one network throughout, {shown}"
     for name in (*_DECISIVE, "tick_order"):
@@ -100,6 +112,7 @@ def _making(record: Record) -> Making:
             low_adc=float(record.settings["threshold_adc"]),
             tick_order=record.tick_order,
             service_low_adc=tuple(origin.threshold_adc for origin in origins),
+            dtypes=tuple(origin.dtype or _ROUNDED for origin in origins),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ReadError(f"it does not say how the scores were made: {error!r}") from error

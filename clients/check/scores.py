@@ -2,33 +2,45 @@
 
 What a network says cannot be known without it, but where it says something can: a pixel has
 scores if and only if a crop covers it and its ADC reaches the threshold. So another event's
-pixels and a shifted crop do not fit. Pure: no file.
+pixels and a shifted crop do not fit. One thing blurs this: float16 rounds scores below 3e-8 to 0,
+so a network that is sure of background leaves charged pixels without any score. What rounding
+cannot explain is still found: a crop of many charged pixels of which none has a score, and pixels
+without scores in an image whose other scores are neither tiny nor 1. Pure: no file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from lartpc import Image, ImageMeta, chain
+from lartpc import Event, Image, ImageMeta, chain
+from services.planes import answer_name
 
+from ..crops import check_planes
+from ..ssnet_job import PLANES
 from .findings import Finding
+from .making import Making
 
 SHOWER = 0.5
 """A score above says shower."""
 SHOWER_ON_CHARGE = 0.95
 """The group's criterion: so much of the shower pixels lies on charge."""
 _SUM = 1.002  # two float16 that add up to 1 may have been rounded up
-_UNSCORED = 0.05  # of the charged pixels: float16 rounds scores below 3e-8 to 0
+_UNSCORED = 0.05  # of the charged pixels of an image or crop, for which the network may say 0
 _FEW = 10  # pixels of an image in which that is no sign
 _MANY = 100  # charged pixels, of which one at least has some score of either class
+_SURE = (1e-4, 0.9995)
+"""A score above 0 but not between these shows a network so sure that float16 rounds others to 0."""
+_UNDECIDED = (0.001, 0.999)
+"""A score between these shows a pixel of which the network is not sure."""
 _PIXEL = 1e-6  # of a pixel's size: LArCV3 keeps another corner, which costs a last digit
 
 Mask = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,19 @@ class Charge:
     """ADC as high as the client asks, in a crop."""
     crops: tuple[chain.Box, ...] = ()
     """Where the crops are, in rows and columns of the canvas."""
+    rounded: bool = False
+    """Whether scores came as float16, which rounds those below 3e-8 to 0."""
 
 
-def charge(image: Image, plan: chain.PlanePlan, *, low: float, service_low: float) -> Charge:
-    """What the chain makes of a plane's image; `low`, `service_low`: ADC."""
+def charge(
+    image: Image,
+    plan: chain.PlanePlan,
+    *,
+    low: float,
+    service_low: float,
+    dtype: str = "float32",
+) -> Charge:
+    """What the chain makes of a plane's image; `low`, `service_low`: ADC; `dtype`: of scores."""
     if plan.canvas is None:
         return no_charge(plan.plane)
     pixels = image.in_order("backward").pixels
@@ -62,7 +83,7 @@ def charge(image: Image, plan: chain.PlanePlan, *, low: float, service_low: floa
     if plan.canvas.tick_order == "forward":
         adc, crops = adc[::-1], crops[::-1]
         boxes = tuple((_turned(rows, plan.canvas.rows), cols) for rows, cols in boxes)
-    return Charge(plan.plane, plan.canvas, crops, adc, boxes)
+    return Charge(plan.plane, plan.canvas, crops, adc, boxes, dtype == "float16")
 
 
 def _turned(rows: slice, count: int) -> slice:
@@ -73,6 +94,26 @@ def no_charge(plane: int) -> Charge:
     """Of an event without images or crops: no score images are wanted."""
     nothing = np.zeros((0, 0), bool)
     return Charge(plane, None, nothing, nothing)
+
+
+def compare(
+    findings: ScoreFindings, scored: Event, event: Event, making: Making, where: str
+) -> None:
+    """Hold an event's scores against it. Raises `LArTPCError` if no run could have cut it."""
+    images = event.images[making.producer]
+    check_planes([image.meta.plane for image in images], PLANES)
+    plan = chain.plan(event, making.mode, images=making.producer, low=making.low_adc)
+    by_plane = {of.plane: (image, of) for image, of in zip(images, plan.planes, strict=True)}
+    for plane in PLANES:
+        want = no_charge(plane)
+        if plane in by_plane:
+            want = charge(
+                *by_plane[plane],
+                low=making.low_adc,
+                service_low=making.service_low_adc[plane],
+                dtype=making.dtypes[plane],
+            )
+        findings.look(want, scored.images[answer_name(plane)], f"{where}, plane {plane}")
 
 
 class ScoreFindings:
@@ -95,7 +136,7 @@ class ScoreFindings:
             return
         shower, track = (image.pixels for image in images)
         self._look_at_numbers(shower, track, where)
-        self._look_at_places(want, {"shower": shower != 0, "track": track != 0}, where)
+        self._look_at_places(want, {"shower": shower, "track": track}, where)
         on = shower > SHOWER
         self._showers += int(np.count_nonzero(on))
         off = int(np.count_nonzero(on & ~want.adc))
@@ -113,18 +154,19 @@ class ScoreFindings:
         got = f"{where}: from {low:.9g} to {high:.9g}, sums up to {total:.9g}"
         self.numbers.look(bad, got)
 
-    def _look_at_places(self, want: Charge, scored: dict[str, Mask], where: str) -> None:
-        """`scored`: by class, which pixels have a score of it."""
-        either = scored["shower"] | scored["track"]
+    def _look_at_places(self, want: Charge, scores: Mapping[str, Pixels], where: str) -> None:
+        """`scores`: by class."""
+        largest = np.maximum(*scores.values())
+        either = (scores["shower"] != 0) | (scores["track"] != 0)
         outside = either & ~want.covered
         count = int(np.count_nonzero(outside))
         self.below.look(count, f"{where}: {count} pixels{_first(outside)}", of=either.size)
         charged = int(np.count_nonzero(want.covered))
-        empty, text = _unscored(want, either)
-        for name, there in scored.items():
-            if not text and charged >= _MANY and not there.any():
+        empty, text = _unscored(want, either, largest)
+        for name, pixels in scores.items():
+            if not text and not pixels.any() and _shows_both_classes(want, largest, charged):
                 empty, text = charged, f"none of {charged} charged pixels has a {name} score"
-        self.above.look(empty if text else 0, f"{where}: {text}", of=charged)
+        self.above.look(empty if text else 0, f"{where}: {text}{_remedy(want)}", of=charged)
 
     def close(self) -> list[Finding]:
         """All findings, when everything was looked at."""
@@ -136,21 +178,56 @@ class ScoreFindings:
         return [self.images, self.numbers, self.below, self.above, self.shower]
 
 
-def _unscored(want: Charge, scored: Mask) -> tuple[int, str]:
-    """How many charged pixels have no score, and the words for it where these are too many."""
+def _unscored(want: Charge, scored: Mask, largest: Pixels) -> tuple[int, str]:
+    """How many charged pixels have no score, and the words for it where these are too many.
+
+    `largest`: the larger of a pixel's two scores.
+    """
     empty = want.covered & ~scored
     count = int(np.count_nonzero(empty))
     if count <= _FEW:
         return count, ""
+    sure = want.rounded and not _is_unsure(largest[want.covered & scored], lost=count)
     everywhere = (slice(None), slice(None))
     for box in (everywhere, *want.crops):  # one crop that is blank is little of a whole event
         lost, charged = (int(np.count_nonzero(mask[box])) for mask in (empty, want.covered))
-        if lost > _UNSCORED * charged + _FEW:
+        if _too_many(lost, charged, sure=sure):
             of = "charged pixels" if box is everywhere else "a crop's charged pixels"
             alone = np.zeros_like(empty)
             alone[box] = empty[box]
             return count, f"{lost} of {charged} {of} have no score{_first(alone)}"
     return count, ""
+
+
+def _too_many(lost: int, charged: int, *, sure: bool) -> bool:
+    """`sure`: the network may have been so sure of background that float16 left 0."""
+    if sure:
+        return lost >= _MANY and lost == charged
+    return lost > _UNSCORED * charged + _FEW
+
+
+def _is_unsure(scores: Pixels, *, lost: int) -> bool:
+    """Whether there are enough scores, none of them of a network that is sure."""
+    low, high = _SURE
+    return len(scores) >= lost and bool(((scores >= low) & (scores <= high)).all())
+
+
+def _shows_both_classes(want: Charge, largest: Pixels, charged: int) -> bool:
+    """Whether so many pixels cannot all lack a score of one class."""
+    if not want.rounded:
+        return charged >= _MANY
+    low, high = _UNDECIDED
+    return int(np.count_nonzero((largest > low) & (largest < high))) >= _MANY
+
+
+def _remedy(want: Charge) -> str:
+    """What to do about scores that are not there."""
+    if want.rounded:
+        return (
+            "; float16 alone does not explain it: `ssnet run --force` scores it again,"
+            " with `ssnet worker --dtype float32` to every digit"
+        )
+    return "; `ssnet run --force` scores it again"
 
 
 def _first(wrong: Mask) -> str:

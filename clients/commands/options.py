@@ -30,6 +30,9 @@ Tries = Annotated[int, typer.Option(help="How often a request is sent.")]
 CopyInput = Annotated[
     bool, typer.Option("--copy-input", help="The input's other products come along.")
 ]
+RepeatInputs = Annotated[
+    bool, typer.Option("--repeat-inputs", help="Take an input that is given twice.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
 Heartbeat = Annotated[float, typer.Option(help="Seconds between heartbeats.")]
 Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer is gone.")]

@@ -24,6 +24,7 @@ from .options import (
     Liveness,
     Output,
     Quiet,
+    RepeatInputs,
     Start,
     TickOrder,
     Ticks,
@@ -76,6 +77,13 @@ class Mode(str, enum.Enum):
     whole = "whole"
 
 
+class OnBadInput(str, enum.Enum):
+    """What an entry does that cannot be read, planned or cut."""
+
+    stop = "stop"
+    fail = "fail"
+
+
 Modes = Annotated[
     Mode | None,
     typer.Option(help="Which parts are scored. Default: croi if there are ROIs, else tiles."),
@@ -100,6 +108,10 @@ PartSeconds = Annotated[
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Give up what an earlier run has made safe.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End at an event that fails.")]
+BadInput = Annotated[
+    OnBadInput,
+    typer.Option(help="A bad entry stops the run, or fails: an empty event, named in the report."),
+]
 MaxFailed = Annotated[float, typer.Option(help="Share of events that may fail, once ten have.")]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Only events that failed; keep the others.")
@@ -133,12 +145,14 @@ def run(
     heartbeat: Heartbeat = 1.0,
     liveness: Liveness = 3,
     copy_input: CopyInput = False,
+    repeat_inputs: RepeatInputs = False,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
     force: Force = False,
     part_seconds: PartSeconds = 60.0,
     fresh: Fresh = False,
     strict: Strict = False,
+    bad_input: BadInput = OnBadInput.stop,
     max_failed: MaxFailed = 0.1,
     retry_failed: RetryFailed = False,
     broker: Broker = DEFAULT_ENDPOINT,
@@ -184,6 +198,7 @@ def run(
         pulse=Pulse(heartbeat, liveness),
         window=window,
         copy_input=copy_input,
+        repeat_inputs=repeat_inputs,
         tick_order=tick_order.value,
         trust_tick_order=trust_tick_order,
         force=force,
@@ -191,6 +206,7 @@ def run(
         part_s=part_seconds,
         fresh=fresh,
         strict=strict,
+        bad_input=bad_input.value,
         max_failed=max_failed,
         retry_failed=retry_failed,
         command=tuple(sys.argv),

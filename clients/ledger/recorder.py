@@ -136,8 +136,9 @@ class Recorder:
                 written=_ticks(written_at - began_at),
                 plane=planes,
                 worker=[self._worker(p, info) for p, info in zip(planes, said, strict=True)],
-                cut=[_ticks(spent_s) for spent_s in laps["chain"][1:]],  # the first is the plan
-                packed=[_ticks(spent_s) for spent_s in laps["pack"]],
+                # the first is the plan; a bad event may have had some crops cut, and asks nobody
+                cut=[_ticks(spent_s) for spent_s in laps["chain"][1:][: len(requests)]],
+                packed=[_ticks(spent_s) for spent_s in laps["pack"][: len(requests)]],
                 sent=[_ticks(sent_at - began_at) for sent_at in stamps.sent_at],
                 trip=[_ticks(answered_at - sent_at) for sent_at, answered_at in trips],
                 busy=[_said(info, "busy_seconds") for info in said],

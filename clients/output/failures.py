@@ -19,6 +19,8 @@ _FEW = 10  # failures that are no sign yet of services that are broken
 _MAX_REASON = 500  # characters
 _HANDLER_RAISED = 500
 _AT_WORKER = re.compile(r"(?<= at worker )(\S+):\d+")  # as mdp.child ends its error 500
+BAD_INPUT = 422
+"""The code of an entry that cannot be read, planned or cut: nobody was asked about it."""
 
 
 class TooManyFailed(MDPError):
@@ -31,7 +33,7 @@ class EventFailed(MDPError):
 
 @dataclass(frozen=True)
 class Failure:
-    """A crop that nobody could score; its event is empty in the output."""
+    """A crop that nobody could score, or a bad entry; its event is empty in the output."""
 
     entry: int
     """Counted over all input files."""
@@ -40,17 +42,21 @@ class Failure:
     run: int
     subrun: int
     event: int
-    plane: int
-    crop: int
-    """Counted in the plane."""
+    plane: int | None
+    """None: the whole event, whose input is bad."""
+    crop: int | None
+    """Counted in the plane; None: the whole event."""
     code: int
-    """Of the error reply: 400 refused, 500 the handler raised, 502 workers died, 504 too slow."""
+    """Of the error reply: 400 refused, 500 the handler raised, 502 workers died, 504 too slow; or
+    422: the entry cannot be read, planned or cut."""
     reason: str
     worker: str = ""
     """`host:pid` of the worker that failed; empty where the error does not say it."""
     host: str = ""
 
     def __str__(self) -> str:
+        if self.plane is None:
+            return f"{self.where}: {self.reason}"
         return f"{self.where} plane {self.plane} crop {self.crop}: {self.reason}"
 
 
@@ -67,7 +73,7 @@ def blamed(error: MDPError) -> dict[str, str]:
     return {"worker": match[0], "host": match[1]} if match else {}
 
 
-def shortened(error: MDPError) -> str:
+def shortened(error: Exception) -> str:
     """The error as one line of a report."""
     return " ".join(str(error).split())[:_MAX_REASON]
 

@@ -18,7 +18,7 @@ from ..provenance import Provenance, Record
 from ..ssnet_job import Job
 from ..stamps import stamp
 from .failures import FailedReport, Failure, events_of, report_path
-from .state import Told, plain
+from .state import Told, plain, with_dtypes
 
 _BESIDE = (
     *("command", "host", "broker", "began_at", "ended_at", "inputs", "services"),
@@ -37,8 +37,9 @@ class MadeBefore:
 
     def check_networks(self, networks: Told) -> None:
         """Raise `FileExists` unless its scores come from these."""
-        now = {service_name(int(plane)): [origin] for plane, origin in networks.items()}
-        if self.services and plain(now) != self.services:  # a file of no events has none
+        now = {service_name(int(plane)): origin for plane, origin in plain(networks).items()}
+        # a file of no events has none
+        if self.services and now != with_dtypes(self.services, now):
             raise FileExists(
                 f"{self.output} is there already, of other networks; force to replace it"
             )
@@ -67,7 +68,9 @@ def made_before(
             f"{job.output} is there already, with {record.failed_events} events that failed: want"
             f" {report_path(job.output)}, which names them, or force to replace it"
         )
-    services = {name: [asdict(each) for each in said] for name, said in record.services.items()}
+    services = {
+        name: asdict(origins[0]) for name, origins in record.services.items() if len(origins) == 1
+    }
     return MadeBefore(str(job.output), plain(services), failed)
 
 

@@ -6,6 +6,7 @@ kills the process, the next one goes on after the last part. Refuses to go on wi
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ from lartpc.whole_file import check_free, move, named
 
 from ..signals import uninterrupted
 from ..stamps import stamp
+from . import mended
 from .failures import FailedReport, Failure, TooManyFailed, report_path
 from .folder import PartsFolder
-from .state import FileId, Part, State, Told, check_same, plain
+from .state import FileId, Part, State, Told, check_same, check_same_networks, plain
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,14 @@ def _report(folder: PartsFolder, state: State, file: Path) -> None:
     move(folder.path / "failed.json", report_path(folder.output))
 
 
+def _size(parts: Sequence[Part]) -> int:
+    return sum(part.stop - part.start for part in parts)
+
+
+def _is_in(parts: Sequence[Part], entry: int) -> bool:
+    return any(part.start <= entry < part.stop for part in parts)
+
+
 class Parts:
     """Takes events in order; `left` are the entries that are not safe yet.
 
@@ -83,30 +93,54 @@ class Parts:
         self._part_s = part_s
         self._force = force
         self._state = self._begin(plain(run))
-        self._safe = sum(part.stop - part.start for part in self._state.parts)
+        self._safe = _size(self._state.parts)
         self._writer: Writer | None = None
+        self._first = order.start  # entry of the part being written
         self._begun_at = 0.0
         self._failures: list[Failure] = []  # of the part being written
         self._torn = False
         self._over = False
         if self._safe:
-            log.warning(
-                "%s: goes on after event %d of %d", folder.output, self._safe, len(self._order)
-            )
+            no_gap = self._state.parts[-1].stop == order.start + self._safe
+            text = "goes on after event %d of %d" if no_gap else "goes on, %d of %d events are safe"
+            log.warning(f"%s: {text}", folder.output, self._safe, len(order))
 
     def _begin(self, run: Told) -> State:
         state = self._folder.load()
         if state is None or not state.parts:
             self._folder.clear()
             return State(run)
+        state = self._without_changed(state, run)
         check_same(state.run, run, what="the run that was begun", way_out=self._way_out(state))
         state = self._without_lost(state)
         self._folder.keep_only({part.file for part in state.parts})
         return state
 
     def _way_out(self, state: State) -> str:
-        events = state.parts[-1].stop - state.parts[0].start
+        events = _size(state.parts)
         return f"--fresh starts over, and gives up the {events} events in {self._folder.path}"
+
+    def _without_changed(self, state: State, run: Told) -> State:
+        """Only the parts of inputs that are as they were; all of it if that leaves none."""
+        changed = mended.changed_inputs(state.run, run)
+        same = mended.as_if_unchanged(state.run, run, changed)
+        if not changed:
+            return replace(state, run=same)
+        parts = mended.parts_of_unchanged(state.parts, state.run, run, changed)
+        if not parts or same != run:
+            return state  # another run, or nothing of it would stay: refused with all that differs
+        log.warning(
+            "%s: %s changed since: %d events that are safe are of other inputs and stay, %d are"
+            " scored again",
+            self._folder.output,
+            ", ".join(run["inputs"][number]["name"] for number in changed),
+            _size(parts),
+            _size(state.parts) - _size(parts),
+        )
+        failed = [each for each in state.failed if _is_in(parts, each.entry)]
+        state = replace(state, run=run, parts=parts, failed=failed, joined=None)
+        self._folder.save(state)
+        return state
 
     def _without_lost(self, state: State) -> State:
         """Parts up to the first one that somebody has removed or changed."""
@@ -122,8 +156,14 @@ class Parts:
         return replace(state, parts=there, failed=failed, joined=None)
 
     @property
-    def left(self) -> range:
-        return self._order[self._safe :]
+    def left(self) -> Sequence[int]:
+        """In order. There are gaps where a changed input's events are scored again."""
+        gaps, start = [], self._order.start
+        for part in self._state.parts:
+            gaps.append(range(start, part.start))
+            start = part.stop
+        gaps = [gap for gap in (*gaps, range(start, self._order.stop)) if gap]
+        return gaps[0] if len(gaps) == 1 else [entry for gap in gaps for entry in gap]
 
     @property
     def written(self) -> int:
@@ -144,7 +184,7 @@ class Parts:
         """Say where the scores come from; raises `SettingsError` if that was elsewhere before."""
         if self._state.parts:
             way_out = self._way_out(self._state)
-            check_same(
+            check_same_networks(
                 self._state.networks, plain(networks), what="the same networks", way_out=way_out
             )
         self._state.networks = plain(networks)
@@ -153,17 +193,31 @@ class Parts:
 
     def open(self) -> None:
         """Open the next part: what can go wrong at the start does so now."""
-        number = len(self._state.parts)
-        name = f"part-{number:06d}{self._folder.output.suffix}"
+        names = {part.file for part in self._state.parts}
+        numbers = itertools.count(len(names))
+        candidates = (f"part-{number:06d}{self._folder.output.suffix}" for number in numbers)
+        name = next(candidate for candidate in candidates if candidate not in names)
         self._writer = self._files.open(self._folder.path / name)
 
     def write(
-        self, event: Event, *, entry: int | None = None, failures: Sequence[Failure] = ()
+        self,
+        event: Event,
+        number: int,
+        *,
+        entry: int | None = None,
+        failures: Sequence[Failure] = (),
     ) -> None:
-        """The next event; `entry`: as in `Writer.write`. Raises `LArTPCError`."""
+        """The event of entry `number`, the next of those that were left.
+
+        `entry`: as in `Writer.write`. Raises `LArTPCError`.
+        """
+        if self._writer and self._writer.entries and number != self._first + self._writer.entries:
+            self._finish_part()  # the entries between are in parts that are safe
         if self._writer is None:
             self.open()
         assert self._writer is not None
+        if not self._writer.entries:
+            self._first = number
         self._begun_at = self._begun_at or time.monotonic()
         self._torn = True
         self._writer.write(event, entry=entry)
@@ -180,12 +234,11 @@ class Parts:
         if writer is None:
             return
         writer.close()
-        start = self._order.start + self._safe
         size = writer.path.stat().st_size
-        part = Part(writer.path.name, start, start + writer.entries, size)
+        part = Part(writer.path.name, self._first, self._first + writer.entries, size)
         state = replace(
             self._state,
-            parts=[*self._state.parts, part],
+            parts=sorted([*self._state.parts, part], key=lambda each: each.start),
             failed=[*self._state.failed, *self._failures],
         )
         self._folder.save(state)

@@ -37,11 +37,11 @@ def settings(job: Job) -> dict[str, Any]:
     }
 
 
-def told(job: Job, order: range, made: Provenance) -> Told:
+def told(job: Job, reader: Reader, order: range, made: Provenance) -> Told:
     """What decides the output, but for the networks: with the same it is the same run."""
-    stamps = zip(job.inputs, made.stamps(), strict=True)
+    inputs = zip(job.inputs, made.stamps(), reader.sizes, strict=True)
     return {
-        "inputs": [stamp.of(path) for path, stamp in stamps],
+        "inputs": [{**stamp.of(path), "entries": entries} for path, stamp, entries in inputs],
         "entries": [order.start, order.stop],
         **settings(job),
         "tick_order": job.tick_order,
@@ -74,15 +74,21 @@ class Output:
         self._made = made
         self._retry: Retry | None = None
         self._before: Reader | None = None
+        self._inputs = reader
+        self._pending: Iterator[int] = iter(())
 
-    def keep(self, retry: Retry, before: Reader) -> None:
-        """Ask only about what failed; `before` reads the output that has the rest."""
-        self._retry, self._before = retry, before
+    def keep(self, retry: Retry, before: Reader, inputs: Reader) -> None:
+        """Ask only about what failed; `before` reads the output that has the rest.
+
+        `inputs`: a reader that no other thread uses.
+        """
+        self._retry, self._before, self._inputs = retry, before, inputs
+        self._pending = iter(self._parts.left if self._parts else ())
 
     @property
     def asked(self) -> Sequence[int]:
         """The entries that are to be asked about."""
-        left = self._parts.left if self._parts else range(0)
+        left: Sequence[int] = self._parts.left if self._parts else range(0)
         return [n for n in left if n in self._retry.asked] if self._retry else left
 
     @property
@@ -131,8 +137,10 @@ class Output:
     def _catch_up(self, number: int) -> None:
         if self._before is None:
             return
-        for entry in range(self._order.start + self.done, number):
-            event, want = self._before[entry - self._order.start], self._reader.rse(entry)
+        for entry in self._pending:
+            if entry == number:
+                return
+            event, want = self._before[entry - self._order.start], self._inputs.rse(entry)
             if event.rse != want:
                 where = f"{self._before.paths[0]} entry {entry - self._order.start}"
                 raise ImageError(f"want {want} in {where}, got {event.rse}")
@@ -142,7 +150,7 @@ class Output:
         assert self._parts is not None
         with uninterrupted():
             entry = number if self._job.copy_input else None
-            self._parts.write(event, entry=entry, failures=failures)
+            self._parts.write(event, number, entry=entry, failures=failures)
 
     def close(self) -> None:
         """Give the file its name. Raises `LArTPCError`."""
@@ -162,6 +170,8 @@ class Output:
         own = settings(self._job)
         if self._retry:
             own["retried_events"] = len(self._retry.asked)
+            if self._retry.mended_inputs:
+                own["mended_inputs"] = self._retry.mended_inputs
         if self.failed:
             own["failed_events"] = len(events_of(self.failed))
         return self._made.record(
@@ -183,7 +193,7 @@ def open_output(
         if job.fresh:
             folder.clear()
         ended = settle(folder)
-        run = told(job, order, made)
+        run = told(job, reader, order, made)
         retry = _retry(job, run) if job.retry_failed else None
         if _is_whole(job, run, retry, ended):
             yield Output(job, reader, order, None, made, ended=ended.failed if ended else ())
@@ -194,6 +204,10 @@ def open_output(
                 failed = stands.failed
                 yield Output(job, reader, order, None, made, ended=failed, stands=stands)
                 return
+        again = stack.enter_context(reader.again())  # another thread reads with the first one
+        before = stack.enter_context(retry.open(list(images))) if retry else None
+        if retry and before:
+            retry.check_inputs(again, order, before)
         files = PartFiles(
             job.output,
             force=job.force or job.retry_failed,
@@ -203,8 +217,8 @@ def open_output(
         )
         parts = stack.enter_context(_parts(job, folder, files, order, run, retry))
         output = Output(job, reader, order, parts, made)
-        if retry:
-            output.keep(retry, stack.enter_context(retry.open(list(images))))
+        if retry and before:
+            output.keep(retry, before, again)
         if parts.left:
             parts.open()
         yield output

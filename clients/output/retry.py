@@ -1,9 +1,12 @@
 """Only the events that failed are asked about again; the others come from the output as it is.
 
-Refuses an output that its report is not about, and a run that was told something else.
+Refuses an output that its report is not about, and a run that was told something else, but for
+inputs that were mended since: `mended` says which.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from lartpc import Reader, open_reader, provenance
 from mdp import SettingsError
@@ -11,8 +14,9 @@ from mdp import SettingsError
 from ..job import FileJob
 from ..provenance import Record
 from ..stamps import stamp
+from . import mended
 from .failures import FailedReport, events_of, report_path
-from .state import Told, check_same, plain
+from .state import Told, check_same, check_same_networks, plain
 
 
 class Retry:
@@ -22,19 +26,39 @@ class Retry:
         """`run`: what the run is told now, which must be what it was told then."""
         self._way_out = f"--force instead of --retry-failed scores all of {job.output} again"
         self._report = report
-        check_same(report.run, plain(run), what="the run that failed", way_out=self._way_out)
+        run = plain(run)
+        self._changed = mended.changed_inputs(report.run, run)
+        was = mended.as_if_unchanged(report.run, run, self._changed)
+        check_same(was, run, what="the run that failed", way_out=self._way_out)
         now = stamp(job.output).of(job.output)
         what = f"the output that {report_path(job.output)} is about"
         check_same(report.output, now, what=what, way_out=self._way_out)
         self._tick_order = job.tick_order
         self._output = job.output
+        self._record = Record.unpack(provenance.read(job.output)[0])
         self.asked = events_of(report.failed)
         self.told: Told = {"output": now, "entries": " ".join(map(str, sorted(self.asked)))}
+
+    @property
+    def mended_inputs(self) -> list[dict[str, Any]]:
+        """For the output's record: the stamps of inputs from before they were changed."""
+        earlier: list[dict[str, Any]] = list(self._record.settings.get("mended_inputs", []))
+        return earlier + [self._report.run["inputs"][number] for number in self._changed]
+
+    def check_inputs(self, reader: Reader, order: range, before: Reader) -> None:
+        """Compare what can be compared of inputs that were changed; `before`: the output's reader.
+
+        Raises `SettingsError` if what would be kept is not theirs.
+        """
+        for number in self._changed:
+            one = mended.MendedInput(number, reader=reader, order=order, way_out=self._way_out)
+            one.check(self._record, before, self.asked)
 
     def check_networks(self, networks: Told) -> None:
         """The new events' scores must come from where the others' came from."""
         what = "the networks that scored the rest of it"
-        check_same(self._report.networks, plain(networks), what=what, way_out=self._way_out)
+        was = self._report.networks
+        check_same_networks(was, plain(networks), what=what, way_out=self._way_out)
 
     def open(self, images: list[str]) -> Reader:
         """The output as it is."""

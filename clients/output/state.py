@@ -47,7 +47,7 @@ class FileId:
 
 @dataclass
 class State:
-    """All that is known of a run that is not over. Invariant: parts follow on each other."""
+    """All that is known of a run that is not over. Invariant: parts are in order, apart."""
 
     run: Told
     """Inputs, entries and settings: what decides the output."""
@@ -84,6 +84,21 @@ def plain(told: Mapping[str, Any]) -> Told:
     """As it comes back out of JSON, where tuples are lists and keys are text."""
     made: Told = json.loads(json.dumps(told))
     return made
+
+
+def check_same_networks(was: Told, now: Told, *, what: str, way_out: str) -> None:
+    """As `check_same`, of each plane's origin; older software did not say the dtype of scores."""
+    check_same(with_dtypes(was, now), now, what=what, way_out=way_out)
+
+
+def with_dtypes(was: Told, now: Told) -> Told:
+    """`was`, with the dtype that `now` says of a plane where `was` says none."""
+    unsaid = {plane for plane, origin in was.items() if not origin.get("dtype")}
+    dtypes = {plane: now.get(plane, {}).get("dtype", "") for plane in unsaid}
+    return {
+        plane: {**origin, "dtype": dtypes[plane]} if plane in unsaid else origin
+        for plane, origin in was.items()
+    }
 
 
 def check_same(was: Told, now: Told, *, what: str, way_out: str) -> None:

@@ -274,7 +274,7 @@ def test_workers_whose_answers_could_differ_have_different_fingerprints(tmp_path
 
 
 def test_other_weights_are_another_fingerprint() -> None:
-    origin = Origin("onnx", "ab" * 32, "cd" * 32, 10.0)
-    changed = Origin("onnx", "ab" * 32, "ce" * 32, 10.0)
-    assert origin.fingerprint("float16") != changed.fingerprint("float16")
-    assert len(origin.fingerprint("float16")) < 255
+    origin = Origin("onnx", "ab" * 32, "cd" * 32, 10.0, "float16")
+    changed = Origin("onnx", "ab" * 32, "ce" * 32, 10.0, "float16")
+    assert origin.fingerprint() != changed.fingerprint()
+    assert len(origin.fingerprint()) < 255
