@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lartpc import Event, ImageError, LArTPCError, Reader, ReadError, chain, pack, stack
 from mdp import MDPError
 
 from .entries import Entry, read_entry
 from .output.failures import BAD_INPUT, Failure, blamed, shortened
-from .ssnet_job import BadInput
+from .ssnet_job import PLANES, BadInput
 from .stopwatch import Stopwatch
 
 FAIL_OPTION = "--bad-input fail goes on, with an empty event in its place"
@@ -91,8 +91,14 @@ class Cutter:
         with watch.stage("chain"):
             check_planes([image.meta.plane for image in images], self.planes)
             plan = chain.plan(event, self.mode, images=self.producer, low=self.low_adc)
+            wanted = [
+                (image, of_plane)
+                for image, of_plane in zip(images, plan.planes, strict=True)
+                if of_plane.plane in self.planes
+            ]
+            plan = replace(plan, planes=tuple(of_plane for _, of_plane in wanted))
         requests = []
-        for image, of_plane in zip(images, plan.planes, strict=True):
+        for image, of_plane in wanted:
             for crop in of_plane.crops:
                 with watch.stage("chain"):
                     cut = chain.cut(image, crop, low=self.low_adc, high=self.high_adc)
@@ -100,7 +106,7 @@ class Cutter:
                     batch = stack(self.producer, [(event.rse, [cut])])
                     frames = tuple(pack([batch]))
                 requests.append(CropRequest(of_plane.plane, batch.meta, frames))
-        shapes = tuple((image.meta.rows, image.meta.cols) for image in images)
+        shapes = tuple((image.meta.rows, image.meta.cols) for image, _ in wanted)
         return EventQuestion(entry, plan, tuple(requests), shapes)
 
 
@@ -160,6 +166,12 @@ def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Fai
 
 
 def check_planes(got: Sequence[int], want: Sequence[int]) -> None:
-    """Raise `ImageError` unless there is one image of each plane, or none at all."""
-    if got and sorted(got) != sorted(want):
-        raise ImageError(f"want one image of each plane {list(want)} or none, got {list(got)}")
+    """Raise `ImageError` unless there is one image of each wanted plane, or none at all.
+
+    Images of planes that are not wanted are passed over; there are none but those of `PLANES`.
+    """
+    others = set(PLANES) - set(want)
+    if got and sorted(plane for plane in got if plane not in others) != sorted(want):
+        raise ImageError(
+            f"want one image of each plane {list(want)} or none, got {list(got)} (--planes)"
+        )

@@ -84,7 +84,7 @@ def _readable_names(reader: Reader, order: Iterable[int]) -> Iterator[RSE]:
 def check_range(start: int, end: int | None) -> None:
     """Raise `SettingsError` for a range that holds no entry."""
     if start < 0 or (end is not None and end <= start):
-        raise SettingsError(f"want 0 <= start < end, got {start} and {end}")
+        raise SettingsError(f"want 0 <= start < end, got {start} and {end} (--start, --end)")
 
 
 def entry_range(start: int, end: int | None, entries: int) -> range:

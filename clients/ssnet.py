@@ -31,7 +31,7 @@ from .progress import OnProgress, Progress, progress_of
 from .provenance import Provenance, check_repeats, mode_settings
 from .scores import Scores, nbytes
 from .signals import uninterrupted
-from .ssnet_job import PLANES, Job
+from .ssnet_job import Job
 from .stopwatch import Stopwatch
 from .waiting import wait_for_workers
 from .window import Window
@@ -88,7 +88,7 @@ def run(
         check_fits(job.output, reader, order)
         check_repeats(job, made, reader, order)
         with watch.stage("open"), uninterrupted():
-            names = [answer_name(plane) for plane in PLANES]
+            names = [answer_name(plane) for plane in job.planes]
             output = stack.enter_context(open_output(job, reader, order, made, images=names))
         report = (
             _send(job, reader, output, watch, progress, stack)
@@ -129,7 +129,7 @@ def _send(
         fitting = replace(job, mode=fitted(job.mode, described))
         asked = len(output.asked)
         done = output.entries - asked  # by earlier runs; all but the failed ones before a retry
-        told = functools.partial(facts, job, client, planes=PLANES, events=asked, done=done)
+        told = functools.partial(facts, job, client, planes=job.planes, events=asked, done=done)
         recording = recorded(job.ledger, told, watch, fresh=job.force and not done)
         recorder = stack.enter_context(recording)
         making = _Run(fitting, described, reader, output, watch, recorder)
@@ -177,9 +177,9 @@ Descriptions = Mapping[int, Description]
 
 def describe(client: Client, job: Job, progress: Progress | None = None) -> Descriptions:
     """What a worker of each plane says of itself; raises `NotServed` for a plane without any."""
-    start = {service_name(plane): f"ssnet worker --plane {plane}" for plane in PLANES}
+    start = {service_name(plane): f"ssnet worker --plane {plane}" for plane in job.planes}
     wait_for_workers(client, start, wait_s=job.wait_s, progress=progress)
-    asked = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in PLANES}
+    asked = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in job.planes}
     described = {p: Description.unpack(each.result(), plane=p) for p, each in asked.items()}
     for plane, said in described.items():
         if said.origin.threshold_adc > job.low_adc:
@@ -248,7 +248,7 @@ class _Run:
     def _questions(self, order: Sequence[int]) -> Iterator[EventQuestion]:
         job = self._job
         cutter = Cutter(
-            job.mode, job.producer, PLANES, job.low_adc, job.high_adc, bad_input=job.bad_input
+            job.mode, job.producer, job.planes, job.low_adc, job.high_adc, bad_input=job.bad_input
         )
         return cutter.questions(self._reader, order, self._watch)
 

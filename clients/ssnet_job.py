@@ -23,6 +23,8 @@ class Job(FileJob):
     mode: chain.Mode = field(default_factory=chain.Croi)
     producer: str = "wire"
     """Of the images: one of each plane."""
+    planes: tuple[int, ...] = PLANES
+    """Which are scored; images of the others are passed over."""
     low_adc: float = chain.LOW_ADC
     """Below, a pixel is no charge: 0 for the network, and scored 0."""
     high_adc: float = chain.HIGH_ADC
@@ -50,8 +52,10 @@ class Job(FileJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.planes or not set(self.planes) <= set(PLANES):
+            raise SettingsError(f"want planes of {PLANES}, got {self.planes}")
         if not 0 <= self.low_adc < self.high_adc < math.inf:
-            got = f"{self.low_adc} and {self.high_adc}"
+            got = f"{self.low_adc} and {self.high_adc} (--threshold, --ceiling)"
             raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
         if not 0 <= self.wait_s < math.inf:
             raise SettingsError(f"want a wait from 0 s on, got {self.wait_s}")

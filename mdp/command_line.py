@@ -124,6 +124,15 @@ def finite(
     return value
 
 
+def positive(
+    context: typer.Context, parameter: typer.CallbackParam, value: float | None
+) -> float | None:
+    """A callback: refuses nan, infinities, and numbers that are not above 0."""
+    if value is not None and not 0 < value < math.inf:
+        raise SettingsError(f"want {option_of(context, parameter)} above 0, got {value}")
+    return value
+
+
 Broker = Annotated[
     str,
     typer.Option(

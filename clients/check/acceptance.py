@@ -33,14 +33,12 @@ from ..entries import names
 from ..output.failures import FailedReport, events_of, report_path
 from ..progress import OnProgress, progress_of
 from ..provenance import Record
-from ..ssnet_job import PLANES
 from ..stamps import stamp
 from .events import EventFindings, expected_entries
 from .findings import Finding
-from .making import Making, making_of, read_records
+from .making import Making, making_of, planes_of, read_records
 from .scores import ScoreFindings, compare
 
-_NAMES = [answer_name(plane) for plane in PLANES]
 _NO_RECORD = "there is no provenance"
 _NO_MAKING = "the provenance does not say how the scores were made"
 _NO_EVENTS = "there are no events"
@@ -69,7 +67,9 @@ def run(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]
         asked = None if records else _asked(check)
         order = asked.tick_order if asked else records[0].tick_order
         trust = asked.trust_tick_order if asked else True  # records of two orders are a finding
-        output = open_reader(check.output, tick_order=order, images=_NAMES, trust=trust)
+        planes = asked.planes if asked else planes_of(records[0])
+        images = [answer_name(plane) for plane in planes]
+        output = open_reader(check.output, tick_order=order, images=images, trust=trust)
         stack.enter_context(output)
         making = asked or making_of(records, len(output), made)
         inputs = stack.enter_context(_open_inputs(check.inputs, making, trust=trust))

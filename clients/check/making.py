@@ -15,7 +15,8 @@ from .findings import Finding
 
 _ROUNDED = "float16"
 """What services send unless they are asked not to; older software did not record it."""
-_DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc")
+_DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc", "planes")
+_NUMBERS = frozenset(map(str, PLANES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +28,12 @@ class Making:
     low_adc: float = chain.LOW_ADC
     tick_order: AskedOrder = "auto"
     trust_tick_order: bool = False
+    planes: tuple[int, ...] = PLANES
+    """Which were scored."""
     service_low_adc: tuple[float, ...] = (chain.LOW_ADC,) * len(PLANES)
-    """Of each plane."""
+    """Of each of these planes."""
     dtypes: tuple[str, ...] = field(default=(_ROUNDED,) * len(PLANES), compare=False)
-    """Of each plane's scores on the wire: float16 rounds small ones to 0."""
+    """Of each of these planes scores on the wire: float16 rounds small ones to 0."""
 
 
 def read_records(texts: Sequence[str], finding: Finding) -> list[Record]:
@@ -82,7 +85,7 @@ def _as_rounded_as_any(makings: Sequence[Making]) -> Making:
 
 def _differences(first: Record, record: Record) -> Iterator[str]:
     """What is not in a record as it is in the first one."""
-    for plane in PLANES:
+    for plane in planes_of(first):
         name = service_name(plane)
         one, other = (asdict(_origin(each, name)) for each in (first, record))
         unknown = {"dtype"} if not (one["dtype"] and other["dtype"]) else set()
@@ -96,6 +99,13 @@ def _differences(first: Record, record: Record) -> Iterator[str]:
             yield f"want {name} {before} throughout, got {now}"
 
 
+def planes_of(record: Record) -> tuple[int, ...]:
+    """Which planes were scored: those of a detector, where a record does not say it."""
+    planes = record.settings.get("planes", PLANES)
+    known = isinstance(planes, (list, tuple)) and planes and set(map(str, planes)) <= _NUMBERS
+    return tuple(planes) if known else PLANES
+
+
 def _setting(record: Record, name: str) -> Any:
     return record.tick_order if name == "tick_order" else record.settings.get(name)
 
@@ -104,13 +114,15 @@ def _making(record: Record) -> Making:
     """Raises `ReadError` for a record that does not say it."""
     if record.made_by != "ssnet run":
         raise ReadError(f"want ssnet run, got {record.made_by}")
-    origins = [_origin(record, service_name(plane)) for plane in PLANES]
+    planes = planes_of(record)
+    origins = [_origin(record, service_name(plane)) for plane in planes]
     try:
         return Making(
             mode=mode_of(record.settings["mode"]),
             producer=str(record.settings["producer"]),
             low_adc=float(record.settings["threshold_adc"]),
             tick_order=record.tick_order,
+            planes=planes,
             service_low_adc=tuple(origin.threshold_adc for origin in origins),
             dtypes=tuple(origin.dtype or _ROUNDED for origin in origins),
         )

@@ -21,7 +21,6 @@ from lartpc import Event, Image, ImageMeta, chain
 from services.planes import answer_name
 
 from ..crops import check_planes
-from ..ssnet_job import PLANES
 from .findings import Finding
 from .making import Making
 
@@ -101,17 +100,17 @@ def compare(
 ) -> None:
     """Hold an event's scores against it. Raises `LArTPCError` if no run could have cut it."""
     images = event.images[making.producer]
-    check_planes([image.meta.plane for image in images], PLANES)
+    check_planes([image.meta.plane for image in images], making.planes)
     plan = chain.plan(event, making.mode, images=making.producer, low=making.low_adc)
     by_plane = {of.plane: (image, of) for image, of in zip(images, plan.planes, strict=True)}
-    for plane in PLANES:
+    for number, plane in enumerate(making.planes):
         want = no_charge(plane)
         if plane in by_plane:
             want = charge(
                 *by_plane[plane],
                 low=making.low_adc,
-                service_low=making.service_low_adc[plane],
-                dtype=making.dtypes[plane],
+                service_low=making.service_low_adc[number],
+                dtype=making.dtypes[number],
             )
         findings.look(want, scored.images[answer_name(plane)], f"{where}, plane {plane}")
 

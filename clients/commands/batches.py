@@ -46,12 +46,12 @@ def batches(
         list[Path] | None, typer.Argument(metavar="[FILE...]", help="LArCV files, to try out.")
     ] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Batches to take.")] = 50,
-    batch: Annotated[int, typer.Option(help="Events in a batch.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Events in a batch.")] = 16,
     planes: Annotated[str, typer.Option(help="Which, in this order.")] = "0,1,2",
-    size: Annotated[int, typer.Option(help="Rows and columns of a crop.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of order, crops, mirrors.")] = 0,
-    epoch: Annotated[int, typer.Option(help="The first.")] = 0,
-    window: Annotated[int, typer.Option(help="Batches in flight.")] = 8,
+    size: Annotated[int, typer.Option(min=1, help="Rows and columns of a crop.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of order, crops, mirrors.")] = 0,
+    epoch: Annotated[int, typer.Option(min=0, help="The first.")] = 0,
+    window: Annotated[int, typer.Option(min=1, help="Batches in flight.")] = 8,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw a batch: .png, .pdf or .svg.")
     ] = None,

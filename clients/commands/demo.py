@@ -27,7 +27,7 @@ def demo(
     file: Annotated[Path | None, typer.Argument(help="A LArCV file to score.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder.")] = Path("ssnet-demo"),
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Toy events.")] = 6,
-    seed: Annotated[int, typer.Option(help="Of the toy events.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the toy events.")] = 1,
     producer: Producer = None,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,

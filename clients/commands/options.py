@@ -11,6 +11,8 @@ import typer
 
 from mdp import SettingsError
 from mdp.command_line import Broker as Broker
+from mdp.command_line import finite as finite
+from mdp.command_line import positive as positive
 from mdp.process import configure_logging
 
 
@@ -24,9 +26,9 @@ class Ticks(str, enum.Enum):
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Read as one file.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")]
-Start = Annotated[int, typer.Option(help="The first entry, over all files.")]
-End = Annotated[int | None, typer.Option(help="The entry after the last.")]
-Tries = Annotated[int, typer.Option(help="How often a request is sent.")]
+Start = Annotated[int, typer.Option(min=0, help="The first entry, over all files.")]
+End = Annotated[int | None, typer.Option(min=1, help="The entry after the last.")]
+Tries = Annotated[int, typer.Option(min=1, help="How often a request is sent.")]
 CopyInput = Annotated[
     bool, typer.Option("--copy-input", help="The input's other products come along.")
 ]
@@ -34,8 +36,8 @@ RepeatInputs = Annotated[
     bool, typer.Option("--repeat-inputs", help="Take an input that is given twice.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
-Heartbeat = Annotated[float, typer.Option(help="Seconds between heartbeats.")]
-Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer is gone.")]
+Heartbeat = Annotated[float, typer.Option(callback=positive, help="Seconds between heartbeats.")]
+Liveness = Annotated[int, typer.Option(min=1, help="Heartbeats missed until a peer is gone.")]
 TickOrder = Annotated[
     Ticks,
     typer.Option(

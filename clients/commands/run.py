@@ -31,7 +31,10 @@ from .options import (
     Tries,
     TrustTickOrder,
     Verbose,
+    finite,
     log_warnings,
+    numbers,
+    positive,
     typed,
 )
 
@@ -96,15 +99,20 @@ Roi = Annotated[
     str | None,
     typer.Option(help="Producer of the regions of interest. Default: croi, or the only one."),
 ]
-Size = Annotated[int, typer.Option(help="Rows and columns of crops and tiles.")]
-Overlap = Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")]
-Threshold = Annotated[float, typer.Option(help="ADC below which there is no charge.")]
-Ceiling = Annotated[float, typer.Option(help="ADC at which pixels are cut off.")]
-Timeout = Annotated[float, typer.Option(help="Seconds for one try of a crop.")]
-Window = Annotated[int, typer.Option(help="Events in flight.")]
-Wait = Annotated[float, typer.Option(help="Seconds to wait for the first workers.")]
+Planes = Annotated[str, typer.Option(help="Score these planes only.")]
+Size = Annotated[int, typer.Option(min=1, help="Rows and columns of crops and tiles.")]
+Overlap = Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")]
+Threshold = Annotated[
+    float, typer.Option(min=0, callback=finite, help="ADC below which there is no charge.")
+]
+Ceiling = Annotated[float, typer.Option(callback=positive, help="ADC at which pixels are cut off.")]
+Timeout = Annotated[float, typer.Option(callback=positive, help="Seconds for one try of a crop.")]
+Window = Annotated[int, typer.Option(min=1, help="Events in flight.")]
+Wait = Annotated[
+    float, typer.Option(min=0, callback=finite, help="Seconds to wait for the first workers.")
+]
 PartSeconds = Annotated[
-    float, typer.Option(help="How often what is written is made safe from kill -9.")
+    float, typer.Option(min=0, callback=finite, help="Seconds between checkpoints of the output.")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Give up what an earlier run has made safe.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End at an event that fails.")]
@@ -112,7 +120,12 @@ BadInput = Annotated[
     OnBadInput,
     typer.Option(help="A bad entry stops the run, or fails: an empty event, named in the report."),
 ]
-MaxFailed = Annotated[float, typer.Option(help="Share of events that may fail, once ten have.")]
+MaxFailed = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, callback=finite, help="Share of events that may fail, once ten have."
+    ),
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Only events that failed; keep the others.")
 ]
@@ -132,6 +145,7 @@ def run(
     mode: Modes = None,
     producer: Producer = None,
     roi: Roi = None,
+    planes: Planes = "0,1,2",
     size: Size = 512,
     overlap: Overlap = 64,
     threshold: Threshold = 10.0,
@@ -188,6 +202,7 @@ def run(
         broker=broker,
         mode=chosen.mode,
         producer=chosen.producer,
+        planes=tuple(sorted(numbers(planes))),
         low_adc=threshold,
         high_adc=ceiling,
         start=start,
@@ -215,7 +230,7 @@ def run(
     resume = _RESUME_FRESH if fresh else _RESUME
     with (
         terminal.progress("events", command="ssnet run", quiet=quiet, resume=resume) as show,
-        _services(number or 1, network, threshold, progress=show, watch=watch)
+        _services(job.planes, number or 1, network, threshold, progress=show, watch=watch)
         if local
         else nullcontext(broker) as address,
     ):
@@ -238,6 +253,7 @@ def _check_local(context: typer.Context, *, local: bool) -> None:
 
 
 def _services(
+    planes: tuple[int, ...],
     workers: int,
     network: Path | None,
     threshold_adc: float,
@@ -247,7 +263,6 @@ def _services(
 ) -> AbstractContextManager[str]:
     """A broker and workers on this machine, which then needs what computes networks, too."""
     from .. import local, pools
-    from ..ssnet_job import PLANES
 
-    pool = pools.Pool(PLANES, workers=workers, network=network, threshold_adc=threshold_adc)
+    pool = pools.Pool(planes, workers=workers, network=network, threshold_adc=threshold_adc)
     return local.services(pool, progress=progress, watch=watch)

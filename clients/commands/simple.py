@@ -27,6 +27,7 @@ from .options import (
     TrustTickOrder,
     Verbose,
     log_warnings,
+    positive,
 )
 
 HELP = """Send images of files to a service; write what comes back to a file.
@@ -56,14 +57,14 @@ def simple(
         list[str] | None,
         typer.Option(help="A name that replies must have; repeatable. Default: the first's."),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Events in a request, at most.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Events in a request, at most.")] = 1,
     random: Annotated[bool, typer.Option("--random", help="Send in a random order.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Of the random order; default 0.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the random order; default 0.")] = None,
     start: Start = 0,
     end: End = None,
-    timeout: Annotated[float, typer.Option(help="Seconds for one try.")] = 300.0,
+    timeout: Annotated[float, typer.Option(callback=positive, help="Seconds for one try.")] = 300.0,
     tries: Tries = 3,
-    window: Annotated[int, typer.Option(help="Requests in flight.")] = 8,
+    window: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
     copy_input: CopyInput = False,
     repeat_inputs: RepeatInputs = False,
     tick_order: TickOrder = Ticks.auto,

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .options import Force, Output, Quiet
+from .options import (
+    Force,
+    Output,
+    Quiet,
+    finite,
+)
 
 HELP = """Make a file of toy events: neutrino-like ones among cosmics, with truth.
 
@@ -24,11 +29,18 @@ events each time.
 
 def toy(
     output: Output,
-    number: Annotated[int, typer.Option("--number", "-n", help="Events to make.")] = 10,
-    seed: Annotated[int, typer.Option(help="The run number, too.")] = 1,
-    rows: Annotated[int, typer.Option(help="Pixels along the time axis, of 6 ticks.")] = 512,
-    cols: Annotated[int, typer.Option(help="Pixels along the wire axis, of 1 wire.")] = 512,
-    cosmics: Annotated[float | None, typer.Option(help="Mean cosmic muons an event.")] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Events to make.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="The run number, too.")] = 1,
+    rows: Annotated[
+        int, typer.Option(min=16, max=16384, help="Pixels along the time axis, of 6 ticks.")
+    ] = 512,
+    cols: Annotated[
+        int, typer.Option(min=16, max=16384, help="Pixels along the wire axis, of 1 wire.")
+    ] = 512,
+    cosmics: Annotated[
+        float | None,
+        typer.Option(min=0, max=1000, callback=finite, help="Mean cosmic muons an event."),
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:

@@ -26,8 +26,10 @@ from .options import (
     TrustTickOrder,
     Verbose,
     check_files,
+    finite,
     log_warnings,
     numbers,
+    positive,
     typed,
 )
 
@@ -105,27 +107,53 @@ Validate = Annotated[
     list[Path] | None, typer.Option(help="A file to validate with, not trained on; repeatable.")
 ]
 Workers = Annotated[int, typer.Option("--workers", "-n", min=1, help="How many, with files.")]
-Steps = Annotated[int | None, typer.Option(help="Batches to learn from. Default: 2000.")]
-Epochs = Annotated[int | None, typer.Option(help="Instead of --steps.")]
-Batch = Annotated[int, typer.Option(help="Events in a batch; each plane is an image of its own.")]
-WarmUp = Annotated[int, typer.Option(help="Steps in which the rate rises.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Batches to learn from. Default: 2000.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of --steps.")]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Events in a batch; each plane is an image of its own.")
+]
+WarmUp = Annotated[int, typer.Option(min=0, help="Steps in which the rate rises.")]
 Scheme = Annotated[
     PixelWeights,
     typer.Option(help="seen: 1 with charge, 0.002 without; ssnet: the classes weigh the same."),
 ]
-ShowerWeight = Annotated[float, typer.Option(help="A factor for a shower's pixels.")]
-ShowerShare = Annotated[float, typer.Option(help="Of the crops that lie around a shower.")]
+ShowerWeight = Annotated[
+    float, typer.Option(min=0, callback=finite, help="A factor for a shower's pixels.")
+]
+ShowerShare = Annotated[
+    float,
+    typer.Option(min=0, max=1, callback=finite, help="Of the crops that lie around a shower."),
+]
 Freeze = Annotated[
-    float, typer.Option(help="Share of the steps, at the end, with BatchNorm as it is served.")
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        callback=finite,
+        help="Share of the steps, at the end, with BatchNorm as it is served.",
+    ),
 ]
 Average = Annotated[
-    float, typer.Option(help="What a step keeps of the weights' moving average; 0: none.")
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        callback=finite,
+        help="What a step keeps of the weights' moving average; 0: none.",
+    ),
 ]
-ValidateEvery = Annotated[int, typer.Option(help="Steps from one validation to the next.")]
-ValidateEvents = Annotated[int, typer.Option(help="Events of each but the last, which has all.")]
-Report = Annotated[int, typer.Option(help="Steps from one line of progress to the next.")]
-Minutes = Annotated[float, typer.Option(help="From one checkpoint to the next; 0: each step.")]
-Threads = Annotated[int, typer.Option(help="Default: the cores. Others add in another order.")]
+ValidateEvery = Annotated[int, typer.Option(min=1, help="Steps from one validation to the next.")]
+ValidateEvents = Annotated[
+    int, typer.Option(min=1, help="Events of each but the last, which has all.")
+]
+Report = Annotated[int, typer.Option(min=1, help="Steps from one line of progress to the next.")]
+Minutes = Annotated[
+    float,
+    typer.Option(min=0, callback=finite, help="From one checkpoint to the next; 0: each step."),
+]
+Threads = Annotated[
+    int, typer.Option(min=0, help="Default: the cores. Others add in another order.")
+]
 Cache = Annotated[int, typer.Option(min=0, help="MB that a worker keeps, with files.")]
 Force = Annotated[bool, typer.Option("--force", help="Begin anew, and replace what is there.")]
 
@@ -141,21 +169,25 @@ def train(
     steps: Steps = None,
     epochs: Epochs = None,
     batch: Batch = 4,
-    rows: Annotated[int, typer.Option(help="Of a crop, in pixels.")] = 192,
-    cols: Annotated[int, typer.Option(help="Of a crop, in pixels.")] = 192,
+    rows: Annotated[int, typer.Option(min=1, help="Of a crop, in pixels.")] = 192,
+    cols: Annotated[int, typer.Option(min=1, help="Of a crop, in pixels.")] = 192,
     optimizer: Annotated[Optimizer, typer.Option()] = Optimizer.adamw,
-    rate: Annotated[float, typer.Option(help="The largest learning rate.")] = 3e-3,
+    rate: Annotated[
+        float, typer.Option(callback=positive, help="The largest learning rate.")
+    ] = 3e-3,
     schedule: Annotated[Schedule, typer.Option(help="Of the rate.")] = Schedule.cosine,
     warm_up: WarmUp = 50,
-    weight_decay: Annotated[float, typer.Option()] = 1e-4,
+    weight_decay: Annotated[float, typer.Option(min=0, callback=finite)] = 1e-4,
     pixel_weights: Scheme = PixelWeights.seen,
     shower_weight: ShowerWeight = 1.0,
     shower_share: ShowerShare = 0.4,
-    gain: Annotated[float, typer.Option(help="ADC is scaled by up to 1 ± this.")] = 0.2,
+    gain: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="ADC is scaled by up to 1 ± this.")
+    ] = 0.2,
     freeze_statistics: Freeze = 0.2,
     average: Average = 0.999,
     precision: Annotated[Precision, typer.Option()] = Precision.bfloat16,
-    seed: Annotated[int, typer.Option(help="Of weights, order, crops.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order, crops.")] = 0,
     threads: Threads = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda:0, ...")] = "cpu",
     validate_every: ValidateEvery = 500,

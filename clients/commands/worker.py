@@ -24,6 +24,7 @@ from .options import (
     Ticks,
     TrustTickOrder,
     Verbose,
+    finite,
     numbers,
 )
 
@@ -86,9 +87,9 @@ Network = Annotated[
 Prototxt = Annotated[Path | None, typer.Option(help="The network, with --weights.")]
 Weights = Annotated[Path | None, typer.Option(help="Its .caffemodel.")]
 Engine = Annotated[EngineName, typer.Option(help="onnxruntime, or pycaffe where it is installed.")]
-Gpu = Annotated[int | None, typer.Option(help="The same as --device cuda:GPU.")]
+Gpu = Annotated[int | None, typer.Option(min=0, help="The same as --device cuda:GPU.")]
 Threads = Annotated[
-    int, typer.Option(help="Of each worker. Default: the cores, divided among the workers.")
+    int, typer.Option(min=0, help="Of each worker. Default: the cores, divided among the workers.")
 ]
 Cache = Annotated[
     int, typer.Option(min=0, help="MB that a worker of batch-train keeps of what it read.")
@@ -108,7 +109,9 @@ def worker(
     device: Annotated[str, typer.Option(help="cpu, or cuda:0, cuda:1, ...")] = "cpu",
     gpu: Gpu = None,
     threads: Threads = 0,
-    threshold: Annotated[float, typer.Option(help="ADC below which scores are 0.")] = 10.0,
+    threshold: Annotated[
+        float, typer.Option(min=0, callback=finite, help="ADC below which scores are 0.")
+    ] = 10.0,
     dtype: Annotated[Dtype, typer.Option(help="Of the scores on the wire.")] = Dtype.float16,
     image: ImageProducer = "wire",
     label: LabelProducer = "segment",

@@ -16,7 +16,7 @@ from services.planes import Origin, service_name
 
 from ..provenance import Provenance, mode_settings
 from ..signals import uninterrupted
-from ..ssnet_job import Job
+from ..ssnet_job import PLANES, Job
 from .failures import Failure, events_of, report_path
 from .folder import PartsFolder
 from .made_before import MadeBefore, made_before
@@ -34,6 +34,7 @@ def settings(job: Job) -> dict[str, Any]:
         "producer": job.producer,
         "threshold_adc": job.low_adc,
         "ceiling_adc": job.high_adc,
+        **({} if job.planes == PLANES else {"planes": list(job.planes)}),
     }
 
 
