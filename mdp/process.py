@@ -90,10 +90,13 @@ def stop_bell() -> Iterator[Bell]:
     try:
         yield _rung_by_signals(bell)
     finally:
+        signal.set_wakeup_fd(-1)
         bell.close()
 
 
 def _rung_by_signals(bell: Bell) -> Bell:
+    # a signal that comes just before a poll begins would wait for its end: Python's handlers do
+    signal.set_wakeup_fd(bell.wake_fd(), warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, bell.ring)
     signal.signal(signal.SIGINT, bell.ring)
     return bell

@@ -85,6 +85,10 @@ class Bell:
     def handle(self) -> int:
         return self._out.fileno()
 
+    def wake_fd(self) -> int:
+        """A byte written here ends a poll, as `ring` does, but is not counted."""
+        return self._in.fileno()
+
     def close(self) -> None:
         self._in.close()
         self._out.close()

@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, ServiceError
+from mdp.process import stop_bell
+from mdp.sockets import Poll, clock
 from tests.commands_of_mdp import command, environment, mdp
 from tests.processes import (
     QUICK,
@@ -237,6 +240,25 @@ def test_log_lines_have_a_time_with_its_zone_in_every_process(
         assert len(logged) >= 2
         assert all(ISO.fullmatch(when) and when.endswith("+05:30") for when in logged)
     assert re.search(r"ERROR   raises#1 \(pid \d+\): handle\(\) failed", host.stderr)
+
+
+def test_a_signal_that_does_not_interrupt_a_poll_ends_it_nevertheless() -> None:
+    # as one that comes just before the poll begins: here it comes to another thread
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with stop_bell() as bell:
+            kill = threading.Timer(
+                0.2, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            )
+            kill.start()
+            started_at = clock()
+            Poll(bell).wait(started_at + 20)
+            assert clock() - started_at < 10
+            assert bell.rings == 1
+            kill.join()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_quiet_broker_logs_no_more_than_warnings(processes: Processes, endpoint: str) -> None:
