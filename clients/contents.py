@@ -7,10 +7,36 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lartpc import RSE, LArTPCError, Product, Reader, listing, open_reader, provenance
+from lartpc import (
+    RSE,
+    ImageMeta,
+    LArTPCError,
+    Product,
+    Reader,
+    TickOrderError,
+    listing,
+    open_reader,
+    provenance,
+)
+from lartpc.ticks import Survey, told_by
 from mdp.tables import size
 
 from .narrow import Rows
+
+_SEEN = 8  # entries whose metas are looked at
+
+
+class Geometry(NamedTuple):
+    """Where the images of the first few entries lie, read in either tick order."""
+
+    wires: tuple[float, float]
+    """The smallest and the largest."""
+    backward: tuple[float, float]
+    """The smallest and the largest tick if row 0 is the largest ..."""
+    forward: tuple[float, float]
+    """... and if it is the smallest."""
+    order: str
+    """The tick order that the file shows, and by what."""
 
 
 class Contents(NamedTuple):
@@ -22,6 +48,8 @@ class Contents(NamedTuple):
     first: RSE | None
     last: RSE | None
     """The smallest and the largest (run, subrun, event)."""
+    geometry: Geometry | None = None
+    """Where its images lie."""
 
 
 def contents(path: Path, product: Product) -> Contents:
@@ -41,10 +69,55 @@ def _image_contents(path: Path, product: Product) -> Contents:
         ends = _first_and_last(reader)
         there = (event.images[product.producer] for event in reader)
         images = next((images for images in there if images), ())
+        geometry = _geometry(reader)
     sizes = sorted({image.pixels.shape for image in images})
     shown = ", ".join(f"{rows} x {cols}" for rows, cols in sizes)
     text = f"{len(images)} of {shown}" if images else "none"
-    return Contents(product, text, *ends)
+    return Contents(product, text, *ends, geometry)
+
+
+def _geometry(reader: Reader) -> Geometry | None:
+    """Of a reader of one producer; None without images."""
+    metas: list[ImageMeta] = []
+    for entry in range(min(len(reader), _SEEN)):
+        with suppress(LArTPCError):  # an entry that cannot be read shows nothing
+            metas += [meta for several in reader.metas_at(entry).values() for meta in several]
+    if not metas:
+        return None
+    survey = reader.surveys[0]
+    stored = min(meta.min_y for meta in metas), max(meta.max_y for meta in metas)
+    return Geometry(
+        (min(meta.min_x for meta in metas), max(meta.max_x for meta in metas)),
+        survey.ticks("backward") or stored,
+        survey.ticks("forward") or stored,
+        _order(survey),
+    )
+
+
+def _order(survey: Survey) -> str:
+    if survey.stored:
+        return "stored in the file"
+    try:
+        choice = told_by(survey)
+    except TickOrderError:
+        return "both, in its provenance"
+    return f"{choice.order}, by its {choice.basis}" if choice else "not shown"
+
+
+def geometry_table(rows: Iterable[tuple[Path, Contents]]) -> Rows:
+    """A row a product of images: where they lie."""
+    columns = ("file", "product", "wires", "ticks if backward", "ticks if forward", "tick order")
+    cells = [
+        (
+            str(path),
+            row.product.name,
+            *(f"{low:g} to {high:g}" for low, high in row.geometry[:3]),
+            row.geometry.order,
+        )
+        for path, row in rows
+        if row.geometry
+    ]
+    return Rows(columns, cells, left=6, headings=2)
 
 
 def _first_and_last(reader: Reader) -> tuple[RSE | None, RSE | None]:
@@ -80,7 +153,13 @@ def _range(row: Contents) -> str:
 def as_json(rows: Iterable[tuple[Path, Contents]], path: Path) -> list[dict[str, Any]]:
     """One file's rows, for programs."""
     return [
-        {**row.product._asdict(), "images": row.images, "first": row.first, "last": row.last}
+        {
+            **row.product._asdict(),
+            "images": row.images,
+            "first": row.first,
+            "last": row.last,
+            "geometry": row.geometry._asdict() if row.geometry else None,
+        }
         for of, row in rows
         if of == path
     ]

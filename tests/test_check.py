@@ -731,7 +731,7 @@ def test_the_command_says_ok_and_0_or_failed_and_1(folder: Path, given_up: Path)
     good = command(folder / "in.root", folder / "croi.root")
     assert good.exit_code == 0
     assert "FAILED" not in good.stdout
-    assert good.stdout.count(" ok ") == 13
+    assert good.stdout.count(" ok ") == 14
     wrong = command(folder / "in.root", given_up)
     assert wrong.exit_code == 1
     assert wrong.stdout.count("FAILED") == 1

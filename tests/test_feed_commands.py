@@ -61,7 +61,7 @@ def test_files_that_are_no_good_end_the_workers_command_with_one_line(
     event = Event(feed_files.events(1)[0].rse, {"wire": (), "segment": ()})
     none = feed_files.write(tmp_path / "none.h5", [event])
     asked = {
-        "want image2d_truth, got only image2d of": (toys, "--label", "truth"),
+        "got segment, wire: --label segment": (toys, "--label", "truth"),
         "want events with images, got none in": (none,),
         "cannot read": (tmp_path / "absent.root",),
     }

@@ -60,8 +60,7 @@ def lacking(where: Environment, *words: str, cwd: Path) -> list[str]:
     done = where.run("ssnet", *words, cwd=cwd)
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
-    [line] = done.stderr.splitlines()
-    assert line.startswith("ssnet: ")
+    [line] = [text for text in done.stderr.splitlines() if text.startswith("ssnet: ")]
     command = line.rpartition("pip install ")[2].partition(" (")[0]
     return shlex.split(command)
 

@@ -44,8 +44,8 @@ COMMANDS = ["broker", "worker", "call", "services", "bench"]
 SSNET = ["batches", "check", "demo", "display", "files", "ledger", "run", "simple", "toy"]
 
 
-def numeric_options() -> list[tuple[str, str, type]]:
-    """(command, option, type) of all options of `mdp` that take a number."""
+def numeric_options(app: typer.Typer) -> list[tuple[str, str, type]]:
+    """(command, option, type) of all options of an app that take a number."""
     rows = []
     for info in app.registered_commands:
         assert info.callback is not None
@@ -66,7 +66,7 @@ def numeric_options() -> list[tuple[str, str, type]]:
 
 BAD_NUMBERS = [
     (command, option, value)
-    for command, option, kind in numeric_options()
+    for command, option, kind in numeric_options(app)
     for value in (["-1", "nan"] if kind is float else ["-1"])
 ]
 

@@ -90,7 +90,8 @@ def program(wait_s: float = 0, stop: int = 99) -> list[str]:
 
 
 def test_a_run_into_a_file_says_what_it_does_at_the_start_and_at_the_end(job: Job) -> None:
-    first, last = ssnet(*command(job)).stderr.splitlines()
+    choice, first, last = ssnet(*command(job)).stderr.splitlines()
+    assert "tick order backward: the regions of interest" in choice
     for line in (first, last):
         assert re.match(rf"{STAMP} ssnet run: ", line)
         assert datetime.fromisoformat(line.split()[0]).tzinfo

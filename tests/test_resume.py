@@ -127,7 +127,9 @@ CHANGES: dict[str, Callable[[Job], Job]] = {
     r"mode size \(was 64, is 32\)": lambda job: replace(job, mode=chain.Croi(size=32)),
     r"mode name \(was croi, is whole\)": lambda job: replace(job, mode=chain.Whole(1)),
     r"entries 1 \(was 12, is 11\)": lambda job: replace(job, end=11),
-    r"tick_order \(was backward, is forward\)": lambda job: replace(job, tick_order="forward"),
+    r"tick_order \(was backward, is forward\)": lambda job: replace(
+        job, tick_order="forward", trust_tick_order=True
+    ),
     r"copy_input \(was False, is True\)": lambda job: replace(job, copy_input=True),
     r"producer \(was wire, is segment\)": lambda job: replace(job, producer="segment"),
 }

@@ -74,6 +74,19 @@ def test_the_run_records_what_was_decided_and_why(scored: Path) -> None:
     assert "forward (" in ssnet("files", scored, "--provenance").stdout
 
 
+def test_files_shows_the_ticks_in_both_readings(forward: Path, scored: Path) -> None:
+    low, high = 100 - 6 * ROWS, 100 + 6 * ROWS
+    shown = ssnet("files", forward).stdout
+    assert f"{low} to 100" in shown
+    assert f"100 to {high}" in shown
+    assert "forward, by its ticks" in shown
+    assert "forward, by its provenance" in ssnet("files", scored).stdout
+    (file,) = json.loads(ssnet("files", forward, "--json").stdout)["files"]
+    geometry = file["products"][0]["geometry"]
+    assert geometry["wires"] == [0, COLS]
+    assert (geometry["backward"], geometry["forward"]) == ([low, 100], [100, high])
+
+
 def test_the_scores_are_those_of_the_image_the_right_side_up(forward: Path, scored: Path) -> None:
     turned = forward.with_name("turned.root")  # the same pixels at the same ticks, stored backward
     with open_reader(forward, tick_order="forward") as reader, open_writer(turned) as writer:

@@ -84,7 +84,7 @@ def batches(
     )
     if output:
         check_name(output)
-    log_warnings(verbose=verbose)
+    log_warnings(verbose=verbose, quiet=quiet)
     choices.check_producers(files or (), {"--image": image, "--label": label})
     settings = TrainingSettings(
         tuple(files or ()),

@@ -42,7 +42,7 @@ def demo(
     from .. import demo as shown
     from .. import report, terminal
 
-    log_warnings(verbose=verbose)
+    log_warnings(verbose=verbose, quiet=quiet)
     plan = shown.Demo(
         folder=output,
         source=file,

@@ -52,7 +52,8 @@ def files(
         terminal.show(*provenance_tables.full(made))
     else:
         summary = [provenance_tables.summary(made)] if any(made.values()) else []
-        terminal.show(*([contents.table(rows)] if rows else []), *summary)
+        tables = [contents.table(rows), contents.geometry_table(rows)] if rows else []
+        terminal.show(*tables, *summary)
     for failure in failures:
         sys.stderr.write(f"ssnet: {failure}\n")
     sys.exit(1 if failures else 0)

@@ -78,12 +78,12 @@ def numbers(text: str) -> tuple[int, ...]:
     return wanted
 
 
-def log_warnings(*, verbose: bool) -> None:
-    """A client's user wants to hear of trouble and of choices made for him, not of each step."""
+def log_warnings(*, verbose: bool, quiet: bool = False) -> None:
+    """Log trouble, and unless `quiet` what was chosen where no option did; not each step."""
     configure_logging(verbose=verbose)
     if not verbose:
         logging.getLogger().setLevel(logging.WARNING)
-    for name in CHOICES:
+    for name in () if quiet else CHOICES:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 

@@ -186,7 +186,7 @@ def run(
     from ..stopwatch import Stopwatch
 
     _check_local(context, local=local)
-    log_warnings(verbose=verbose)
+    log_warnings(verbose=verbose, quiet=quiet)
     chosen = choices.scored(
         inputs,
         producer=producer,

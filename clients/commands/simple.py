@@ -101,7 +101,7 @@ def simple(
         force=force,
         command=tuple(sys.argv),
     )
-    log_warnings(verbose=verbose)
+    log_warnings(verbose=verbose, quiet=quiet)
     for name in producer or ():
         choices.check_producers(inputs, {"-p": name})
     with terminal.progress("events", command="ssnet simple", quiet=quiet) as show:

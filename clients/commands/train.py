@@ -208,7 +208,7 @@ def train(
 ) -> None:
     given = {**locals(), "folder": output, "prototxt": network, "batch_size": batch}
     _check(context, files=bool(files))
-    log_warnings(verbose=verbose)
+    log_warnings(verbose=verbose, quiet=quiet)
     from .. import terminal
     from ..training import report as train_report
     from ..training import run as training
