@@ -31,6 +31,7 @@ from .writer import Sink
 _TREE = re.compile(r"([^_]+)_(.+)_tree")
 _CLASSES = {"image2d": "larcv::EventImage2D", "partroi": "larcv::EventROI"}
 _META = "_image_v._meta."
+_LARCV2 = "_image_v._meta._p1.x"  # a branch that only LArCV2 writes
 _KEPT_BYTES = 1 << 20
 COPIES_AT_END = True  # an input's other products come along when the file is closed
 MAX_NUMBER = (1 << 64) - 1
@@ -140,6 +141,8 @@ class _Tree:
     def __getitem__(self, name: str) -> Column:
         if name not in self._columns:
             if name not in self._branches:
+                if _LARCV2 in self._branches:
+                    raise ReadError("want LArCV1 or LArCV3, got LArCV2, which is not read yet")
                 raise ReadError(f"want LArCV1's branch {name}, got {sorted(self._branches)}")
             self._columns[name] = Column(self._branches[name])
         return self._columns[name]

@@ -100,7 +100,8 @@ class Reader:
             self.close()  # the open file turns images to another order
             self.tick_order = self.tick_choice.order
         if asked == "auto":
-            level = _LEVELS.get(self.tick_choice.basis, logging.DEBUG)
+            shows = any(survey.images for survey in self.surveys)
+            level = _LEVELS.get(self.tick_choice.basis, logging.DEBUG) if shows else logging.DEBUG
             more = "; --tick-order says it" if self.tick_choice.basis == "assumed" else ""
             log.log(level, "tick order %s: %s%s", self.tick_order, self.tick_choice.reason, more)
 

@@ -248,3 +248,11 @@ def test_the_real_files_are_told_right(
 ) -> None:
     with open_reader(data(name), tick_order="auto", images=[producer]) as reader:
         assert (reader.tick_order, reader.tick_choice.basis) == (order, basis)
+
+
+def test_a_larcv2_file_is_refused_by_name() -> None:
+    with (
+        open_reader(data("larcv2_wire_5ev.root"), tick_order="auto", images=["wire"]) as reader,
+        pytest.raises(ReadError, match="got LArCV2, which is not read yet"),
+    ):
+        reader[0]
