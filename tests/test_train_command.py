@@ -84,7 +84,6 @@ def test_what_cannot_be_trained_is_one_line(toys: Path, tmp_path: Path) -> None:
         ("want a network's text in", (toys, "--network", damaged), 1),
         ("cannot read", (tmp_path / "absent.h5",), 1),
         ("want planes as in 0,1,2", (toys, "--planes", "u"), 2),
-        ("want steps from 1", (toys, "--steps", 0), 2),
         ("want average from 0 to below 1", (toys, "--average", 1), 2),
     ):
         assert text in one_line(ssnet("train", *out, *options, code=code))
