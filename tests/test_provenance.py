@@ -229,7 +229,7 @@ def test_files_shows_a_sum_of_many_in_a_row_for_each_way_of_making(tmp_path: Pat
     provenance.append(path, [each.pack() for each in (*many, odd)] + ["mine", "mine"])
     done = CliRunner().invoke(app, ["files", str(path)])
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith(str(path))]
-    _, run, odd_one, text = rows
+    _, _, run, odd_one, text = rows  # after the product and where it lies
     assert run[1:6] == ["ssnet", "run", "2000", "20", "hosts"]
     assert run[-1] == str(2000 * RECORD.events)
     assert odd_one[1:5] == ["ssnet", "run", "1", "node5"]
