@@ -125,7 +125,6 @@ def test_a_network_that_cannot_be_served_ends_the_command_with_one_line(
         (("--planes", "0,x"), "planes as in 0,1,2", 2),
         (("--planes", "0,1", "--plane", "1"), "different planes", 2),
         (("--plane", "0", "--prototxt", "net.prototxt"), "--prototxt and --weights together", 2),
-        (("--plane", "0", "--threads", "-1"), "want threads from 0", 2),
         (("--plane", "0", "--device", "tpu"), "want a device, cpu or cuda:0", 1),
         (("--plane", "0", "--network", "nowhere"), "want a folder of networks", 1),
     ],
