@@ -61,8 +61,8 @@ def scored(
         listed = products(path)
     except LArTPCError:
         return Scored(producer or _USUAL_IMAGES, chain.Croi(rois or _USUAL_REGIONS, size))
-    images = [each.producer for each in listed if each.kind == "image2d"]
-    regions = [each.producer for each in listed if each.kind == "partroi"]
+    images = [product.producer for product in listed if product.kind == "image2d"]
+    regions = [product.producer for product in listed if product.kind == "partroi"]
     producer = _images(path, images, producer)
     if mode is None and not regions and rois is None:
         log.info("%s has no regions of interest: whole events in tiles (--mode tiles)", path)
@@ -97,31 +97,26 @@ def check_producers(paths: Sequence[Path], asked: Mapping[str, str]) -> None:
                     raise ProductMissing(_missing("images", path, name, there, option))
 
 
-def _images(path: Path, there: Sequence[str], asked: str | None) -> str:
-    if asked is not None:
-        if asked not in there:
-            raise ProductMissing(_missing("images", path, asked, there, "-p"))
-        return asked
-    if _USUAL_IMAGES in there:
-        return _USUAL_IMAGES
-    if len(there) == 1:
-        log.info("%s has images of %s only: taken (-p %s)", path, there[0], there[0])
-        return there[0]
-    raise ProductMissing(_missing("images", path, _USUAL_IMAGES, there, "-p"))
+def _images(path: Path, present: Sequence[str], asked: str | None) -> str:
+    return _producer(path, present, asked, what="images", usual=_USUAL_IMAGES, option="-p")
 
 
-def _regions(path: Path, there: Sequence[str], asked: str | None) -> str:
-    if asked is not None:
-        if asked not in there:
-            raise ProductMissing(_missing("regions of interest", path, asked, there, "--roi"))
-        return asked
-    if _USUAL_REGIONS in there:
-        return _USUAL_REGIONS
-    if len(there) == 1:
-        log.info("%s has regions of %s only: taken (--roi %s)", path, there[0], there[0])
-        return there[0]
-    text = _missing("regions of interest", path, _USUAL_REGIONS, there, "--roi")
-    raise ProductMissing(f"{text}; {_TILES}")
+def _regions(path: Path, present: Sequence[str], asked: str | None) -> str:
+    what = "regions of interest"
+    return _producer(path, present, asked, what=what, usual=_USUAL_REGIONS, option="--roi")
+
+
+def _producer(
+    path: Path, present: Sequence[str], asked: str | None, *, what: str, usual: str, option: str
+) -> str:
+    """The producer that is asked for, else the usual one, else the only one."""
+    wanted = asked or usual
+    if wanted in present:
+        return wanted
+    if asked is None and len(present) == 1:
+        log.info("%s has %s of %s only: taken (%s %s)", path, what, present[0], option, present[0])
+        return present[0]
+    raise ProductMissing(_missing(what, path, wanted, present, option))
 
 
 def _missing(what: str, path: Path, asked: str, there: Iterable[str], option: str) -> str:
