@@ -38,13 +38,11 @@ def progress(
     *,
     command: str,
     quiet: bool = False,
-    resume: str = "",
     interval_s: float = INTERVAL_S,
 ) -> Iterator[Progress]:
     """Show the progress of the block: a bar where stderr is a terminal, else a line now and then.
 
-    unit: what is counted, `events`. resume: what to do where the work was ended before it was
-    done, for the last line. interval_s: from one line to the next, in a log.
+    unit: what is counted, `events`. interval_s: from one line to the next, in a log.
     """
     if quiet:
         yield Progress()
@@ -52,9 +50,9 @@ def progress(
     console = Console(stderr=True)
     shown: _Bar | _Lines
     if console.is_terminal and not console.is_dumb_terminal:
-        shown = _Bar(unit, command, resume, console)
+        shown = _Bar(unit, command, console)
     else:
-        shown = _Lines(unit, command, resume, interval_s)
+        shown = _Lines(unit, command, interval_s)
     with shown.showing():
         try:
             yield shown
@@ -67,10 +65,9 @@ def progress(
 class _Shown(Progress):
     """Counts, and words for the counts; how a line is written is left to the heirs."""
 
-    def __init__(self, unit: str, command: str, resume: str) -> None:
+    def __init__(self, unit: str, command: str) -> None:
         self._unit = unit
         self._command = command
-        self._resume = resume
         self._step = ""
         self._began_at: float | None = None
         self._first: tuple[int, float] | None = None
@@ -102,8 +99,7 @@ class _Shown(Progress):
             return
         took = duration(time.monotonic() - self._began_at)
         how = "done" if error is None else "stopped by a signal" if _is_stop(error) else "failed"
-        line = f"{how} after {took}: {self._count()}"
-        self.write(f"{line}; {self._resume}" if error is not None and self._resume else line)
+        self.write(f"{how} after {took}: {self._count()}")
 
     def _state(self) -> str:
         """How far it is, how fast it goes, when it will be done."""
@@ -129,8 +125,8 @@ def _is_stop(error: BaseException) -> bool:
 class _Lines(_Shown):
     """For a log: the beginning, the end, and a line wherever there was none for an interval."""
 
-    def __init__(self, unit: str, command: str, resume: str, interval_s: float) -> None:
-        super().__init__(unit, command, resume)
+    def __init__(self, unit: str, command: str, interval_s: float) -> None:
+        super().__init__(unit, command)
         self._interval_s = interval_s
         self._changed = threading.Condition()
         self._due_at = time.monotonic() + interval_s
@@ -177,8 +173,8 @@ class _Lines(_Shown):
 class _Bar(_Shown):
     """For a terminal; lines appear above the bar."""
 
-    def __init__(self, unit: str, command: str, resume: str, console: Console) -> None:
-        super().__init__(unit, command, resume)
+    def __init__(self, unit: str, command: str, console: Console) -> None:
+        super().__init__(unit, command)
         self._console = console
         columns = (TextColumn("{task.description}", markup=False), BarColumn(_BAR_WIDTH))
         counts = (MofNCompleteColumn(), TimeRemainingColumn())

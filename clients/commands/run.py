@@ -66,8 +66,6 @@ code 3. `--local` starts a broker and workers on this machine.
 """
 
 
-_RESUME = "the same command goes on from there"
-_RESUME_FRESH = "the same command without --fresh goes on from there"
 FAILED_EVENTS = 3
 """The exit code of a run whose output is whole, but for events that failed."""
 
@@ -227,9 +225,8 @@ def run(
         command=tuple(sys.argv),
     )
     watch = Stopwatch()
-    resume = _RESUME_FRESH if fresh else _RESUME
     with (
-        terminal.progress("events", command="ssnet run", quiet=quiet, resume=resume) as show,
+        terminal.progress("events", command="ssnet run", quiet=quiet) as show,
         _services(job.planes, number or 1, network, threshold, progress=show, watch=watch)
         if local
         else nullcontext(broker) as address,

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STEPS = 2000
-_RESUME = "the same command goes on from the checkpoint, if there is one"
-_RESUME_FORCE = "the same command without --force goes on from the checkpoint, if there is one"
 
 HELP = """Train a network from the batches of `batch-train` workers; write Caffe's files.
 
@@ -221,8 +219,7 @@ def train(
         "tick_order": tick_order.value,
         "trust_tick_order": trust_tick_order,
     }
-    resume = _RESUME_FORCE if force else _RESUME
-    with terminal.progress("steps", command="ssnet train", quiet=quiet, resume=resume) as show:
+    with terminal.progress("steps", command="ssnet train", quiet=quiet) as show:
         show.begin(training.statement(job, files=files or ()))
         pool = (
             _services(tuple(files), workers, show, cache_bytes=cache << 20, **settings)

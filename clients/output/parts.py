@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 RETRY = "retry"
 """What a run is told that replaces a file whose report names all of its failures already."""
-_GO_ON = "%s: %d of %d events are safe; the same command goes on after them"
+_GO_ON = "%s: %d of %d events are safe; the same command goes on after them (without --fresh)"
 
 
 def settle(folder: PartsFolder) -> State | None:

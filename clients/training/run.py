@@ -288,4 +288,6 @@ class _Run:
         self._reports.draw()
         done, path = self._trainer.done, self._places.checkpoint
         where = f"stopped at step {done} of {self._steps}"
-        self._reports.say(f"{where}: the same command goes on from {path}" if done else where)
+        self._reports.say(
+            f"{where}: the same command goes on from {path} (without --force)" if done else where
+        )
