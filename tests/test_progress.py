@@ -113,7 +113,7 @@ def test_a_run_that_is_stopped_says_how_far_it_came(
     running.send(number)
     assert running.exit_code() == 130
     last = [line for line in running.stderr.splitlines() if " ssnet run: " in line][-1]
-    assert re.search(r"stopped by a signal after .*: \d+ of 60 events .*; the same command", last)
+    assert re.search(r"stopped by a signal after .*: \d+ of 60 events \(\d+ %\)$", last)
 
 
 def test_a_log_has_a_line_an_interval_with_rate_time_to_go_and_failures() -> None:
