@@ -137,18 +137,21 @@ def _tick_orders(picture: Picture, held: Sequence[Held]) -> dict[Path, TickOrder
     surveys = {file: _survey(file, one) for file, one in zip(picture.files, held, strict=True)}
     if picture.tick_order != "auto" or picture.trust_tick_order:
         trust = picture.trust_tick_order
+        asked = picture.tick_order
         return {
-            f: ticks.choose(picture.tick_order, [s], trust=trust).order for f, s in surveys.items()
+            file: ticks.choose(asked, [one], trust=trust).order for file, one in surveys.items()
         }
     shown = {file: ticks.told_by(survey) for file, survey in surveys.items()}
     known = next(filter(None, shown.values()), None)
-    for file, choice in shown.items():
-        usual = choice or known or ticks.choose("auto", [surveys[file]])
-        if usual.basis in ("assumed", "regions", "ticks"):
-            level = logging.WARNING if usual.basis == "assumed" else logging.INFO
-            log.log(level, "tick order of %s %s: %s", file, usual.order, usual.reason)
-        shown[file] = usual
-    return {file: choice.order for file, choice in shown.items() if choice}
+    orders: dict[Path, TickOrder] = {}
+    for file, survey in surveys.items():
+        borrowed = None if survey.stored else known
+        choice = shown[file] or borrowed or ticks.choose("auto", [survey])
+        if choice.basis in ("assumed", "regions", "ticks"):
+            level = logging.WARNING if choice.basis == "assumed" else logging.INFO
+            log.log(level, "tick order of %s %s: %s", file, choice.order, choice.reason)
+        orders[file] = choice.order
+    return orders
 
 
 def _survey(file: Path, held: Held) -> ticks.Survey:

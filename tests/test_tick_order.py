@@ -193,10 +193,13 @@ def test_check_has_a_row_for_the_tick_order(forward: Path, scored: Path, tmp_pat
 def test_the_real_event_is_taken_for_forward_and_the_log_says_why(tmp_path: Path) -> None:
     optional("ROOT")
     event = data("microboone_run6324_larcv.root")
-    done = ssnet("display", event, "-p", "wire", "-o", tmp_path / "event.png")
-    del done
-    with open_reader(event, tick_order="auto", images=["wire"]) as reader:
-        assert reader.tick_order == "forward"
+    output = tmp_path / "out.root"
+    done = ssnet("run", event, "-o", output, "--local")
+    assert "tick order forward" in done.stderr
+    assert "-3648 to 2400 if backward, 2400 to 8448 if forward" in done.stderr
+    with open_reader(output, tick_order="auto") as reader:
+        assert (reader.tick_order, reader.tick_choice.basis) == ("forward", "provenance")
+    assert "FAILED" not in ssnet("check", event, output).stdout
     done = ssnet("run", event, "-o", tmp_path / "o.root", "--tick-order", "backward", code=2)
     assert "-3648 to 2400 if backward, 2400 to 8448 if forward" in done.stderr
     assert "--tick-order forward" in done.stderr
