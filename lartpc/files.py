@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -121,13 +122,16 @@ def _producers_of_first(files: Sequence[Path]) -> tuple[str, ...]:
 def check_fits(path: PathLike, reader: Reader, entries: Sequence[int]) -> None:
     """Raise `ImageError` for an event whose numbers the format of `path` cannot hold.
 
-    `entries`: of the reader; no pixels are read. Raises `ReadError`.
+    `entries`: of the reader; no pixels are read. A file whose numbers cannot be read is passed
+    over: its entries are refused when they are read.
     """
     largest: int = _format_to_write(Path(path)).MAX_NUMBER
     chosen, start = np.asarray(entries, dtype=np.int64), 0
     for file, size in enumerate(reader.sizes):
         local = chosen[(chosen >= start) & (chosen < start + size)] - start
-        rows = reader.rses(file)[local] if len(local) else np.empty((0, 3), np.int64)
+        rows = np.empty((0, 3), np.int64)
+        with suppress(ReadError):  # the entry that cannot be read is named when it is read
+            rows = reader.rses(file)[local] if len(local) else rows
         for row in np.flatnonzero(_misfits(rows, largest))[:1]:
             got = tuple(rows[row].tolist())
             raise ImageError(

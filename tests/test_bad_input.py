@@ -205,7 +205,7 @@ def test_bad_entries_count_as_failed_events(job: Job) -> None:
 
 def test_an_event_whose_name_cannot_be_read_ends_the_run(job: Job) -> None:
     with_a_hole(job.inputs[0], branch="_event", basket=0)
-    with pytest.raises(ReadError, match=r"in\.root image2d_wire events: damaged"):
+    with pytest.raises(ReadError, match=r"in\.root entry 0 .*without its \(run, subrun, event\)"):
         run(job)
 
 
