@@ -20,8 +20,7 @@ from lartpc import (
     ReadError,
     chain,
     open_reader,
-    producers,
-    products,
+    readable_products,
 )
 from mdp import SettingsError
 
@@ -58,7 +57,7 @@ def scored(
     """
     path = paths[0]
     try:
-        listed = products(path)
+        listed = readable_products(path)
     except LArTPCError:
         return Scored(producer or _USUAL_IMAGES, chain.Croi(rois or _USUAL_REGIONS, size))
     images = [product.producer for product in listed if product.kind == "image2d"]
@@ -91,10 +90,11 @@ def check_producers(paths: Sequence[Path], asked: Mapping[str, str]) -> None:
     """
     for path in paths[:1]:
         with suppress(ReadError, LibraryMissing):
-            there = producers(path)
+            listed = readable_products(path)
+            present = [product.producer for product in listed if product.kind == "image2d"]
             for option, name in asked.items():
-                if name not in there:
-                    raise ProductMissing(_missing("images", path, name, there, option))
+                if name not in present:
+                    raise ProductMissing(_missing("images", path, name, present, option))
 
 
 def _images(path: Path, present: Sequence[str], asked: str | None) -> str:

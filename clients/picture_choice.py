@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from lartpc import Image, ImageError, ProductMissing, Reader, ReadError, products
+from lartpc import Image, ImageError, ProductMissing, Reader, ReadError, readable_products
 from lartpc.toy import CROI, SEGMENT, WIRE
 
 Kind = Literal["charge", "scores", "labels"]
@@ -88,7 +88,7 @@ class Held(NamedTuple):
 
 def holdings(file: Path) -> Held:
     """Raises `ReadError`."""
-    listed = products(file)
+    listed = readable_products(file)
     return Held(
         tuple(product.producer for product in listed if product.kind == "image2d"),
         tuple(product.producer for product in listed if product.kind == "partroi"),

@@ -13,7 +13,16 @@ from .errors import (
     TickOrderError,
     WriteError,
 )
-from .files import check_fits, check_target, listing, open_reader, open_writer, producers, products
+from .files import (
+    check_fits,
+    check_target,
+    listing,
+    open_reader,
+    open_writer,
+    producers,
+    products,
+    readable_products,
+)
 from .frames import Batch, Limits, meta_text, pack, stack, unpack
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
 from .reader import Product, Reader
@@ -54,6 +63,7 @@ __all__ = [
     "pack",
     "producers",
     "products",
+    "readable_products",
     "stack",
     "unpack",
 ]

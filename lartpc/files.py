@@ -66,6 +66,13 @@ def listing(path: PathLike) -> list[Product | LArTPCError]:
     return every
 
 
+def readable_products(path: PathLike) -> tuple[Product, ...]:
+    """The products that can be read; raises the first error of a file that has none such."""
+    every = listing(path)
+    readable = tuple(product for product in every if isinstance(product, Product))
+    return readable or products(path)
+
+
 def producers(path: PathLike) -> tuple[str, ...]:
     """The producers of images in one file, in its order. Raises `ReadError`."""
     return tuple(product.producer for product in products(path) if product.kind == "image2d")

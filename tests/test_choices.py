@@ -127,3 +127,12 @@ def test_the_real_file_of_small_images_names_the_size() -> None:
     chosen = choices.scored(paths)
     with pytest.raises(SettingsError, match=r"504 x 864 .* --size 256"):
         choices.check_size(paths, chosen)
+
+
+def test_a_damaged_product_does_not_hide_the_others(tmp_path: Path) -> None:
+    h5py = optional("h5py")
+    path = write(tmp_path / "in.h5", ["wire"])
+    with h5py.File(path, "r+") as file:
+        file["Data"].create_group("image2d_hollow_group")
+    assert choices.scored([path]) == ("wire", chain.Tiles(divisor=1))
+    choices.check_producers([path], {"-p": "wire"})

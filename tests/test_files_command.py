@@ -255,3 +255,25 @@ def test_an_archive_by_name_is_copied(tmp_path: Path) -> None:
         for one in copied:
             for image, other in zip(one.images["score"], one.images["wire"], strict=True):
                 np.testing.assert_array_equal(image.pixels, other.pixels)
+
+
+@pytest.mark.parametrize("name", ["h_hollow_group.h5", "archive_name.zip"])
+def test_an_odd_file_whose_images_are_right_is_scored_checked_and_drawn(
+    tmp_path: Path, name: str
+) -> None:
+    optional("ROOT")
+    source, output = case(name), tmp_path / f"out{'.h5' if name.endswith('.h5') else '.root'}"
+    more = () if name.endswith(".h5") else ("--copy-input", "--size", 128)
+    ssnet("run", source, "-o", output, "--local", *more)
+    assert "FAILED" not in ssnet("check", source, output).stdout
+    ssnet("display", source, output, "-o", tmp_path / "event.png")
+    assert (tmp_path / "event.png").exists()
+
+
+def test_images_that_larcv3_calls_not_valid_end_a_run_and_a_display(tmp_path: Path) -> None:
+    source = case("h_valid0.h5")
+    done = ssnet("run", source, "-o", tmp_path / "out.h5", "--local", code=1)
+    assert "h_valid0.h5 entry 0 image2d_wire: want image_meta.valid = 1" in done.stderr
+    done = ssnet("display", source, "-o", tmp_path / "event.png", code=1)
+    assert "h_valid0.h5 entry 0 image2d_wire: want image_meta.valid = 1" in done.stderr
+    assert not (tmp_path / "event.png").exists()
