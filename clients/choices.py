@@ -6,8 +6,9 @@ Each choice is logged. Refuses to choose among several, and names the option tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -125,19 +126,33 @@ def _missing(what: str, path: Path, asked: str, there: Iterable[str], option: st
     return f"want {what} of {asked} in {path}, got {', '.join(names) or 'none'}{example}"
 
 
-def check_size(paths: Sequence[Path], scored: Scored) -> None:
-    """Raise `SettingsError` for crops that do not fit the images of the first few entries."""
+def check_size(
+    paths: Sequence[Path], scored: Scored, *, planes: Container[int], entries: range
+) -> None:
+    """Raise `SettingsError` if crops fit into none of the first few events of the first file.
+
+    `entries`: those that are asked for; a stop beyond the file is its end. A single event that is
+    too small is a bad entry, and none of this function's business.
+    """
     if not isinstance(scored.mode, chain.Croi):
         return
-    path, size = paths[0], scored.mode.size
-    with suppress(LArTPCError), _reader(path, scored.producer) as reader:
-        for entry in range(min(len(reader), _LOOKED_AT)):
-            for meta in reader.metas_at(entry)[scored.producer]:
-                if min(meta.rows, meta.cols) < size:
-                    raise SettingsError(
-                        f"want images of at least {size} x {size} pixels for crops (--size), got"
-                        f" {meta.rows} x {meta.cols} in {path} entry {entry}: {_better(meta)}"
-                    )
+    path, rois, size = paths[0], scored.mode.rois, scored.mode.size
+    small: list[tuple[int, ImageMeta]] = []
+    with suppress(LArTPCError), _reader(path, scored) as reader:
+        for entry in islice(entries[: max(0, len(reader) - entries.start)], _LOOKED_AT):
+            if not reader.rois_at(entry)[rois]:
+                continue
+            metas = [m for m in reader.metas_at(entry)[scored.producer] if m.plane in planes]
+            unfit = [(entry, meta) for meta in metas if min(meta.rows, meta.cols) < size]
+            if metas and not unfit:
+                return
+            small += unfit
+    if small:
+        entry, meta = small[0]
+        raise SettingsError(
+            f"want images of at least {size} x {size} pixels for crops (--size), got"
+            f" {meta.rows} x {meta.cols} in {path} entry {entry}: {_better(meta)}"
+        )
 
 
 def _better(meta: ImageMeta) -> str:
@@ -146,8 +161,11 @@ def _better(meta: ImageMeta) -> str:
     return f"--size {fitting}, or {_TILES}" if fitting else _TILES
 
 
-def _reader(path: Path, producer: str) -> Reader:
-    return open_reader(path, tick_order="backward", images=(producer,), trust=True)
+def _reader(path: Path, scored: Scored) -> Reader:
+    rois = (scored.mode.rois,) if isinstance(scored.mode, chain.Croi) else ()
+    return open_reader(
+        path, tick_order="backward", images=(scored.producer,), rois=rois, trust=True
+    )
 
 
 def _fitting(side: int) -> int:

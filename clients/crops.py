@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lartpc import Event, ImageError, LArTPCError, Reader, ReadError, chain, pack, stack
 from mdp import MDPError
@@ -90,15 +90,12 @@ class Cutter:
         images = event.images[self.producer]
         with watch.stage("chain"):
             check_planes([image.meta.plane for image in images], self.planes)
-            plan = chain.plan(event, self.mode, images=self.producer, low=self.low_adc)
-            wanted = [
-                (image, of_plane)
-                for image, of_plane in zip(images, plan.planes, strict=True)
-                if of_plane.plane in self.planes
-            ]
-            plan = replace(plan, planes=tuple(of_plane for _, of_plane in wanted))
+            images = tuple(image for image in images if image.meta.plane in self.planes)
+            plan = chain.plan(
+                event, self.mode, images=self.producer, low=self.low_adc, planes=self.planes
+            )
         requests = []
-        for image, of_plane in wanted:
+        for image, of_plane in zip(images, plan.planes, strict=True):
             for crop in of_plane.crops:
                 with watch.stage("chain"):
                     cut = chain.cut(image, crop, low=self.low_adc, high=self.high_adc)
@@ -106,7 +103,7 @@ class Cutter:
                     batch = stack(self.producer, [(event.rse, [cut])])
                     frames = tuple(pack([batch]))
                 requests.append(CropRequest(of_plane.plane, batch.meta, frames))
-        shapes = tuple((image.meta.rows, image.meta.cols) for image, _ in wanted)
+        shapes = tuple((image.meta.rows, image.meta.cols) for image in images)
         return EventQuestion(entry, plan, tuple(requests), shapes)
 
 

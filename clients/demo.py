@@ -5,6 +5,7 @@ All of it is what production runs; only the place is one machine.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
     demo.folder.mkdir(parents=True, exist_ok=True)
     source = demo.source or _make_toys(demo, bar)
     chosen = choices.scored((source,), producer=demo.producer)
-    choices.check_size((source,), chosen)
+    choices.check_size((source,), chosen, planes=PLANES, entries=range(sys.maxsize))
     watch = Stopwatch()
     with (
         bar("events") as show,

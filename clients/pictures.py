@@ -6,8 +6,8 @@ The first file says which events are shown; the others are asked for the same (r
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from lartpc import (
     Image,
     ImageError,
     Reader,
+    ReadError,
     SettingsError,
     TickOrder,
     display,
@@ -86,19 +87,19 @@ def draw(picture: Picture, output: Path) -> Drawn:
     """
     display_files.check_name(output)
     held = [holdings(file) for file in picture.files]
-    orders = _tick_orders(picture, held)
+    order = _tick_order(picture, held)
     choice = choose(
         picture.files,
         held,
         picture.asked,
         open_images=lambda file, images: open_reader(
-            file, tick_order=orders[file], images=images, trust=True
+            file, tick_order=order, images=images, trust=True
         ),
         zoomed_to_roi=picture.roi is not None,
     )
     with ExitStack() as stack:
         readers = [
-            stack.enter_context(_open_chosen(picture, choice, file, one, orders))
+            stack.enter_context(_open_chosen(picture, choice, file, one, order))
             for file, one in enumerate(held)
         ]
         entries = resolve(picture.events, readers[0])
@@ -129,39 +130,37 @@ def _save_one(figures: Iterator[Figure], entries: Sequence[int], output: Path) -
 # The files.
 
 
-def _tick_orders(picture: Picture, held: Sequence[Held]) -> dict[Path, TickOrder]:
-    """The order of each file; one that does not show its order has that of one that does.
+def _tick_order(picture: Picture, held: Sequence[Held]) -> TickOrder:
+    """The order of all files, which the log says where nobody stated it. Raises `TickOrderError`.
 
-    Raises `TickOrderError`.
+    Files of different orders are refused: the same event would lie at other ticks in each.
     """
-    surveys = {file: _survey(file, one) for file, one in zip(picture.files, held, strict=True)}
-    if picture.tick_order != "auto" or picture.trust_tick_order:
-        trust = picture.trust_tick_order
-        asked = picture.tick_order
-        return {
-            file: ticks.choose(asked, [one], trust=trust).order for file, one in surveys.items()
-        }
-    shown = {file: ticks.told_by(survey) for file, survey in surveys.items()}
-    known = next(filter(None, shown.values()), None)
-    orders: dict[Path, TickOrder] = {}
-    for file, survey in surveys.items():
-        borrowed = None if survey.stored else known
-        choice = shown[file] or borrowed or ticks.choose("auto", [survey])
-        if choice.basis in ("assumed", "regions", "ticks"):
-            level = logging.WARNING if choice.basis == "assumed" else logging.INFO
-            log.log(level, "tick order of %s %s: %s", file, choice.order, choice.reason)
-        orders[file] = choice.order
-    return orders
+    surveys = [_survey(file, one) for file, one in zip(picture.files, held, strict=True)]
+    choice = ticks.choose(picture.tick_order, surveys, trust=picture.trust_tick_order)
+    if any(survey.images for survey in surveys):
+        level = {"assumed": logging.WARNING, "regions": logging.INFO, "ticks": logging.INFO}
+        log.log(level.get(choice.basis, logging.DEBUG), "tick order %s: %s", *choice[::2])
+    return choice.order
 
 
 def _survey(file: Path, held: Held) -> ticks.Survey:
-    images, rois = held.images[:1], held.rois[: not held.images]
-    with open_reader(file, tick_order="backward", images=images, rois=rois, trust=True) as reader:
-        return reader.surveys[0]
+    """What all producers of images in a file tell; they need not be of one length."""
+    surveys: list[ticks.Survey] = []
+    for name in held.images:
+        with (
+            suppress(ReadError),
+            open_reader(file, tick_order="backward", images=(name,), trust=True) as reader,
+        ):
+            surveys += reader.surveys
+    whole = ticks.Survey(file, stored=all(survey.stored for survey in surveys))
+    for survey in surveys:
+        images, regions = whole.images | survey.images, whole.regions | survey.regions
+        whole = survey._replace(images=images, regions=regions)
+    return whole
 
 
 def _open_chosen(
-    picture: Picture, choice: Choice, file: int, held: Held, orders: Mapping[Path, TickOrder]
+    picture: Picture, choice: Choice, file: int, held: Held, order: TickOrder
 ) -> Reader:
     """A reader of all that is drawn of a file; of one producer, if nothing is."""
     chosen = (name for row in choice.layers if row.file == file for name in row.producers)
@@ -170,7 +169,7 @@ def _open_chosen(
     if not images and not rois:
         images, rois = held.images[:1], held.rois[: not held.images]
     path = picture.files[file]
-    return open_reader(path, tick_order=orders[path], images=images, rois=rois, trust=True)
+    return open_reader(path, tick_order=order, images=images, rois=rois, trust=True)
 
 
 def _events(

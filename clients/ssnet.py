@@ -16,7 +16,15 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from lartpc import Event, Reader, chain, check_fits, check_target, open_reader
+from lartpc import (
+    Event,
+    ProductMissing,
+    Reader,
+    chain,
+    check_fits,
+    check_target,
+    open_reader,
+)
 from mdp import Client, ClientSettings, MDPError, SettingsError
 from services.planes import DESCRIBE, Description, Origin, answer_name, service_name
 
@@ -160,13 +168,36 @@ def statement(job: Job, reader: Reader, output: Output, networks: Mapping[int, O
 
 def _open_reader(job: Job) -> Reader:
     rois = (job.mode.rois,) if isinstance(job.mode, chain.Croi) else ()
-    return open_reader(
-        job.inputs,
-        tick_order=job.tick_order,
-        images=(job.producer,),
-        rois=rois,
-        trust=job.trust_tick_order,
-    )
+    try:
+        reader = open_reader(
+            job.inputs,
+            tick_order=job.tick_order,
+            images=(job.producer,),
+            rois=rois,
+            trust=job.trust_tick_order,
+        )
+    except ProductMissing as error:
+        raise ProductMissing(f"{error} ({_ALIKE})") from error
+    if job.mode_taken and not rois:
+        _check_no_regions(reader)
+    return reader
+
+
+_ALIKE = (
+    "all inputs are read alike: -p names the producer of images, --roi that of regions;"
+    " --mode tiles needs no regions"
+)
+
+
+def _check_no_regions(reader: Reader) -> None:
+    """Raise `SettingsError` if one of the files would have been scored around its regions."""
+    for survey in reader.surveys:
+        if survey.rois:
+            raise SettingsError(
+                f"want inputs that are scored in one way, got {reader.paths[0]} without regions of"
+                f" interest and {survey.path} with {', '.join(survey.rois)}: --mode tiles scores"
+                " all of them as whole events, or run them apart"
+            )
 
 
 # What the services are.

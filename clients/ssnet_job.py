@@ -23,6 +23,8 @@ class Job(FileJob):
     mode: chain.Mode = field(default_factory=chain.Croi)
     producer: str = "wire"
     """Of the images: one of each plane."""
+    mode_taken: bool = False
+    """Nobody asked for the mode: it is what the first file leaves (`choices.scored`)."""
     planes: tuple[int, ...] = PLANES
     """Which are scored; images of the others are passed over."""
     low_adc: float = chain.LOW_ADC

@@ -7,7 +7,7 @@ fit, and answers that do not fit their crops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -130,17 +130,27 @@ class Plan:
     planes: tuple[PlanePlan, ...]
 
 
-def plan(event: Event, mode: Mode, *, images: str, low: float = LOW_ADC) -> Plan:
+def plan(
+    event: Event,
+    mode: Mode,
+    *,
+    images: str,
+    low: float = LOW_ADC,
+    planes: Container[int] | None = None,
+) -> Plan:
     """What to ask about the images of producer `images`; without any ADC of `low`, nothing.
 
+    `planes`: only of these; None: of all.
     Raises `ProductMissing`, and `ImageError` that names event and plane.
     """
     rois: tuple[ROI, ...] = ()
     if isinstance(mode, Croi):
         with _named(event.rse):
             rois = merge_rois(_product(event.rois, mode.rois), min_overlap=mode.min_overlap)
-    planes = []
+    plans = []
     for index, image in enumerate(_product(event.images, images)):
+        if planes is not None and image.meta.plane not in planes:
+            continue
         with _named(event.rse, image.meta.plane):
             backward = image.in_order("backward")
             if isinstance(mode, Croi):
@@ -151,8 +161,8 @@ def plan(event: Event, mode: Mode, *, images: str, low: float = LOW_ADC) -> Plan
                 regions = _grid(image.meta, mode)
                 charged = [each for each in regions if _has_charge(backward, each, low)]
                 crops, canvas = _crops(backward.meta, charged), image.meta
-            planes.append(PlanePlan(image.meta.plane, crops, canvas))
-    return Plan(event.rse, tuple(planes))
+            plans.append(PlanePlan(image.meta.plane, crops, canvas))
+    return Plan(event.rse, tuple(plans))
 
 
 def _product(products: Mapping[str, tuple[_T, ...]], producer: str) -> tuple[_T, ...]:

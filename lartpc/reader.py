@@ -110,10 +110,8 @@ class Reader:
 
     def __getitem__(self, entry: int) -> Event:
         """The event at `entry`, counted over all files; raises `IndexError` and `ReadError`."""
-        file, local = self._at(entry)
-        rse = self._rse(file, local)
-        rois = {name: file.rois(name, local) for name in self.rois}
-        return Event(rse, self.images_at(entry), rois)
+        rse = self._rse(*self._at(entry))
+        return Event(rse, self.images_at(entry), self.rois_at(entry))
 
     def images_at(
         self, entry: int, *, without: Container[str] = ()
@@ -126,6 +124,11 @@ class Reader:
         """The metas of an entry's images by producer, without reading their pixels."""
         file, local = self._at(entry)
         return {name: file.metas(name, local) for name in self.images}
+
+    def rois_at(self, entry: int) -> dict[str, tuple[ROI, ...]]:
+        """An entry's regions of interest by producer."""
+        file, local = self._at(entry)
+        return {name: file.rois(name, local) for name in self.rois}
 
     def __iter__(self) -> Iterator[Event]:
         return self.events()
@@ -239,7 +242,7 @@ class Reader:
             for name in rois:
                 with suppress(LArTPCError):
                     regions |= regions_of(file.rois(name, entry), metas)
-        return Survey(path, False, recorded, frozenset(spans), frozenset(regions))
+        return Survey(path, False, recorded, frozenset(spans), frozenset(regions), rois)
 
     def _entries_with_images(self, file: OneFile) -> Iterator[int]:
         """The first few entries that have images which can be read."""

@@ -85,7 +85,9 @@ def cut_rois(rois: Sequence[ROI], meta: ImageMeta, *, index: int, size: int) -> 
             raise ImageError(f"want a box for plane {meta.plane} in ROI {number}, got {planes}")
         if min(meta.rows, meta.cols) < size:
             got = f"{meta.rows} x {meta.cols}"
-            raise ImageError(f"want at least {size} x {size} pixels to crop from, got {got}")
+            raise ImageError(
+                f"want at least {size} x {size} pixels to crop from (--size), got {got}"
+            )
         across = (meta.min_x, meta.max_x)
         down = (-meta.max_y, -meta.min_y)  # ticks count down: turning signs is exact
         cols = _starts((box.min_x, box.max_x), across, size=size, pixel=meta.pixel_width)

@@ -66,6 +66,8 @@ class Survey(NamedTuple):
     """Of the entries that were looked at."""
     regions: frozenset[tuple[Span, Span, float]] = frozenset()
     """Boxes of regions of interest, each with its image and that image's ticks a pixel."""
+    rois: tuple[str, ...] = ()
+    """All producers of regions of interest in the file."""
 
     def ticks(self, order: TickOrder) -> tuple[float, float] | None:
         """The smallest and the largest tick of all images in this order; None without images."""

@@ -95,7 +95,7 @@ def test_crops_that_do_not_fit_name_the_size_that_does(
     path = write(tmp_path / "in.root", ["wire"], ["croi"], side=side)
     chosen = choices.scored([path], size=512)
     with pytest.raises(SettingsError, match=f"got {side} x {side} in .* entry 0: {option}"):
-        choices.check_size([path], chosen)
+        choices.check_size([path], chosen, planes=(0, 1, 2), entries=range(100))
 
 
 def test_a_file_that_cannot_be_read_decides_nothing(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_real_file_of_small_images_names_the_size() -> None:
     paths = [data("larcv1_wire_croi_5ev.root")]
     chosen = choices.scored(paths)
     with pytest.raises(SettingsError, match=r"504 x 864 .* --size 256"):
-        choices.check_size(paths, chosen)
+        choices.check_size(paths, chosen, planes=(0, 1, 2), entries=range(100))
 
 
 def test_a_damaged_product_does_not_hide_the_others(tmp_path: Path) -> None:

@@ -101,7 +101,10 @@ def compare(
     """Hold an event's scores against it. Raises `LArTPCError` if no run could have cut it."""
     images = event.images[making.producer]
     check_planes([image.meta.plane for image in images], making.planes)
-    plan = chain.plan(event, making.mode, images=making.producer, low=making.low_adc)
+    images = tuple(image for image in images if image.meta.plane in making.planes)
+    plan = chain.plan(
+        event, making.mode, images=making.producer, low=making.low_adc, planes=making.planes
+    )
     by_plane = {of.plane: (image, of) for image, of in zip(images, plan.planes, strict=True)}
     for number, plane in enumerate(making.planes):
         want = no_charge(plane)

@@ -11,11 +11,11 @@ import typer
 
 from mdp import SettingsError
 
-from .options import Quiet, TickOrder, Ticks, TrustTickOrder, typed
-from .run import Modes, Overlap, Producer, Roi, Size, Threshold
+from .options import Quiet, TickOrder, Ticks, TrustTickOrder, numbers, typed
+from .run import Modes, Overlap, Planes, Producer, Roi, Size, Threshold
 
 _MAKING = (
-    *("mode", "producer", "roi", "size", "overlap", "threshold"),
+    *("mode", "producer", "roi", "planes", "size", "overlap", "threshold"),
     *("tick_order", "trust_tick_order"),
 )
 
@@ -49,6 +49,7 @@ def check(
     mode: Modes = None,
     producer: Producer = None,
     roi: Roi = None,
+    planes: Planes = "0,1,2",
     size: Size = 512,
     overlap: Overlap = 64,
     threshold: Threshold = 10.0,
@@ -81,6 +82,7 @@ def check(
             low_adc=threshold,
             tick_order=tick_order.value,
             trust_tick_order=trust_tick_order,
+            planes=tuple(sorted(numbers(planes))),
             service_low_adc=(threshold,) * len(PLANES),
         )
     asked = checks.Check(

@@ -193,14 +193,17 @@ def run(
         size=size,
         overlap=overlap,
     )
-    choices.check_size(inputs, chosen)
+    wanted = tuple(sorted(numbers(planes)))
+    meant = range(start, sys.maxsize if end is None else end)
+    choices.check_size(inputs, chosen, planes=wanted, entries=meant)
     job = Job(
         inputs=tuple(inputs),
         output=output,
         broker=broker,
         mode=chosen.mode,
         producer=chosen.producer,
-        planes=tuple(sorted(numbers(planes))),
+        mode_taken=mode is None and roi is None,
+        planes=wanted,
         low_adc=threshold,
         high_adc=ceiling,
         start=start,
