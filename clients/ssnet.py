@@ -148,11 +148,14 @@ def _send(
         return making.send(client, progress)
 
 
+_FIRST_ROW = {"backward": "largest", "forward": "smallest"}
+
+
 def statement(job: Job, reader: Reader, output: Output, networks: Mapping[int, Origin]) -> str:
-    """What a run is, in a line: inputs, events, mode, tick order, networks."""
+    """What a run is, in a line: inputs, events, mode, tick order, weights."""
     first, *more = job.inputs
     of = f"{first} and {len(more)} more files" if more else str(first)
-    size = f" of {job.mode.size}" if isinstance(job.mode, chain.Croi | chain.Tiles) else ""
+    size = f" of {job.mode.size} pixels" if isinstance(job.mode, chain.Croi | chain.Tiles) else ""
     before = output.entries - len(output.asked)
     hashes = [
         f"plane {plane} {(origin.weights or origin.network)[:_HASH]}"
@@ -161,8 +164,9 @@ def statement(job: Job, reader: Reader, output: Output, networks: Mapping[int, O
     return (
         f"{output.entries} events of {of} to {job.output}"
         + (f", {before} of them done before" if before else "")
-        + f"; mode {mode_settings(job.mode)['name']}{size}, tick order {reader.tick_order};"
-        f" networks: {', '.join(hashes)}"
+        + f"; mode {mode_settings(job.mode)['name']}{size}, tick order {reader.tick_order}"
+        f" (row 0 is the {_FIRST_ROW[reader.tick_order]} tick);"
+        f" weights (sha256): {', '.join(hashes)}"
     )
 
 

@@ -109,8 +109,10 @@ class _Shown(Progress):
         rate = (self._done - first) / max(time.monotonic() - first_at, 1e-9)
         if not rate:
             return f"{self._count()}, {self._step}" if self._step else self._count()
-        left = duration((self._total - self._done) / rate)
-        return f"{self._count()}, {60 * rate:.3g} {self._unit} a minute, {left} to go"
+        left_s = (self._total - self._done) / rate
+        end = datetime.fromtimestamp(time.time() + left_s).astimezone()
+        speed = f"{60 * rate:.3g} {self._unit} a minute so far"
+        return f"{self._count()}, {speed}, {duration(left_s)} to go, until {end:%H:%M}"
 
     def _count(self) -> str:
         share = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""

@@ -40,7 +40,11 @@ def event(
         pixels = np.zeros((side, side), np.float32)
         pixels[5:20, 8:12] = 40
         pictures.append(Image(meta(plane, side), pixels))
-    regions = () if roi is None else (ROI(tuple(meta(plane, 40, tick=4990) for plane in roi)),) * bool(roi)
+    regions = (
+        ()
+        if roi is None
+        else (ROI(tuple(meta(plane, 40, tick=4990) for plane in roi)),) * bool(roi)
+    )
     return Event(RSE(1, 0, number), {images: tuple(pictures)}, {rois: regions} if rois else {})
 
 

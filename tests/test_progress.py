@@ -97,7 +97,7 @@ def test_a_run_into_a_file_says_what_it_does_at_the_start_and_at_the_end(job: Jo
         assert datetime.fromisoformat(line.split()[0]).tzinfo
     for text in ("8 events of", "in.root", "out.root", "mode croi", "tick order backward"):
         assert text in first
-    assert re.search(r"networks: plane 0 .+, plane 1 .+, plane 2 .+$", first)
+    assert re.search(r"weights \(sha256\): plane 0 .+, plane 1 .+, plane 2 .+$", first)
     assert "done after" in last
     assert "8 of 8 events (100 %)" in last
 
@@ -124,7 +124,9 @@ def test_a_log_has_a_line_an_interval_with_rate_time_to_go_and_failures() -> Non
     assert 2 <= len(between) <= 5  # a second, a line in 0.2 s
     for line in between:
         assert re.match(rf"{STAMP} test: \d+ of 10 events \(\d+ %\)", line)
-    assert re.search(r", [12] failed, \d+ events a minute, \d.* to go$", between[-1])
+    assert re.search(
+        r", [12] failed, \d+ events a minute so far, \d.* to go, until \d\d:\d\d$", between[-1]
+    )
     assert "10 of 10 events (100 %), 2 failed" in lines[-1]
 
 
