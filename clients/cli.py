@@ -5,11 +5,11 @@ Exit codes: 0 done, 1 failed, 2 misused; 3 done, but for events that failed.
 
 from __future__ import annotations
 
-from mdp.command_line import new_app
+from mdp.commands.command_line import new_app
 
 from .commands import batches, check, demo, display, files, ledger, run, simple, toy, train, worker
-from .process import errors_reported, show_any_name
-from .signals import stopped_cleanly
+from .flow.signals import stopped_cleanly
+from .terminal.process import errors_reported, show_any_name
 
 app = new_app("ssnet", "SSNet on files of LArTPC images: toys, services, displays.")
 app.command(help=demo.HELP)(demo.demo)

@@ -1,5 +1,6 @@
 """Liquid-argon detector images: geometry, files, message frames. Knows no sockets."""
 
+from .crops import chain
 from .errors import (
     BatchError,
     FileExists,
@@ -13,7 +14,8 @@ from .errors import (
     TickOrderError,
     WriteError,
 )
-from .files import (
+from .files import provenance
+from .files.open import (
     check_fits,
     check_target,
     listing,
@@ -23,11 +25,11 @@ from .files import (
     products,
     readable_products,
 )
+from .files.reader import Product, Reader
+from .files.ticks import AskedOrder, TickChoice
+from .files.writer import Writer
 from .frames import Batch, Limits, meta_text, pack, stack, unpack
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
-from .reader import Product, Reader
-from .ticks import AskedOrder, TickChoice
-from .writer import Writer
 
 __all__ = [
     "ROI",
@@ -54,6 +56,7 @@ __all__ = [
     "TickOrderError",
     "WriteError",
     "Writer",
+    "chain",
     "check_fits",
     "check_target",
     "listing",
@@ -63,6 +66,7 @@ __all__ = [
     "pack",
     "producers",
     "products",
+    "provenance",
     "readable_products",
     "stack",
     "unpack",

@@ -1,6 +1,6 @@
 """The Majordomo protocol: a broker, its workers and its clients. Knows nothing of images."""
 
-from .client import Client
+from .client.client import Client
 from .errors import (
     ClientClosed,
     Draining,
@@ -16,9 +16,9 @@ from .errors import (
     WorkerFailed,
     WorkersDied,
 )
-from .management import VERSION
 from .settings import BrokerSettings, ClientSettings, Pulse, WorkerSettings
-from .worker import Worker
+from .version import VERSION
+from .worker.worker import Worker
 
 __version__ = VERSION
 

@@ -1,5 +1,5 @@
 """`python -m mdp` is `mdp`."""
 
-from .cli import main
+from .commands.cli import main
 
 main()

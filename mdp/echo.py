@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .worker import Body, Worker
+from .worker.worker import Body, Worker
 
 
 class Echo(Worker):

@@ -28,6 +28,7 @@ REQUEST = b"\x02"
 ERROR = b"MDP-ERROR"
 RETIRE = b"mmi.retire"
 FINGERPRINT = b"mmi.fingerprint"
+CANCEL = b"mmi.cancel"
 MAX_SERVICE_BYTES = 255
 MAX_FRAMES = 1024
 MAX_BODY_FRAMES = MAX_FRAMES - 8  # what the longest envelope leaves

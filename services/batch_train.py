@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from lartpc import BatchError, pack
-from lartpc.batches import unpack_name
+from lartpc.training.batches import unpack_name
 from mdp import Refused, Worker
 
 from .memory import keep_memory

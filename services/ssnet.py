@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lartpc import Batch, FrameError, pack, unpack
-from lartpc.chain import CLASSES, LOW_ADC, mask
+from lartpc.crops.chain import CLASSES, LOW_ADC, mask
 from lartpc.image import all_finite
 from mdp import Refused, SettingsError, Worker
 
-from .caffe_net import Network, read, require_classes
-from .engine import Engine, open_engine, warm_up
+from .caffe.caffe_net import Network, read, require_classes
+from .engines.engine import Engine, warm_up
+from .engines.open_engine import open_engine
 from .errors import NetworkError
 from .planes import DESCRIBE, Description, Origin, answer_name, service_name, who
 

@@ -27,9 +27,9 @@ from lartpc import (
     meta_text,
     open_reader,
 )
-from lartpc.batches import BatchName, Dice, chosen
-from lartpc.sparse import SparseImage, sparse
-from lartpc.training_crops import draw, empty
+from lartpc.training.batches import BatchName, Dice, chosen
+from lartpc.training.sparse import SparseImage, sparse
+from lartpc.training.training_crops import draw, empty
 
 WEIGHTS = "weights"
 """The name of the third triple of a batch; the others have their producers' names."""

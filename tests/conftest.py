@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import optional
-from tests.processes import Processes, free_port
+from tests.support import optional
+from tests.support.processes import Processes, free_port
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,39 +9,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("mdp", "lartpc", "services", "clients")
+ROOMS = ("mdp", "lartpc", "services", "clients", "benches")
 MAY_IMPORT = {
     "mdp": set[str](),
     "lartpc": set[str](),
     "services": {"mdp", "lartpc"},
     "clients": {"mdp", "lartpc", "services"},
+    "benches": {"mdp", "lartpc", "services", "clients"},
 }
 PURE = (
-    "wire",
-    "broker",
-    "state",
-    "fingerprints",
-    "management",
-    "session",
-    "lane",
-    "host",
-    "pipe",
-    "throttle",
-    "settings",
-    "errors",
-    "addresses",
+    *("wire", "settings", "errors", "addresses", "pipe"),
+    *("broker/broker", "broker/state", "broker/fingerprints", "broker/management"),
+    *("broker/throttle", "worker/session", "worker/host", "client/lane"),
 )
 PURE_IMAGES = (
-    *("image", "frames", "chain", "rois", "tiles"),
-    *("batches", "sparse", "training_crops"),
+    *("image", "frames", "crops/chain", "crops/rois", "crops/tiles"),
+    *("training/batches", "training/sparse", "training/training_crops"),
 )
 OUTSIDE = {
     *("zmq", "time", "socket", "threading", "multiprocessing", "asyncio", "os", "random"),
     *("datetime", "secrets", "uuid", "select", "selectors", "signal", "subprocess"),
 }
 SOCKETS_AND_CLOCK = {"zmq", "time", "socket"}
-HOLD_THEM = ("sockets.py", "bench.py")  # bench.py is the load generator: the wire's other end
-COMMANDS = ("cli.py", "calls.py", "discovery.py", "bench.py", "process.py")
+HOLD_THEM = ("sockets.py", "load_generator.py")
+COMMANDS = ("cli.py", "calls.py", "discovery.py", "load_generator.py", "process.py")
+MOST_ROOMS = 15  # more files and folders than this are not found at a glance
 UNSAFE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle"}
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 MDP = [path for path in FILES if path.is_relative_to(ROOT / "mdp")]
@@ -66,15 +58,53 @@ def nodes(path: Path) -> Iterator[ast.AST]:
 def imports(path: Path) -> set[str]:
     """The full names of the modules that a file imports, wherever in it; relative ones resolved."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    found: set[str] = set()
+    names: set[str] = set()
     for node in nodes(path):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    return found
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_between_files() -> dict[str, set[str]]:
+    """Which modules of ours each module imports.
+
+    `from ..files import provenance` imports the module `files.provenance`, not all of `files`:
+    a package counts only where a name of its own is imported.
+    """
+    modules = {module_of(path): path for path in FILES}
+    arrows: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = {name for name in imports(path) if name in modules} - {module}
+        arrows[module] = {
+            name for name in names if not any(other.startswith(f"{name}.") for other in names)
+        }
+    return arrows
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """The path of one circle of imports, its first module again at its end; empty if none."""
+    done: set[str] = set()
+
+    def follow(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for other in sorted(arrows.get(module, ())):
+            if way := follow(other, [*path, module]):
+                return way
+        done.add(module)
+        return []
+
+    return next((way for module in sorted(arrows) if (way := follow(module, []))), [])
 
 
 def packages(path: Path) -> set[str]:
@@ -91,7 +121,7 @@ def calls(path: Path) -> set[str]:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {f"{name}.py" for name in (*PURE, "sockets")} <= {path.name for path in MDP}
+    assert {ROOT / "mdp" / f"{name}.py" for name in (*PURE, "sockets")} <= set(MDP)
     sockets = ROOT / "mdp" / "sockets.py"
     assert packages(sockets) >= SOCKETS_AND_CLOCK
     assert {"mdp.pipe", "mdp.errors", "zmq.backend"} <= imports(sockets)
@@ -110,20 +140,48 @@ def test_only_one_file_holds_the_sockets_and_the_clock(path: Path) -> None:
         assert not packages(path) & SOCKETS_AND_CLOCK
 
 
+def check_pure(room: str, pure: tuple[str, ...], path: Path) -> None:
+    assert not packages(path) & OUTSIDE
+    allowed = {f"{room}.{name.replace('/', '.')}" for name in (*pure, "errors", "version")}
+    assert imports_between_files()[module_of(path)] <= allowed
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_a_pure_file_imports_nothing_that_reaches_outside(name: str) -> None:
-    path = ROOT / "mdp" / f"{name}.py"
-    assert not packages(path) & OUTSIDE
-    within = {name.split(".")[1] for name in imports(path) if name.startswith("mdp.")}
-    assert within & {path.stem for path in MDP} <= set(PURE)
+    check_pure("mdp", PURE, ROOT / "mdp" / f"{name}.py")
 
 
 @pytest.mark.parametrize("name", PURE_IMAGES)
 def test_images_and_what_is_cut_from_them_are_pure(name: str) -> None:
-    path = ROOT / "lartpc" / f"{name}.py"
-    assert not packages(path) & OUTSIDE
-    within = {name.split(".")[1] for name in imports(path) if name.startswith("lartpc.")}
-    assert within & {path.stem for path in path.parent.glob("*.py")} <= {*PURE_IMAGES, "errors"}
+    check_pure("lartpc", PURE_IMAGES, ROOT / "lartpc" / f"{name}.py")
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert " -> ".join(circle(imports_between_files())) == ""
+
+
+def test_a_circle_is_found_and_its_path_is_named() -> None:
+    arrows = {"a": {"b"}, "b": {"c", "e"}, "c": {"d"}, "d": {"b"}, "e": set[str]()}
+    assert circle(arrows) == ["b", "c", "d", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set[str]()}) == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_file_name_occurs_twice_in_a_package(room: str) -> None:
+    names = [path.name for path in FILES if path.is_relative_to(ROOT / room)]
+    faces = {"__init__.py", "__main__.py"}
+    assert {name for name in names if names.count(name) > 1} <= faces
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=name_of)
+def test_a_folder_holds_what_can_be_seen_at_a_glance(folder: Path) -> None:
+    rooms = [
+        path.name
+        for path in folder.iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists())
+        and not path.name.startswith("__")
+    ]
+    assert len(rooms) <= MOST_ROOMS, sorted(rooms)
 
 
 @each_file

@@ -20,24 +20,24 @@ from lartpc import (
     ReadError,
     TickOrder,
     TickOrderError,
-    chain,
     open_reader,
-    provenance,
 )
-from lartpc.ticks import told_by
+from lartpc.crops import chain
+from lartpc.files import provenance
+from lartpc.files.ticks import told_by
 from mdp import SettingsError
 from services.planes import answer_name
 
-from .. import choices
-from ..entries import names
-from ..output.failures import FailedReport, events_of, report_path
-from ..progress import OnProgress, progress_of
-from ..provenance import Record
-from ..stamps import stamp
+from ..files import choices
+from ..files.checksums import stamp
+from ..files.entries import names
+from ..files.provenance import Record
+from ..flow.progress import OnProgress, progress_of
+from ..scoring.output.failures import FailedReport, events_of, report_path
 from .events import EventFindings, expected_entries
 from .findings import Finding
-from .making import Making, making_of, planes_of, read_records
-from .scores import ScoreFindings, compare
+from .provenance_checks import Making, making_of, planes_of, read_records
+from .score_checks import ScoreFindings, compare
 
 _NO_RECORD = "there is no provenance"
 _NO_MAKING = "the provenance does not say how the scores were made"

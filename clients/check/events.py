@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from lartpc import Reader
 
-from ..entries import Names, repeats
-from ..provenance import Input, Record
-from ..stamps import Stamp
+from ..files.checksums import Stamp
+from ..files.entries import Names, repeats
+from ..files.provenance import Input, Record
 from .findings import Finding
 
 _FOREIGN = "is not the input's"

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from .. import terminal
+from ..terminal import screen
 
 
 @dataclass
@@ -46,14 +46,14 @@ class Finding:
 
 def table(findings: Iterable[Finding]) -> Table:
     """A row a finding."""
-    made = terminal.table("check", "wanted", "verdict", "first", "looked at", "wrong", left=4)
+    made = screen.table("check", "wanted", "verdict", "first", "looked at", "wrong", left=4)
     colours = {"ok": "green", "FAILED": "bold red", "skipped": "yellow", "warning": "bold yellow"}
     for each in findings:
         made.add_row(
             each.name,
-            terminal.escaped(each.wanted),
+            screen.escaped(each.wanted),
             f"[{colours[each.verdict]}]{each.verdict}[/]",
-            terminal.escaped(each.first or each.skipped),
+            screen.escaped(each.first or each.skipped),
             str(each.checked),
             str(each.bad),
         )

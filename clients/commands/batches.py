@@ -65,11 +65,14 @@ def batches(
     verbose: Verbose = False,
 ) -> None:
     check_files(context, files=bool(files), theirs=_OF_FILES)
-    from lartpc.display_files import check_name
+    from lartpc.display.picture_files import check_name
     from services.training_files import TrainingSettings
 
-    from .. import choices, feed_report, feeds, local, terminal
-    from ..batches import Batches, Feed
+    from ..files import choices
+    from ..local import feed_pool, local_services
+    from ..terminal import screen
+    from ..training import feed_report
+    from ..training.batch_feed import Batches, Feed
 
     wanted = numbers(planes)
     feed = Feed(
@@ -93,10 +96,10 @@ def batches(
         tick_order=tick_order.value,
         trust_tick_order=trust_tick_order,
     )
-    pool = feeds.FeedPool(settings, workers)
+    pool = feed_pool.FeedPool(settings, workers)
     with (
-        terminal.progress("batches", command="ssnet batches", quiet=quiet) as show,
-        local.services(pool, progress=show) if files else nullcontext(broker) as address,
+        screen.progress("batches", command="ssnet batches", quiet=quiet) as show,
+        local_services.services(pool, progress=show) if files else nullcontext(broker) as address,
         Batches(address, feed) as given,
     ):
         show.step("waiting for batches")
@@ -105,4 +108,4 @@ def batches(
     if output and done.first:
         feed_report.draw(done.first, wanted, output)
     if not quiet:
-        terminal.show(feed_report.table(done, given))
+        screen.show(feed_report.table(done, given))

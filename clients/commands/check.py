@@ -57,11 +57,12 @@ def check(
     trust_tick_order: TrustTickOrder = False,
     quiet: Quiet = False,
 ) -> None:
-    from .. import choices, terminal
     from ..check import acceptance as checks
     from ..check import findings
-    from ..check.making import Making
-    from ..ssnet_job import PLANES
+    from ..check.provenance_checks import Making
+    from ..files import choices
+    from ..scoring.job import PLANES
+    from ..terminal import screen
 
     if len(files) < 2:
         raise SettingsError("want at least one input and the output")
@@ -91,12 +92,12 @@ def check(
         allow_failed=allow_failed,
         making=making,
     )
-    with terminal.progress("events", command="ssnet check", quiet=quiet) as show:
+    with screen.progress("events", command="ssnet check", quiet=quiet) as show:
         found = checks.run(asked, on_progress=show)
     ok = not any(each.bad for each in found)
     if as_json:
         report = {"ok": ok, "checks": findings.as_json(found)}
         sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     else:
-        terminal.show(findings.table(found))
+        screen.show(findings.table(found))
     sys.exit(0 if ok else 1)

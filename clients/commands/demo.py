@@ -37,10 +37,11 @@ def demo(
 ) -> None:
     import functools
 
-    from mdp import tables
+    from mdp.commands import tables
 
-    from .. import demo as shown
-    from .. import report, terminal
+    from ..local import demonstration as shown
+    from ..scoring import closing_tables
+    from ..terminal import screen
 
     log_warnings(verbose=verbose, quiet=quiet)
     plan = shown.Demo(
@@ -53,12 +54,12 @@ def demo(
         trust_tick_order=trust_tick_order,
         command=tuple(sys.argv),
     )
-    bar = functools.partial(terminal.progress, command="ssnet demo", quiet=quiet)
+    bar = functools.partial(screen.progress, command="ssnet demo", quiet=quiet)
     done = shown.run(plan, bar)
-    made = report.production_tables(done.report)
-    terminal.close(
-        [tables.services(done.served), *made, report.files_table(plan)],
-        report.production_values(done.report),
+    made = closing_tables.production_tables(done.report)
+    screen.close(
+        [tables.services(done.served), *made, closing_tables.files_table(plan)],
+        closing_tables.production_values(done.report),
         quiet=quiet,
         json=as_json,
     )

@@ -84,18 +84,18 @@ def display(
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
 ) -> None:
-    from lartpc.display_rows import Region
+    from lartpc.display.rows import Region
 
-    from .. import picture_choice, picture_events, pictures
+    from ..pictures import event_pictures, picture_choice, picture_events
 
     log_warnings(verbose=False)
     region = Region(
-        wires=pictures.span("--wires", wires) if wires is not None else None,
-        ticks=pictures.span("--ticks", ticks) if ticks is not None else None,
+        wires=event_pictures.span("--wires", wires) if wires is not None else None,
+        ticks=event_pictures.span("--ticks", ticks) if ticks is not None else None,
     )
     if roi is not None and region != Region():
         raise SettingsError("want --roi, or --ticks and --wires, got both")
-    picture = pictures.Picture(
+    picture = event_pictures.Picture(
         files=tuple(files),
         asked=picture_choice.Asked(
             charge=tuple(producer or ()),
@@ -111,7 +111,7 @@ def display(
         tick_order=tick_order.value,
         trust_tick_order=trust_tick_order,
     )
-    drawn = pictures.draw(picture, output)
+    drawn = event_pictures.draw(picture, output)
     if drawn.notice:
         sys.stderr.write(f"ssnet: {drawn.notice}\n")
 

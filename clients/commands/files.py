@@ -32,7 +32,8 @@ def files(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All of it, for programs.")] = False,
 ) -> None:
-    from .. import contents, provenance_tables, terminal
+    from ..files import contents, provenance_tables
+    from ..terminal import screen
 
     if provenance and as_json:
         raise SettingsError("want --provenance or --json, got both")
@@ -49,11 +50,11 @@ def files(
         ]
         sys.stdout.write(json.dumps({"files": shown}, indent=2, ensure_ascii=False) + "\n")
     elif provenance:
-        terminal.show(*provenance_tables.full(made))
+        screen.show(*provenance_tables.full(made))
     else:
         summary = [provenance_tables.summary(made)] if any(made.values()) else []
         tables = [contents.table(rows), contents.geometry_table(rows)] if rows else []
-        terminal.show(*tables, *summary)
+        screen.show(*tables, *summary)
     for failure in failures:
         sys.stderr.write(f"ssnet: {failure}\n")
     sys.exit(1 if failures else 0)

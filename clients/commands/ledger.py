@@ -29,14 +29,14 @@ def ledger(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures, for programs.")] = False,
 ) -> None:
-    from .. import terminal
     from ..ledger import report
     from ..ledger.figures import figures
     from ..ledger.file import LedgerReader
     from ..ledger.limits import verdicts
+    from ..terminal import screen
 
     if output is not None:
-        from lartpc.display_files import check_name
+        from lartpc.display.picture_files import check_name
 
         from ..ledger import picture
 
@@ -55,4 +55,4 @@ def ledger(
     typer.echo(report.sent_and_received(made) + "\n")
     for verdict in said:
         typer.echo(verdict.text + "\n")
-    terminal.show(*report.tables(made))
+    screen.show(*report.tables(made))

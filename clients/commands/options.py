@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from mdp import SettingsError
-from mdp.command_line import Broker as Broker
-from mdp.command_line import finite as finite
-from mdp.command_line import positive as positive
+from mdp.commands.command_line import Broker as Broker
+from mdp.commands.command_line import finite as finite
+from mdp.commands.command_line import positive as positive
 from mdp.process import configure_logging
 
 
@@ -56,7 +56,7 @@ ImageProducer = Annotated[str, typer.Option(help="Producer of the images, with f
 LabelProducer = Annotated[
     str, typer.Option(help="Producer of their labels 0, 1, 2 (background, shower, track).")
 ]
-CHOICES = ("lartpc.reader", "clients.choices", "clients.pictures")
+CHOICES = ("lartpc.files.reader", "clients.files.choices", "clients.pictures.event_pictures")
 """The loggers that say what was chosen where no option did."""
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no closing table; errors stay.")

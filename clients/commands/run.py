@@ -39,8 +39,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..progress import Progress
-    from ..stopwatch import Stopwatch
+    from ..flow.progress import Progress
+    from ..flow.stopwatch import Stopwatch
 
 HELP = """Score every plane's pixels, shower or track: LArCV files in, a LArCV file out.
 
@@ -179,9 +179,11 @@ def run(
 ) -> None:
     from dataclasses import replace
 
-    from .. import choices, report, ssnet, terminal
-    from ..ssnet_job import Job
-    from ..stopwatch import Stopwatch
+    from ..files import choices
+    from ..flow.stopwatch import Stopwatch
+    from ..scoring import closing_tables, score
+    from ..scoring.job import ScoringJob
+    from ..terminal import screen
 
     _check_local(context, local=local)
     log_warnings(verbose=verbose, quiet=quiet)
@@ -196,7 +198,7 @@ def run(
     wanted = tuple(sorted(numbers(planes)))
     meant = range(start, sys.maxsize if end is None else end)
     choices.check_size(inputs, chosen, planes=wanted, entries=meant)
-    job = Job(
+    job = ScoringJob(
         inputs=tuple(inputs),
         output=output,
         broker=broker,
@@ -229,15 +231,18 @@ def run(
     )
     watch = Stopwatch()
     with (
-        terminal.progress("events", command="ssnet run", quiet=quiet) as show,
+        screen.progress("events", command="ssnet run", quiet=quiet) as show,
         _services(job.planes, number or 1, network, threshold, progress=show, watch=watch)
         if local
         else nullcontext(broker) as address,
     ):
-        done = ssnet.run(replace(job, broker=address), on_progress=show, watch=watch)
+        done = score.score(replace(job, broker=address), on_progress=show, watch=watch)
     watch.finish()
-    terminal.close(
-        report.production_tables(done), report.production_values(done), quiet=quiet, json=as_json
+    screen.close(
+        closing_tables.production_tables(done),
+        closing_tables.production_values(done),
+        quiet=quiet,
+        json=as_json,
     )
     if done.failed:
         raise typer.Exit(FAILED_EVENTS)
@@ -262,7 +267,7 @@ def _services(
     watch: Stopwatch,
 ) -> AbstractContextManager[str]:
     """A broker and workers on this machine, which then needs what computes networks, too."""
-    from .. import local, pools
+    from ..local import local_services, plane_pool
 
-    pool = pools.Pool(planes, workers=workers, network=network, threshold_adc=threshold_adc)
-    return local.services(pool, progress=progress, watch=watch)
+    pool = plane_pool.Pool(planes, workers=workers, network=network, threshold_adc=threshold_adc)
+    return local_services.services(pool, progress=progress, watch=watch)

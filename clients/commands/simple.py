@@ -75,12 +75,14 @@ def simple(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    from .. import choices, report, terminal
-    from .. import simple as client
+    from ..files import choices
+    from ..scoring import closing_tables
+    from ..simple import simple_client as client
+    from ..terminal import screen
 
     if seed is not None and not random:
         raise SettingsError("want --seed with --random")
-    plan = client.Plan(
+    plan = client.SimpleJob(
         inputs=tuple(inputs),
         output=output,
         service=service,
@@ -104,6 +106,8 @@ def simple(
     log_warnings(verbose=verbose, quiet=quiet)
     for name in producer or ():
         choices.check_producers(inputs, {"-p": name})
-    with terminal.progress("events", command="ssnet simple", quiet=quiet) as show:
-        done = client.run(plan, on_progress=show)
-    terminal.close([report.table(done)], report.values(done), quiet=quiet, json=as_json)
+    with screen.progress("events", command="ssnet simple", quiet=quiet) as show:
+        done = client.process_files(plan, on_progress=show)
+    screen.close(
+        [closing_tables.table(done)], closing_tables.values(done), quiet=quiet, json=as_json
+    )

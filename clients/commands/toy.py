@@ -45,13 +45,14 @@ def toy(
     quiet: Quiet = False,
 ) -> None:
     from lartpc.simulation.chamber import Chamber
-    from lartpc.toy import ToySettings
+    from lartpc.simulation.toy import ToySettings
 
-    from .. import terminal, toys
+    from ..files import toy_files
+    from ..terminal import screen
 
     settings = ToySettings(chamber=Chamber(rows=rows, cols=cols), cosmics=cosmics)
-    with terminal.progress("events", command="ssnet toy", quiet=quiet) as show:
-        toys.write(
+    with screen.progress("events", command="ssnet toy", quiet=quiet) as show:
+        toy_files.write(
             output,
             count=number,
             seed=seed,

@@ -34,8 +34,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..progress import Progress
-    from ..training.run import Job
+    from ..flow.progress import Progress
+    from ..training.training_run import Job
 
 T = TypeVar("T")
 
@@ -207,9 +207,9 @@ def train(
     given = {**locals(), "folder": output, "prototxt": network, "batch_size": batch}
     _check(context, files=bool(files))
     log_warnings(verbose=verbose, quiet=quiet)
-    from .. import terminal
-    from ..training import report as train_report
-    from ..training import run as training
+    from ..terminal import screen
+    from ..training import training_report as train_report
+    from ..training import training_run as training
 
     job = _job({**given, "validate": tuple(validate or ()), "planes": numbers(planes)})
     training.checked(job)
@@ -219,7 +219,7 @@ def train(
         "tick_order": tick_order.value,
         "trust_tick_order": trust_tick_order,
     }
-    with terminal.progress("steps", command="ssnet train", quiet=quiet) as show:
+    with screen.progress("steps", command="ssnet train", quiet=quiet) as show:
         show.begin(training.statement(job, files=files or ()))
         pool = (
             _services(tuple(files), workers, show, cache_bytes=cache << 20, **settings)
@@ -229,7 +229,7 @@ def train(
         with pool or nullcontext(broker) as address:
             done = training.run(replace(job, broker=address), show.say, on_progress=show)
     values = train_report.values(done)
-    terminal.close([train_report.table(done)], values, quiet=quiet, json=as_json)
+    screen.close([train_report.table(done)], values, quiet=quiet, json=as_json)
 
 
 def _check(context: typer.Context, *, files: bool) -> None:
@@ -240,11 +240,11 @@ def _check(context: typer.Context, *, files: bool) -> None:
 
 
 def _job(given: Mapping[str, Any]) -> Job:
-    from lartpc.batches import Recipe
-    from services.trainer import Training
+    from lartpc.training.batches import Recipe
 
-    from ..batches import Feed
-    from ..training.run import Job
+    from ..training.batch_feed import Feed
+    from ..training.trainer import Training
+    from ..training.training_run import Job
 
     steps = _STEPS if given["steps"] is None else given["steps"]
     more = {
@@ -269,8 +269,9 @@ def _services(
     """A broker and workers on this machine."""
     from services.training_files import TrainingSettings
 
-    from .. import choices, feeds, local
+    from ..files import choices
+    from ..local import feed_pool, local_services
 
     choices.check_producers(files, {"--image": settings["image"], "--label": settings["label"]})
-    pool = feeds.FeedPool(TrainingSettings(files, **settings), workers)
-    return local.services(pool, progress=progress)
+    pool = feed_pool.FeedPool(TrainingSettings(files, **settings), workers)
+    return local_services.services(pool, progress=progress)

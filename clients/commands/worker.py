@@ -29,7 +29,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..local import LocalPool
+    from ..local.local_services import LocalPool
 
 HELP = """Run workers of a service that comes with this project.
 
@@ -161,7 +161,7 @@ def worker(
 
 def _serve(broker: str, factories: list[Factory], pulse: Pulse, *, verbose: bool) -> None:
     """Until a signal comes."""
-    from mdp.worker_loop import serve_workers
+    from mdp.worker.worker_loop import serve_workers
 
     settings = WorkerSettings(pulse=pulse)
     prepare = functools.partial(configure_logging, verbose=verbose)
@@ -181,15 +181,15 @@ def _dummies(number: int) -> list[Factory]:
 def _feed(number: int, **settings: Any) -> list[Factory]:
     from services.training_files import TrainingSettings
 
-    from ..choices import check_producers
-    from ..feeds import FeedPool
+    from ..files.choices import check_producers
+    from ..local.feed_pool import FeedPool
 
     check_producers(settings["files"], {"--image": settings["image"], "--label": settings["label"]})
     return _checked(FeedPool(TrainingSettings(**settings), number))
 
 
 def _planes(**settings: Any) -> list[Factory]:
-    from ..pools import Pool
+    from ..local.plane_pool import Pool
 
     return _checked(Pool(**settings))
 

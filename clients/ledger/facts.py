@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from mdp import Client
 from services.planes import service_name
 
-from ..ssnet_job import Job
+from ..scoring.job import ScoringJob
 from .records import Run
 
 
-def facts(job: Job, client: Client, *, planes: Sequence[int], events: int, done: int) -> Run:
+def facts(job: ScoringJob, client: Client, *, planes: Sequence[int], events: int, done: int) -> Run:
     """Of a run that begins now: events to do, and those that earlier runs have done."""
     served = client.services()
     return Run(

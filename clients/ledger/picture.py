@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from lartpc import display, display_files
+from lartpc.display import drawing, picture_files
 
 from .chunks import chunks
 from .figures import Figures
@@ -53,8 +53,8 @@ _BUSY = LinearSegmentedColormap.from_list("busy", ["#f3f4f8", "#f9cf86", "#f5a62
 
 def draw(ledger: Path, figures: Figures, verdict: Verdict, output: Path) -> None:
     """Draw the job of which the figures are. Raises `WriteError`, `LedgerError`."""
-    display_files.check_name(output)
-    display_files.save(render(ledger, figures, verdict), output)
+    picture_files.check_name(output)
+    picture_files.save(render(ledger, figures, verdict), output)
 
 
 def render(ledger: Path, figures: Figures, verdict: Verdict) -> Figure:
@@ -144,7 +144,7 @@ def _write_title(figure: Figure, figures: Figures, said: Sequence[str]) -> None:
     width, height = figure.get_size_inches()
     left, each_s = _LEFT / width, figures.span_s / figures.events
     title = f"{figures.runs[-1].output}: {figures.events} events, {1 / each_s:.3g} a second"
-    title = display.drawable(title)
+    title = drawing.drawable(title)
     figure.text(left, 1 - 0.4 / height, title, size=15, weight="bold", color=_INK, parse_math=False)
     text, high = "\n".join(said), 1 - 0.55 / height
     figure.text(left, high, text, size=10, color=_FAINT, va="top", parse_math=False)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..asker import Reply
-from ..crops import EventQuestion
-from ..stopwatch import Stopwatch
+from ..flow.prefetcher import Reply
+from ..flow.stopwatch import Stopwatch
+from ..scoring.crop_requests import EventQuestion
 from .file import LedgerWriter
 from .records import TICK_S, UNKNOWN, End, Event, Named, Run, Sized
 

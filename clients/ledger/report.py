@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from mdp.tables import size
+from mdp.commands.tables import size
 
-from .. import terminal
+from ..terminal import screen
 from .figures import CROP_STAGES, EVENT_STAGES, Figures, Slow, Worker
 from .limits import Pool, Verdict, pools
 from .records import LedgerError
@@ -98,7 +98,7 @@ def tables(figures: Figures) -> list[Table]:
 
 
 def _event_table(figures: Figures) -> Table:
-    made = terminal.table("an event", *_SPREAD_COLUMNS, "share")
+    made = screen.table("an event", *_SPREAD_COLUMNS, "share")
     for stage in (*EVENT_STAGES, "own"):
         spread = figures.own if stage == "own" else figures.stages[stage]
         share = "" if stage == "own" else f"{100 * spread.total_s / figures.span_s:.0f} %"
@@ -107,7 +107,7 @@ def _event_table(figures: Figures) -> Table:
 
 
 def _crop_table(figures: Figures) -> Table:
-    made = terminal.table("a crop", "plane", *_SPREAD_COLUMNS)
+    made = screen.table("a crop", "plane", *_SPREAD_COLUMNS)
     for stage in CROP_STAGES:
         for plane in figures.planes:
             spread = figures.crop_stages[plane, stage]
@@ -116,7 +116,7 @@ def _crop_table(figures: Figures) -> Table:
 
 
 def _pool_table(figures: Figures, each: Sequence[Pool]) -> Table:
-    made = terminal.table("plane", "workers", "crops", "busy", "no requests", "could do")
+    made = screen.table("plane", "workers", "crops", "busy", "no requests", "could do")
     for pool in each:
         crops = figures.crop_stages[pool.plane, "worker"].count
         rate = figures.events * pool.workers / pool.busy_s if pool.busy_s else 0.0
@@ -131,13 +131,13 @@ def _pool_table(figures: Figures, each: Sequence[Pool]) -> Table:
 
 
 def _worker_table(figures: Figures) -> Table:
-    made = terminal.table("worker", "plane", "crops", "busy", "a crop", "computing")
+    made = screen.table("worker", "plane", "crops", "busy", "a crop", "computing")
     workers = sorted(figures.workers.values(), key=lambda w: (w.plane, w.name))
     for worker in workers[:_MOST_WORKERS]:
         share = _share(figures, worker)
         each = (worker.busy_s / worker.crops, worker.computed_s / worker.crops)
         cells = (str(worker.plane), str(worker.crops), f"{100 * share:.0f} %", *map(seconds, each))
-        made.add_row(terminal.escaped(worker.name), *cells)
+        made.add_row(screen.escaped(worker.name), *cells)
     if len(workers) > _MOST_WORKERS:
         made.add_row(f"and {len(workers) - _MOST_WORKERS} more: --json")
     return made
@@ -149,13 +149,13 @@ def _share(figures: Figures, worker: Worker) -> float:
 
 
 def _slow_table(slowest: Sequence[Slow]) -> Table:
-    made = terminal.table("slowest events", "entry", "took", "most of it", "", "where", left=1)
+    made = screen.table("slowest events", "entry", "took", "most of it", "", "where", left=1)
     for slow in slowest:
         name = CROP_NAMES.get(slow.stage) if slow.plane is not None else EVENT_NAMES[slow.stage]
         where = "" if slow.plane is None else f"plane {slow.plane} {slow.worker}"
         rse = ",".join(str(number) for number in slow.rse)
         times = (seconds(slow.own_s), name, seconds(slow.stage_s))
-        made.add_row(rse, str(slow.entry), *times, terminal.escaped(where))
+        made.add_row(rse, str(slow.entry), *times, screen.escaped(where))
     return made
 
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lartpc.whole_file import write_whole
+from lartpc.files.whole_file import write_whole
 from mdp import MDPError
 
-from ..signals import uninterrupted
+from ..flow.signals import uninterrupted
 
 _ABOUT = "about"
 # RuntimeError: zipfile's for what seems to be encrypted, or packed in a way it does not know

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from lartpc.whole_file import write_whole
+from lartpc.files.whole_file import write_whole
 
 Line = dict[str, Any]
 """One report: `step`, `loss`, ..., or `step` and `validation` by plane."""

@@ -1,7 +1,7 @@
 """How good a network is on files that it was not trained on. Refuses files that it was trained on.
 
 Whole images are scored, in overlapping tiles where they are large, and pixels counted as
-`services.networks.accuracy` does (strict).
+`clients.training.accuracy` does (strict).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from itertools import product
 import numpy as np
 
 from lartpc import SettingsError
-from lartpc.chain import threshold
+from lartpc.crops.chain import threshold
+from lartpc.crops.tiles import spans
 from lartpc.image import Pixels
-from lartpc.sparse import Labels, SparseImage
-from lartpc.tiles import spans
-from services.networks.accuracy import Accuracy, compare
+from lartpc.training.sparse import Labels, SparseImage
 from services.training_files import TrainingFiles, TrainingSettings
+
+from .accuracy import Accuracy, compare
 
 Forward = Callable[[Pixels], Pixels]
 """From ADC above threshold, (1, 1, rows, cols), to scores, (1, 3, rows, cols)."""

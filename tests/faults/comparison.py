@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lartpc import RSE, Event
-from tests.plane_pools import pixels
+from tests.support.plane_pools import pixels
 
 
 @dataclass(frozen=True)

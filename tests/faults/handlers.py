@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mdp import Refused, Worker
-from mdp.worker import Body
+from mdp.worker.worker import Body
 
 
 class Obedient(Worker):

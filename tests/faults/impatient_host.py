@@ -6,7 +6,7 @@ import sys
 
 from mdp import Pulse, WorkerSettings
 from mdp.sockets import Bell
-from mdp.worker_loop import serve_workers
+from mdp.worker.worker_loop import serve_workers
 from tests.faults.handlers import Obedient
 
 if __name__ == "__main__":

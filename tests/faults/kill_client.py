@@ -19,11 +19,11 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clients import terminal
-from clients.signals import stopped_cleanly
+from clients.flow.signals import stopped_cleanly
+from clients.terminal import screen
 from lartpc import Event
-from tests import plane_pools
-from tests.processes import QUICK, Process, Processes, free_port, until
+from tests.support import plane_pools
+from tests.support.processes import QUICK, Process, Processes, free_port, until
 
 EVENTS = 60
 _SECONDS = 0.004  # for a crop
@@ -178,10 +178,10 @@ def main() -> int:
         with redirect_stdout(io.StringIO()), Processes(folder / "logs") as processes:
             killer = Killer(processes, folder / "files", seed=asked.seed, suffix=asked.suffix)
             done = killer.kill(asked.kills)
-    made = terminal.table("the client killed", "")
+    made = screen.table("the client killed", "")
     for row in table(done):
         made.add_row(*row)
-    terminal.show(made)
+    screen.show(made)
     bad = done.left or done.refused or done.equal != done.outputs
     for text in (*done.left, *done.refused):
         sys.stderr.write(f"{text}\n")

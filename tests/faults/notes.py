@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.processes import until
+from tests.support.processes import until
 
 
 class Holder(NamedTuple):

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from clients import cli
-from clients.output.failures import FailedReport, events_of, report_path
-from lartpc import Event, provenance
-from tests import plane_pools
+from clients.scoring.output.failures import FailedReport, events_of, report_path
+from lartpc import Event
+from lartpc.files import provenance
+from tests.support import plane_pools
 
 _KEPT = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "open"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC

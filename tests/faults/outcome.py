@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from clients import terminal
+from clients.terminal import screen
 from mdp import Pulse
 from tests.faults.plan import SORTS, Sort
 from tests.faults.recovery import Restart, summary
@@ -83,7 +83,7 @@ def tables(outcome: Outcome) -> list[Table]:
 
 
 def _faults(outcome: Outcome) -> Table:
-    made = terminal.table("fault", "of", "times", "median s", "max s", left=2)
+    made = screen.table("fault", "of", "times", "median s", "max s", left=2)
     for kind, part in SORTS:
         spent = summary(outcome.times_s.get((kind, part), ()))
         cells = ["", ""] if spent is None else [f"{value:.2f}" for value in spent]
@@ -94,7 +94,7 @@ def _faults(outcome: Outcome) -> Table:
 
 def _counts(outcome: Outcome) -> Table:
     tally, counted = outcome.tally, outcome.counted
-    made = terminal.table("counted", "")
+    made = screen.table("counted", "")
     rows: dict[str, object] = {
         "faults": sum(outcome.faults.values()),
         "faults whose victim was not there just then": outcome.missed,

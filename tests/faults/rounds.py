@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clients.check import acceptance as check
-from clients.provenance import Record
-from lartpc import open_reader, provenance
+from clients.files.provenance import Record
+from lartpc import open_reader
+from lartpc.files import provenance
 from tests.faults.comparison import Comparison, Seen, compare
 from tests.faults.supervision import TRACEBACK, ended
-from tests.processes import Process
+from tests.support.processes import Process
 
 _REST_S = 0.2
 _NOT_A_NETWORKS = "range"  # what a check says of the stand-in's scores: they go beyond 1

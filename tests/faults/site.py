@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from clients import bench_workers
+from benches import stand_ins
 from mdp import Pulse
 from services.planes import service_name
 from tests.faults import slow_workers
@@ -21,7 +21,7 @@ from tests.faults.link import Link
 from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part
 from tests.faults.rounds import Rounds
 from tests.faults.supervision import Member, Mend, Missed, Signals, stop, stutter
-from tests.processes import Process, children, free_port
+from tests.support.processes import Process, children, free_port
 
 _SECONDS = 0.03  # a crop
 _SLOW_S = 0.3  # more, for each, while a plane is slow
@@ -117,7 +117,7 @@ class Site:
         return self._process("mdp", "broker", "--bind", endpoint, *self._pulse_options)
 
     def _start_host(self, plane: int) -> Process:
-        os.environ[bench_workers.VARIABLE] = f"{plane} {_SECONDS}"  # it inherits them
+        os.environ[stand_ins.VARIABLE] = f"{plane} {_SECONDS}"  # it inherits them
         os.environ[slow_workers.VARIABLE] = str(self._folder)
         target = "tests.faults.slow_workers:Worker"
         options = ("--broker", self._worker_links[plane].endpoint, *self._pulse_options)

@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from clients import bench_workers
+from benches import stand_ins
 from lartpc import Batch
 
 VARIABLE = "SSNET_BRAKE"
@@ -21,7 +21,7 @@ def brake(folder: Path, plane: int) -> Path:
     return folder / f"plane{plane}"
 
 
-class Worker(bench_workers.Worker):
+class Worker(stand_ins.Worker):
     """With a brake."""
 
     def __init__(self) -> None:

@@ -26,11 +26,10 @@ from pathlib import Path
 
 import msgpack
 
-from clients import terminal
-from clients.signals import stopped_cleanly, uninterrupted
+from clients.flow.signals import stopped_cleanly, uninterrupted
+from clients.terminal import screen
 from mdp import Client, ClientSettings, MDPError, Pulse
 from services.planes import service_name
-from tests import plane_pools
 from tests.faults.disk import enter_namespace, open_disk
 from tests.faults.lives import Lives
 from tests.faults.outcome import Outcome, tables
@@ -39,7 +38,8 @@ from tests.faults.probe import Probe
 from tests.faults.recovery import BROKER_DIED, Recovery, Restarts
 from tests.faults.site import Site
 from tests.faults.supervision import Missed
-from tests.processes import marked, until, wait_for_workers
+from tests.support import plane_pools
+from tests.support.processes import marked, until, wait_for_workers
 
 _MARK = "SSNET_SOAK"
 _TURN_S = 0.01
@@ -347,7 +347,7 @@ def main(argv: list[str]) -> int:
         print("stopped before its end: there is nothing to say", flush=True)
         shutil.rmtree(folder)
         return 130
-    terminal.show(*tables(outcome))
+    screen.show(*tables(outcome))
     for text in outcome.findings:
         print(f"!!! {text}")
     print("good" if outcome.good else f"NOT GOOD; see {folder}")

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from tests.processes import Process
+from tests.support.processes import Process
 
 Mend = Callable[[], None]
 

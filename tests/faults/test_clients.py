@@ -11,7 +11,7 @@ import pytest
 
 from mdp import Client, ClientClosed, NotServed, QueueFull, RequestTimeout
 from tests.faults.notes import holder
-from tests.processes import (
+from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
     Processes,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disk import Limit
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 WRITER = """
 import sys

@@ -14,7 +14,14 @@ import pytest
 import zmq
 
 from mdp import Client
-from tests.processes import QUICK, QUICK_CLIENT, Processes, counters, until, wait_for_workers
+from tests.support.processes import (
+    QUICK,
+    QUICK_CLIENT,
+    Processes,
+    counters,
+    until,
+    wait_for_workers,
+)
 
 MIB = 1 << 20
 

@@ -10,7 +10,7 @@ import pytest
 
 from mdp import Client, MDPError, Refused, ServiceError, TooSlow, WorkersDied
 from tests.faults.notes import holder
-from tests.processes import (
+from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
     Processes,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kill_client import Killer
-from tests.processes import Processes
+from tests.support.processes import Processes
 
 
 @pytest.mark.parametrize(("suffix", "kills"), [(".root", 6), (".h5", 4)])

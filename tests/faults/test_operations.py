@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import plane_pools
-from tests.processes import ROOT, Processes
-from tests.test_failed_events import Pools
-from tests.test_ssnet_commands import ssnet
+from tests.clients.test_failed_events import Pools
+from tests.processes.test_ssnet_commands import ssnet
+from tests.support import plane_pools
+from tests.support.processes import ROOT, Processes
 
 EVENTS = 2
 

@@ -18,9 +18,9 @@ from tests.faults.outcome import Outcome, tables
 from tests.faults.plan import Fault, Kind, Part
 from tests.faults.recovery import BROKER_DIED, Recovery, Restart, Restarts, summary
 from tests.faults.rounds import Tally
-from tests.lartpc import making
+from tests.support import images
 
-EVENTS = [making.event(number) for number in range(4)]
+EVENTS = [images.event(number) for number in range(4)]
 EQUAL = Comparison(lost=0, duplicated=0, different=0, out_of_order=False)
 WIRE = "wire"
 DROP = (Kind.drop, Part.client_link)
@@ -72,7 +72,7 @@ def test_one_other_bit_is_found() -> None:
 
 
 def test_other_rois_are_found() -> None:
-    other = replace(EVENTS[2], rois=making.event(2, rois=1).rois)
+    other = replace(EVENTS[2], rois=images.event(2, rois=1).rois)
     got = [*EVENTS[:2], other, EVENTS[3]]
     assert compare(EVENTS, got) == replace(EQUAL, different=1)
 
@@ -216,7 +216,7 @@ def test_a_broker_that_was_away_for_long_may_be_answered_late_but_another_must_b
 
 
 def test_images_are_compared_whatever_their_plane() -> None:
-    event = Event(RSE(1, 2, 3), {WIRE: (making.image(1), making.image(2, plane=1))})
+    event = Event(RSE(1, 2, 3), {WIRE: (images.image(1), images.image(2, plane=1))})
     turned = Event(event.rse, {WIRE: tuple(reversed(event.images[WIRE]))})
     assert isinstance(event.images[WIRE][0], Image)
     assert compare([event], [turned]) == replace(EQUAL, different=1)

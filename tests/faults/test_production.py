@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from clients.ssnet import run
-from clients.ssnet_job import PLANES, Job
-from lartpc import chain
+from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.score import score
+from lartpc.crops import chain
 from mdp import Client
 from services.planes import service_name
-from tests import plane_pools
-from tests.processes import QUICK, Process, Processes, children, wait_for_workers
-from tests.services import making
+from tests.support import plane_pools, tiny_networks
+from tests.support.processes import QUICK, Process, Processes, children, wait_for_workers
 
 EVENTS = 200
 KILL_EVERY = 25  # events
@@ -28,7 +27,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a real network, as large as a test can wait for."""
     folder = tmp_path / "network"
     folder.mkdir()
-    making.write(folder, weights=making.gentle_weights())
+    tiny_networks.write(folder, weights=tiny_networks.gentle_weights())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return folder
 
@@ -50,7 +49,7 @@ def test_killed_workers_lose_no_event_and_change_no_score(
     hosts: list[Process], endpoint: str, tmp_path: Path
 ) -> None:
     events = plane_pools.toys(tmp_path / "in.root", EVENTS)
-    calm = Job(
+    calm = ScoringJob(
         inputs=(tmp_path / "in.root",),
         output=tmp_path / "calm.root",
         broker=endpoint,
@@ -58,7 +57,7 @@ def test_killed_workers_lose_no_event_and_change_no_score(
         timeout_s=120,
         tries=3,
     )
-    run(calm)
+    score(calm)
     dice = random.Random(4)
     killed = 0
 
@@ -72,7 +71,7 @@ def test_killed_workers_lose_no_event_and_change_no_score(
                 killed += 1
 
     stormy = replace(calm, output=tmp_path / "stormy.root")
-    run(stormy, on_progress=kill)
+    score(stormy, on_progress=kill)
     assert killed >= len(PLANES) * (EVENTS // KILL_EVERY - 1)
     got = plane_pools.read(stormy.output)
     assert [event.rse for event in got] == [event.rse for event in events]

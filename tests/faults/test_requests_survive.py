@@ -14,7 +14,7 @@ import pytest
 
 from mdp import Client
 from tests.faults.notes import Holder, holder
-from tests.processes import (
+from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
     Process,

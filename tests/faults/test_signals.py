@@ -11,7 +11,7 @@ import pytest
 from mdp import Client, ClientSettings, Draining, Pulse
 from tests.faults.notes import holder
 from tests.interop import rfc7
-from tests.processes import (
+from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
     Process,

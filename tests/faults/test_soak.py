@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.plan import SORTS
-from tests.optional import optional
-from tests.processes import ROOT, marked, until
+from tests.support.optional import optional
+from tests.support.processes import ROOT, marked, until
 
 SOAK = [sys.executable, "-W", "error", "-m", "tests.faults.soak"]
 SHORT = ("--seconds", "15", "--every", "0.45", "--seed", "5", "--events", "60")

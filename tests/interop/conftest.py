@@ -8,7 +8,7 @@ import pytest
 
 from mdp import Client
 from tests.interop.peers import CLIENTS, DIALECTS, Ask, start_worker
-from tests.processes import QUICK, QUICK_CLIENT, Processes, free_port, wait_for_workers
+from tests.support.processes import QUICK, QUICK_CLIENT, Processes, free_port, wait_for_workers
 
 
 @pytest.fixture(params=CLIENTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mdp import Refused, Worker
-from mdp.worker import Body
+from mdp.worker.worker import Body
 from tests.interop.answers import parts_of
 
 

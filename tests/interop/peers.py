@@ -9,7 +9,7 @@ import zmq
 
 from mdp import Client
 from tests.interop import rfc7
-from tests.processes import QUICK, QUICK_CLIENT, Process, Processes
+from tests.support.processes import QUICK, QUICK_CLIENT, Process, Processes
 
 Ask = Callable[[str, bytes, list[bytes]], list[list[bytes]]]
 """Ask the broker at an endpoint a service, and return the parts of the answer."""

@@ -10,7 +10,7 @@ import pytest
 
 from mdp import Client
 from tests.interop.peers import DIALECTS, start_worker
-from tests.processes import (
+from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
     Processes,

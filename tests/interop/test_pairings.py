@@ -7,7 +7,7 @@ import pytest
 from mdp import Client
 from tests.interop import rfc7
 from tests.interop.peers import DIALECTS, Ask, ask_majortomo, ask_ours, ask_rfc7
-from tests.processes import QUICK_CLIENT
+from tests.support.processes import QUICK_CLIENT
 
 
 @pytest.fixture(params=DIALECTS, ids=[f"{name} worker" for name in DIALECTS])

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.optional import optional
+from tests.support.optional import optional
 
 
 @pytest.fixture(scope="session")
 def root() -> Any:
     """ROOT with LArCV1's classes."""
     optional("ROOT")
-    from lartpc.larcv1_root import load_root
+    from lartpc.files.larcv1.root_writer import load_root
 
     return load_root()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lartpc import BatchError, SettingsError
-from lartpc.batches import BatchName, Dice, Recipe, chosen, order, positions, unpack_name
+from lartpc.training.batches import BatchName, Dice, Recipe, chosen, order, positions, unpack_name
 
 NAME = BatchName("abc", Recipe(seed=7, batch_size=4, planes=(2, 0)), 3, 1)
 NUMBERS = st.integers(0, 2**32 - 1)

@@ -11,9 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lartpc import ROI, Event, Image, ImageError, ProductMissing, SettingsError, TickOrder
-from lartpc.chain import Croi, Mode, Plan, Scores, Tiles, Whole, cut, mask, plan, stitch, threshold
-from lartpc.tiles import spans
-from tests.lartpc.making import cut_all, event, meta, same_image
+from lartpc.crops.chain import (
+    Croi,
+    Mode,
+    Plan,
+    Scores,
+    Tiles,
+    Whole,
+    cut,
+    mask,
+    plan,
+    stitch,
+    threshold,
+)
+from lartpc.crops.tiles import spans
+from tests.support.images import cut_all, event, meta, same_image
 
 
 def sparse(rows: int, cols: int, order: TickOrder = "backward", seed: int = 1) -> Image:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lartpc import Event, TickOrder, open_reader
-from lartpc.chain import Croi, Plan, Scores, plan, stitch
-from tests.lartpc.making import cut_all, numbers, same_image
-from tests.shared import data
+from lartpc.crops.chain import Croi, Plan, Scores, plan, stitch
+from tests.support.images import cut_all, numbers, same_image
+from tests.support.shared import data
 
 PLANES = (0, 1, 2)
 

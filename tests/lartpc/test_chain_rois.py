@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lartpc import ROI, ImageError, ImageMeta
-from lartpc.rois import cut_rois, merge_rois
-from lartpc.tiles import all_of
+from lartpc.crops.rois import cut_rois, merge_rois
+from lartpc.crops.tiles import all_of
 
 
 def box(x: float, y: float, width: float, height: float, *, plane: int = 0) -> ImageMeta:

@@ -14,12 +14,11 @@ from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from lartpc import display
-from lartpc import display_colours as colours
-from lartpc.display import Row, View, adc_row, label_row, render, score_row
-from lartpc.display_colours import Window
-from lartpc.display_keys import ROI_EDGE
-from lartpc.display_rows import Region, windows
+from lartpc.display import colours, drawing
+from lartpc.display.colour_keys import ROI_EDGE
+from lartpc.display.colours import Window
+from lartpc.display.drawing import Row, View, adc_row, label_row, render, score_row
+from lartpc.display.rows import Region, windows
 from lartpc.errors import ImageError
 from lartpc.image import ROI, RSE, Image, ImageMeta, TickOrder
 
@@ -165,7 +164,7 @@ def test_a_lone_pixel_of_a_large_image_is_not_lost() -> None:
     ],
 )
 def test_what_is_missing_is_said(rows: list[Row], says: str, tmp_path: Path) -> None:
-    figure = display.draw(rows, rse=NAME)
+    figure = drawing.draw(rows, rse=NAME)
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert any(says in text for text in texts)
     render(tmp_path / "event.png", rows, rse=NAME)
@@ -173,7 +172,7 @@ def test_what_is_missing_is_said(rows: list[Row], says: str, tmp_path: Path) -> 
 
 
 def test_title_statement_planes_and_units_can_be_read() -> None:
-    figure = display.draw(
+    figure = drawing.draw(
         [adc_row(three(slice(5, 9), slice(5, 9), 40.0), name="charge")],
         rse=RSE(6324, 94, 4707),
         statement="one line about it",
@@ -197,7 +196,7 @@ def test_dead_wires_and_regions_of_interest_are_drawn_and_explained(tmp_path: Pa
     render(marked, rows, rse=NAME, view="whole", dead=[dead] * 3, rois=[ROI((box, box, box))])
     lost = 1 - count(marked, colours.NOTHING) / count(plain, colours.NOTHING)
     assert lost == pytest.approx(0.25, abs=0.03)
-    figure = display.draw(rows, rse=NAME, dead=[dead] * 3, rois=[ROI((box, box, box))])
+    figure = drawing.draw(rows, rse=NAME, dead=[dead] * 3, rois=[ROI((box, box, box))])
     explained = [text.get_text() for text in figure.legends[0].get_texts()]
     assert explained == ["dead wires", "region of\ninterest"]
 
@@ -205,13 +204,13 @@ def test_dead_wires_and_regions_of_interest_are_drawn_and_explained(tmp_path: Pa
 def test_a_region_that_nobody_sees_is_not_explained() -> None:
     rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0))]
     box = ImageMeta(30, 120, 20, 30, 600, 2900, 0)
-    assert not display.draw(rows, rse=NAME, rois=[ROI((box, box, box))]).legends
+    assert not drawing.draw(rows, rse=NAME, rois=[ROI((box, box, box))]).legends
 
 
 def test_each_panel_names_the_plane_of_its_images_and_has_that_planes_boxes() -> None:
     images = [image(plane=plane) for plane in (1, 9)]
     here, away = ImageMeta(30, 120, 20, 30, 60, 2900, 1), ImageMeta(1, 1, 1, 1, 0, 0, 0)
-    figure = display.draw([adc_row(images)], rse=NAME, view="whole", rois=[ROI((away, here))])
+    figure = drawing.draw([adc_row(images)], rse=NAME, view="whole", rois=[ROI((away, here))])
     first, last, *_ = figure.axes
     assert [first.get_title(), last.get_title()] == ["plane 1 (V)", "plane 9"]
     assert [len(ax.patches) for ax in (first, last)] == [1, 0]
@@ -220,7 +219,7 @@ def test_each_panel_names_the_plane_of_its_images_and_has_that_planes_boxes() ->
 
 def test_more_planes_than_a_page_holds_are_refused() -> None:
     with pytest.raises(ImageError, match="want at most 16 planes side by side, got 17"):
-        display.draw([adc_row([image(plane=plane) for plane in range(17)])], rse=NAME)
+        drawing.draw([adc_row([image(plane=plane) for plane in range(17)])], rse=NAME)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +233,7 @@ def test_an_image_without_pixels_is_shown_empty(
 ) -> None:
     hollow = Image(empty, np.zeros((empty.rows, empty.cols), np.float32))
     rows = [adc_row([hollow]), label_row([hollow]), score_row([(hollow, hollow)])]
-    figure = display.draw(rows, rse=NAME, view=view)
+    figure = drawing.draw(rows, rse=NAME, view=view)
     assert "no charge" in [text.get_text() for text in figure.axes[0].texts]
     render(tmp_path / "event.png", rows, rse=NAME, view=view)
 
@@ -242,7 +241,7 @@ def test_an_image_without_pixels_is_shown_empty(
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0), name="a$_$b")]
     render(tmp_path / "event.png", rows, rse=NAME, statement=r"x$\foo$.root entry 0")
-    figure = display.draw(rows, rse=NAME, statement="$a$.root entry 0")
+    figure = drawing.draw(rows, rse=NAME, statement="$a$.root entry 0")
     shown = {text.get_text(): text.get_parse_math() for text in figure.findobj(Text)}
     assert shown["a$_$b"] is False
     assert shown["$a$.root entry 0"] is False
@@ -263,12 +262,12 @@ def test_drawing_touches_no_global_state(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     render(tmp_path / "event.png", [adc_row(three(slice(9), slice(9), 40.0))], rse=NAME)
     assert dict(matplotlib.rcParams) == before
-    assert "pyplot" not in Path(display.__file__).read_text().split('"""', 2)[2]
+    assert "pyplot" not in Path(drawing.__file__).read_text().split('"""', 2)[2]
 
 
 def test_wrong_numbers_of_rows_and_images_are_refused() -> None:
     with pytest.raises(ImageError, match="at least one row"):
-        display.draw([], rse=NAME)
+        drawing.draw([], rse=NAME)
     with pytest.raises(ImageError, match="want 2 images or none in plane 0 of the row 'scores'"):
         score_row([(image(),)])
 
@@ -292,7 +291,7 @@ def test_no_track_of_one_pixel_is_lost_when_a_whole_event_is_drawn(
     for column in columns:
         pixels[:, column] = 1
     large = Image(ImageMeta(3456, 6048, 1008, 3456, 0, 8448, 0), pixels)
-    figure = display.draw([label_row([large])], rse=NAME, view="whole", dpi=dpi)
+    figure = drawing.draw([label_row([large])], rse=NAME, view="whole", dpi=dpi)
     figure.savefig(tmp_path / "event.png", dpi=dpi)
     seen = imread(tmp_path / "event.png")[..., :3]
     row = seen[seen.shape[0] // 2]
@@ -315,7 +314,7 @@ def test_a_region_narrows_the_view_and_one_off_the_images_is_refused() -> None:
 def test_the_legends_region_of_interest_looks_like_the_one_in_the_panels() -> None:
     rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0))]
     box = ImageMeta(30, 120, 20, 30, 60, 2900, 0)
-    figure = display.draw(rows, rse=NAME, view="whole", rois=[ROI((box, box, box))])
+    figure = drawing.draw(rows, rse=NAME, view="whole", rois=[ROI((box, box, box))])
     [drawn] = figure.axes[0].patches
     shapes = figure.legends[0].findobj(Rectangle)
     # matplotlib copies the dashes to a legend, but not what get_linestyle() gives
@@ -334,7 +333,7 @@ def test_scores_have_a_key_of_their_mixtures_and_labels_have_none() -> None:
     labelled = {
         row.scale: [
             ax.get_xlabel()
-            for ax in display.draw([row], rse=NAME).axes
+            for ax in drawing.draw([row], rse=NAME).axes
             if "score" in ax.get_xlabel()
         ]
         for row in (pairs, label_row(images))

@@ -29,8 +29,8 @@ from lartpc import (
     unpack,
 )
 from lartpc.frames import DTYPES
-from tests.lartpc.making import event, image
-from tests.shared import data
+from tests.support.images import event, image
+from tests.support.shared import data
 
 SMALL = Limits(array_bytes=1 << 20, triples=4, meta_bytes=4096, info_bytes=1024)
 META = "Plane 0 (rows,cols) = (2,2) ... Left Top (0,2) ... Right Bottom (2,0):(1,2,3)"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lartpc import Image, ImageError, ImageMeta, TickOrder
-from tests.lartpc.making import image, meta
-from tests.shared import data
+from tests.support.images import image, meta
+from tests.support.shared import data
 
 exact = st.integers(-(2**40), 2**40).map(lambda number: number / 8)
 metas = st.builds(

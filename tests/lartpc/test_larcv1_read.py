@@ -22,8 +22,8 @@ from lartpc import (
     producers,
     products,
 )
-from tests.lartpc.making import numbers
-from tests.shared import data
+from tests.support.images import numbers
+from tests.support.shared import data
 
 
 @pytest.fixture

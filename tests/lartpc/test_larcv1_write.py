@@ -27,9 +27,9 @@ from lartpc import (
     open_writer,
     products,
 )
-from lartpc.larcv1_root import CHECKSUMS
-from tests.lartpc.making import event, image, meta, numbers, same, same_image
-from tests.shared import ROOT, data
+from lartpc.files.larcv1.root_writer import CHECKSUMS
+from tests.support.images import event, image, meta, numbers, same, same_image
+from tests.support.shared import ROOT, data
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -50,7 +50,7 @@ def read(path: Path, **settings: Any) -> list[Event]:
 
 def root_says(path: Path) -> dict[str, Any]:
     """What ROOT in a process of its own reads."""
-    command = [sys.executable, "tests/lartpc/read_with_root.py", str(path)]
+    command = [sys.executable, "tests/support/read_with_root.py", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
@@ -403,8 +403,8 @@ def test_trees_of_different_events_are_refused(tmp_path: Path, root: Any) -> Non
 FULL_DISK = """
 import resource, sys
 from lartpc import WriteError, open_writer
-from lartpc.larcv1_root import load_root
-from tests.lartpc.making import image
+from lartpc.files.larcv1.root_writer import load_root
+from tests.support.images import image
 from lartpc import Event, RSE
 load_root()
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -446,7 +446,7 @@ def test_without_root_the_error_says_what_to_install(tmp_path: Path) -> None:
 FLAT = """
 import resource, sys
 from lartpc import Event, RSE, open_reader, open_writer
-from tests.lartpc.making import image
+from tests.support.images import image
 def resident_mb():
     pages = int(open("/proc/self/statm").read().split()[1])
     return pages * resource.getpagesize() / 1e6

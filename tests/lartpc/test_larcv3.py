@@ -25,8 +25,8 @@ from lartpc import (
     producers,
     products,
 )
-from tests.lartpc.making import event, image, numbers, same
-from tests.shared import data
+from tests.support.images import event, image, numbers, same
+from tests.support.shared import data
 
 GROUP = "Data/image2d_wire_group"
 

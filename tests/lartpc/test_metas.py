@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lartpc import ProductMissing, TickOrder, open_reader
-from tests import feed_files
+from tests.support import feed_files
 
 
 @pytest.mark.parametrize("suffix", [".root", ".h5"])

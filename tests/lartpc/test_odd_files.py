@@ -31,8 +31,8 @@ from lartpc import (
     open_writer,
     products,
 )
-from lartpc.plain_path import PlainPaths
-from tests.lartpc.making import event, same
+from lartpc.files.larcv1.plain_path import PlainPaths
+from tests.support.images import event, same
 
 GROUP = "Data/image2d_wire_group"
 Change = Callable[[Any], None]

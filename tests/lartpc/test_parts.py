@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from lartpc import Event, WriteError, open_reader, open_writer, products
-from lartpc.parts import PartFiles
-from tests.lartpc.making import event, same
+from lartpc.files.parts import PartFiles
 from tests.lartpc.test_larcv1_write import root_says
-from tests.optional import optional
+from tests.support.images import event, same
+from tests.support.optional import optional
 
 SIZES = (2, 1, 3)
 

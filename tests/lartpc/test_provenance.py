@@ -12,9 +12,10 @@ import h5py
 import pytest
 import uproot
 
-from lartpc import WriteError, open_reader, open_writer, provenance
+from lartpc import WriteError, open_reader, open_writer
 from lartpc.errors import ReadError
-from tests.lartpc.making import event, same
+from lartpc.files import provenance, provenance_texts
+from tests.support.images import event, same
 
 RECORDS = ('{"made": "first"}', "ein zweites, größer: " + "x" * 5000)
 SUFFIXES = pytest.mark.parametrize("suffix", [".root", ".h5"])
@@ -118,9 +119,9 @@ def test_larcv1_takes_the_tree_for_none_of_its_own(make: Make) -> None:
     """IOManager.cxx: a name with one underscore, or that does not end with _tree, is skipped."""
     with uproot.open(make("a.root", "x")) as file:
         others = [key for key in file.keys(cycle=False, recursive=False) if "image2d" not in key]
-    assert others == [provenance.NAME]
-    assert provenance.NAME.count("_") == 1
-    assert not provenance.NAME.endswith("_tree")
+    assert others == [provenance_texts.NAME]
+    assert provenance_texts.NAME.count("_") == 1
+    assert not provenance_texts.NAME.endswith("_tree")
 
 
 @pytest.mark.parametrize("suffix", [".root", ".h5"])
@@ -128,11 +129,11 @@ def test_what_is_of_another_kind_under_that_name_is_an_error(make: Make, suffix:
     path = make("a" + suffix)
     if suffix == ".h5":
         with h5py.File(path, "r+") as file:
-            file.create_group(provenance.NAME)
+            file.create_group(provenance_texts.NAME)
     else:
         with uproot.update(path) as file:
-            file[provenance.NAME] = "a string"
-    with pytest.raises(ReadError, match=f"{provenance.NAME}: damaged"):
+            file[provenance_texts.NAME] = "a string"
+    with pytest.raises(ReadError, match=f"{provenance_texts.NAME}: damaged"):
         provenance.read(path)
 
 

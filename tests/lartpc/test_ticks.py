@@ -23,10 +23,10 @@ from lartpc import (
     TickOrderError,
     open_reader,
     open_writer,
-    provenance,
 )
-from lartpc.ticks import Span, Survey, choose, regions_of, spans_of, told_by
-from tests.shared import data
+from lartpc.files import provenance
+from lartpc.files.ticks import Span, Survey, choose, regions_of, spans_of, told_by
+from tests.support.shared import data
 
 NAMES: tuple[TickOrder, TickOrder] = ("backward", "forward")
 FILE = Path("run7.root")
@@ -219,7 +219,7 @@ def test_a_larcv3_file_stores_its_order(tmp_path: Path) -> None:
 def test_a_file_whose_first_entries_cannot_be_read_is_told_by_the_others(
     tmp_path: Path, root: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lartpc.larcv1 import LArCV1File
+    from lartpc.files.larcv1.root_reader import LArCV1File
 
     path = write(tmp_path / "in.root", "forward", low=0, box=False)
     whole = LArCV1File.metas

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lartpc import toy
 from lartpc.errors import SettingsError
+from lartpc.simulation import toy
 from lartpc.simulation.argon import ELECTRON_MEV, MIP_MEV_CM, MUON_MEV, visible
 from lartpc.simulation.chamber import PLANES, Chamber
 from lartpc.simulation.neutrino import PI0_MEV, interact, pi0
 from lartpc.simulation.particles import SHOWER, TRACK, Deposits
+from lartpc.simulation.toy import CROI, SEGMENT, WIRE, ToySettings, dead_columns, make
 from lartpc.simulation.wires import Response, digitise, true_charge
-from lartpc.toy import CROI, SEGMENT, WIRE, ToySettings, dead_columns, make
 
 SMALL = ToySettings(Chamber(256, 256))
 SIZES = [(64, 64), (96, 160), (512, 512), (512, 864), (1008, 3456)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lartpc import Image, ImageError, chain
-from lartpc.batches import Dice, Recipe
-from lartpc.sparse import SparseImage, sparse
-from lartpc.training_crops import WEIGHT_MAX, Arrays, class_weights, draw, empty
-from tests import feed_files
-from tests.lartpc.making import meta
+from lartpc import Image, ImageError
+from lartpc.crops import chain
+from lartpc.training.batches import Dice, Recipe
+from lartpc.training.sparse import SparseImage, sparse
+from lartpc.training.training_crops import WEIGHT_MAX, Arrays, class_weights, draw, empty
+from tests.support import feed_files
+from tests.support.images import meta
 
 PLAIN = Recipe(rows=64, cols=48, flips=False, gain=0.0)
 

@@ -18,10 +18,10 @@ from lartpc import (
     open_reader,
     open_writer,
 )
-from lartpc.whole_file import WholeFile
-from tests.lartpc.making import event, same
-from tests.optional import optional
-from tests.shared import ROOT
+from lartpc.files.whole_file import WholeFile
+from tests.support.images import event, same
+from tests.support.optional import optional
+from tests.support.shared import ROOT
 
 
 def names(directory: Path) -> list[str]:
@@ -141,12 +141,12 @@ FULL_DISK = """
 import resource, sys
 import numpy as np
 from lartpc import RSE, Event, Image, WriteError, open_writer
-from tests.lartpc.making import meta
+from tests.support.images import meta
 noise = np.random.default_rng(1).normal(size=(300, 400)).astype(np.float32)
 event = Event(RSE(1, 1, 1), {"wire": (Image(meta(rows=300, cols=400), noise),)})
 path, limit, count = sys.argv[1], *map(int, sys.argv[2:])
 if path.endswith(".root"):
-    from lartpc.larcv1_root import load_root
+    from lartpc.files.larcv1.root_writer import load_root
     load_root()
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
@@ -185,7 +185,7 @@ def test_giving_up_leaves_nothing_even_if_the_library_cannot(
         raise RuntimeError("can't close file")
 
     writer = open_writer(tmp_path / "out.h5")
-    monkeypatch.setattr("lartpc.larcv3.HDF5Sink.abort", fails)
+    monkeypatch.setattr("lartpc.files.larcv3.hdf5_reader.HDF5Sink.abort", fails)
     writer.discard()
     assert names(tmp_path) == []
     with pytest.raises(WriteError, match=r"out.h5 at its end: .*can't close file"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared import data, shared
+from tests.support.shared import data, shared
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from lartpc import Event, Image, ProductMissing, ReadError, unpack
-from lartpc.batches import BatchName
+from lartpc.training.batches import BatchName
 from mdp import Refused
 from services.batch_train import DESCRIBE, BatchTrain
 from services.training_files import TrainingFiles, TrainingSettings
-from tests import feed_files
-from tests.feed_files import RECIPE, name_of, opened
+from tests.support import feed_files
+from tests.support.feed_files import RECIPE, name_of, opened
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.engine import open_engine
+from services.engines.open_engine import open_engine
 from services.errors import EngineError, NetworkError, SizeRefused
-
-from .making import UNET, Array, numbers, write
+from tests.support.tiny_networks import UNET, Array, numbers, write
 
 LOG_LEVEL = "GLOG_minloglevel"
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services import caffe_net
-from services.caffe_layers import Convolution, Pooling, ReLU, Window
+from services.caffe import caffe_net
+from services.caffe.caffe_layers import Convolution, Pooling, ReLU, Window
 from services.errors import NetworkError, SizeRefused
-
-from .making import UNET, write
+from tests.support.tiny_networks import UNET, write
 
 SHAPE = "dim: 1 dim: 1 dim: 8 dim: 8"
 HEADERS = (

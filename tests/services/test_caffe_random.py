@@ -9,10 +9,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services import caffe_net
+from services.caffe import caffe_net
 from services.errors import NetworkError
-
-from .making import UNET, write
+from tests.support.tiny_networks import UNET, write
 
 CHANGES = st.lists(
     st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6), st.integers(0, 6)),

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services import caffe_net, caffe_proto
-from services.caffe_weights import read_weights, write_caffemodel
+from services.caffe import caffe_net, caffe_proto
+from services.caffe.caffe_weights import read_weights, write_caffemodel
 from services.errors import NetworkError
-
-from .making import Array, numbers, unet_weights, write
-from .wire import field, varint
+from tests.support.protobuf_wire import field, varint
+from tests.support.tiny_networks import Array, numbers, unet_weights, write
 
 SHAPES = {"conv": ((2, 1, 3, 3), (2,))}
 ARRAYS = [numbers(2, 1, 3, 3), numbers(2)]

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from mdp import Refused
-from services import onnx_engine
-from services.engine import Engine, open_engine, user_cache, warm_up
+from services.engines import onnx_engine
+from services.engines.engine import Engine, warm_up
+from services.engines.open_engine import open_engine, user_cache
 from services.errors import EngineError, NetworkError, SizeRefused
-
-from .making import Array, numbers, unet_weights, write
+from tests.support.tiny_networks import Array, numbers, unet_weights, write
 
 Files = tuple[Path, Path]
 
@@ -215,7 +215,7 @@ def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
     folder = tmp_path / "tmp"
     folder.mkdir()
     program = (
-        "import sys; from pathlib import Path; from services.onnx_engine import OnnxEngine;"
+        "import sys; from pathlib import Path; from services.engines.onnx_engine import OnnxEngine;"
         " OnnxEngine(*map(Path, sys.argv[1:]))"
     )
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}

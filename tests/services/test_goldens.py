@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services import caffe_net
-from services.engine import Engine, open_engine
+from services.caffe import caffe_net
+from services.engines.engine import Engine
+from services.engines.open_engine import open_engine
 from services.errors import SizeRefused
-from tests.shared import data
+from tests.support.shared import data
 
 CAFFE = 1e-4
 NETWORKS = (("tiny", "batchstats"), ("tiny_global", "global"))

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from services.errors import NetworkError
-
-from . import reference
-from .making import Array, numbers, run
+from tests.support import reference
+from tests.support.tiny_networks import Array, numbers, run
 
 
 def check(got: Array, want: Any) -> None:

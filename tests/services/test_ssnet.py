@@ -13,14 +13,14 @@ import pytest
 
 from lartpc import Batch, pack, unpack
 from mdp import Refused, SettingsError
-from services.engine import Images
+from services.engines.engine import Images
+from services.engines.onnx_engine import OnnxEngine
 from services.errors import NetworkError
-from services.onnx_engine import OnnxEngine
 from services.planes import DESCRIBE, Description, DescriptionError, Origin
 from services.ssnet import PlaneSettings, SSNet
-from tests.services import making
+from tests.support import tiny_networks
 
-BATCH_STATISTICS = making.UNET.replace(
+BATCH_STATISTICS = tiny_networks.UNET.replace(
     'type: "BatchNorm" bottom: "conv" top: "conv"',
     'type: "BatchNorm" bottom: "conv" top: "conv" batch_norm_param { use_global_stats: false }',
 )
@@ -62,8 +62,8 @@ class Watched(SSNet):
         engine.forward = counted  # type: ignore[method-assign]
 
 
-def worker(folder: Path, layers: str = making.UNET, **settings: Any) -> Watched:
-    prototxt, weights = making.write(folder, layers, making.gentle_weights())
+def worker(folder: Path, layers: str = tiny_networks.UNET, **settings: Any) -> Watched:
+    prototxt, weights = tiny_networks.write(folder, layers, tiny_networks.gentle_weights())
     made = Watched(PlaneSettings(2, prototxt, weights, threads=1, warm_up=0, **settings))
     made.setup()
     return made
@@ -88,7 +88,9 @@ def test_scores_are_the_networks_without_background_and_0_below_the_threshold(
 ) -> None:
     pixels = image()
     [answer] = asked(worker(tmp_path, dtype="float32"), batch(pixels))
-    engine = OnnxEngine(*making.write(tmp_path, weights=making.gentle_weights()), threads=1)
+    engine = OnnxEngine(
+        *tiny_networks.write(tmp_path, weights=tiny_networks.gentle_weights()), threads=1
+    )
     want = engine.forward(pixels[None, None])[:, 1:]
     assert 0.1 < want.mean() < 0.6
     want[:, :, pixels < 10] = 0
@@ -131,7 +133,7 @@ def test_a_crop_without_charge_costs_no_forward_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "passes"), [(making.UNET, [8, 2]), (BATCH_STATISTICS, [1] * 10)]
+    ("layers", "passes"), [(tiny_networks.UNET, [8, 2]), (BATCH_STATISTICS, [1] * 10)]
 )
 def test_images_share_a_forward_pass_only_where_the_network_allows_it(
     tmp_path: Path, layers: str, passes: Sequence[int]
@@ -249,16 +251,18 @@ def test_what_the_network_is_not_for_is_refused_before_anything_is_computed(
 def test_a_network_of_anything_but_three_classes_a_pixel_is_refused(
     tmp_path: Path, old: str, new: str
 ) -> None:
-    weights = making.unet_weights()
+    weights = tiny_networks.unet_weights()
     outputs = 2 if "num" in old else 3
-    weights["scores"] = [making.numbers(outputs, 8, 1, 1), making.numbers(outputs)]
-    prototxt, caffemodel = making.write(tmp_path, making.UNET.replace(old, new), weights)
+    weights["scores"] = [tiny_networks.numbers(outputs, 8, 1, 1), tiny_networks.numbers(outputs)]
+    prototxt, caffemodel = tiny_networks.write(
+        tmp_path, tiny_networks.UNET.replace(old, new), weights
+    )
     with pytest.raises(NetworkError, match=r"want 3 scores for each of .*net\.prototxt"):
         SSNet(PlaneSettings(2, prototxt, caffemodel)).setup()
 
 
 def test_workers_whose_answers_could_differ_have_different_fingerprints(tmp_path: Path) -> None:
-    def fingerprint(folder: str, layers: str = making.UNET, **settings: Any) -> str:
+    def fingerprint(folder: str, layers: str = tiny_networks.UNET, **settings: Any) -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
         return worker(tmp_path / folder, layers, **settings).fingerprint
 

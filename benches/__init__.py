@@ -1,0 +1,1 @@
+"""Benchmarks, and the tools that trained and measured the shipped networks. Not installed."""

@@ -1,0 +1,186 @@
+"""How fast networks run and what they weigh, in units of forward passes and of a torch module.
+
+`python -m benches.engines PROTOTXT WEIGHTS`: a worker's start and memory in processes of their own,
+without and with the cache; then, where torch is importable, forward passes in turns with the same
+network as a plain torch module, so that a busy machine slows both. Set OMP_WAIT_POLICY=passive
+where others compute: torch's threads otherwise spin for each other, and take much longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mdp import MDPError
+from services.caffe import caffe_net
+from services.engines.engine import Images, warm_up
+from services.engines.open_engine import open_engine
+
+MAX_START = 5.0  # forward passes
+MAX_PEAK_GB = 0.6
+MAX_OF_TORCH = 1.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured: the network's files, the image's size in pixels, threads."""
+
+    prototxt: Path
+    weights: Path
+    rows: int
+    cols: int
+    threads: int
+    repeats: int
+
+
+class Result(NamedTuple):
+    """One figure, and the most that it may be."""
+
+    name: str
+    figure: float
+    most: float
+    detail: str
+
+
+def image(setup: Setup, channels: int = 1) -> Images:
+    """Sparse charge, as a wire plane's is: one pixel in ten, up to 300 ADC."""
+    rng = np.random.default_rng(0)
+    charge = rng.uniform(10, 300, (1, channels, setup.rows, setup.cols))
+    return (charge * (rng.random(charge.shape) < 0.1)).astype(np.float32)
+
+
+# A worker's start and memory, in a process that does nothing else.
+
+
+def start(setup: Setup, cache: Path) -> dict[str, float]:
+    """Open the network, run it, and weigh this process: seconds and GB."""
+    began = time.perf_counter()
+    engine = open_engine("onnx", setup.prototxt, setup.weights, threads=setup.threads, cache=cache)
+    opened = time.perf_counter() - began
+    warm_up(engine, setup.rows, setup.cols)
+    pixels = image(setup, engine.network.input_channels)
+    times = [_seconds(lambda: engine.forward(pixels)) for _ in range(setup.repeats)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts kB
+    return {"open_s": opened, "forward_s": statistics.median(times), "peak_gb": peak}
+
+
+def starts(setup: Setup, rounds: int) -> list[Result]:
+    """As many workers, one after the other, with an empty cache and with that of the one before."""
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        for said, fresh in (("converted", True), ("cached", False)):
+            measured = []
+            for i in range(rounds):
+                cache = Path(name) / (str(i) if fresh else "0")
+                measured.append(_in_a_process(setup, cache))
+            ratio = statistics.median(each["open_s"] / each["forward_s"] for each in measured)
+            opened = statistics.median(each["open_s"] for each in measured)
+            peak = max(each["peak_gb"] for each in measured)
+            results += [
+                Result(f"start, {said}: forward passes", ratio, MAX_START, f"{opened:.2f} s"),
+                Result(f"peak memory, {said}: GB", peak, MAX_PEAK_GB, f"{rounds} processes"),
+            ]
+    return results
+
+
+def _in_a_process(setup: Setup, cache: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benches.engines", str(setup.prototxt), str(setup.weights)]
+    for name in ("rows", "cols", "threads", "repeats"):
+        command += [f"--{name}", str(getattr(setup, name))]
+    done = subprocess.run(
+        [*command, "--start", str(cache)], check=True, stdout=subprocess.PIPE, timeout=600
+    )
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
+
+
+# Against torch.
+
+
+def against_torch(setup: Setup) -> Result:
+    """Forward passes of both in turns: the median of the ratios of neighbours."""
+    import torch
+
+    from clients.training.torch_net import TorchNet
+
+    torch.set_num_threads(setup.threads)
+    network = caffe_net.read(setup.prototxt, setup.weights)
+    module = TorchNet(network)
+    with tempfile.TemporaryDirectory() as cache:
+        engine = open_engine(
+            "onnx", setup.prototxt, setup.weights, threads=setup.threads, cache=Path(cache)
+        )
+    pixels = image(setup, network.input_channels)
+    given = torch.from_numpy(pixels)
+    pairs = []
+
+    def forward() -> Any:
+        return module.run(given)[network.output_name]
+
+    with torch.inference_mode():
+        difference = np.abs(engine.forward(pixels) - forward().numpy()).max()
+        for _ in range(setup.repeats):
+            ours, theirs = _seconds(lambda: engine.forward(pixels)), _seconds(forward)
+            pairs.append((ours, theirs))
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+    detail = f"{ours * 1e3:.0f} and {theirs * 1e3:.0f} ms, scores differ by {difference:.0e}"
+    return Result("forward pass: of torch's time", ratio, MAX_OF_TORCH, detail)
+
+
+def _seconds(job: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    job()
+    return time.perf_counter() - began
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print each figure with its target; 0: all met, 1: some not, or no network to run."""
+    parser = argparse.ArgumentParser(prog="python -m benches.engines", description=__doc__)
+    parser.add_argument("prototxt", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--rows", type=int, default=512, help="of the image, pixels")
+    parser.add_argument("--cols", type=int, default=512, help="of the image, pixels")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=9, help="forward passes of each kind")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each kind")
+    parser.add_argument("--start", type=Path, metavar="CACHE", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    setup = Setup(
+        *(options.prototxt, options.weights, options.rows, options.cols),
+        *(options.threads, options.repeats),
+    )
+    try:
+        if options.start:
+            print(json.dumps(start(setup, options.start)))
+            return 0
+        network = caffe_net.read(setup.prototxt, setup.weights)
+        network.shapes(1, setup.rows, setup.cols)  # refused here once, not in every process
+        results = starts(setup, options.rounds)
+    except MDPError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        results.append(against_torch(setup))
+    except ModuleNotFoundError as error:
+        print(f"no {error.name} to compare with", file=sys.stderr)
+    for each in results:
+        mark = "ok  " if each.figure <= each.most else "MISS"
+        print(f"{mark} {each.figure:5.2f} (at most {each.most:g})  {each.name}: {each.detail}")
+    return 0 if all(each.figure <= each.most for each in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

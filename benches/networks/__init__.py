@@ -1,0 +1,1 @@
+"""The tools of the shipped networks: they train, measure and compare them."""

@@ -1,0 +1,5 @@
+"""`python -m benches.networks`."""
+
+from .cli import main
+
+main()

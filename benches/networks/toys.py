@@ -1,0 +1,70 @@
+"""Toy events to be measured on: a plane's pixels, kept sparse; boxes of them.
+
+Refuses nothing. What is drawn depends on the seeds alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lartpc.simulation import toy
+from lartpc.simulation.chamber import PLANES, Chamber
+
+Pixels = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+
+THRESHOLD_ADC, SATURATION_ADC = 10.0, 500.0  # the production chain's
+EVENTS_A_DETECTOR = 25
+"""Events of one toy seed share their dead wires: a network must see those of many."""
+SMALL, WHOLE = Chamber(512, 512), Chamber(1008, 3456)
+"""A crop's size with an interaction in each, and MicroBooNE's, where cosmic muons prevail."""
+
+
+class Picture(NamedTuple):
+    """One plane of one event: the pixels that hold charge or a label."""
+
+    rows: int
+    cols: int
+    row: npt.NDArray[np.uint16]
+    col: npt.NDArray[np.uint16]
+    adc: Pixels
+    label: Labels
+
+    def cut(self, top: int, left: int, rows: int, cols: int) -> tuple[Pixels, Labels]:
+        """ADC as it was read, and labels, of a box: (rows, cols) each."""
+        row, col = self.row.astype(np.int64) - top, self.col.astype(np.int64) - left
+        inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
+        adc, label = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.uint8)
+        adc[row[inside], col[inside]] = self.adc[inside]
+        label[row[inside], col[inside]] = self.label[inside]
+        return adc, label
+
+    def whole(self) -> tuple[Pixels, Labels]:
+        return self.cut(0, 0, self.rows, self.cols)
+
+
+def thresholded(adc: Pixels) -> Pixels:
+    """What the production chain lets a network see."""
+    return np.where(adc < THRESHOLD_ADC, np.float32(0), np.minimum(adc, SATURATION_ADC))
+
+
+def events(count: int, *, seed: int, chamber: Chamber) -> Iterator[tuple[Picture, ...]]:
+    """Toy events, three planes each, of the detectors `seed`, `seed + 1` and so on."""
+    settings = toy.ToySettings(chamber)
+    for index in range(count):
+        event = toy.make(index, seed=seed + index // EVENTS_A_DETECTOR, settings=settings).event
+        yield tuple(
+            _picture(event.images[toy.WIRE][plane].pixels, event.images[toy.SEGMENT][plane].pixels)
+            for plane in PLANES
+        )
+
+
+def _picture(adc: Pixels, label: Pixels) -> Picture:
+    row, col = np.nonzero((adc > 0) | (label > 0))
+    places = row.astype(np.uint16), col.astype(np.uint16)
+    rows, cols = adc.shape
+    return Picture(rows, cols, *places, adc[row, col], label[row, col].astype(np.uint8))

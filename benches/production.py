@@ -1,0 +1,163 @@
+"""How well the production client keeps its workers busy, and what it holds. No network computes.
+
+`python -m benches.production` makes toy events, starts a broker and workers that take a fixed time
+for each crop, and runs the production client: with one worker a plane, of which one plane or all
+three take that time; with two. Before that it scores small events and watches its own memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from clients.files import toy_files
+from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.score import ScoringReport, score
+from clients.terminal import screen
+from clients.terminal.process import errors_reported
+from lartpc.crops import chain
+from lartpc.simulation import toy
+from lartpc.simulation.chamber import Chamber
+from mdp import Client
+from services.planes import service_name
+
+from .resident import resident_bytes
+from .stand_ins import LOG_VARIABLE, VARIABLE
+
+MODES: dict[str, chain.Mode] = {"croi": chain.Croi(), "tiles": chain.Tiles()}
+_SMALL = toy.ToySettings(chamber=Chamber(rows=128, cols=128), roi_pixels=64)
+_WARM_UP = 200  # events: until then libraries load and buffers grow to their size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benches.production", description=__doc__)
+    parser.add_argument("--events", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=0.15, help="for each crop")
+    parser.add_argument("--mode", choices=MODES, default="croi")
+    parser.add_argument("--size", default="1008x3456", help="ROWSxCOLS of an event's images")
+    parser.add_argument("--small", type=int, default=1000, help="events to watch memory over")
+    asked = parser.parse_args()
+    rows, cols = (int(side) for side in asked.size.split("x"))
+    with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
+        folder = Path(name)
+        if asked.small:  # first, while the process holds little else
+            _memory(folder, asked.small)
+        source = make_toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
+        _speed(folder, source, MODES[asked.mode], asked.seconds)
+
+
+# What is measured.
+
+
+def _speed(folder: Path, source: Path, mode: chain.Mode, seconds: float) -> None:
+    pools = {
+        "one worker a plane": (1, dict.fromkeys(PLANES, seconds)),
+        "of which only plane 2 takes time": (1, {0: 0.0, 1: 0.0, 2: seconds}),
+        "two workers a plane": (2, dict.fromkeys(PLANES, seconds)),
+    }
+    made = screen.table("pools", "events/s", "crops", "in all", "ratio", "least busy", "target")
+    first_s = None
+    for name, (workers, by_plane) in pools.items():
+        logs = folder / name.replace(" ", "-")
+        logs.mkdir()
+        with serving(folder, workers, by_plane, logs) as broker:
+            report = score(make_job(folder, source, broker, mode))
+        spent_s = report.seconds["all"]
+        first_s = first_s or spent_s
+        slow = [share for plane, share in _busy(logs) if by_plane[plane]]
+        cells = (f"{report.events / spent_s:.2f}", str(report.crops), f"{spent_s:.1f} s")
+        made.add_row(name, *cells, f"{first_s / spent_s:.2f}", f"{min(slow):.3f}", _TARGETS[name])
+    screen.show(made)
+
+
+_TARGETS = {
+    "one worker a plane": "busy >= 0.95",
+    "of which only plane 2 takes time": "ratio ~ 1",
+    "two workers a plane": "ratio >= 1.9",
+}
+
+
+def _busy(logs: Path) -> list[tuple[int, float]]:
+    """Of each worker its plane, and the share of its time, from first to last crop, at work."""
+    shares = []
+    for path in logs.iterdir():
+        passes = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+        spent_s = sum(ended - began for began, ended in passes)
+        plane = int(path.name.removeprefix("plane").partition(".")[0])
+        shares.append((plane, spent_s / (passes[-1][1] - passes[0][0])))
+    return shares
+
+
+def _memory(folder: Path, count: int) -> None:
+    """How much the process grows between the first events and the last."""
+    source = make_toys(folder, count, _SMALL)
+    held: list[int] = []
+    with serving(folder, 1, dict.fromkeys(PLANES, 0.0)) as broker:
+        job = make_job(folder, source, broker, chain.Croi(size=64))
+        report: ScoringReport = score(job, on_progress=lambda *_: held.append(resident_bytes()))
+    grown = max(held) - held[min(_WARM_UP, count - 1)]
+    made = screen.table(f"{count} events of 3 x 128x128", "value")
+    made.add_row("events/s", f"{count / report.seconds['all']:.0f}")
+    made.add_row("memory, at most", f"{max(held) / 1e6:.0f} MB")
+    made.add_row(f"growth after {_WARM_UP} events", f"{grown / 1e6:.1f} MB")
+    screen.show(made)
+
+
+# What it is measured with.
+
+
+def make_job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> ScoringJob:
+    output = folder / "out.root"
+    return ScoringJob(inputs=(source,), output=output, broker=broker, mode=mode, force=True)
+
+
+def make_toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
+    path = folder / f"{count}.root"
+    with screen.progress("toys", command="bench") as show:
+        toy_files.write(path, count=count, seed=1, settings=settings, force=True, on_progress=show)
+    return path
+
+
+@contextmanager
+def serving(
+    folder: Path, workers: int, seconds: dict[int, float], logs: Path | None = None
+) -> Iterator[str]:
+    """A broker with `workers` stand-ins of each plane that take so long for a crop."""
+    broker = f"ipc://{folder}/broker"
+    with ExitStack() as stack:
+        stack.enter_context(_mdp("broker", "--bind", broker))
+        for plane, each_s in seconds.items():
+            told = {VARIABLE: f"{plane} {each_s}", **({LOG_VARIABLE: str(logs)} if logs else {})}
+            command = ("worker", service_name(plane), "benches.stand_ins:Worker")
+            stack.enter_context(_mdp(*command, "-n", str(workers), "--broker", broker, **told))
+        with Client(broker) as client:
+            while sum(row["workers"] for row in client.services(timeout_s=60).values()) < (
+                workers * len(seconds)
+            ):
+                time.sleep(0.1)
+        yield broker
+
+
+@contextmanager
+def _mdp(*arguments: str, **told: str) -> Iterator[None]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mdp", *arguments],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **told},
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The files of clients: their entries, provenance, contents and defaults."""

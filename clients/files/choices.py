@@ -1,0 +1,174 @@
+"""What to read from files where no option says it: taken if the first file leaves one choice.
+
+Each choice is logged. Refuses to choose among several, and names the option that does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from lartpc import (
+    ImageMeta,
+    LArTPCError,
+    LibraryMissing,
+    ProductMissing,
+    Reader,
+    ReadError,
+    open_reader,
+    readable_products,
+)
+from lartpc.crops import chain
+from mdp import SettingsError
+
+log = logging.getLogger(__name__)
+
+ModeName = Literal["croi", "tiles", "whole"]
+
+_USUAL_IMAGES, _USUAL_REGIONS = "wire", "croi"
+_LOOKED_AT = 8  # entries of which the images' sizes are looked at
+_SMALLEST = 32  # pixels: a crop's side that networks take
+
+
+class Scored(NamedTuple):
+    """Which images are scored, and which parts of them."""
+
+    producer: str
+    mode: chain.Mode
+
+
+def scored(
+    paths: Sequence[Path],
+    *,
+    producer: str | None = None,
+    mode: ModeName | None = None,
+    rois: str | None = None,
+    size: int = 512,
+    overlap: int = 64,
+) -> Scored:
+    """The options that are None become what the first file has.
+
+    `size`: rows and columns of crops and tiles; `overlap`: pixels that tiles share. A file that
+    cannot be read decides nothing: the error comes when it is opened. Raises `SettingsError` and
+    `ProductMissing`.
+    """
+    path = paths[0]
+    try:
+        listed = readable_products(path)
+    except LArTPCError:
+        return Scored(producer or _USUAL_IMAGES, chain.Croi(rois or _USUAL_REGIONS, size))
+    images = [product.producer for product in listed if product.kind == "image2d"]
+    regions = [product.producer for product in listed if product.kind == "partroi"]
+    producer = _images(path, images, producer)
+    if mode is None and not regions and rois is None:
+        log.info("%s has no regions of interest: whole events in tiles (--mode tiles)", path)
+        mode = "tiles"
+    mode = mode or "croi"
+    if mode == "croi" and not regions:
+        raise SettingsError(
+            f"want regions of interest for --mode croi, got none in {path}: {_TILES}"
+        )
+    if mode == "croi":
+        rois = _regions(path, regions, rois)
+        return Scored(producer, chain.Croi(rois, size))
+    # the divisor is that of the networks, which is known when they have described themselves
+    tiles = chain.Tiles(size=size, overlap=overlap, divisor=1)
+    return Scored(producer, tiles if mode == "tiles" else chain.Whole(divisor=1))
+
+
+_TILES = "--mode tiles scores whole events"
+
+
+def check_producers(paths: Sequence[Path], asked: Mapping[str, str]) -> None:
+    """Raise `ProductMissing` if the first file lacks images that were asked for.
+
+    `asked`: names of producers by option. A file that cannot be read is passed over: the error
+    comes when it is opened.
+    """
+    for path in paths[:1]:
+        with suppress(ReadError, LibraryMissing):
+            listed = readable_products(path)
+            present = [product.producer for product in listed if product.kind == "image2d"]
+            for option, name in asked.items():
+                if name not in present:
+                    raise ProductMissing(_missing("images", path, name, present, option))
+
+
+def _images(path: Path, present: Sequence[str], asked: str | None) -> str:
+    return _producer(path, present, asked, what="images", usual=_USUAL_IMAGES, option="-p")
+
+
+def _regions(path: Path, present: Sequence[str], asked: str | None) -> str:
+    what = "regions of interest"
+    return _producer(path, present, asked, what=what, usual=_USUAL_REGIONS, option="--roi")
+
+
+def _producer(
+    path: Path, present: Sequence[str], asked: str | None, *, what: str, usual: str, option: str
+) -> str:
+    """The producer that is asked for, else the usual one, else the only one."""
+    wanted = asked or usual
+    if wanted in present:
+        return wanted
+    if asked is None and len(present) == 1:
+        log.info("%s has %s of %s only: taken (%s %s)", path, what, present[0], option, present[0])
+        return present[0]
+    raise ProductMissing(_missing(what, path, wanted, present, option))
+
+
+def _missing(what: str, path: Path, asked: str, there: Iterable[str], option: str) -> str:
+    names = list(there)
+    example = f": {option} {names[0]}" if names else ""
+    return f"want {what} of {asked} in {path}, got {', '.join(names) or 'none'}{example}"
+
+
+def check_size(
+    paths: Sequence[Path], scored: Scored, *, planes: Container[int], entries: range
+) -> None:
+    """Raise `SettingsError` if crops fit into none of the first few events of the first file.
+
+    `entries`: those that are asked for; a stop beyond the file is its end. A single event that is
+    too small is a bad entry, and none of this function's business.
+    """
+    if not isinstance(scored.mode, chain.Croi):
+        return
+    path, rois, size = paths[0], scored.mode.rois, scored.mode.size
+    small: list[tuple[int, ImageMeta]] = []
+    with suppress(LArTPCError), _reader(path, scored) as reader:
+        for entry in islice(entries[: max(0, len(reader) - entries.start)], _LOOKED_AT):
+            if not reader.rois_at(entry)[rois]:
+                continue
+            metas = [m for m in reader.metas_at(entry)[scored.producer] if m.plane in planes]
+            unfit = [(entry, meta) for meta in metas if min(meta.rows, meta.cols) < size]
+            if metas and not unfit:
+                return
+            small += unfit
+    if small:
+        entry, meta = small[0]
+        raise SettingsError(
+            f"want images of at least {size} x {size} pixels for crops (--size), got"
+            f" {meta.rows} x {meta.cols} in {path} entry {entry}: {_better(meta)}"
+        )
+
+
+def _better(meta: ImageMeta) -> str:
+    """Options that fit an image."""
+    fitting = _fitting(min(meta.rows, meta.cols))
+    return f"--size {fitting}, or {_TILES}" if fitting else _TILES
+
+
+def _reader(path: Path, scored: Scored) -> Reader:
+    rois = (scored.mode.rois,) if isinstance(scored.mode, chain.Croi) else ()
+    return open_reader(
+        path, tick_order="backward", images=(scored.producer,), rois=rois, trust=True
+    )
+
+
+def _fitting(side: int) -> int:
+    """The largest power of 2 that fits, if networks take it."""
+    fitting = 1 << (side.bit_length() - 1) if side else 0
+    return fitting if fitting >= _SMALLEST else 0

@@ -1,0 +1,1 @@
+"""What all clients share to keep requests in flight: prefetching, limits, waiting, signals."""

@@ -1,0 +1,156 @@
+"""Reads and asks ahead in a thread of its own; gives the answers in the order of the questions.
+
+It holds no more than its window allows, and leaves neither thread nor request behind.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+from mdp import MDPError
+
+from .in_flight import Window
+from .stopwatch import Stopwatch
+
+# of Python's 5 ms a thread that comes back from zlib or ROOT waits most; an event takes 1 to 100
+_SWITCH_S = 0.0005
+
+Reply = list[bytes]
+Outcome = Reply | MDPError
+Replies = Sequence["Future[Reply]"]
+
+
+class Question(Protocol):
+    """What is asked at once, and answered as one."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def where(self) -> str:
+        """Which input it is about, for people: `run7.root entry 41`."""
+
+
+Q = TypeVar("Q", bound=Question)
+
+
+class Asker(Generic[Q]):
+    """Iterate, inside of its `with`, for (question, replies), a reply for each of its requests.
+
+    `ask` sends a question's requests, none for one that needs no answer. Raises what the
+    questions' iterator raised, and the errors of requests with the input that they are about.
+    """
+
+    def __init__(
+        self,
+        questions: Iterator[Q],
+        ask: Callable[[Q], Replies],
+        *,
+        window: Window,
+        watch: Stopwatch,
+    ) -> None:
+        self._questions = questions
+        self._ask = ask
+        self._window = window
+        self._watch = watch
+        self._asked: queue.SimpleQueue[_Asked[Q] | Exception | None] = queue.SimpleQueue()
+        self._current: _Asked[Q] | None = None
+        self._switch_s = sys.getswitchinterval()
+        self._thread = threading.Thread(target=self._run, name="reads and asks", daemon=True)
+
+    def __enter__(self) -> Asker[Q]:
+        sys.setswitchinterval(_SWITCH_S)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._window.close()
+        self._thread.join()
+        sys.setswitchinterval(self._switch_s)
+        if self._current is not None:
+            self._current.cancel()
+        while not self._asked.empty():
+            asked = self._asked.get()
+            if isinstance(asked, _Asked):
+                asked.cancel()
+
+    def __iter__(self) -> Iterator[tuple[Q, list[Reply]]]:
+        for question, outcomes in self.outcomes(tolerated=lambda _: False):
+            yield question, [each for each in outcomes if not isinstance(each, MDPError)]
+
+    def outcomes(
+        self, *, tolerated: Callable[[MDPError], bool]
+    ) -> Iterator[tuple[Q, list[Outcome]]]:
+        """The same, with errors that are tolerated in the place of their replies."""
+        while True:
+            with self._watch.stage("wait"):
+                asked = self._asked.get()
+                if asked is None:
+                    return
+                if isinstance(asked, Exception):
+                    raise asked
+                self._current = asked
+                outcomes = asked.outcomes(tolerated)
+            yield asked.question, outcomes
+            self._window.leave(asked.nbytes)
+
+    def _run(self) -> None:
+        try:
+            for question in self._questions:
+                if not self._window.enter(question.nbytes):
+                    return
+                self._asked.put(_Asked(question, self._ask(question), self._window))
+            self._asked.put(None)
+        except Exception as error:  # whoever iterates gets it, after the answers before it
+            self._asked.put(error)
+
+
+class _Asked(Generic[Q]):
+    """A question, and its replies when they have come and been counted."""
+
+    def __init__(self, question: Q, futures: Replies, window: Window) -> None:
+        self.question = question
+        self._reply_bytes = [0] * len(futures)
+        self._window = window
+        self._futures = futures
+        self._counted = [threading.Event() for _ in futures]
+        for number, future in enumerate(futures):
+            future.add_done_callback(functools.partial(self._on_done, number))
+
+    @property
+    def nbytes(self) -> int:
+        return self.question.nbytes + sum(self._reply_bytes)
+
+    def _on_done(self, number: int, future: Future[Reply]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._reply_bytes[number] = sum(len(frame) for frame in future.result())
+            self._window.grow(self._reply_bytes[number])
+        self._counted[number].set()
+
+    def outcomes(self, tolerated: Callable[[MDPError], bool]) -> list[Outcome]:
+        return [self._outcome(number, tolerated) for number in range(len(self._futures))]
+
+    def _outcome(self, number: int, tolerated: Callable[[MDPError], bool]) -> Outcome:
+        self._counted[number].wait()  # a future wakes its waiters before it calls back
+        try:
+            return self._futures[number].result()
+        except MDPError as error:
+            if tolerated(error):
+                return error
+            raise type(error)(f"{self.question.where}: {error}") from error
+
+    def cancel(self) -> None:
+        for future in self._futures:
+            future.cancel()

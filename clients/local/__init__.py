@@ -1,0 +1,1 @@
+"""A broker and workers on this machine: `--local` and the demo."""

@@ -1,0 +1,172 @@
+"""The demo: a file of events, a broker and a pool for each plane, the production client, a picture.
+
+All of it is what production runs; only the place is one machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lartpc import ROI, AskedOrder, Event, Image, Reader, open_reader, products
+from lartpc.crops import chain
+from lartpc.display import drawing
+from lartpc.simulation import toy
+from lartpc.simulation.chamber import Chamber
+from mdp import Client
+from services.planes import answer_name
+
+from ..files import choices, toy_files
+from ..flow.progress import Progress
+from ..flow.stopwatch import Stopwatch
+from ..scoring import score
+from ..scoring.job import PLANES, ScoringJob
+from . import local_services
+from .plane_pool import Pool
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+"""Shows the progress of what is counted: `events`."""
+
+_CHAMBER = Chamber(rows=1008, cols=3456)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What is shown, and where it goes."""
+
+    folder: Path
+    source: Path | None = None
+    """A LArCV file; None: toy events are made."""
+    events: int = 6
+    """Of toy events."""
+    seed: int = 1
+    producer: str | None = None
+    """Of the images; None: as `choices.scored` takes it."""
+    tick_order: AskedOrder = "auto"
+    trust_tick_order: bool = False
+    """Take `tick_order` even where the file contradicts it."""
+    command: tuple[str, ...] = ()
+    """What was typed, for the scores' provenance."""
+
+    @property
+    def toys(self) -> Path:
+        return self.folder / "events.root"
+
+    @property
+    def scores(self) -> Path:
+        return self.folder / "scores.root"
+
+    @property
+    def picture(self) -> Path:
+        return self.folder / "event.png"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the demo found and did."""
+
+    served: dict[str, dict[str, int]]
+    """By service, as the broker said it before the run."""
+    report: score.ScoringReport
+
+
+def run(demo: Demo, bar: Bar) -> Shown:
+    """Do it; the folder then holds the events, their scores and a picture of one."""
+    demo.folder.mkdir(parents=True, exist_ok=True)
+    source = demo.source or _make_toys(demo, bar)
+    chosen = choices.scored((source,), producer=demo.producer)
+    choices.check_size((source,), chosen, planes=PLANES, entries=range(sys.maxsize))
+    watch = Stopwatch()
+    with (
+        bar("events") as show,
+        local_services.services(Pool(PLANES), progress=show, watch=watch) as broker,
+    ):
+        with Client(broker) as client:
+            served = client.services()
+        job = ScoringJob(
+            inputs=(source,),
+            output=demo.scores,
+            broker=broker,
+            mode=chosen.mode,
+            producer=chosen.producer,
+            tick_order=demo.tick_order,
+            trust_tick_order=demo.trust_tick_order,
+            force=True,
+            fresh=True,
+            command=demo.command,
+        )
+        report = score.score(job, on_progress=show, watch=watch)
+    watch.finish()
+    _draw(demo, source, chosen.producer)
+    return Shown(served, report)
+
+
+def _make_toys(demo: Demo, bar: Bar) -> Path:
+    settings = toy.ToySettings(chamber=_CHAMBER)
+    with bar("toy events") as show:
+        toy_files.write(
+            demo.toys,
+            count=demo.events,
+            seed=demo.seed,
+            settings=settings,
+            force=True,
+            on_progress=show,
+            command=demo.command,
+        )
+    return demo.toys
+
+
+# The picture.
+
+
+def _draw(demo: Demo, source: Path, producer: str) -> None:
+    producers = [each.producer for each in products(source) if each.kind == "image2d"]
+    labels = [toy.SEGMENT] if toy.SEGMENT in producers else []
+    names = [answer_name(plane) for plane in PLANES]
+    with (
+        open_reader(demo.scores, tick_order="auto", images=names) as scored,
+        open_reader(
+            source,
+            tick_order=scored.tick_order,
+            images=[producer, *labels],
+            trust=demo.trust_tick_order,
+        ) as inputs,
+    ):
+        entry = _most_telling(scored)
+        event, scores = inputs[entry], scored[entry].images
+    rows = [
+        drawing.adc_row(event.images[producer]),
+        drawing.score_row([scores[name] for name in names], name="SSNet"),
+    ]
+    if labels:
+        rows.append(drawing.label_row(event.images[toy.SEGMENT]))
+    drawing.render(
+        demo.picture,
+        rows,
+        rse=event.rse,
+        statement=f"{source.name} entry {entry}",
+        view=_view(scores[name] for name in names),
+    )
+
+
+def _most_telling(scored: Reader) -> int:
+    """The entry with the most pixels of whichever class has fewer."""
+
+    def pixels(event: Event) -> int:
+        pairs = [pair for pair in event.images.values() if pair]
+        return min(
+            sum(int((pair[which].pixels > 0.5).sum()) for pair in pairs)
+            for which in range(len(chain.CLASSES))
+        )
+
+    counts = [pixels(event) for event in scored]
+    return counts.index(max(counts))
+
+
+def _view(scores: Iterable[tuple[Image, ...]]) -> drawing.View | ROI:
+    """What was scored, where it is a part of the event."""
+    boxes = tuple(pair[0].meta for pair in scores if pair)
+    return ROI(boxes) if len(boxes) == len(PLANES) else "charge"

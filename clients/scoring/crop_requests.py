@@ -1,0 +1,175 @@
+"""Events of files to requests for the plane services: one for each crop of each plane.
+
+Refuses entries whose images are not one of each plane, or makes them questions without requests
+that carry why: entries that cannot be read, planned or cut.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lartpc import Event, ImageError, LArTPCError, Reader, ReadError, pack, stack
+from lartpc.crops import chain
+from mdp import MDPError
+
+from ..files.entries import Entry, read_entry
+from ..flow.stopwatch import Stopwatch
+from .job import PLANES, BadInput
+from .output.failures import BAD_INPUT, Failure, blamed, shortened
+
+FAIL_OPTION = "--bad-input fail goes on, with an empty event in its place"
+
+
+@dataclass(frozen=True)
+class CropRequest:
+    """One crop, as it is sent; its answer repeats `text`."""
+
+    plane: int
+    text: str
+    frames: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class EventQuestion:
+    """What is asked about one event, and how the answers go together."""
+
+    entry: Entry
+    plan: chain.Plan
+    requests: tuple[CropRequest, ...]
+    shapes: tuple[tuple[int, int], ...] = ()
+    """(rows, cols) of each plane's image, before it is cut."""
+    failure: Failure | None = None
+    """Why nothing can be asked about it: its input is bad."""
+
+    @property
+    def where(self) -> str:
+        return self.entry.where
+
+    @property
+    def nbytes(self) -> int:
+        return sum(len(frame) for request in self.requests for frame in request.frames)
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """How events are cut into crops."""
+
+    mode: chain.Mode
+    producer: str
+    planes: tuple[int, ...]
+    low_adc: float
+    high_adc: float
+    bad_input: BadInput = "stop"
+
+    def questions(
+        self, reader: Reader, order: Iterable[int], watch: Stopwatch
+    ) -> Iterator[EventQuestion]:
+        """What to ask about each entry, in this order; one event in memory at a time.
+
+        Raises `ReadError` and `ImageError` for a bad entry, if the client is to stop there.
+        """
+        for number in order:
+            try:
+                question = self._read(reader, number, watch)
+            except (ReadError, ImageError) as error:
+                if self.bad_input == "stop":
+                    raise type(error)(f"{error} ({FAIL_OPTION})") from error
+                question = _unusable(reader, number, error)
+            yield question
+
+    def _read(self, reader: Reader, number: int, watch: Stopwatch) -> EventQuestion:
+        with watch.stage("read"):
+            entry, event = read_entry(reader, number)
+        try:
+            return self._question(entry, event, watch)
+        except LArTPCError as error:
+            raise type(error)(f"{entry.where} image2d_{self.producer}: {error}") from error
+
+    def _question(self, entry: Entry, event: Event, watch: Stopwatch) -> EventQuestion:
+        images = event.images[self.producer]
+        with watch.stage("chain"):
+            check_planes([image.meta.plane for image in images], self.planes)
+            images = tuple(image for image in images if image.meta.plane in self.planes)
+            plan = chain.plan(
+                event, self.mode, images=self.producer, low=self.low_adc, planes=self.planes
+            )
+        requests = []
+        for image, of_plane in zip(images, plan.planes, strict=True):
+            for crop in of_plane.crops:
+                with watch.stage("chain"):
+                    cut = chain.cut(image, crop, low=self.low_adc, high=self.high_adc)
+                with watch.stage("pack"):
+                    batch = stack(self.producer, [(event.rse, [cut])])
+                    frames = tuple(pack([batch]))
+                requests.append(CropRequest(of_plane.plane, batch.meta, frames))
+        shapes = tuple((image.meta.rows, image.meta.cols) for image in images)
+        return EventQuestion(entry, plan, tuple(requests), shapes)
+
+
+def _unusable(reader: Reader, number: int, error: LArTPCError) -> EventQuestion:
+    """A question of no requests; raises `ReadError` if not even the event's name can be read."""
+    path, local = reader.locate(number)
+    where = f"{path} entry {local}"
+    try:
+        rse = reader.rse(number)
+    except ReadError as nameless:
+        raise ReadError(
+            f"{nameless}: without its (run, subrun, event) it cannot be an empty event: mend the"
+            " file, or leave the entry out (--start, --end)"
+        ) from error
+    failure = Failure(
+        entry=number,
+        where=where,
+        run=rse.run,
+        subrun=rse.subrun,
+        event=rse.event,
+        plane=None,
+        crop=None,
+        code=BAD_INPUT,
+        reason=shortened(error).removeprefix(where).lstrip(": "),
+    )
+    return EventQuestion(Entry(number, rse, where), chain.Plan(rse, ()), (), failure=failure)
+
+
+def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Failure]:
+    """The crops for which an error came: what is in its place is an `MDPError`.
+
+    Of an event whose input is bad that is the one failure.
+    """
+    if question.failure:
+        return [question.failure]
+    rse = question.entry.rse
+    crops: Counter[int] = Counter()
+    failures = []
+    for request, outcome in zip(question.requests, outcomes, strict=True):
+        if isinstance(outcome, MDPError):
+            failures.append(
+                Failure(
+                    entry=question.entry.number,
+                    where=question.where,
+                    run=rse.run,
+                    subrun=rse.subrun,
+                    event=rse.event,
+                    plane=request.plane,
+                    crop=crops[request.plane],
+                    code=outcome.code,
+                    reason=shortened(outcome),
+                    **blamed(outcome),
+                )
+            )
+        crops[request.plane] += 1
+    return failures
+
+
+def check_planes(got: Sequence[int], want: Sequence[int]) -> None:
+    """Raise `ImageError` unless there is one image of each wanted plane, or none at all.
+
+    Images of planes that are not wanted are passed over; there are none but those of `PLANES`.
+    """
+    others = set(PLANES) - set(want)
+    if got and sorted(plane for plane in got if plane not in others) != sorted(want):
+        raise ImageError(
+            f"want one image of each plane {list(want)} or none, got {list(got)} (--planes)"
+        )

@@ -1,0 +1,1 @@
+"""The simple client: images of LArCV files to any one service."""

@@ -1,0 +1,243 @@
+"""The simple client: any images of LArCV files to any service, and what comes back to a file.
+
+The output has the input's events in the order sent, each under its (run, subrun, event), with
+the answers under the names they came with and the exact metas of the images they answer.
+Refuses answers to anything that was not asked. The file appears when it is whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lartpc import (
+    Reader,
+    Writer,
+    check_fits,
+    check_target,
+    open_reader,
+    open_writer,
+    producers,
+)
+from mdp import Client, ClientSettings, RequestTimeout, ServiceError, SettingsError
+from services.planes import Origin
+
+from ..files.entries import entry_range
+from ..files.file_job import FileJob
+from ..files.provenance import Provenance, check_repeats
+from ..flow.in_flight import Window
+from ..flow.prefetcher import Asker, Reply
+from ..flow.progress import OnProgress, Progress, progress_of
+from ..flow.signals import close_output, uninterrupted
+from ..flow.stopwatch import Stopwatch
+from .answers import Answered, Answers
+from .questions import Question, questions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimpleJob(FileJob):
+    """What is sent to whom, and where the answers go. A question is a request."""
+
+    service: str
+    producers: tuple[str, ...] | None = None
+    """Of the images to send; None: all of the first file."""
+    answers: tuple[str, ...] = ()
+    """Names that every reply must have; empty: those of the first reply."""
+    batch: int = 1
+    """Events in a request, at most."""
+    seed: int | None = None
+    """Sends the events in the random order of this seed; None: in the files' order."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch < 1:
+            raise SettingsError(f"want batch of at least 1, got {self.batch}")
+        if self.seed is not None and self.seed < 0:
+            raise SettingsError(f"want a seed of at least 0, got {self.seed}")
+
+
+@dataclass
+class SimpleReport:
+    """What was done, in numbers."""
+
+    events: int = 0
+    empty: int = 0
+    """Of these, those without images: they were not sent."""
+    requests: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By stage. Reading and packing go on while the other stages do."""
+    output: Path | None = None
+    tick_order: str = ""
+    """In which the inputs were read."""
+
+
+def process_files(plan: SimpleJob, *, on_progress: OnProgress | None = None) -> SimpleReport:
+    """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
+    watch, progress = Stopwatch(), progress_of(on_progress)
+    with ExitStack() as stack:
+        check_target(plan.output)  # before thousands of inputs are opened
+        made_by = stack.enter_context(Provenance(plan, "ssnet simple"))
+        client = stack.enter_context(_client(plan))
+        progress.step("opening the inputs")
+        with watch.stage("inputs"):
+            reader = stack.enter_context(_open_reader(plan))
+            order = _order(plan, len(reader))
+            check_fits(plan.output, reader, order)
+            check_repeats(plan, made_by, reader, order)
+        progress.step(f"waiting for the broker at {plan.broker}")
+        with watch.stage("workers"):
+            _look_for_workers(client, plan)
+        with watch.stage("open"), uninterrupted():
+            writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))
+        made = _Run(plan, reader, writer, watch)
+        progress.step(f"waiting for answers of {plan.service}")
+        progress.begin(_statement(plan, reader, len(order)), total=len(order))
+        report = made.send(client, order, progress)
+        with watch.stage("close"):
+            record = made_by.record(
+                reader,
+                order,
+                events=report.events,
+                settings={"producers": reader.images, "batch": plan.batch, "seed": plan.seed},
+                services={plan.service: made.origins},
+            )
+            writer.provenance = (record,)
+            close_output(writer)
+    watch.finish()
+    report.seconds = watch.seconds
+    report.output, report.tick_order = plan.output, reader.tick_order
+    return report
+
+
+def _statement(plan: SimpleJob, reader: Reader, events: int) -> str:
+    """What a run is, in a line."""
+    first, *more = plan.inputs
+    of = f"{first} and {len(more)} more files" if more else str(first)
+    what = f"images of {', '.join(reader.images)}, tick order {reader.tick_order}"
+    return f"{events} events of {of} to {plan.service}, answers to {plan.output}; {what}"
+
+
+def _open_reader(plan: SimpleJob) -> Reader:
+    return open_reader(
+        plan.inputs,
+        tick_order=plan.tick_order,
+        images=plan.producers,
+        trust=plan.trust_tick_order,
+    )
+
+
+def _client(plan: SimpleJob) -> Client:
+    settings = ClientSettings(timeout_s=plan.timeout_s, tries=plan.tries, lanes=plan.window)
+    return Client(plan.broker, settings)
+
+
+def _order(plan: SimpleJob, entries: int) -> Sequence[int]:
+    """The entry numbers to send, in order."""
+    numbers = entry_range(plan.start, plan.end, entries)
+    if plan.seed is None:
+        return numbers
+    shuffled: Sequence[int] = np.random.default_rng(plan.seed).permutation(numbers).tolist()
+    return shuffled
+
+
+def _open_writer(plan: SimpleJob, reader: Reader, *, empty: bool) -> Writer:
+    # without events nobody says the names: the file gets the input's
+    names = plan.answers or (reader.images if empty else ())
+    return open_writer(
+        plan.output,
+        force=plan.force,
+        copy_input=reader if plan.copy_input else None,
+        inputs=plan.inputs,
+        images=names,
+    )
+
+
+def _look_for_workers(client: Client, plan: SimpleJob) -> None:
+    """Say at once what would otherwise show as minutes of silence; then wait all the same."""
+    try:
+        code = client.request("mmi.service", [plan.service.encode()], timeout_s=3, tries=1)[0]
+    except RequestTimeout:
+        log.warning("no broker answers at %s yet: `mdp broker` starts one", plan.broker)
+        return
+    except ServiceError:  # a broker of another kind, which has no mmi
+        return
+    if code == b"404":
+        log.warning("no worker serves %s yet at %s", plan.service, plan.broker)
+
+
+class _Run:
+    """One run's way from the reader to the writer."""
+
+    def __init__(self, plan: SimpleJob, reader: Reader, writer: Writer, watch: Stopwatch) -> None:
+        self._plan = plan
+        self._reader = reader
+        self._writer = writer
+        self._watch = watch
+        self._answers = Answers(plan.answers)
+        self._report = SimpleReport()
+        self._copied = set(producers(reader.paths[0])) if plan.copy_input else set()
+
+    def send(self, client: Client, order: Sequence[int], progress: Progress) -> SimpleReport:
+        def ask(question: Question) -> list[Future[Reply]]:
+            if not question.frames:
+                return []
+            return [client.submit(self._plan.service, question.frames)]
+
+        asked = questions(self._reader, order, batch=self._plan.batch, watch=self._watch)
+        window = Window(requests=self._plan.window, max_bytes=self._plan.window_bytes)
+        with Asker(asked, ask, window=window, watch=self._watch) as asker:
+            for question, replies in asker:
+                reply = replies[0] if replies else None
+                self._count(question, reply)
+                self._write(self._answers.take(question, reply))
+                progress(self._report.events, len(order))
+        self._finish()
+        return self._report
+
+    @property
+    def origins(self) -> list[Origin]:
+        """What the answers say of who computed them."""
+        return self._answers.origins
+
+    def _count(self, question: Question, reply: Reply | None) -> None:
+        self._report.events += len(question.entries)
+        if reply is None:
+            self._report.empty += len(question.entries)
+            return
+        self._report.requests += 1
+        self._report.bytes_out += question.nbytes
+        self._report.bytes_in += sum(len(frame) for frame in reply)
+
+    def _write(self, answered: Iterator[Answered]) -> None:
+        while True:
+            with self._watch.stage("check"):
+                one = next(answered, None)
+            if one is None:
+                return
+            self._warn_of_replaced(one)
+            with self._watch.stage("write"), uninterrupted():
+                entry = one.entry.number if self._plan.copy_input else None
+                self._writer.write(one.event, entry=entry)
+
+    def _warn_of_replaced(self, one: Answered) -> None:
+        """Once: all events have the first one's names."""
+        replaced = sorted(self._copied & set(one.event.images))
+        if replaced:
+            log.warning("answers named %s replace the input's own", ", ".join(replaced))
+        self._copied = set()
+
+    def _finish(self) -> None:
+        if self._report.events and not self._answers.names:
+            names = self._reader.images
+            log.warning("no event has images of %s: nothing was sent", ", ".join(names))
+        self._write(self._answers.finish(names=self._reader.images))

@@ -1,0 +1,81 @@
+"""How many pixels a network labels right. Knows no engine; refuses nothing.
+
+Two ways to count. `strict`: every pixel whose truth is shower or track, background is a possible
+answer, and what the ADC threshold hides is answered background, as in production. `seen`: pixels at
+or above the threshold, and the larger score of shower and track decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from benches.networks.toys import Labels, Picture, Pixels, thresholded
+
+Score = Callable[[Pixels], Pixels]
+"""From ADC above threshold, (rows, cols), to scores, (3, rows, cols)."""
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """Pixels by truth (rows) and answer (columns): background, shower, track.
+
+    Background's row counts pixels at or above the threshold alone.
+    """
+
+    strict: Counts  # (3, 3)
+    seen: Counts  # (3, 3)
+
+    def __add__(self, other: Accuracy) -> Accuracy:
+        return Accuracy(self.strict + other.strict, self.seen + other.seen)
+
+    def __str__(self) -> str:
+        shower, track = (self.strict[c, c] / max(self.strict[c].sum(), 1) for c in (1, 2))
+        return (
+            f"{right(self.strict):.2%} of all shower and track pixels right (shower {shower:.1%},"
+            f" track {track:.1%}), {right(self.seen):.2%} of those seen, of two answers"
+        )
+
+
+def right(counts: Counts) -> float:
+    """The share of shower and track pixels on the diagonal."""
+    return float((counts[1, 1] + counts[2, 2]) / max(counts[1:].sum(), 1))
+
+
+def measure(pictures: Iterable[Picture], score: Score) -> Accuracy:
+    """Score whole pictures and compare with their truth."""
+    total = Accuracy(np.zeros((3, 3), np.int64), np.zeros((3, 3), np.int64))
+    for picture in pictures:
+        adc, label = picture.whole()
+        image = thresholded(adc)
+        total += compare(score(image), image > 0, label)
+    return total
+
+
+def compare(scores: Pixels, seen: npt.NDArray[np.bool_], label: Labels) -> Accuracy:
+    """One image's counts; seen: where its ADC is at or above the threshold."""
+    answer = np.where(seen, scores.argmax(axis=0), 0)
+    counted = seen | (label > 0)
+    of_two = scores[1:].argmax(axis=0) + 1
+    return Accuracy(count(label[counted], answer[counted]), count(label[seen], of_two[seen]))
+
+
+def count(truth: npt.NDArray[np.integer], answer: npt.NDArray[np.integer]) -> Counts:
+    """Pixels by class and class, (3, 3)."""
+    flat = np.bincount(truth.astype(np.int64) * 3 + answer, minlength=9)
+    return flat.reshape(3, 3).astype(np.int64)
+
+
+def padded(forward: Callable[[Pixels], Pixels], divisor: int) -> Score:
+    """Score images of any size with a network that takes multiples of `divisor`."""
+
+    def score(image: Pixels) -> Pixels:
+        rows, cols = image.shape
+        missing = [(0, -side % divisor) for side in (rows, cols)]
+        return forward(np.pad(image, missing)[None, None])[0, :, :rows, :cols]
+
+    return score

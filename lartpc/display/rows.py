@@ -1,0 +1,188 @@
+"""What a picture shows: rows of panels, and the part of each plane that is looked at. Pure.
+
+Refuses panels of the wrong number of images, and more planes than a page holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..crops.chain import LOW_ADC
+from ..errors import ImageError
+from ..image import ROI, Image
+from . import colours
+from .colours import Window
+
+View = Literal["charge", "whole"]
+Panel = tuple[Image, ...]  # one plane of a row: (ADC,), or (shower, track), or () for none
+
+MAX_PLANES = 16
+
+Span = tuple[float, float]
+"""From, to: wires or ticks."""
+
+
+class Region(NamedTuple):
+    """A part of all planes; None: what the view shows of that axis."""
+
+    wires: Span | None = None
+    ticks: Span | None = None
+
+
+class AxisNames(NamedTuple):
+    """What stands at the axes of all panels."""
+
+    across: str = "wire number"
+    along: str = "time (ticks)"
+    rows_down: bool = False
+    """Rows are counted from the top: y is 0 there and negative below."""
+
+
+_NOWHERE = Window(0, 1, 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What one row of the picture shows, a panel a plane."""
+
+    name: str
+    scale: Literal["adc", "labels", "scores"]
+    panels: tuple[Panel, ...]
+
+    def __post_init__(self) -> None:
+        want = 1 if self.scale == "adc" else 2
+        for index, panel in enumerate(self.panels):
+            if len(panel) not in (0, want):
+                where = f"plane {index} of the row {self.name!r}"
+                raise ImageError(f"want {want} images or none in {where}, got {len(panel)}")
+
+
+def adc_row(images: Sequence[Image], *, name: str = "charge") -> Row:
+    """A row of ADC; images: one a plane."""
+    return Row(name, "adc", tuple((image,) for image in images))
+
+
+def label_row(images: Sequence[Image], *, name: str = "truth") -> Row:
+    """A row of labels, 0 background, 1 shower, 2 track; images: one a plane."""
+    return Row(name, "labels", tuple((_only(image, 1), _only(image, 2)) for image in images))
+
+
+def score_row(images: Sequence[Sequence[Image]], *, name: str = "scores") -> Row:
+    """A row of scores from 0 to 1; images: for each plane [shower, track], or none."""
+    return Row(name, "scores", tuple(tuple(pair) for pair in images))
+
+
+def _only(image: Image, label: int) -> Image:
+    return Image(image.meta, (image.pixels == label).astype(np.float32))
+
+
+def planes(rows: Sequence[Row]) -> list[int]:
+    """The number of the plane in each column of panels: that of its images, if it has any."""
+    columns = max(1, *(len(row.panels) for row in rows))
+    if columns > MAX_PLANES:
+        raise ImageError(f"want at most {MAX_PLANES} planes side by side, got {columns}")
+    return [
+        next((image.meta.plane for image in _column(rows, column)), column)
+        for column in range(columns)
+    ]
+
+
+def _column(rows: Sequence[Row], column: int) -> list[Image]:
+    panels = [row.panels[column] for row in rows if column < len(row.panels)]
+    return [image for panel in panels for image in panel]
+
+
+def windows(rows: Sequence[Row], view: View | ROI, region: Region | None = None) -> list[Window]:
+    """The part of each plane that is shown; without a ROI all planes show the same ticks.
+
+    Raises `ImageError` if no image reaches the region.
+    """
+    parts = _viewed(rows, view)
+    if region is None:
+        return parts
+    _check_reached(rows, region)
+    wires, ticks = region
+    if wires:
+        parts = [part._replace(min_x=wires[0], max_x=wires[1]) for part in parts]
+    if ticks:
+        parts = [part._replace(min_y=ticks[0], max_y=ticks[1]) for part in parts]
+    return parts
+
+
+def _check_reached(rows: Sequence[Row], region: Region) -> None:
+    spread = [part for column in range(len(planes(rows))) if (part := _whole(rows, column))]
+    for name, wanted, extents in (
+        ("wires", region.wires, [(part.min_x, part.max_x) for part in spread]),
+        ("ticks", region.ticks, [(part.min_y, part.max_y) for part in spread]),
+    ):
+        if wanted is None or any(low < wanted[1] and wanted[0] < high for low, high in extents):
+            continue
+        reach = " and ".join(sorted({f"{low:g}:{high:g}" for low, high in extents})) or "none"
+        raise ImageError(f"want {name} that the images have: {reach}, got {_text(wanted)}")
+
+
+def _text(span: Span) -> str:
+    return f"{span[0]:g}:{span[1]:g}"
+
+
+def _viewed(rows: Sequence[Row], view: View | ROI) -> list[Window]:
+    numbers = planes(rows)
+    parts = [_whole(rows, column) for column in range(len(numbers))]
+    if isinstance(view, ROI):
+        return [
+            colours.whole(view.boxes[plane]) if plane < len(view.boxes) else part or _NOWHERE
+            for plane, part in zip(numbers, parts, strict=True)
+        ]
+    charged = [_around_charge(rows[0], column) for column in range(len(numbers))]
+    if view == "charge" and any(charged):
+        seen = [part for part in charged if part]
+        parts = [zoomed or part for zoomed, part in zip(charged, parts, strict=True)]
+    else:
+        seen = [part for part in parts if part] or [_NOWHERE]
+    low, high = min(part.min_y for part in seen), max(part.max_y for part in seen)
+    return [(part or _NOWHERE)._replace(min_y=low, max_y=high) for part in parts]
+
+
+def _whole(rows: Sequence[Row], column: int) -> Window | None:
+    metas = [image.meta for image in _column(rows, column) if colours.has_area(image)]
+    if not metas:
+        return None
+    return Window(
+        min(meta.min_x for meta in metas),
+        max(meta.max_x for meta in metas),
+        min(meta.min_y for meta in metas),
+        max(meta.max_y for meta in metas),
+    )
+
+
+def _around_charge(row: Row, column: int) -> Window | None:
+    """Where all but a thousandth of the charge at each edge lies, and a margin around it."""
+    panel = row.panels[column] if column < len(row.panels) else ()
+    if not panel:
+        return None
+    meta = panel[0].meta
+    charge = np.stack([colours.upright(image) for image in panel]).sum(axis=0)
+    charge[charge < (LOW_ADC if row.scale == "adc" else 0.1)] = 0
+    if not charge.any():
+        return None
+    left, right = _middle(charge.sum(axis=0))
+    top, bottom = _middle(charge.sum(axis=1))
+    return Window(
+        meta.min_x + left * meta.pixel_width,
+        meta.min_x + right * meta.pixel_width,
+        meta.max_y - bottom * meta.pixel_height,
+        meta.max_y - top * meta.pixel_height,
+    )
+
+
+def _middle(charge: npt.NDArray[np.float32]) -> tuple[int, int]:
+    """The pixels of an axis that hold the charge: at least 48, so that a dot is not blown up."""
+    share = np.cumsum(charge, dtype=np.float64) / float(charge.sum(dtype=np.float64))
+    first, last = (int(n) for n in np.searchsorted(share, [0.001, 0.999]))
+    margin = max(8, (last - first) // 25, (48 - (last - first)) // 2)
+    return max(first - margin, 0), min(last + margin + 1, len(charge))

@@ -1,0 +1,1 @@
+"""LArCV files: opened, read and written, whatever their format."""

@@ -1,0 +1,51 @@
+r"""Paths that ROOT takes as they are. It reads `#`, `?` and `$` in a path as a URL's, or a shell's.
+
+A name's end decides, too: ROOT opens `.zip` as an archive and `.xml` as a text file.
+Refuses a folder for temporary files whose own name has such characters.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from ...errors import WriteError
+
+_PLAIN = re.compile(r"/[A-Za-z0-9_./-]*")
+# ends that ROOT has no reader of its own for
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]*\.(root|part)")
+
+
+class PlainPaths:
+    """Other names for paths, where they need one, until `close()`."""
+
+    def __init__(self) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._links = 0
+
+    def of(self, path: Path) -> str:
+        """The absolute path if it is plain, else a link to its folder and its (plain) name."""
+        whole = os.path.abspath(path)
+        plain = _PLAIN_NAME.fullmatch(path.name)
+        if plain and _PLAIN.fullmatch(whole):
+            return whole
+        # a link to the folder, not to the file: ROOT replaces a file that it writes
+        if plain:
+            return f"{self._link(os.path.dirname(whole), '')}/{path.name}"
+        return self._link(whole, ".root")
+
+    def _link(self, target: str, suffix: str) -> str:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="ssnet-")
+        link = f"{self._folder.name}/{self._links}{suffix}"
+        if not _PLAIN.fullmatch(link):
+            raise WriteError(f"want a TMPDIR of letters, digits, _, . and -, for ROOT, got {link}")
+        os.symlink(target, link)
+        self._links += 1
+        return link
+
+    def close(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()

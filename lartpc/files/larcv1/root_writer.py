@@ -1,0 +1,352 @@
+"""One LArCV1 file, written with ROOT. Refuses to write beside a LArCV loaded in the process.
+
+ROOT gets classes of LArCV1's names and members (`larcv1_classes.h`), checks their checksums, and
+is then the format's own writer: LArCV1 and hadd read what comes out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ImageError, LibraryMissing, ReadError, WriteError
+from ...image import ROI, RSE, Event, Image, ImageMeta
+from .. import provenance_texts
+from ..formats import format_of
+from ..reader import Product, Reader, all_products
+from ..writer import writing
+from .plain_path import PlainPaths
+from .root_reader import LArCV1File
+
+CHECKSUMS = {
+    "Point2D": 0x286E66E3,
+    "ImageMeta": 0xB9C3C44B,
+    "Image2D": 0xDE7356F7,
+    "EventBase": 0xCB50957F,
+    "EventImage2D": 0x65DE9DE4,
+    "Vertex": 0x77DAF357,
+    "ROI": 0xCF7F3FEE,
+    "EventROI": 0x65080BE4,
+}
+"""What LArCV1's files say of its classes: LArCV reads a class by its checksum."""
+
+COMPRESSION = 101  # zlib, level 1: what LArCV1 wrote, so that a ROOT of its time reads it
+MIN_BASKET_BYTES = 256 << 10  # small images share a basket
+MAX_BASKET_BYTES = 256 << 20
+_USHORT_MAX = 65535
+_SIZE_MAX = (1 << 64) - 1
+
+
+@cache
+def load_root() -> Any:
+    """ROOT with LArCV1's classes; raises `LibraryMissing`, with what to install."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the wheel says at each import that it is young
+            import ROOT
+    except ImportError as error:
+        raise LibraryMissing(
+            "writing LArCV1 files needs ROOT: pip install 'root>=0.1a12' (extra [larcv1], Linux),"
+            " or run where Python can import a ROOT of your own; or write LArCV3 (.h5)"
+            f" ({error})"
+        ) from error
+    ROOT.gROOT.SetBatch(True)
+    loaded = ROOT.TClass.GetClass("larcv::EventImage2D", False, True)
+    if loaded and loaded.IsLoaded():
+        raise LibraryMissing(
+            "want a process without LArCV to write in: its classes cannot be declared twice"
+        )
+    # a rootmap on the path must not pull LArCV's library in behind our classes
+    ROOT.gInterpreter.SetClassAutoLoading(False)
+    # copied trees hold classes that nobody declares, about which ROOT warns one by one
+    ROOT.gErrorIgnoreLevel = max(int(ROOT.gErrorIgnoreLevel), int(ROOT.kError))
+    _declare(ROOT)
+    # compressing takes most of a writer's time, and other threads read and pack meanwhile
+    ROOT.TTree.Fill.__release_gil__ = True
+    return ROOT
+
+
+def _declare(root: Any) -> None:
+    text = resources.files(__package__).joinpath("larcv1_classes.h").read_text()
+    if not root.gInterpreter.Declare(text):
+        raise LibraryMissing(
+            "ROOT cannot compile LArCV1's classes: it needs the C++ standard library's headers"
+            " (Debian: apt install g++)"
+        )
+    for name, want in CHECKSUMS.items():
+        got = int(root.TClass.GetClass(f"larcv::{name}").GetCheckSum()) & 0xFFFFFFFF
+        if got != want:
+            raise WriteError(f"want checksum {want:08x} of larcv::{name} from ROOT, got {got:08x}")
+
+
+class _Tree:
+    """A product's tree and the event object that its branch reads."""
+
+    def __init__(self, root: Any, file: Any, kind: str, producer: str, basket_bytes: int) -> None:
+        self.producer = producer
+        self.event = root.larcv.EventImage2D() if kind == "image2d" else root.larcv.EventROI()
+        name = f"{kind}_{producer}"
+        self.tree = root.TTree(f"{name}_tree", f"{producer} tree", 99, file)
+        self.tree.Branch(f"{name}_branch", self.event, 32000, 99)
+        # ROOT would soon make each basket as large as 30 MB of entries, to be unpacked for any one
+        self.tree.SetAutoFlush(0)
+        self.tree.SetAutoSave(0)  # a file that is not finished is thrown away
+        if kind == "image2d":
+            # the default, 32 kB, grows by doubling and copying through each large event
+            self.tree.SetBasketSize("*._img", basket_bytes)
+
+    def fill(self, rse: RSE) -> None:
+        self.event.set(self.producer, *rse)
+        if self.tree.Fill() < 0:
+            raise WriteError(f"ROOT could not fill {self.tree.GetName()}: is the disk full?")
+
+
+class ROOTSink:
+    """Writes events to `part`; the trees are made at the first event."""
+
+    def __init__(
+        self,
+        part: Path,
+        copy_input: Reader | None,
+        images: tuple[str, ...],
+        rois: tuple[str, ...],
+    ) -> None:
+        self._copied = common_products(copy_input) if copy_input else ()
+        self._input = copy_input
+        self._root = load_root()
+        self._paths = PlainPaths()
+        with _silent(self._root):
+            file = self._root.TFile.Open(self._paths.of(part), "RECREATE", "", COMPRESSION)
+        self._file = file
+        self._entries = array("q")  # of the input, one for each event written
+        self._trees: dict[tuple[str, str], _Tree] = {}
+        self._joined: set[str] = set()  # names of products that came with `append`
+        for producer in images:
+            self._tree("image2d", producer, 0)
+        for producer in rois:
+            self._tree("partroi", producer, 0)
+
+    def write(self, event: Event, entry: int | None) -> None:
+        _check(event)
+        with _silent(self._root):
+            for producer, images in event.images.items():
+                self._write_images(producer, images, event.rse)
+            for producer, rois in event.rois.items():
+                self._write_rois(producer, rois, event.rse)
+        self._check_disk()
+        if entry is not None:
+            self._entries.append(entry)
+
+    def _check_disk(self) -> None:
+        if self._file.TestBit(self._root.TFile.kWriteError):
+            raise WriteError("ROOT could not write: is the disk full?")
+
+    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
+        """Whole files' trees, their baskets untouched; gives the number of entries."""
+        names = [product.name for product in _products_of(parts[0])]
+        # how many each part has, ROOT finds out as it goes, in a tenth of uproot's time
+        sizes = [self._root.TTree.kMaxEntries if entries else 0] * len(parts)
+        with _silent(self._root):
+            counts = {name: self._clone(parts, sizes, name) for name in names}
+        self._check_disk()
+        if len(set(counts.values())) != 1:
+            raise ReadError(f"want products of one length in {len(parts)} parts, got {counts}")
+        self._joined |= set(counts)
+        self._entries.extend(entries)
+        return next(iter(counts.values()))
+
+    def close(self) -> None:
+        try:
+            with _silent(self._root):
+                self._copy()
+                self._file.Write("", self._root.TObject.kOverwrite)
+            self._check_disk()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        self._trees.clear()
+        with _silent(self._root):
+            self._file.Close()
+        self._paths.close()
+
+    def _tree(self, kind: str, producer: str, pixel_bytes: int) -> _Tree:
+        key = (kind, producer)
+        if key not in self._trees:
+            # an entry's vector headers included, so that one event is one basket
+            size = min(max(pixel_bytes + 4096, MIN_BASKET_BYTES), MAX_BASKET_BYTES)
+            self._trees[key] = _Tree(self._root, self._file, kind, producer, size)
+        return self._trees[key]
+
+    def _write_images(self, producer: str, images: tuple[Image, ...], rse: RSE) -> None:
+        tree = self._tree("image2d", producer, sum(image.pixels.nbytes for image in images))
+        tree.event.resize(len(images))
+        for i, image in enumerate(images):
+            columns = np.asfortranarray(image.pixels)  # no copy where it came from LArCV1
+            meta = self._meta(image.meta)
+            tree.event.image(i).set(i, meta, columns.ctypes.data, columns.size)
+        tree.fill(rse)
+
+    def _write_rois(self, producer: str, rois: tuple[ROI, ...], rse: RSE) -> None:
+        tree = self._tree("partroi", producer, 0)
+        tree.event.resize(len(rois))
+        for i, roi in enumerate(rois):
+            target = tree.event.roi(i)
+            target.set(roi.index, roi.mcst_index)
+            for box in roi.boxes:
+                target.add_box(self._meta(box))
+        tree.fill(rse)
+
+    def _meta(self, meta: ImageMeta) -> Any:
+        return self._root.larcv.ImageMeta(
+            float(meta.width),
+            float(meta.height),
+            int(meta.rows),
+            int(meta.cols),
+            float(meta.origin_x),
+            float(meta.origin_y),
+            int(meta.plane),
+        )
+
+    def _copy(self) -> None:
+        if self._input is None:
+            return
+        own = self._joined | {f"{kind}_{producer}" for kind, producer in self._trees}
+        for product in self._copied:
+            if product.name not in own:
+                self._copy_product(self._input, product.name)
+
+    def _copy_product(self, source: Reader, name: str) -> None:
+        if self._entries == array("q", range(len(source))):
+            copied = self._clone(source.paths, source.sizes, name)
+        else:
+            copied = self._copy_entries(source, name)
+        if copied != len(self._entries):
+            raise WriteError(f"want {len(self._entries)} entries of {name} copied, got {copied}")
+
+    def _clone(self, paths: Sequence[Path], sizes: Sequence[int], name: str) -> int:
+        """All entries in order: the compressed baskets come along untouched."""
+        if not sum(sizes):
+            # a chain without entries has no tree to clone
+            empty = self._root.TFile.Open(self._paths.of(paths[0]))
+            clone = _there(empty.Get(f"{name}_tree").CloneTree(0), name)
+            clone.SetDirectory(self._file)
+            return 0
+        chain = self._chain(paths, sizes, name)
+        return int(_there(chain.CloneTree(-1, "fast"), name).GetEntries())
+
+    def _chain(self, paths: Sequence[Path], sizes: Sequence[int], name: str) -> Any:
+        tree = f"{name}_tree"
+        chain = self._root.TChain(tree)
+        for path, entries in zip(paths, sizes, strict=True):
+            chain.AddFile(self._paths.of(path), entries, tree)
+        self._file.cd()
+        return chain
+
+    def _copy_entries(self, source: Reader, name: str) -> int:
+        if not len(source):
+            return self._clone(source.paths, source.sizes, name)
+        chain = self._chain(source.paths, source.sizes, name)
+        clone = _there(chain.CloneTree(0), name)
+        for entry in self._entries:
+            if chain.GetEntry(entry) <= 0 or clone.Fill() <= 0:
+                path, local = source.locate(entry)
+                raise ReadError(f"want {name} copied, could not from {path} entry {local}")
+        return int(clone.GetEntries())
+
+
+def append_provenance(part: Path, records: Sequence[str]) -> None:
+    """Add entries to the tree of a file's provenance. Raises `WriteError`."""
+    root = load_root()
+    paths = PlainPaths()
+    with _silent(root), writing(str(part)):
+        try:
+            file = root.TFile.Open(paths.of(part), "UPDATE", "", COMPRESSION)
+            try:
+                _fill_provenance(root, file, records)
+                file.Write("", root.TObject.kOverwrite)
+                failed = file.TestBit(root.TFile.kWriteError)
+            finally:
+                file.Close()
+        finally:
+            paths.close()
+    if failed:
+        raise WriteError("ROOT could not write: is the disk full?")
+
+
+def _fill_provenance(root: Any, file: Any, records: Sequence[str]) -> None:
+    text = root.std.string()
+    tree = file.Get(provenance_texts.NAME)
+    if tree:
+        tree.SetBranchAddress(provenance_texts.RECORD, text)
+    else:
+        title = "what made this file: JSON, an entry for each making"
+        tree = root.TTree(provenance_texts.NAME, title, 99, file)
+        tree.Branch(provenance_texts.RECORD, text)
+    for record in records:
+        text.assign(record)
+        tree.Fill()
+
+
+@contextmanager
+def _silent(root: Any) -> Iterator[None]:
+    """ROOT's own pages about a full disk would come before our line: its error bit says enough."""
+    before = int(root.gErrorIgnoreLevel)
+    root.gErrorIgnoreLevel = max(before, int(root.kSysError) + 1)
+    try:
+        yield
+    finally:
+        root.gErrorIgnoreLevel = before
+
+
+def _there(clone: Any, name: str) -> Any:
+    if not clone:
+        raise ReadError(f"want {name} copied, ROOT could not read it")
+    return clone
+
+
+def _check(event: Event) -> None:
+    """What the classes hold in fewer bits than Python."""
+    if not all(0 <= number <= _SIZE_MAX for number in event.rse):
+        raise ImageError(f"want (run, subrun, event) of at least 0, got {tuple(event.rse)}")
+    metas = [image.meta for images in event.images.values() for image in images]
+    rois = [roi for several in event.rois.values() for roi in several]
+    metas += [box for roi in rois for box in roi.boxes]
+    shorts = [meta.plane for meta in metas]
+    shorts += [number for roi in rois for number in (roi.index, roi.mcst_index)]
+    if not all(0 <= number <= _USHORT_MAX for number in shorts):
+        raise ImageError(f"want planes and indices from 0 to {_USHORT_MAX}, got {max(shorts)}")
+
+
+def _products_of(path: Path) -> tuple[Product, ...]:
+    file = LArCV1File(path, "backward")
+    try:
+        return all_products(file)
+    finally:
+        file.close()
+
+
+def common_products(source: Reader) -> tuple[Product, ...]:
+    """The products that come along: those of the first file, which every file must have."""
+    other = [str(path) for path in source.paths if format_of(path) != "larcv1"]
+    if other:
+        raise WriteError(f"want only LArCV1 files (.root) to copy into one, got {other}")
+    first = source.products(0)
+    names = {product.name for product in first}
+    for number, (path, size) in enumerate(zip(source.paths, source.sizes, strict=True)):
+        there = {product.name: product.entries for product in source.products(number)}
+        if set(there) != names:
+            odd = sorted(set(there) ^ names)
+            raise ReadError(f"want the same products in all inputs, got {odd} not in all: {path}")
+        wrong = {name: count for name, count in there.items() if count != size}
+        if wrong:
+            raise ReadError(f"want {size} entries of each product in {path}, got {wrong}")
+    return first

@@ -1,0 +1,215 @@
+"""One LArCV3 file (HDF5), read with h5py. Refuses products other than 2D images.
+
+LArCV3 states its own order of rows: the origin is the bottom left corner, and row 0 has the
+smallest tick. So every image is stored tick-forward, and is turned to the order that was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import LArTPCError, ProductMissing, ReadError
+from ...image import ROI, RSE, Image, ImageMeta, TickOrder
+from .. import provenance_texts
+from ..reader import Product
+from .extents import check_apart
+from .layout import CACHE_BYTES, EVENTS, MAX_IMAGES, MAX_PIXELS
+
+_DATASETS = ("extents", "image_extents", "image_meta", "images")
+_MAX_ENTRIES_A_BYTE = 64  # an entry is 40 bytes or more, and zlib makes at most 1032 bytes of one
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, AttributeError)
+
+
+class LArCV3File:
+    """An open file. Errors name it, the entry (counted in this file) and the product."""
+
+    STORES_TICK_ORDER = True
+
+    def __init__(self, path: Path, tick_order: TickOrder) -> None:
+        self.path = path
+        self.tick_order = tick_order
+        with self._reading(""), _opening():
+            self._file = h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
+        with self._reading(""):
+            missing = [name for name in (EVENTS, "Data") if name not in self._file]
+        if missing:
+            self._file.close()
+            raise ReadError(f"{path}: want LArCV3's {EVENTS} and Data, got no {missing}")
+        self._open: dict[str, dict[str, Any]] = {}  # datasets, by product
+
+    def close(self) -> None:
+        self._open.clear()
+        self._file.close()
+
+    @cached_property
+    def _events(self) -> Any:
+        return self._file[EVENTS]
+
+    def names(self) -> tuple[tuple[str, str], ...]:
+        with self._reading(""):
+            groups = [name for name in self._file["Data"] if name.endswith("_group")]
+            if not groups:
+                raise ProductMissing(
+                    "want LArCV3 products, as groups Data/image2d_PRODUCER_group,"
+                    f" got {list(self._file['Data']) or 'nothing'} in Data"
+                )
+        parts = (name.removesuffix("_group").partition("_") for name in groups)
+        return tuple((kind, producer) for kind, _, producer in parts)
+
+    def product(self, kind: str, producer: str) -> Product:
+        with self._reading(f" {kind}_{producer}"):
+            columns = self._datasets(kind, producer, ("extents",))
+            stored = sum(each.id.get_storage_size() for each in columns.values())
+            return Product(kind, producer, len(columns["extents"]), stored)
+
+    def entries(self, kind: str, producer: str) -> int:
+        with self._reading(f" {kind}_{producer}"):
+            columns = self._columns(kind, producer)
+            count, events = len(columns["extents"]), len(self._events)
+            if count != events:
+                raise ReadError(f"want {events} entries, as in {EVENTS}, got {count}")
+            self._check_claim(count)
+            check_apart(columns, max_images=MAX_IMAGES, max_pixels=MAX_PIXELS)
+        return count
+
+    def _check_claim(self, entries: int) -> None:
+        """A file of a few kB can claim any number of entries, which would take years to read."""
+        size = self.path.stat().st_size
+        if entries > size * _MAX_ENTRIES_A_BYTE:
+            raise ReadError(f"want the entries that {size} bytes can hold, got {entries}")
+
+    def rse(self, kind: str, producer: str, entry: int) -> RSE:
+        with self._reading(f" entry {entry} {EVENTS}"):
+            return RSE(*(int(number) for number in self._events[entry]))
+
+    def rses(self, kind: str, producer: str) -> npt.NDArray[Any]:
+        with self._reading(f" {EVENTS}"):
+            rows = self._events[:]
+            return np.stack([rows[name] for name in rows.dtype.names[:3]], axis=1)
+
+    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+        with self._reading(f" entry {entry} image2d_{producer}"):
+            columns = self._columns("image2d", producer)
+            first, count = (int(number) for number in columns["extents"][entry])
+            rows = _rows(columns["image_meta"], first, count)
+            return tuple(_meta(row).in_order(self.tick_order) for row in rows)
+
+    def images(self, producer: str, entry: int) -> tuple[Image, ...]:
+        with self._reading(f" entry {entry} image2d_{producer}"):
+            columns = self._columns("image2d", producer)
+            first, count = (int(number) for number in columns["extents"][entry])
+            _check_size(count, 0)
+            extents = _rows(columns["image_extents"], first, count)
+            metas = _rows(columns["image_meta"], first, count)
+            _check_size(count, int(extents["N"].sum(dtype=np.uint64)))
+            return tuple(
+                _image(columns["images"], extent, _meta(meta)).in_order(self.tick_order)
+                for extent, meta in zip(extents, metas, strict=True)
+            )
+
+    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]:
+        raise ProductMissing(f"{self.path}: want partroi_{producer}, LArCV3 files hold no ROIs")
+
+    def provenance(self) -> tuple[str, ...]:
+        with self._reading(f" {provenance_texts.NAME}"):
+            if provenance_texts.NAME not in self._file:
+                return ()
+            return tuple(self._file[provenance_texts.NAME].asstr()[:])
+
+    def _columns(self, kind: str, producer: str) -> dict[str, Any]:
+        name = f"{kind}_{producer}"
+        if name not in self._open:
+            if f"{name}_group" not in self._file["Data"]:
+                others = [other for its_kind, other in self.names() if its_kind == kind]
+                raise ProductMissing(f"want {name}, got only {kind} of {others or 'no producer'}")
+            self._open[name] = self._datasets(kind, producer, _DATASETS)
+        return self._open[name]
+
+    def _datasets(self, kind: str, producer: str, wanted: Sequence[str]) -> dict[str, Any]:
+        """All datasets of a product by name. Raises `ReadError` without those that are wanted."""
+        group = self._file["Data"][f"{kind}_{producer}_group"]
+        columns = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset)}
+        missing = [name for name in wanted if name not in columns]
+        if missing:
+            got = sorted(columns) or "none"
+            raise ReadError(f"want LArCV3's datasets {list(wanted)} in its group, got {got}")
+        return columns
+
+    @contextmanager
+    def _reading(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except ProductMissing as error:
+            raise ProductMissing(f"{self.path}: {error}") from None
+        except LArTPCError as error:
+            raise ReadError(f"{self.path}{where}: {error}") from error
+        except _DAMAGE as error:
+            raise ReadError(
+                f"{self.path}{where}: damaged, or not LArCV3 ({type(error).__name__}: {error})"
+            ) from error
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """HDF5's errors about a file that is being written become a `ReadError` that says so."""
+    try:
+        yield
+    except OSError as error:
+        reason = _why_not_opened(error)
+        if reason is None:
+            raise
+        raise ReadError(reason) from error
+
+
+def _why_not_opened(error: OSError) -> str | None:
+    if isinstance(error, BlockingIOError):
+        return "another process holds it open for writing: want it closed first"
+    if "already open for write" in str(error):
+        return (
+            "is open for writing, or was not closed by its writer; if no process writes it,"
+            " HDF5 may recover it: h5clear -s FILE"
+        )
+    if "truncated file" in str(error):
+        return f"was cut short, or not closed by its writer ({error})"
+    return None
+
+
+def _check_size(images: int, pixels: int) -> None:
+    if images > MAX_IMAGES or pixels > MAX_PIXELS:
+        raise ReadError(
+            f"want at most {MAX_IMAGES} images of {MAX_PIXELS} pixels together in an entry,"
+            f" got {images} of {pixels}"
+        )
+
+
+def _image(pixels: Any, extent: Any, meta: ImageMeta) -> Image:
+    first, count = int(extent["first"]), int(extent["N"])
+    if count != meta.rows * meta.cols:
+        raise ReadError(f"want {meta.rows} x {meta.cols} pixels, as in the meta, got {count}")
+    if pixels.dtype.newbyteorder("=") != np.float32:
+        raise ReadError(f"want float32 pixels, as larcv3 writes, got {pixels.dtype}")
+    flat = _rows(pixels, first, count).astype(np.float32, copy=False)
+    return Image(meta, flat.reshape(meta.rows, meta.cols))
+
+
+def _rows(dataset: Any, first: int, count: int) -> npt.NDArray[Any]:
+    if first + count > len(dataset):  # h5py would cut the slice short in silence
+        raise ReadError(f"want {first + count} rows in {dataset.name}, got {len(dataset)}")
+    rows: npt.NDArray[Any] = dataset[first : first + count]
+    return rows
+
+
+def _meta(row: Any) -> ImageMeta:
+    if not row["valid"]:  # larcv3's ImageMeta::total_voxels throws, so it reads no such entry
+        raise ReadError("want image_meta.valid = 1, got 0: LArCV3 refuses such an image, too")
+    (height, width), (rows, cols) = row["image_sizes"].tolist(), row["number_of_voxels"].tolist()
+    y, x = row["origin"].tolist()
+    return ImageMeta(width, height, rows, cols, x, y, int(row["projection_id"]), "forward")

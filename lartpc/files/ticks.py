@@ -1,0 +1,191 @@
+"""The tick order of LArCV1 files, told from what they hold. Pure.
+
+A LArCV1 file stores the corner of an image at row 0. It does not store which tick that is: the
+largest ("backward") or the smallest ("forward"). The two readings put the same image at different
+ticks, and one of them is often impossible. These facts decide, in this order:
+
+    provenance  a record in the file states the order
+    regions     the regions of interest lie on the images in one reading only
+    ticks       images reach below tick 0 in one reading only
+
+Where none of them decides, "auto" assumes "backward", LArCV1's own order. LArCV3 files store their
+order. Refuses an order that contradicts the facts, and files of different orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from ..errors import TickOrderError
+from ..image import ROI, ImageMeta, TickOrder, check_tick_order
+
+AskedOrder = TickOrder | Literal["auto"]
+"""A tick order, or "auto": the one that the files show."""
+
+Basis = Literal["asked", "trusted", "provenance", "regions", "ticks", "format", "assumed"]
+"""What a tick order rests on."""
+
+_ORDERS: tuple[TickOrder, ...] = get_args(TickOrder)
+
+
+class TickChoice(NamedTuple):
+    """A tick order, and why it was taken."""
+
+    order: TickOrder
+    basis: Basis
+    reason: str
+    """One line for people; it names the file."""
+
+
+class Span(NamedTuple):
+    """An interval of ticks whose end at row 0 is known."""
+
+    corner: float
+    """The tick of the corner at row 0."""
+    height: float
+    """Ticks."""
+
+    def at(self, order: TickOrder) -> tuple[float, float]:
+        """The smallest and the largest tick in this order."""
+        if order == "backward":
+            return self.corner - self.height, self.corner
+        return self.corner, self.corner + self.height
+
+
+class Survey(NamedTuple):
+    """What one file tells about its tick order."""
+
+    path: Path
+    stored: bool
+    """Whether the format stores the order, so that nothing has to be told."""
+    recorded: tuple[TickOrder, ...] = ()
+    """The orders that its provenance states."""
+    images: frozenset[Span] = frozenset()
+    """Of the entries that were looked at."""
+    regions: frozenset[tuple[Span, Span, float]] = frozenset()
+    """Boxes of regions of interest, each with its image and that image's ticks a pixel."""
+    rois: tuple[str, ...] = ()
+    """All producers of regions of interest in the file."""
+
+    def ticks(self, order: TickOrder) -> tuple[float, float] | None:
+        """The smallest and the largest tick of all images in this order; None without images."""
+        ranges = [span.at(order) for span in self.images]
+        if not ranges:
+            return None
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def spans_of(metas: Sequence[ImageMeta]) -> frozenset[Span]:
+    """The ticks of images."""
+    return frozenset(Span(meta.origin_y, meta.height) for meta in metas)
+
+
+def regions_of(
+    rois: Sequence[ROI], metas: Sequence[ImageMeta]
+) -> frozenset[tuple[Span, Span, float]]:
+    """The boxes of regions of interest, each with the image of its plane."""
+    by_plane = {meta.plane: meta for meta in metas}
+    return frozenset(
+        (
+            Span(box.origin_y, box.height),
+            Span(by_plane[box.plane].origin_y, by_plane[box.plane].height),
+            by_plane[box.plane].pixel_height,
+        )
+        for roi in rois
+        for box in roi.boxes
+        if box.plane in by_plane
+    )
+
+
+def told_by(survey: Survey) -> TickChoice | None:
+    """The order that a file shows; None if it shows none. Raises `TickOrderError`."""
+    if survey.stored:
+        return None
+    name = survey.path
+    if len(set(survey.recorded)) > 1:
+        raise TickOrderError(
+            f"want files of one tick order, got {name}, whose provenance states both: it was"
+            " joined from files of both orders"
+        )
+    if survey.recorded:
+        return TickChoice(survey.recorded[0], "provenance", f"the provenance of {name} states it")
+    on_image = [order for order in _ORDERS if survey.regions and _on_images(survey, order)]
+    if len(on_image) == 1:
+        reason = f"the regions of interest of {name} lie on its images in this order only"
+        return TickChoice(on_image[0], "regions", reason)
+    possible = [order for order in _ORDERS if survey.images and not _below_zero(survey, order)]
+    if len(possible) == 1:
+        return TickChoice(possible[0], "ticks", f"{name} has {_ticks(survey)}")
+    return None
+
+
+def _on_images(survey: Survey, order: TickOrder) -> bool:
+    for box, image, pixel in survey.regions:
+        (low, high), (first, last) = box.at(order), image.at(order)
+        if low < first - pixel or high > last + pixel:
+            return False
+    return True
+
+
+def _below_zero(survey: Survey, order: TickOrder) -> bool:
+    return any(span.at(order)[0] < 0 for span in survey.images)
+
+
+def _ticks(survey: Survey) -> str:
+    """`ticks -3648 to 2400 if backward, 2400 to 8448 if forward`."""
+    ranges = [(order, survey.ticks(order)) for order in _ORDERS]
+    shown = [f"{span[0]:g} to {span[1]:g} if {order}" for order, span in ranges if span]
+    return f"ticks {', '.join(shown)}" if shown else "no images"
+
+
+def choose(asked: AskedOrder, surveys: Sequence[Survey], *, trust: bool = False) -> TickChoice:
+    """The one tick order of these files.
+
+    `trust`: take `asked` even if the files contradict it. Raises `TickOrderError` if they do, and
+    if they are of different orders; `ImageError` if `asked` is no tick order.
+    """
+    if asked != "auto":
+        check_tick_order(asked)
+    if trust and asked == "auto":
+        raise TickOrderError("want --tick-order backward or forward with --trust-tick-order")
+    if trust and asked != "auto":
+        return TickChoice(asked, "trusted", "as asked, whatever the files show")
+    shown = [choice for choice in map(told_by, surveys) if choice]
+    for choice in shown:
+        if choice.order != shown[0].order:
+            raise TickOrderError(
+                f"want files of one tick order, got {shown[0].order} ({shown[0].reason}) and"
+                f" {choice.order} ({choice.reason}): --tick-order with --trust-tick-order reads all"
+                " of them in one order"
+            )
+    if asked != "auto":
+        return _checked(asked, shown)
+    return _shown(shown, surveys) if shown else _assumed(surveys)
+
+
+def _shown(shown: Sequence[TickChoice], surveys: Sequence[Survey]) -> TickChoice:
+    silent = sum(not survey.stored for survey in surveys) - len(shown)
+    if not silent:
+        return shown[0]
+    return shown[0]._replace(
+        reason=f"{shown[0].reason}; {silent} of the other files do not show it"
+    )
+
+
+def _checked(asked: TickOrder, shown: Sequence[TickChoice]) -> TickChoice:
+    if shown and shown[0].order != asked:
+        raise TickOrderError(
+            f"want --tick-order {shown[0].order}, got {asked}: {shown[0].reason}"
+            f" (--trust-tick-order takes {asked} nevertheless)"
+        )
+    return TickChoice(asked, "asked", "as asked")
+
+
+def _assumed(surveys: Sequence[Survey]) -> TickChoice:
+    silent = [survey for survey in surveys if not survey.stored]
+    if not silent:
+        return TickChoice("backward", "format", "LArCV3 files store their tick order")
+    reason = f"assumed, as LArCV1 has it: {silent[0].path} does not show it ({_ticks(silent[0])})"
+    return TickChoice("backward", "assumed", reason)

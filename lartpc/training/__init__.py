@@ -1,0 +1,1 @@
+"""Training data: names of batches, sparse images and crops with labels and weights."""

@@ -1,0 +1,461 @@
+"""The broker as a state machine: messages and the time in, messages out.
+
+Nothing here opens a socket or reads a clock; `sockets.serve_broker` does both. What it promises
+stands in docs/protocol.md. Every request accepted is in exactly one place: queued with its
+service, held by one worker, or gone (answered, refused or cancelled) and counted as that.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import math
+from collections import deque
+
+from .. import wire
+from ..errors import WireError
+from ..settings import BrokerSettings
+from ..wire import Frames, printable
+from . import management
+from .fingerprints import Fingerprints, conflict
+from .state import Client, Counters, Job, Service, Worker
+from .throttle import Throttle
+
+log = logging.getLogger(__name__)
+
+
+class Broker:
+    """`receive` a message, `tick` at the `deadline`; each returns the messages to send.
+
+    `instance` names this life of the broker: 8 random bytes. `started_at` is Unix time, for people.
+    """
+
+    def __init__(
+        self, settings: BrokerSettings, now: float, *, instance: bytes, started_at: float = 0.0
+    ) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.started_at = started_at
+        self.services: dict[bytes, Service] = {}
+        self.workers: dict[bytes, Worker] = {}
+        self.clients: dict[bytes, Client] = {}  # those that wait for something
+        self.counters = Counters()
+        self.draining = False
+        self._started = now
+        self._fingerprints = Fingerprints()
+        self._tokens = itertools.count(1)
+        self._alarms: list[tuple[float, int, Worker | Service]] = []
+        self._alarm_numbers = itertools.count()
+        self._throttle = Throttle(log)
+
+    # What a shell calls.
+
+    def receive(self, frames: Frames, now: float) -> list[Frames]:
+        """Take one message as a ROUTER socket gives it: the peer's address first."""
+        try:
+            message = wire.parse(frames)
+        except WireError as error:
+            self.counters.malformed += 1
+            self._throttle.warning(now, "dropped a malformed message: %s", error)
+            return []
+        peer = frames[0]
+        assert isinstance(peer, bytes)
+        if isinstance(message, wire.Request):
+            return self._on_request(peer, message, now)
+        if isinstance(message, wire.Ready):
+            return self._on_ready(peer, message, now)
+        worker = self.workers.get(peer)
+        if worker is None:
+            return self._on_stranger(peer, message, now)
+        worker.heard_at = now
+        if isinstance(message, wire.Reply):
+            return self._on_reply(worker, message, now)
+        if isinstance(message, wire.Disconnect):
+            self.counters.workers_lost += worker.job is not None
+            return self._forget(worker, now, "left" if worker.job is None else "left its request")
+        return []
+
+    def tick(self, now: float) -> list[Frames]:
+        """Do what is due: heartbeats, silent workers, time limits, expired requests."""
+        out: list[Frames] = []
+        while self._alarms and self._alarms[0][0] <= now:
+            at, _, thing = heapq.heappop(self._alarms)
+            if at != thing.alarm_at:
+                continue  # an earlier alarm took its place
+            thing.alarm_at = math.inf
+            if isinstance(thing, Service):
+                out += self._check_service(thing, now)
+            elif self.workers.get(thing.name) is thing:
+                out += self._check_worker(thing, now)
+        return out
+
+    def deadline(self) -> float:
+        """When `tick` may next have something to do."""
+        return self._alarms[0][0] if self._alarms else math.inf
+
+    def unreachable(self, peer: bytes, now: float) -> list[Frames]:
+        """A message could not be sent: the peer is gone, or does not read."""
+        self.counters.unreachable += 1
+        worker = self.workers.get(peer)
+        if worker is not None:
+            self.counters.workers_lost += 1
+            return self._forget(worker, now, "cannot be reached", saw_it=worker.asked_at < now)
+        given_up = self.cancel(peer)  # after one lost part or answer, no later one may follow
+        if given_up:  # else it left with a question to us, or a last answer, on the way
+            line = "a client cannot be reached: gave up %d requests of it"
+            self._throttle.warning(now, line, given_up)
+        return []
+
+    def drain(self, now: float) -> list[Frames]:
+        """Take no new requests and refuse those that no worker holds."""
+        self.draining = True
+        queued = [job for job in self._waited_for() if job.worker is None]
+        log.info("draining: %d requests held, %d queued ones refused", self.held, len(queued))
+        return [frames for job in queued for frames in self._refuse(job, 503, _DRAINING, now)]
+
+    def close(self, now: float) -> list[Frames]:
+        """Refuse all that is still waited for, and send every worker away."""
+        out = [
+            frames
+            for job in self._waited_for()
+            for frames in self._refuse(job, 503, _DRAINING, now)
+        ]
+        out += [worker.dialect.disconnect_to(worker.name) for worker in self.workers.values()]
+        return out
+
+    def cancel(self, client: bytes) -> int:
+        """Give up what a client waits for; a worker that holds it goes on, its reply is dropped."""
+        jobs = [*self.clients[client].jobs] if client in self.clients else []
+        for job in jobs:
+            self.counters.cancelled += 1
+            self._end(job)
+        return len(jobs)
+
+    @property
+    def held(self) -> int:
+        """Requests that workers hold and clients wait for."""
+        return sum(w.job is not None and not w.job.over for w in self.workers.values())
+
+    def _waited_for(self) -> list[Job]:
+        return [job for client in self.clients.values() for job in client.jobs]
+
+    # Messages from clients.
+
+    def _on_request(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
+        asker = self.workers.get(peer)
+        if asker is not None:
+            asker.heard_at = now  # every message of a peer counts as its heartbeat
+        if request.service.startswith(management.PREFIX):
+            body = self._manage(peer, request, now)
+            return [request.dialect.to_client(peer, request.service, body, final=True)]
+        self.counters.accepted += 1
+        service = self._service(request.service, now)
+        if service is None:
+            return self._turn_away(peer, request, 429, "the broker knows too many services", now)
+        if self.draining:
+            return self._turn_away(peer, request, 503, _DRAINING, now)
+        body_bytes = sum(map(len, request.body))
+        if full := self._overfull(service, body_bytes):
+            return self._turn_away(peer, request, 429, full, now)
+        client = self.clients.get(peer)
+        if client is None:
+            client = self.clients[peer] = Client(peer)
+        job = Job(client, request, service, now)
+        client.jobs[job] = None
+        service.body_bytes += body_bytes
+        service.jobs.append(job)
+        if not service.workers:
+            self._watch(service, now + self.settings.expiry_s)
+        return self._dispatch(service, now)
+
+    def _manage(self, peer: bytes, request: wire.Request, now: float) -> Frames:
+        """Answer a request for a service under `mmi.`: three change the broker, others report."""
+        match request.service:
+            case wire.FINGERPRINT:
+                return self._fingerprints.hear(peer, request.body, self.services)
+            case wire.RETIRE:
+                if peer in self.workers:
+                    self._retire(self.workers[peer])
+                return management.ok({})
+            case wire.CANCEL:
+                return management.ok({"cancelled": self._cancel_named(request.body)})
+        return management.answer(self, request.service, request.body, now)
+
+    def _cancel_named(self, body: Frames) -> int:
+        # a name that a broker chose (RFC 28: it starts with a zero byte) can be guessed,
+        # so only clients that chose their own name can be cancelled
+        names = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
+        return sum(self.cancel(name) for name in names)
+
+    def _overfull(self, service: Service, body_bytes: int) -> str | None:
+        if service.queued >= self.settings.max_queue:
+            return f"the queue of {service.text} is full: {service.queued} requests"
+        total = service.body_bytes + body_bytes
+        if total > self.settings.max_queue_bytes:
+            limit = self.settings.max_queue_bytes
+            return f"the queue of {service.text} is full: {total} bytes, want at most {limit}"
+        return None
+
+    def _turn_away(
+        self, peer: bytes, request: wire.Request, code: int, text: str, now: float
+    ) -> list[Frames]:
+        self.counters.refused += 1
+        self._throttle.warning(now, "refused a request with %d: %s", code, text)
+        body = wire.error_body(code, text)
+        return [request.dialect.to_client(peer, request.service, body, final=True)]
+
+    # Messages from workers.
+
+    def _on_ready(self, peer: bytes, ready: wire.Ready, now: float) -> list[Frames]:
+        known = self.workers.get(peer)
+        if known is not None:  # RFC 7: a second READY is an error
+            self.counters.unexpected += 1
+            self.counters.workers_lost += 1
+            return [known.dialect.disconnect_to(peer), *self._forget(known, now, "second READY")]
+        fingerprint = self._fingerprints.take(peer, ready.service)
+        reserved = ready.service.startswith(management.PREFIX)
+        service = None if reserved else self._service(ready.service, now)
+        why_not = conflict(service, fingerprint)
+        if service is None or self.draining or why_not:
+            self.counters.unexpected += 1
+            why = f": {why_not}" if why_not else ""
+            name = printable(ready.service)
+            self._throttle.warning(now, "sent a worker for %r away%s", name, why)
+            return [ready.dialect.disconnect_to(peer)]
+        worker = Worker(peer, ready.dialect, service, now=now, fingerprint=fingerprint)
+        self.workers[peer] = worker
+        service.workers += 1
+        service.fingerprint = fingerprint
+        service.idle[worker] = None
+        name, dialect, count = peer.hex(), ready.dialect.name, service.workers
+        log.info("%s: worker %s is ready (%s), %d now", service.text, name, dialect, count)
+        self._watch(worker, self._due(worker))
+        return self._dispatch(service, now)
+
+    def _on_stranger(self, peer: bytes, message: wire.Message, now: float) -> list[Frames]:
+        if isinstance(message, wire.Disconnect):
+            return []  # it says goodbye to a broker that forgot it already
+        if isinstance(message, wire.Reply):
+            self.counters.dead_tokens += 1
+        self.counters.unexpected += 1
+        self._throttle.warning(now, "sent a worker that is not registered away")
+        return [message.dialect.disconnect_to(peer)]
+
+    def _on_reply(self, worker: Worker, reply: wire.Reply, now: float) -> list[Frames]:
+        job = worker.job
+        if job is None or reply.token != worker.token:
+            self.counters.dead_tokens += 1
+            self._throttle.warning(now, "%s: dropped a reply to a dead token", worker.service.text)
+            return []
+        if not reply.final:
+            return self._on_partial(worker, job, reply, now)
+        out: list[Frames] = []
+        if not job.over:
+            body = reply.body if job.gathered is None else [*job.gathered, *reply.body]
+            self._end(job)
+            self.counters.answered += 1
+            worker.service.answered += 1
+            out.append(job.dialect.to_client(job.client.name, job.service.name, body, final=True))
+            if log.isEnabledFor(logging.DEBUG):
+                all_s, held_s, name = (
+                    now - job.accepted_at,
+                    now - worker.asked_at,
+                    worker.name.hex(),
+                )
+                log.debug(
+                    "%s: %s answered in %.3f s of %.3f s", job.service.text, name, held_s, all_s
+                )
+        worker.job = None
+        if not worker.retired:
+            worker.service.idle[worker] = None
+        if worker.service.jobs:
+            out += self._dispatch(worker.service, now)
+        return out
+
+    def _on_partial(self, worker: Worker, job: Job, reply: wire.Reply, now: float) -> list[Frames]:
+        if job.over:
+            return []
+        if worker.parts_skipped < job.parts_sent:
+            worker.parts_skipped += 1  # a requeued request: its client has this part already
+            return []
+        job.parts_sent += 1
+        worker.parts_skipped += 1
+        self.counters.partials += 1
+        if not job.dialect.streams:
+            if job.gathered is None:
+                job.gathered = []
+            job.gathered += reply.body
+            return self._bounded(job, sum(map(len, reply.body)), now)
+        return [job.dialect.to_client(job.client.name, job.service.name, reply.body, final=False)]
+
+    def _bounded(self, job: Job, more_bytes: int, now: float) -> list[Frames]:
+        """What is gathered counts like what is queued, and has the same bound."""
+        job.service.body_bytes += more_bytes
+        limit = self.settings.max_queue_bytes
+        if job.service.body_bytes <= limit:
+            return []
+        text = f"the parts of the answer do not fit into {limit} bytes; ask in a dialect with parts"
+        return self._refuse(job, 500, text, now)
+
+    # What happens to requests.
+
+    def _dispatch(self, service: Service, now: float) -> list[Frames]:
+        """Hand the head of the queue to the least recently used workers."""
+        out: list[Frames] = []
+        jobs, idle = service.jobs, service.idle
+        while jobs and idle:
+            job = jobs.popleft()
+            if job.over:
+                service.gone -= 1
+                continue
+            worker, _ = idle.popitem(last=False)
+            job.worker = worker
+            worker.job = job
+            worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
+            worker.parts_skipped = 0
+            worker.asked_at = worker.sent_at = now
+            if service.time_limit_s < math.inf:
+                self._watch(worker, self._due(worker))
+            out.append(worker.dialect.to_worker(worker.name, worker.token, job.body))
+        return out
+
+    def _refuse(self, job: Job, code: int, text: str, now: float) -> list[Frames]:
+        """Answer in the service's place, with an error."""
+        self._end(job)
+        self.counters.refused += 1
+        line = "%s: refused a request with %d after %.1f s: %s"
+        values = (job.service.text, code, now - job.accepted_at, text)
+        if code in (502, 504):  # as rare as the workers they cost: each is said
+            log.warning(line, *values)
+        else:
+            self._throttle.warning(now, line, *values)
+        body = wire.error_body(code, text)
+        return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
+
+    def _requeue(self, job: Job, now: float, why: str, *, counts: bool) -> list[Frames]:
+        service = job.service
+        job.attempts += counts
+        if job.attempts >= self.settings.max_attempts:
+            text = f"{job.attempts} workers of {service.text} in a row were lost; the last: {why}"
+            return self._refuse(job, 502, text, now)
+        self.counters.requeued += 1
+        service.requeued += 1
+        waited_s = now - job.accepted_at
+        log.warning("%s: requeued a request of %.1f s: worker %s", service.text, waited_s, why)
+        job.worker = None
+        service.jobs.appendleft(job)  # head of the queue: it has waited longest
+        return []
+
+    def _end(self, job: Job) -> None:
+        """Nobody waits for the job any more: its place, queue or worker, is told by `over`."""
+        job.over = True
+        job.service.body_bytes -= job.body_bytes
+        job.body = ()
+        job.gathered = None
+        del job.client.jobs[job]
+        if not job.client.jobs:
+            del self.clients[job.client.name]
+        if job.worker is None:
+            self._sweep(job.service)
+
+    def _sweep(self, service: Service) -> None:
+        """One more job is over that stands in the queue: clear them out when they are many."""
+        service.gone += 1
+        if service.gone > 64 and service.gone > service.queued:
+            service.jobs = deque(job for job in service.jobs if not job.over)
+            service.gone = 0
+
+    # What happens to workers and services.
+
+    def _retire(self, worker: Worker) -> None:
+        """It is about to leave: it finishes what it holds, and gets nothing more."""
+        worker.retired = True
+        worker.service.idle.pop(worker, None)
+
+    def _forget(self, worker: Worker, now: float, why: str, *, saw_it: bool = True) -> list[Frames]:
+        """Drop a worker; what it holds goes back to the head of its queue."""
+        service, job = worker.service, worker.job
+        del self.workers[worker.name]
+        service.workers -= 1
+        service.idle.pop(worker, None)
+        worker.job = None
+        name, stayed_s = worker.name.hex(), now - worker.since
+        log.info("%s: worker %s %s after %.1f s", service.text, name, why, stayed_s)
+        out: list[Frames] = []
+        if job is not None and not job.over:
+            # one that was silent before it was asked died of something else
+            was_alive = worker.asked_at < worker.heard_at + 1.5 * self.settings.pulse.interval_s
+            out += self._requeue(job, now, why, counts=saw_it and was_alive)
+        if not service.workers:
+            service.unserved_since = now
+            self._watch(service, now + self.settings.expiry_s)
+        return out + self._dispatch(service, now)
+
+    def _due(self, worker: Worker) -> float:
+        pulse = self.settings.pulse
+        due = min(worker.sent_at + pulse.interval_s, worker.heard_at + pulse.silence_s)
+        if worker.job is not None:
+            due = min(due, worker.asked_at + worker.service.time_limit_s)
+        return due
+
+    def _check_worker(self, worker: Worker, now: float) -> list[Frames]:
+        pulse, service, job = self.settings.pulse, worker.service, worker.job
+        out: list[Frames] = []
+        if now >= worker.heard_at + pulse.silence_s:
+            self.counters.workers_lost += 1
+            out.append(worker.dialect.disconnect_to(worker.name))
+            return out + self._forget(worker, now, f"silent for {now - worker.heard_at:.1f} s")
+        if job is not None and now >= worker.asked_at + service.time_limit_s:
+            self.counters.workers_lost += 1
+            if not job.over:
+                text = f"{service.text} took longer than its limit of {service.time_limit_s:g} s"
+                out += self._refuse(job, 504, text, now)
+            out.append(worker.dialect.disconnect_to(worker.name))
+            return out + self._forget(worker, now, "over its time limit")
+        if now >= worker.sent_at + pulse.interval_s:
+            worker.sent_at = now
+            out.append(worker.dialect.heartbeat_to(worker.name))
+        self._watch(worker, self._due(worker))
+        return out
+
+    def _check_service(self, service: Service, now: float) -> list[Frames]:
+        """Refuse what has waited too long for any worker to come."""
+        out: list[Frames] = []
+        while service.jobs and not service.workers:
+            job = service.jobs[0]
+            if job.over:
+                service.jobs.popleft()
+                service.gone -= 1
+                continue
+            expires_at = max(job.accepted_at, service.unserved_since) + self.settings.expiry_s
+            if now < expires_at:
+                self._watch(service, expires_at)
+                break
+            text = f"no worker for {service.text} came within {self.settings.expiry_s:g} s"
+            out += self._refuse(job, 404, text, now)
+        return out
+
+    def _service(self, name: bytes, now: float) -> Service | None:
+        """The service of that name, made where it is new; None where there are too many."""
+        service = self.services.get(name)
+        if service is not None:
+            return service
+        if len(self.services) >= self.settings.max_services:
+            unused = [s for s in self.services.values() if not (s.workers or s.jobs)]
+            for old in unused:
+                del self.services[old.name]
+            if not unused:
+                return None
+        limit_s = self.settings.time_limits_s.get(printable(name), math.inf)
+        service = self.services[name] = Service(name, time_limit_s=limit_s, now=now)
+        return service
+
+    def _watch(self, thing: Worker | Service, at: float) -> None:
+        """See that `tick` looks at `thing` at that time, or before."""
+        if at < thing.alarm_at:
+            thing.alarm_at = at
+            heapq.heappush(self._alarms, (at, next(self._alarm_numbers), thing))
+
+
+_DRAINING = "the broker is about to stop and takes no new requests"

@@ -1,0 +1,79 @@
+"""Runs a broker core on its socket: poll until the deadline, receive, tick, send."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterable
+
+from .. import addresses
+from ..settings import BrokerSettings
+from ..sockets import Bell, Poll, Router, clock, new_context, unix_time
+from ..wire import Frames
+from .broker import Broker
+
+log = logging.getLogger(__name__)
+
+_BATCH = 64  # messages between two looks at the clock
+_BUSY = 0.25  # intervals: a busy socket must not starve the heartbeats for longer
+
+
+def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell) -> None:
+    """Be a broker on these endpoints until the bell rings and what workers hold is answered.
+
+    A second ring ends it at once. Raises `MDPError` for an endpoint that cannot be bound.
+    """
+    wanted = [addresses.parse(endpoint, bind=True) for endpoint in endpoints]
+    context = new_context()
+    try:
+        router = Router(context, wanted, max_frame_bytes=settings.max_queue_bytes)
+        try:
+            log.info("serving at %s", ", ".join(router.endpoints))
+            broker = Broker(settings, clock(), instance=os.urandom(8), started_at=unix_time())
+            run(broker, router, stop)
+        finally:
+            router.close()
+    finally:
+        context.term()
+    log.info("stopped: %s", broker.counters)
+
+
+def run(broker: Broker, router: Router, stop: Bell) -> None:
+    poll = Poll(router, stop)
+    give_up_at = math.inf
+    while True:
+        poll.wait(min(broker.deadline(), give_up_at))
+        _route(broker, router)
+        now = clock()
+        _deliver(broker, router, broker.tick(now), now)  # every turn: heartbeats must not starve
+        if stop.rings and not broker.draining:
+            give_up_at = now + broker.settings.drain_s
+            _deliver(broker, router, broker.drain(now), now)
+        if stop.rings:
+            stop.hush()
+        if broker.draining and (not broker.held or now >= give_up_at or stop.rings > 1):
+            break
+    _deliver(broker, router, broker.close(now), now)
+
+
+def _route(broker: Broker, router: Router) -> None:
+    """Receive what is there, and send what follows from it.
+
+    What waits is heard before anyone is called silent: after a pause of ours, say.
+    """
+    until = clock() + _BUSY * broker.settings.pulse.interval_s
+    while (now := clock()) < until:
+        for _ in range(_BATCH):
+            message = router.receive()
+            if message is None:
+                return
+            _deliver(broker, router, broker.receive(message, now), now)
+
+
+def _deliver(broker: Broker, router: Router, messages: list[Frames], now: float) -> None:
+    for frames in messages:
+        if not router.send(frames):
+            peer = frames[0]
+            assert isinstance(peer, bytes)
+            messages += broker.unreachable(peer, now)

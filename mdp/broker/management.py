@@ -1,0 +1,110 @@
+"""What the broker says of itself: the services under `mmi.`, from its state. Pure.
+
+RFC 8 (https://rfc.zeromq.org/spec/8/) names `mmi.service`; the others are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import msgpack
+
+from ..settings import BrokerSettings
+from ..version import VERSION
+from ..wire import Frames, printable
+from .state import Client, Counters, Service, Worker
+
+PREFIX = b"mmi."
+
+
+class Reported(Protocol):
+    """What the reports need of a broker; they only read it."""
+
+    services: dict[bytes, Service]
+    workers: dict[bytes, Worker]
+    clients: dict[bytes, Client]
+    settings: BrokerSettings
+    counters: Counters
+    instance: bytes
+    started_at: float
+    draining: bool
+
+
+def answer(broker: Reported, service: bytes, body: Frames, now: float) -> Frames:
+    """Answer a request for a service under `mmi.`: a code, then mostly a msgpack map."""
+    if service == b"mmi.service":
+        return [_served(broker, body)]
+    report = _REPORTS.get(service)
+    if report is None:
+        return [b"501"]
+    return ok(report(broker, body, now))
+
+
+def ok(report: dict[str, Any]) -> Frames:
+    """The answer of a report or a command that succeeded."""
+    return [b"200", msgpack.packb(report)]
+
+
+def _served(broker: Reported, body: Frames) -> bytes:
+    """RFC 8: 200 if a worker lives for the service that the body names, 404 otherwise."""
+    name = body[0] if body else b""
+    service = broker.services.get(name) if isinstance(name, bytes) else None
+    return b"200" if service is not None and service.workers else b"404"
+
+
+def _services(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
+    return {
+        service.text: {
+            "workers": service.workers,
+            "idle": len(service.idle),
+            "busy": service.busy,
+            "queued": service.queued,
+            "bytes": service.body_bytes,
+            "answered": service.answered,
+            "requeued": service.requeued,
+        }
+        for service in broker.services.values()
+    }
+
+
+def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
+    return {
+        "workers": [
+            {
+                "service": worker.service.text,
+                "address": worker.name.hex(),
+                "dialect": worker.dialect.name,
+                "fingerprint": printable(worker.fingerprint),
+                "since_s": now - worker.since,
+                "busy_s": None if worker.job is None else now - worker.asked_at,
+                "heard_s": now - worker.heard_at,
+            }
+            for worker in broker.workers.values()
+        ]
+    }
+
+
+def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
+    """Who the broker is, and for which of the clients that the body names it holds nothing."""
+    return {
+        "instance": broker.instance.hex(),
+        "version": VERSION,
+        "started_at": broker.started_at,
+        "draining": broker.draining,
+        "settings": {
+            **vars(broker.settings),
+            "pulse": vars(broker.settings.pulse),
+            "time_limits_s": dict(broker.settings.time_limits_s),
+        },
+        "counters": asdict(broker.counters),
+        "lost": [name for name in body if isinstance(name, bytes) and name not in broker.clients],
+    }
+
+
+_REPORTS: dict[bytes, Callable[[Reported, Frames, float], dict[str, Any]]] = {
+    b"mmi.services": _services,
+    b"mmi.workers": _workers,
+    b"mmi.broker": _broker,
+}

@@ -1,0 +1,47 @@
+"""The broker's process: `mdp broker` replaces itself by it.
+
+The libraries of a command line take 13 MB that a broker has better uses for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import NoReturn
+
+from ..process import configure_logging, errors_reported, raise_file_limit, stop_bell
+from ..settings import BrokerSettings, Pulse
+from .broker_loop import serve_broker
+
+# Not `-m`: that would import whatever lies in the current folder under a library's name.
+_START = (
+    "import sys; sys.path[0] = sys.argv[1]; from mdp.broker.serve import start; start(sys.argv[3])"
+)
+
+
+def become_broker(
+    endpoints: list[str], settings: BrokerSettings, *, verbose: bool, quiet: bool
+) -> NoReturn:
+    """Replace this process, under its own pid, by a broker."""
+    plan = {"endpoints": endpoints, "settings": asdict(settings)}
+    plan["logging"] = {"verbose": verbose, "quiet": quiet}
+    ours = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+    command = [sys.executable, "-c", _START, ours, "mdp broker", json.dumps(plan)]
+    os.execv(sys.executable, command)
+
+
+def main(plan: str) -> None:
+    told = json.loads(plan)
+    values = told["settings"]
+    settings = BrokerSettings(**{**values, "pulse": Pulse(**values["pulse"])})
+    configure_logging(**told["logging"])
+    raise_file_limit()
+    with stop_bell() as stop:
+        serve_broker(told["endpoints"], settings, stop)
+
+
+def start(plan: str) -> None:
+    with errors_reported():
+        main(plan)

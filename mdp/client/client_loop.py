@@ -1,0 +1,131 @@
+"""Runs a client's lanes: one thread owns their sockets, the others hand it calls."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import ClientClosed, MDPError
+from ..sockets import Bell, Dealer, Poll, as_bytes, clock, new_context, target
+from . import lane
+
+
+class ClientLoop(threading.Thread):
+    """Listeners of calls (`on_part`, `on_done`, `on_failed`) are told in this thread."""
+
+    def __init__(self, broker: str, lanes: lane.Lanes) -> None:
+        super().__init__(name=f"mdp client of {broker}", daemon=True)
+        self._target = target(broker)
+        self._lanes = lanes
+        self._context = new_context(max_sockets=4 * lanes.settings.lanes + 64)  # closed ones linger
+        self._check()
+        self._bell = Bell()
+        self._poll = Poll(self._bell)
+        self._inbox: deque[tuple[Callable[[lane.Call, float], list[lane.Step]], lane.Call]] = (
+            deque()
+        )
+        self._closing = False
+        self._lock = threading.Lock()  # nothing enters the inbox once it is closing
+        self._dealers: dict[bytes, Dealer] = {}
+        self._names: dict[Any, bytes] = {}  # by handle
+
+    def _check(self) -> None:
+        """Raise in the caller's thread for an address that libzmq refuses."""
+        try:
+            Dealer(self._context, self._target, linger_s=0).close()
+        except MDPError:
+            self._context.term()
+            raise
+
+    def submit(self, call: lane.Call) -> None:
+        """Raises `ClientClosed` if nobody is there to answer."""
+        if not self._post(self._lanes.submit, call):
+            raise ClientClosed("the client was closed before it was asked")
+
+    def abandon(self, call: lane.Call) -> None:
+        self._post(self._lanes.abandon, call)
+
+    def close(self) -> None:
+        """Give up what is in flight, and end the thread."""
+        with self._lock:
+            self._closing = True
+        self._bell.ring()
+        if threading.current_thread() is not self:
+            self.join()
+
+    def _post(self, verb: Callable[[lane.Call, float], list[lane.Step]], call: lane.Call) -> bool:
+        with self._lock:
+            if self._closing:
+                return False
+            self._inbox.append((verb, call))
+        self._bell.ring()
+        return True
+
+    def run(self) -> None:
+        try:
+            while not self._closing:
+                self._turn()
+        finally:
+            with self._lock:
+                self._closing = True
+            self._take_inbox()  # what came too late is failed with the rest
+            self._carry_out(self._lanes.close())
+            self._context.term()
+            self._bell.close()
+
+    def _turn(self) -> None:
+        ready = self._poll.wait(self._lanes.deadline())
+        self._bell.hush()
+        self._take_inbox()
+        for handle in ready:
+            if handle in self._names:
+                self._hear(self._names[handle])
+        self._carry_out(self._lanes.tick(clock()))
+
+    def _take_inbox(self) -> None:
+        while self._inbox:
+            verb, call = self._inbox.popleft()
+            self._carry_out(verb(call, clock()))
+
+    def _hear(self, name: bytes) -> None:
+        while name in self._dealers:  # an answer may close it
+            frames = self._dealers[name].receive()
+            if frames is None:
+                return
+            self._carry_out(self._lanes.receive(name, frames, clock()))
+
+    def _carry_out(self, steps: Sequence[lane.Step]) -> None:
+        for step in steps:
+            if isinstance(step, lane.Send):
+                self._dealers[step.lane].send(step.frames)
+            elif isinstance(step, lane.Part):
+                step.call.listener.on_part(as_bytes(step.body))
+            elif isinstance(step, lane.Done):
+                step.call.listener.on_done(as_bytes(step.body))
+            elif isinstance(step, lane.Failed):
+                step.call.listener.on_failed(step.error)
+            elif isinstance(step, lane.Open):
+                self._open(step.lane)
+            elif isinstance(step, lane.Close):
+                self._close(step.lane)
+
+    def _open(self, name: bytes) -> None:
+        dealer = self._dealers[name] = Dealer(self._context, self._target, name=name, linger_s=0.2)
+        self._names[dealer.handle()] = name
+        self._poll.add(dealer.handle())
+
+    def _close(self, name: bytes) -> None:
+        dealer = self._dealers.pop(name, None)
+        if dealer is None:
+            return  # it could not be opened
+        del self._names[dealer.handle()]
+        self._poll.drop(dealer.handle())
+        dealer.close()
+
+
+def new_lane_name() -> bytes:
+    """Random, so that nobody can guess it; no zero byte at its head: those are the ROUTER's own."""
+    return b"L" + os.urandom(15)

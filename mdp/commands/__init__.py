@@ -1,0 +1,1 @@
+"""The `mdp` command and what its sub-commands do."""

@@ -1,0 +1,178 @@
+"""What `mdp call` does: ask, print the answer, keep its frames."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from .. import addresses
+from ..broker.management import PREFIX
+from ..client.client import Client
+from ..errors import MDPError, NotServed, RequestTimeout, SettingsError
+from ..settings import ClientSettings
+from ..sockets import clock, is_served
+from ..wire import service_name
+from . import tables
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2
+_PATIENCE_S = 1.0  # for a broker that knows the question
+_MAX_NAMES = 20
+
+
+def read_frame(name: str) -> bytes:
+    """A file's contents; `-` is standard input."""
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"cannot read {name}: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked, and how: as `mdp call` takes it."""
+
+    service: str
+    body: list[bytes]
+    out: Path | None
+    """Folder for the answer's frames."""
+    wait_s: float
+    """How long to wait for a worker first."""
+    quiet: bool
+
+
+def call_once(broker: str, settings: ClientSettings, call: Call) -> None:
+    """Print each part of the answer as it comes."""
+    with Client(broker, settings) as client:
+        _check_served(client, call)
+        number = 0
+        for part in client.stream(call.service, call.body):
+            for frame in part:
+                print(tables.frame(frame), flush=True)
+                _keep(call.out, f"{number:04d}", frame)
+                number += 1
+
+
+def call_often(
+    broker: str, settings: ClientSettings, call: Call, *, repeat: int, window: int
+) -> None:
+    """Ask again and again; print what came how often."""
+    seen: Counter[bytes] = Counter()
+    samples: dict[bytes, list[bytes]] = {}
+    terminal = Console(stderr=True)
+    with Client(broker, settings) as client:
+        _check_served(client, call)
+        answers = client.map(call.service, (call.body for _ in range(repeat)), window=window)
+        shown = track(
+            answers,
+            description=call.service,
+            total=repeat,
+            console=terminal,
+            disable=call.quiet or not terminal.is_terminal,
+        )
+        try:
+            for request, answer in enumerate(shown):
+                digest = hashlib.sha256(b"".join(len(f).to_bytes(8, "big") + f for f in answer))
+                seen[digest.digest()] += 1
+                samples.setdefault(digest.digest(), answer)
+                for number, frame in enumerate(answer):
+                    _keep(call.out, f"{request:06d}-{number:04d}", frame)
+        finally:
+            _summarise(seen, samples)
+
+
+# Is it served?
+
+
+def _check_served(client: Client, call: Call) -> None:
+    """Raise `NotServed` if the broker knows of no worker for the service; wait for one first.
+
+    A broker that does not know `mmi.service` (RFC 8) cannot say: then the service is asked anyway.
+    """
+    if call.service.startswith(PREFIX.decode()):
+        return
+    started_at = clock()
+    patience_s = max(call.wait_s, client.settings.timeout_s)
+    waiting = False
+    while _code(client, call.service, patience_s) == b"404":
+        if clock() >= started_at + call.wait_s:
+            raise NotServed(_not_served(client, call))
+        if not (waiting or call.quiet):
+            line = f"waiting up to {call.wait_s:g} s for a worker of {call.service}"
+            print(f"mdp: {line} at {client.broker}", file=sys.stderr, flush=True)
+        waiting = True
+        threading.Event().wait(_LOOK_S)
+
+
+def _code(client: Client, service: str, patience_s: float) -> bytes:
+    """What `mmi.service` says; 501 from a broker that does not answer it."""
+    give_up_at = clock() + patience_s
+    while True:
+        left_s = max(_LOOK_S, give_up_at - clock())
+        try:
+            body, timeout_s = [service_name(service)], min(_PATIENCE_S, left_s)
+            return client.request("mmi.service", body, timeout_s=timeout_s, tries=1)[0]
+        except RequestTimeout:
+            if is_served(client.broker):
+                line = "%s does not answer mmi.service; asking %s without it"
+                log.info(line, client.broker, service)
+                return b"501"
+        if clock() >= give_up_at:
+            how = addresses.how_to_serve(client.broker)
+            text = f"no broker answers at {client.broker} within {patience_s:g} s; {how}"
+            raise RequestTimeout(text)
+
+
+def _not_served(client: Client, call: Call) -> str:
+    waited = f" within {call.wait_s:g} s" if call.wait_s else ""
+    hint = "" if call.wait_s else "; --wait SECONDS waits for one"
+    return f"no worker serves {call.service} at {client.broker}{waited}{_served(client)}{hint}"
+
+
+def _served(client: Client) -> str:
+    try:
+        services = client.services(timeout_s=_PATIENCE_S)
+    except MDPError:
+        return ""  # another kind of broker
+    names = sorted(name for name, row in services.items() if row["workers"])
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"; served there: {', '.join(names[:_MAX_NAMES]) or 'nothing'}{more}"
+
+
+def _summarise(seen: Counter[bytes], samples: dict[bytes, list[bytes]]) -> None:
+    for key, count in seen.most_common(10):
+        print(f"{count} times: {' | '.join(tables.frame(frame) for frame in samples[key])}")
+    if len(seen) > 10:
+        print(f"and {len(seen) - 10} other answers")
+
+
+def _keep(folder: Path | None, name: str, frame: bytes) -> None:
+    """Write a frame to its file; no half-written one stands under its final name."""
+    if folder is None:
+        return
+    temporary = folder / f".{name}.part"
+    try:
+        temporary.write_bytes(frame)
+        temporary.replace(folder / f"{name}.bin")
+    except OSError as error:
+        raise MDPError(f"cannot write {folder / name}.bin: {error.strerror}") from None
+
+
+def make_folder(folder: Path | None) -> None:
+    """See that the answers can be kept, before anything is asked."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"want a folder for the answers, got {folder}: {error}") from None

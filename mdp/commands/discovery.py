@@ -1,0 +1,149 @@
+"""What `mdp services` does: look at what a broker serves, once or again and again."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from .. import addresses
+from ..client.client import Client
+from ..errors import MDPError, RequestTimeout, SettingsError
+from ..process import timestamp
+from ..settings import ClientSettings
+from ..sockets import clock, unix_time
+from . import tables
+
+_WIDE = 1000  # columns, where no terminal limits them
+
+Report = dict[str, Any]
+
+
+class Look:
+    """One broker, seen through its own reports; a single service, or all."""
+
+    def __init__(
+        self, broker: str, service: str | None, *, workers: bool, timeout_s: float
+    ) -> None:
+        self._broker = broker
+        self._service = service
+        self._workers = workers
+        self._timeout_s = timeout_s
+        if not timeout_s > 0:
+            raise SettingsError(f"want timeout_s above 0, got {timeout_s}")
+        self._answered: dict[str, int] = {}  # at the look before, for the rates
+        self._looked_at = 0.0
+
+    def once(self, *, json: bool, quiet: bool = False) -> bool:
+        """Print, unless quiet; False if a service was named for which no worker lives."""
+        with Client(self._broker, ClientSettings(tries=1)) as client:
+            try:
+                report = self._report(client)
+            except RequestTimeout:
+                raise RequestTimeout(self._silent()) from None
+        if json and not quiet:
+            print(json_text.dumps(report, indent=2))
+        elif not quiet:
+            wide = None if sys.stdout.isatty() else _WIDE
+            Console(width=wide).print(self._tables(report, rates=None))
+        return self._service is None or self._lives(report)
+
+    def watch(self, *, every_s: float, json: bool) -> None:
+        """Show it again and again, until KeyboardInterrupt; wait for a broker that is away."""
+        with Client(self._broker, ClientSettings(tries=1)) as client:
+            if json:
+                self._repeat(client, every_s, _write_object)
+            elif sys.stdout.isatty():
+                self._watch_terminal(client, every_s)
+            else:
+                self._repeat(client, every_s, self._write_rows)
+
+    def _repeat(self, client: Client, every_s: float, show: Callable[[Report], None]) -> None:
+        """Show a report each interval; without a broker it has an `error`."""
+        pause = threading.Event()  # nobody sets it
+        while True:
+            due_at = clock() + every_s
+            try:
+                report = self._report(client)
+            except MDPError:
+                report = {"error": f"{self._silent()}; still trying"}
+            show({"time": timestamp(unix_time()), **report})
+            pause.wait(max(0.0, due_at - clock()))
+
+    def _watch_terminal(self, client: Client, every_s: float) -> None:
+        """The table on a screen of its own, and the last one on the terminal's when it ends."""
+        shown: RenderableType = ""
+        console = Console()
+
+        def show(report: Report) -> None:
+            nonlocal shown
+            shown = self._view(report)
+            title = Text(f"{self._broker}   (Ctrl-C ends)\n", style="dim")
+            live.update(Group(title, shown), refresh=True)
+
+        try:
+            with Live(console=console, screen=True, auto_refresh=False) as live:
+                self._repeat(client, every_s, show)
+        finally:
+            console.print(shown)
+
+    def _write_rows(self, report: Report) -> None:
+        """Plain lines, each with the time."""
+        console = Console(width=_WIDE, no_color=True, highlight=False)
+        with console.capture() as captured:
+            console.print(self._view(report))
+        rows = [row.rstrip() for row in captured.get().splitlines()]
+        sys.stdout.writelines(f"{report['time']}  {row}\n" for row in rows if row)
+        sys.stdout.flush()
+
+    def _report(self, client: Client) -> Report:
+        services = client.services(timeout_s=self._timeout_s)
+        if self._service is not None:
+            services = {name: row for name, row in services.items() if name == self._service}
+        report: Report = {"services": services}
+        if self._workers:
+            workers = client.management("workers", timeout_s=self._timeout_s)["workers"]
+            wanted = self._service
+            report["workers"] = [w for w in workers if wanted in (None, w["service"])]
+        return report
+
+    def _silent(self) -> str:
+        how = addresses.how_to_serve(self._broker)
+        return f"no broker answers at {self._broker} within {self._timeout_s:g} s; {how}"
+
+    def _lives(self, report: Report) -> bool:
+        return any(row["workers"] for row in report["services"].values())
+
+    def _view(self, report: Report) -> RenderableType:
+        if "error" in report:
+            return Text(report["error"], style="red")
+        now = clock()
+        answered = {name: row["answered"] for name, row in report["services"].items()}
+        passed_s = max(now - self._looked_at, 1e-3)
+        rates = {
+            name: max(0, count - self._answered.get(name, count)) / passed_s
+            for name, count in answered.items()
+        }
+        self._answered, self._looked_at = answered, now
+        return self._tables(report, rates=rates)
+
+    def _tables(self, report: Report, *, rates: dict[str, float] | None) -> RenderableType:
+        if not report["services"]:
+            missing = f"no worker for {self._service}" if self._service else "no services yet"
+            return Text(missing)
+        shown: list[RenderableType] = [tables.services(report["services"], rates=rates)]
+        if "workers" in report:
+            shown += [Text(""), tables.workers(report["workers"])]
+        return Group(*shown)
+
+
+def _write_object(report: Report) -> None:
+    """One line of JSON."""
+    sys.stdout.write(json_text.dumps(report) + "\n")
+    sys.stdout.flush()

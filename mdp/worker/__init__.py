@@ -1,0 +1,1 @@
+"""Workers: what users subclass, and the host process that speaks for the one that computes."""

@@ -1,0 +1,135 @@
+"""The process that computes: `setup()` once, then one request after the other.
+
+It talks with its host over a socket pair. Signals that a terminal or a batch system sends to the
+whole group are the host's to answer, so they are ignored here; when the host dies, it dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .. import pipe
+from ..broker.fingerprints import fingerprint_of
+from ..errors import MDPError, Refused
+from ..sockets import ChildEnd, Stream
+from ..wire import MAX_BODY_FRAMES, error_body
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+
+READY = b"ready"
+SETUP_FAILED = b"setup failed"
+PARTIAL = b"partial"
+FINAL = b"final"
+_MAX_TEXT = 2000  # characters of an exception's message
+
+
+def run(
+    factory: Callable[[], Worker],
+    stream: Stream,
+    host_pid: int,
+    prepare: Callable[[], None] | None,
+    name: str,
+) -> None:
+    """Compute until the host closes its end. `prepare` runs first (logging, say).
+
+    `name` is the worker's, for the log: `echo#1`.
+    """
+    name = f"{name} (pid {os.getpid()})"
+    os.setsid()  # leads a group of its own: what it starts is killed with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    die_with(host_pid)
+    if prepare is not None:
+        prepare()
+    host = ChildEnd(stream)
+    try:
+        worker = factory()
+        worker.setup()
+        fingerprint = fingerprint_of(worker.fingerprint)
+    except (Exception, SystemExit) as error:  # the user's code
+        log.exception("%s: setup() failed", name)
+        host.send([SETUP_FAILED, _describe(error).encode("utf-8", "backslashreplace")])
+        stream.close()
+        sys.exit(1)
+    host.send([READY, fingerprint])
+    while (message := host.receive()) is not None:
+        number, *frames = message
+        for final, body in answers(worker, frames, name=name):
+            host.send([FINAL if final else PARTIAL, number, *body])
+
+
+def answers(
+    worker: Worker, frames: list[bytes], *, name: str = ""
+) -> Iterator[tuple[bool, list[Any]]]:
+    """What `handle` answers, part by part: (is it the last?, frames). An exception is an answer."""
+    try:
+        reply = worker.handle(frames)
+        if isinstance(reply, (list, tuple)):
+            yield True, _checked(reply)
+            return
+        if not isinstance(reply, Iterator):
+            raise TypeError(f"want a list of frames or a generator of such, got {reply!r:.100}")
+        last: list[Any] = []
+        for number, part in enumerate(reply):
+            if number:
+                yield False, last
+            last = [bytes(frame) for frame in _checked(part)]  # the handler may reuse its buffers
+        yield True, last
+    except Refused as error:
+        yield True, error_body(400, str(error))
+    except (Exception, SystemExit) as error:  # the user's code
+        log.exception("%s: handle() failed", name or type(worker).__name__)
+        text = f"{_describe(error)}{_place(error)} at worker {worker_name()}"
+        yield True, error_body(500, text)
+
+
+def _checked(part: Any) -> list[Any]:
+    if not isinstance(part, (list, tuple)):
+        raise TypeError(f"want a part to be a list of frames, got {part!r:.100}")
+    if len(part) > MAX_BODY_FRAMES:
+        raise ValueError(f"want at most {MAX_BODY_FRAMES} frames in a part, got {len(part)}")
+    for frame in part:
+        if not isinstance(frame, (bytes, bytearray, memoryview)):
+            raise TypeError(f"want frames of bytes, got {frame!r:.100}")
+    return [pipe.flat(f) if isinstance(f, memoryview) else f for f in part]
+
+
+def worker_name() -> str:
+    """This process, for who looks for it: `host:pid`."""
+    return f"{os.uname().nodename}:{os.getpid()}"
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised: ` (mymodule.py:12)`, the last line in the file that has the handler."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if frame.filename != __file__]
+    if not outside:
+        return ""  # `handle` gave something else than frames
+    last = [frame for frame in outside if frame.filename == outside[0].filename][-1]
+    return f" ({os.path.basename(last.filename)}:{last.lineno})"
+
+
+def _describe(error: BaseException) -> str:
+    text = str(error)
+    if len(text) > _MAX_TEXT:
+        text = f"{text[:_MAX_TEXT]}..."
+    if isinstance(error, MDPError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def die_with(host_pid: int) -> None:
+    """Let the kernel kill this process when its host dies, even by SIGKILL (Linux)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != host_pid:
+        os._exit(1)  # it died before it could be watched

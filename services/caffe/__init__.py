@@ -1,0 +1,1 @@
+"""Caffe networks: their files, layers and weights, read and checked without Caffe."""

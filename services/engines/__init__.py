@@ -1,0 +1,1 @@
+"""What computes a network: onnxruntime or Caffe, behind one interface."""

@@ -1,0 +1,79 @@
+"""A Caffe network in Caffe itself, where it is importable. Refuses what Caffe would abort on.
+
+Caffe holds the GIL through a forward pass and ends the process on an error: files and sizes are
+checked first, and the network must live in another process than the sockets (a worker's does).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..caffe import caffe_net
+from ..errors import EngineError
+from .engine import Images, check_blobs, check_images, gpu_of
+
+
+class CaffeEngine:
+    """A network of pycaffe's."""
+
+    name = "caffe"
+
+    def __init__(
+        self,
+        prototxt: Path,
+        weights: Path,
+        *,
+        device: str = "cpu",
+        threads: int = 0,
+        blobs: Sequence[str] = (),
+    ) -> None:
+        self.device = device
+        self._gpu = gpu_of(device)
+        self.network = replace(caffe_net.read(prototxt, weights), weights={})  # Caffe has its own
+        check_blobs(self.network, blobs)
+        self.blobs: dict[str, Images] = dict.fromkeys(blobs, np.zeros(0, np.float32))
+        self._caffe = _import_caffe(threads)
+        self._select_device()
+        self._net = self._caffe.Net(str(prototxt), str(weights), self._caffe.TEST)
+
+    def forward(self, images: Images) -> Images:
+        """Each pixel's scores; raises `SizeRefused`, where Caffe would abort."""
+        check_images(self.network, images)
+        self._select_device()
+        data = self._net.blobs[self.network.input_name]
+        data.reshape(*images.shape)
+        data.data[...] = images
+        self._net.forward()
+        # what Caffe hands out is a view that the next forward pass overwrites
+        self.blobs = {name: self._net.blobs[name].data.copy() for name in self.blobs}
+        scores: Images = self._net.blobs[self.network.output_name].data.copy()
+        return scores
+
+    def _select_device(self) -> None:
+        # Caffe's mode and device belong to the thread that runs, not to the network
+        if self._gpu is None:
+            self._caffe.set_mode_cpu()
+        else:
+            self._caffe.set_mode_gpu()
+            self._caffe.set_device(self._gpu)
+
+
+def _import_caffe(threads: int) -> Any:
+    # all three are read once, when Caffe and its BLAS are loaded
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+    try:
+        return importlib.import_module("caffe")
+    except ImportError as error:
+        raise EngineError(
+            f"want pycaffe for the engine caffe ({error}): its build's python directory in"
+            " PYTHONPATH, or take the engine onnx"
+        ) from None

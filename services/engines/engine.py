@@ -1,0 +1,67 @@
+"""The interface of an engine, which runs a network, and the checks that all engines make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..caffe.caffe_net import Network
+from ..errors import EngineError, SizeRefused
+
+Images = npt.NDArray[np.float32]
+"""(batch, channels, rows, cols)."""
+
+ENGINES = ("onnx", "caffe")
+_CUDA = re.compile(r"cuda:(\d{1,3})")
+
+
+class Engine(Protocol):
+    """A network, loaded and ready, on one device."""
+
+    name: str
+    """Of `ENGINES`."""
+    device: str
+    network: Network
+    blobs: dict[str, Images]
+    """The inner blobs that were asked for, as the last `forward` left them."""
+
+    def forward(self, images: Images) -> Images:
+        """Each pixel's scores: (batch, classes, rows, cols); raises `SizeRefused`.
+
+        Of a network that is not `batchable`, an answer depends on the whole batch.
+        """
+
+
+def gpu_of(device: str) -> int | None:
+    """The GPU's number, or None for the CPU; raises `EngineError` for what is neither."""
+    match = _CUDA.fullmatch(device)
+    if match is None and device != "cpu":
+        raise EngineError(f"want a device, cpu or cuda:0, got {device!r}")
+    return int(match[1]) if match else None
+
+
+def check_images(network: Network, images: Images) -> None:
+    """Raise `SizeRefused` unless the network can take these."""
+    if images.ndim != 4 or images.shape[1] != network.input_channels:
+        raise SizeRefused(
+            f"want (batch, {network.input_channels}, rows, cols) for {network.file},"
+            f" got {images.shape}"
+        )
+    network.shapes(images.shape[0], *images.shape[2:])
+
+
+def check_blobs(network: Network, blobs: Sequence[str]) -> None:
+    """Raise `EngineError` where the network has no blob of such a name."""
+    known = {network.input_name, *(layer.top for layer in network.layers)}
+    unknown = [name for name in blobs if name not in known]
+    if unknown:
+        raise EngineError(f"want blobs of {network.file}, got {', '.join(unknown)}")
+
+
+def warm_up(engine: Engine, rows: int, cols: int) -> None:
+    """One forward pass of an empty image: what a first one costs is paid before READY."""
+    engine.forward(np.zeros((1, engine.network.input_channels, rows, cols), np.float32))

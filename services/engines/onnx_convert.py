@@ -1,0 +1,224 @@
+"""A Caffe network as an ONNX model of any batch and size. Refuses nothing: that is done before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ..caffe.caffe_layers import (
+    BatchNorm,
+    Concat,
+    Convolution,
+    Crop,
+    Deconvolution,
+    Dropout,
+    Eltwise,
+    GlobalPooling,
+    Operation,
+    Pooling,
+    ReLU,
+    Scale,
+    Sigmoid,
+    Softmax,
+    Window,
+)
+from ..caffe.caffe_net import Network
+from ..caffe.caffe_weights import Array
+
+INPUT = "images"
+_OPSET = 17
+_IR = 8  # what onnxruntime 1.13 and newer read
+
+
+class _Graph:
+    """A model while it grows; values have names of their own, not the blobs'."""
+
+    def __init__(self) -> None:
+        self.model: Any = onnx.ModelProto(ir_version=_IR, producer_name="ssnetserver")
+        self.model.opset_import.add(version=_OPSET)
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        name = f"value{len(self.model.graph.node)}"
+        self.model.graph.node.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+        array = np.ascontiguousarray(values, dtype)
+        constants = self.model.graph.initializer
+        kept = constants.add(name=f"constant{len(constants)}", dims=array.shape)
+        kept.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+        kept.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        name: str = kept.name
+        return name
+
+    def by_channel(self, values: Array) -> str:
+        return self.constant(values.reshape(-1, 1, 1))
+
+
+def convert(network: Network, keep: Sequence[str] = ()) -> bytes:
+    """An ONNX model: `images` in, the network's output out, and after it the blobs in `keep`.
+
+    float32, (batch, channels, rows, cols), any batch and any size that the network takes.
+    """
+    graph = _Graph()
+    blobs = {network.input_name: INPUT}
+    for layer in network.layers:
+        inputs = [blobs[name] for name in layer.bottoms]
+        blobs[layer.top] = _emit(layer.does, graph, inputs, network.weights.get(layer.name, ()))
+    made = graph.model.graph
+    made.name = network.name or "network"
+    made.input.append(_value(INPUT, ["batch", network.input_channels, "rows", "cols"]))
+    for name in (network.output_name, *keep):
+        made.output.append(_value(graph.add("Identity", blobs[name]), [None] * 4))
+    packed: bytes = graph.model.SerializeToString()
+    return packed
+
+
+def _value(name: str, shape: list[str | int | None]) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _window(window: Window, beyond: tuple[int, int] = (0, 0)) -> dict[str, Any]:
+    rows, cols = window.pad
+    return {
+        "kernel_shape": window.kernel,
+        "strides": window.stride,
+        "pads": (rows, cols, rows + beyond[0], cols + beyond[1]),
+    }
+
+
+@singledispatch
+def _emit(does: Operation, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    raise NotImplementedError(type(does).__name__)
+
+
+@_emit.register
+def _(does: Convolution, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    constants = [graph.constant(array) for array in weights]
+    window = {**_window(does.window), "dilations": does.window.dilation}
+    return graph.add("Conv", *inputs, *constants, group=does.group, **window)
+
+
+@_emit.register
+def _(does: Deconvolution, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    constants = [graph.constant(array) for array in weights]
+    window = {**_window(does.window), "dilations": does.window.dilation}
+    return graph.add("ConvTranspose", *inputs, *constants, group=does.group, **window)
+
+
+@_emit.register
+def _(does: BatchNorm, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    if does.batch_statistics:
+        return _normalised(graph, inputs[0], does.eps)
+    mean, variance, factor = weights
+    scale = np.float32(1) / factor[0] if factor[0] else np.float32(0)
+    ones, zeros = np.ones_like(mean), np.zeros_like(mean)
+    constants = [graph.constant(array) for array in (ones, zeros, mean * scale, variance * scale)]
+    return graph.add("BatchNormalization", *inputs, *constants, epsilon=does.eps)
+
+
+def _normalised(graph: _Graph, x: str, eps: float) -> str:
+    """By the batch's own mean and biased variance.
+
+    Not by onnxruntime's own normalisations, which are wrong here in training mode (its issue 29790)
+    or for batches.
+    """
+    centred = graph.add("Sub", x, _mean(graph, x))
+    variance = _mean(graph, graph.add("Mul", centred, centred))
+    deviation = graph.add("Sqrt", graph.add("Add", variance, graph.constant(eps)))
+    return graph.add("Mul", centred, graph.add("Reciprocal", deviation))
+
+
+def _mean(graph: _Graph, x: str) -> str:
+    for axis in (3, 2, 0):  # in stages: one long float32 sum costs two digits
+        x = graph.add("ReduceMean", x, axes=[axis])
+    return x
+
+
+@_emit.register
+def _(does: Scale, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    scaled = graph.add("Mul", *inputs, graph.by_channel(weights[0]))
+    return graph.add("Add", scaled, graph.by_channel(weights[1])) if does.bias else scaled
+
+
+@_emit.register
+def _(does: ReLU, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    if does.negative_slope == 0:
+        return graph.add("Relu", *inputs)
+    return graph.add("LeakyRelu", *inputs, alpha=does.negative_slope)
+
+
+@_emit.register
+def _(does: Pooling, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    beyond = does.overhang(0), does.overhang(1)
+    window = _window(does.window, beyond)
+    if does.method == "MAX":
+        return graph.add("MaxPool", *inputs, **window)
+    mean = graph.add("AveragePool", *inputs, count_include_pad=1, **window)
+    if beyond == (0, 0):
+        return mean
+    return graph.add("Div", mean, _inside(graph, inputs[0], does.window, beyond))
+
+
+def _inside(graph: _Graph, x: str, window: Window, beyond: tuple[int, int]) -> str:
+    """What part of each window lies in the image and its padding: by that Caffe divides a sum."""
+    sides = graph.add("Shape", x, start=2)
+    padded = graph.add("Add", sides, graph.constant([2 * pad for pad in window.pad], np.int64))
+    shape = graph.add("Concat", graph.constant([1, 1], np.int64), padded, axis=0)
+    one = numpy_helper.from_array(np.ones(1, np.float32))
+    ones = graph.add("ConstantOfShape", shape, value=one)
+    laid = _window(Window(window.kernel, window.stride), beyond)
+    return graph.add("AveragePool", ones, count_include_pad=1, **laid)
+
+
+@_emit.register
+def _(does: GlobalPooling, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    return graph.add("GlobalMaxPool" if does.method == "MAX" else "GlobalAveragePool", *inputs)
+
+
+@_emit.register
+def _(does: Eltwise, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    if does.operation == "MAX":
+        return graph.add("Max", *inputs)
+    terms = [
+        blob if factor == 1 else graph.add("Mul", blob, graph.constant(factor))
+        for blob, factor in zip(inputs, does.coefficients or (1,) * len(inputs), strict=True)
+    ]
+    value = terms[0]
+    for term in terms[1:]:
+        value = graph.add("Add" if does.operation == "SUM" else "Mul", value, term)
+    return value
+
+
+@_emit.register
+def _(does: Concat, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    return graph.add("Concat", *inputs, axis=does.axis)
+
+
+@_emit.register
+def _(does: Crop, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    whole, like = inputs
+    starts = graph.constant(does.offsets, np.int64)
+    ends = graph.add("Add", graph.add("Shape", like, start=does.axis), starts)
+    axes = graph.constant(range(does.axis, 4), np.int64)
+    return graph.add("Slice", whole, starts, ends, axes)
+
+
+@_emit.register
+def _(does: Softmax, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    return graph.add("Softmax", *inputs, axis=does.axis)
+
+
+@_emit.register
+def _(does: Sigmoid, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    return graph.add("Sigmoid", *inputs)
+
+
+@_emit.register
+def _(does: Dropout, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+    return inputs[0]

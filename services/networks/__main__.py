@@ -1,5 +1,0 @@
-"""`python -m services.networks`."""
-
-from .cli import main
-
-main()

@@ -1,0 +1,24 @@
+"""The measuring runs; the figures are for a quiet machine, not for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benches import files_and_frames
+
+
+@pytest.mark.usefixtures("root")
+def test_every_target_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    files_and_frames.main(["--rounds", "1", "--events", "1"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in files_and_frames.TARGETS)
+    assert len(said.splitlines()) == len(files_and_frames.TARGETS)
+
+
+def test_a_file_that_is_not_there_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert files_and_frames.main([str(tmp_path / "absent.root")]) == 1
+    assert "absent.root" in capsys.readouterr().err

@@ -1,0 +1,294 @@
+"""A worker's conversation by the numbers: Paranoid Pirate, in frames as literal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import pytest
+
+from mdp.settings import Pulse, WorkerSettings
+from mdp.wire import Frame, Frames
+from mdp.worker.session import Close, Open, Send, Session, SocketStep
+
+Step = TypeVar("Step")
+
+
+class Steps(list[Step]):
+    """Steps that are equal only if their kinds are: as bare tuples, `Open() == Close()`."""
+
+    def __eq__(self, other: object) -> bool:
+        def kinds(steps: list[Any]) -> list[object]:
+            return [(type(step), step) for step in steps]
+
+        return isinstance(other, list) and kinds(self) == kinds(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __contains__(self, wanted: object) -> bool:
+        return any(type(step) is type(wanted) and step == wanted for step in self)
+
+
+class Watched(Session):
+    """A session whose steps can be compared."""
+
+    def open(self, now: float) -> list[SocketStep]:
+        return Steps(super().open(now))
+
+    def close(self, now: float) -> list[SocketStep]:
+        return Steps(super().close(now))
+
+    def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | None]:
+        steps, body = super().receive(frames, now)
+        return Steps(steps), body
+
+    def reply(self, body: Sequence[Frame], *, final: bool, now: float) -> list[SocketStep]:
+        return Steps(super().reply(body, final=final, now=now))
+
+    def tick(self, now: float) -> list[SocketStep]:
+        return Steps(super().tick(now))
+
+
+READY = Send([b"MDPW02", b"\x01", b"echo"])
+HEARTBEAT = Send([b"MDPW02", b"\x05"])
+DISCONNECT = Send([b"MDPW02", b"\x06"])
+HEARD: Frames = [b"MDPW02", b"\x05"]
+GO_AWAY: Frames = [b"MDPW02", b"\x06"]
+
+
+def request(token: bytes, *body: bytes) -> Frames:
+    return [b"MDPW02", b"\x02", token, b"", *body]
+
+
+def a_session(*, interval_s: float = 1.0, liveness: int = 3) -> Session:
+    return Watched(b"echo", WorkerSettings(pulse=Pulse(interval_s=interval_s, liveness=liveness)))
+
+
+def an_open_session(now: float = 0.0) -> Session:
+    session = a_session()
+    session.open(now)
+    return session
+
+
+def test_the_steps_of_these_tests_are_told_apart() -> None:
+    steps: Steps[SocketStep] = Steps([Open()])
+    other: list[SocketStep] = [Close()]
+    assert steps == [Open()]
+    assert steps != other
+    assert other[0] not in steps
+    assert (steps, None) != (other, None)
+
+
+# READY and heartbeats.
+
+
+def test_ready_is_the_first_word_on_a_new_socket() -> None:
+    assert a_session().open(0.0) == [Open(), READY]
+
+
+def test_a_closed_session_says_nothing() -> None:
+    session = a_session()
+    assert session.tick(100.0) == []
+    assert session.close(100.0) == []
+    assert session.reply([b"x"], final=True, now=100.0) == []
+
+
+def test_a_heartbeat_is_sent_each_interval() -> None:
+    session = an_open_session(10.0)
+    assert session.deadline() == 11.0
+    assert session.tick(10.9) == []
+    assert session.tick(11.0) == [HEARTBEAT]
+    session.receive(HEARD, 11.5)
+    assert session.tick(11.9) == []
+    assert session.deadline() == 12.0
+    assert session.tick(12.0) == [HEARTBEAT]
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_an_answer_stands_for_a_heartbeat(final: bool) -> None:
+    session = an_open_session()
+    session.receive(request(b"t"), 0.5)
+    session.reply([b"x"], final=final, now=0.75)
+    assert session.tick(1.5) == []
+    assert session.deadline() == 1.75
+    assert session.tick(1.75) == [HEARTBEAT]
+
+
+def test_a_message_received_does_not_stand_for_one_sent() -> None:
+    session = an_open_session()
+    session.receive(HEARD, 0.9)
+    assert session.tick(1.0) == [HEARTBEAT]
+
+
+def test_heartbeats_go_on_while_a_request_is_held() -> None:
+    session = an_open_session()
+    session.receive(request(b"t"), 0.0)
+    for second in range(1, 50):
+        assert session.tick(float(second)) == [HEARTBEAT]
+        session.receive(HEARD, float(second))
+    assert session.token == b"t"
+
+
+# Silence and DISCONNECT.
+
+
+def test_a_silent_broker_is_left_after_liveness_intervals() -> None:
+    session = a_session(interval_s=2.0, liveness=4)
+    session.open(0.0)
+    for now in (2.0, 4.0, 6.0):
+        assert session.tick(now) == [HEARTBEAT]
+    assert session.tick(7.9) == []
+    assert session.deadline() == 8.0
+    assert session.tick(8.0) == [Close()]
+    assert not session.is_open
+    assert session.deadline() == session.rest_until == 9.0
+
+
+@pytest.mark.parametrize("frames", [HEARD, request(b"t", b"x")])
+def test_every_message_of_the_broker_is_a_sign_of_life(frames: Frames) -> None:
+    session = an_open_session()
+    session.tick(1.0)
+    session.tick(2.0)
+    session.receive(frames, 2.9)
+    assert session.tick(3.0) == [HEARTBEAT]
+    assert session.tick(5.875) == [HEARTBEAT]
+    assert session.is_open
+    assert session.tick(5.9) == [Close()]
+
+
+def test_the_wait_before_a_new_socket_doubles_from_1_to_32_seconds() -> None:
+    session, now, waits = a_session(), 0.0, []
+    for _ in range(8):
+        session.open(now)
+        assert session.tick(now + 3.0) == [Close()]
+        waits.append(session.rest_until - now - 3.0)
+        now = session.rest_until
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 32.0]
+
+
+def test_a_message_of_the_broker_resets_the_wait() -> None:
+    session, now = a_session(), 0.0
+    for _ in range(4):
+        session.open(now)
+        session.tick(now + 3.0)
+        now = session.rest_until
+    session.open(now)
+    session.receive(HEARD, now)
+    session.tick(now + 3.0)
+    assert session.rest_until == now + 4.0
+    session.open(now + 4.0)
+    session.tick(now + 7.0)
+    assert session.rest_until == now + 9.0
+
+
+def test_opening_alone_does_not_reset_the_wait() -> None:
+    session = an_open_session()
+    session.tick(3.0)
+    session.open(4.0)
+    session.tick(7.0)
+    assert session.rest_until == 9.0
+
+
+def test_the_settings_give_the_first_and_the_longest_wait() -> None:
+    settings = WorkerSettings(reconnect_s=0.5, reconnect_max_s=1.5)
+    session, now, waits = Watched(b"echo", settings), 0.0, []
+    for _ in range(4):
+        session.open(now)
+        session.tick(now + 3.0)
+        waits.append(session.rest_until - now - 3.0)
+        now = session.rest_until
+    assert waits == [0.5, 1.0, 1.5, 1.5]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_disconnect_closes_the_socket_without_a_word(held: bool) -> None:
+    session = an_open_session()
+    if held:
+        session.receive(request(b"t"), 0.1)
+    assert session.receive(GO_AWAY, 0.5) == ([Close()], None)
+    assert not session.is_open
+    assert session.token is None
+    assert session.rest_until == 1.5
+    assert session.reply([b"too late"], final=True, now=0.6) == []
+
+
+def test_a_worker_that_leaves_says_so_and_may_come_back_at_once() -> None:
+    session = an_open_session()
+    session.receive(request(b"t"), 0.1)
+    assert session.close(0.5) == [DISCONNECT, Close()]
+    assert session.rest_until == 0.5
+    assert session.token is None
+    assert session.close(0.6) == []
+    assert session.open(0.5) == [Open(), READY]
+
+
+# Requests and answers.
+
+
+@pytest.mark.parametrize("token", [b"", b"t", b"\x00\xff" * 100, b"MDPW02"])
+def test_the_token_is_given_back_as_it_came(token: bytes) -> None:
+    session = an_open_session()
+    assert session.receive(request(token, b"a", b"", b"b"), 0.1) == ([], [b"a", b"", b"b"])
+    assert session.reply([b"p"], final=False, now=0.2) == [
+        Send([b"MDPW02", b"\x03", token, b"", b"p"])
+    ]
+    assert session.reply([b"y", b""], final=True, now=0.3) == [
+        Send([b"MDPW02", b"\x04", token, b"", b"y", b""])
+    ]
+
+
+def test_a_request_is_answered_with_one_final() -> None:
+    session = an_open_session()
+    session.receive(request(b"t"), 0.1)
+    session.reply([b"x"], final=True, now=0.2)
+    assert session.reply([b"x"], final=True, now=0.3) == []
+    assert session.reply([b"x"], final=False, now=0.3) == []
+
+
+def test_a_request_without_a_body_is_a_request() -> None:
+    session = an_open_session()
+    assert session.receive(request(b"t"), 0.1) == ([], [])
+    assert session.token == b"t"
+
+
+def test_a_second_request_while_one_is_held_is_ignored() -> None:
+    session = an_open_session()
+    session.receive(request(b"first", b"x"), 0.1)
+    assert session.receive(request(b"second", b"y"), 0.2) == ([], None)
+    assert session.reply([b"r"], final=True, now=0.3) == [
+        Send([b"MDPW02", b"\x04", b"first", b"", b"r"])
+    ]
+
+
+def test_after_an_answer_the_next_request_is_taken() -> None:
+    session = an_open_session()
+    session.receive(request(b"1", b"x"), 0.1)
+    session.reply([b"r"], final=True, now=0.2)
+    assert session.receive(request(b"2", b"y"), 0.3) == ([], [b"y"])
+    assert session.token == b"2"
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [b""],
+        [b"MDPW02"],
+        [b"MDPW02", b""],
+        [b"MDPW02", b"\x07"],
+        [b"MDPW02", b"\x01", b"echo"],
+        [b"MDPW02", b"\x02"],
+        [b"MDPW02", b"\x02", b"t"],
+        [b"MDPW02", b"\x02", b"t", b"x", b"y"],
+        [b"MDPW01", b"\x04"],
+        [b"MDPC02", b"\x05"],
+        [b"", b"MDPW02", b"\x05"],
+    ],
+)
+def test_what_is_malformed_is_dropped_and_is_no_sign_of_life(frames: Frames) -> None:
+    session = an_open_session()
+    session.tick(1.0)
+    session.tick(2.0)
+    assert session.receive(frames, 2.9) == ([], None)
+    assert session.tick(3.0) == [Close()]

@@ -1,0 +1,112 @@
+"""docs/write-a-service.md, run as a reader would: its files written, its commands typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mdp import Client, MDPError
+
+PAGE = Path(__file__).parents[2] / "docs" / "write-a-service.md"
+DEFAULT = "tcp://127.0.0.1:5555"
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    return re.findall(r"^```(\S+(?: file=\S+)?)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+class Reader:
+    """Types the commands of a page in its own folder, with a broker address of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        self.folder = folder
+        self.background: list[subprocess.Popen[bytes]] = []
+        bin_dir = str(Path(sys.executable).parent)
+        path = f"{bin_dir}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {
+            **os.environ,
+            "PATH": path,
+            "MDP_BROKER": self.endpoint,
+            "COLUMNS": "100",
+        }
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text.replace(DEFAULT, self.endpoint))
+
+    def type(self, command: str) -> str:
+        if command.startswith("mdp broker"):
+            command = command.replace("mdp broker", f"mdp broker --bind {self.endpoint}")
+        if command.endswith("&"):
+            self.background.append(
+                subprocess.Popen(
+                    ["sh", "-c", f"exec {command[:-1]}"],
+                    cwd=self.folder,
+                    env=self.environment,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+            return ""
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def wait_for(self, workers: dict[str, int]) -> None:
+        """A person would look until the workers are there."""
+        give_up_at = time.monotonic() + 30
+        with Client(self.endpoint) as client:
+            while time.monotonic() < give_up_at:
+                try:
+                    served = client.services(timeout_s=1)
+                except MDPError:
+                    continue
+                if all(served.get(s, {}).get("workers") == n for s, n in workers.items()):
+                    return
+        pytest.fail(f"no {workers} at the broker")
+
+    def leave(self) -> list[int]:
+        for process in reversed(self.background):
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(30) for process in self.background]
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    reader = Reader(tmp_path)
+    yield reader
+    for process in reader.background:
+        process.kill()
+        process.wait()
+
+
+def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
+    shown = 0
+    for kind, text in blocks(PAGE.read_text()):
+        language, _, name = kind.partition(" file=")
+        if language == "python":
+            reader.write(name, text)
+        for command, expected in re.findall(r"^\$ (.*)\n((?:[^$\n].*\n)*)", text, re.MULTILINE):
+            if command.startswith("mdp services"):
+                reader.wait_for({"above": 2, "above-each": 1})
+            assert reader.type(command).split() == expected.split(), command
+            shown += 1
+    assert shown == 7
+    assert reader.leave() == [0, 0, 0]
