@@ -13,12 +13,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clients.training.accuracy import Accuracy, Counts, Score, measure, padded, right
+from clients.training.accuracy import Accuracy, Counts, right
 from lartpc import LArTPCError
 from mdp import MDPError
 from services import extras
 from services.networks import PROTOTXT, weights
 
+from .measuring import Score, measure, padded
 from .toys import SMALL, WHOLE, events
 
 app = typer.Typer(

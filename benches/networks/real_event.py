@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.training.accuracy import Counts, Score, count
+from clients.training.accuracy import Counts, count
 from lartpc import RSE, Image, ReadError, TickOrder, open_reader
 
+from .measuring import Score
 from .toys import Pixels, thresholded
 
 _PLANES = 3

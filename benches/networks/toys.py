@@ -11,11 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from clients.training.accuracy import Labels, Pixels
 from lartpc.simulation import toy
 from lartpc.simulation.chamber import PLANES, Chamber
-
-Pixels = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.uint8]
 
 THRESHOLD_ADC, SATURATION_ADC = 10.0, 500.0  # the production chain's
 EVENTS_A_DETECTOR = 25

@@ -7,16 +7,13 @@ or above the threshold, and the larger score of shower and track decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from benches.networks.toys import Labels, Picture, Pixels, thresholded
-
-Score = Callable[[Pixels], Pixels]
-"""From ADC above threshold, (rows, cols), to scores, (3, rows, cols)."""
+Pixels = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
 
@@ -46,16 +43,6 @@ def right(counts: Counts) -> float:
     return float((counts[1, 1] + counts[2, 2]) / max(counts[1:].sum(), 1))
 
 
-def measure(pictures: Iterable[Picture], score: Score) -> Accuracy:
-    """Score whole pictures and compare with their truth."""
-    total = Accuracy(np.zeros((3, 3), np.int64), np.zeros((3, 3), np.int64))
-    for picture in pictures:
-        adc, label = picture.whole()
-        image = thresholded(adc)
-        total += compare(score(image), image > 0, label)
-    return total
-
-
 def compare(scores: Pixels, seen: npt.NDArray[np.bool_], label: Labels) -> Accuracy:
     """One image's counts; seen: where its ADC is at or above the threshold."""
     answer = np.where(seen, scores.argmax(axis=0), 0)
@@ -68,14 +55,3 @@ def count(truth: npt.NDArray[np.integer], answer: npt.NDArray[np.integer]) -> Co
     """Pixels by class and class, (3, 3)."""
     flat = np.bincount(truth.astype(np.int64) * 3 + answer, minlength=9)
     return flat.reshape(3, 3).astype(np.int64)
-
-
-def padded(forward: Callable[[Pixels], Pixels], divisor: int) -> Score:
-    """Score images of any size with a network that takes multiples of `divisor`."""
-
-    def score(image: Pixels) -> Pixels:
-        rows, cols = image.shape
-        missing = [(0, -side % divisor) for side in (rows, cols)]
-        return forward(np.pad(image, missing)[None, None])[0, :, :rows, :cols]
-
-    return score

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from benches.networks import architecture, cli, toys
+from benches.networks import architecture, cli, measuring, toys
 from benches.networks.real_event import RealEvent
 from clients.training import accuracy
 from lartpc import RSE, Image, ImageMeta
@@ -22,12 +22,12 @@ MOST_BYTES = 3_000_000
 PER_PLANE = pytest.mark.parametrize("plane", PLANES)
 
 
-def engine_of(plane: int) -> accuracy.Score:
+def engine_of(plane: int) -> measuring.Score:
     optional("onnxruntime")
     from services.engines.onnx_engine import OnnxEngine
 
     engine = OnnxEngine(networks.PROTOTXT, networks.weights(plane), threads=1)
-    return accuracy.padded(engine.forward, engine.network.size_divisor)
+    return measuring.padded(engine.forward, engine.network.size_divisor)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_shipped_files_are_small() -> None:
 def test_events_it_has_not_seen_are_labelled_right(
     plane: int, unseen: list[tuple[toys.Picture, ...]]
 ) -> None:
-    found = accuracy.measure((planes[plane] for planes in unseen), engine_of(plane))
+    found = measuring.measure((planes[plane] for planes in unseen), engine_of(plane))
     assert accuracy.right(found.strict) >= 0.94, found
     shower, track = (found.strict[kind, kind] / found.strict[kind].sum() for kind in (1, 2))
     assert shower >= 0.87, found
@@ -82,7 +82,7 @@ def test_images_of_any_size_are_padded_to_what_the_network_takes() -> None:
         return np.repeat(images, 3, axis=1)
 
     image = np.arange(35 * 64, dtype=np.float32).reshape(35, 64)
-    assert np.array_equal(accuracy.padded(forward, 32)(image), np.stack([image] * 3))
+    assert np.array_equal(measuring.padded(forward, 32)(image), np.stack([image] * 3))
     assert given == [(1, 1, 64, 64)]
 
 
@@ -130,7 +130,7 @@ def test_rows_are_turned_for_the_network_and_turned_back() -> None:
 def test_the_measurement_prints_a_matrix_a_plane(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def engine(*_: object) -> accuracy.Score:
+    def engine(*_: object) -> measuring.Score:
         return lambda image: np.stack([image * 0, image * 0, image])
 
     monkeypatch.setattr(cli, "_engine", engine)

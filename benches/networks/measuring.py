@@ -1,0 +1,35 @@
+"""Measure how many pixels of toy events a network labels right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from clients.training.accuracy import Accuracy, Pixels, compare
+
+from .toys import Picture, thresholded
+
+Score = Callable[[Pixels], Pixels]
+"""From ADC above threshold, (rows, cols), to scores, (3, rows, cols)."""
+
+
+def measure(pictures: Iterable[Picture], score: Score) -> Accuracy:
+    """Score whole pictures and compare with their truth."""
+    total = Accuracy(np.zeros((3, 3), np.int64), np.zeros((3, 3), np.int64))
+    for picture in pictures:
+        adc, label = picture.whole()
+        image = thresholded(adc)
+        total += compare(score(image), image > 0, label)
+    return total
+
+
+def padded(forward: Callable[[Pixels], Pixels], divisor: int) -> Score:
+    """Score images of any size with a network that takes multiples of `divisor`."""
+
+    def score(image: Pixels) -> Pixels:
+        rows, cols = image.shape
+        missing = [(0, -side % divisor) for side in (rows, cols)]
+        return forward(np.pad(image, missing)[None, None])[0, :, :rows, :cols]
+
+    return score
