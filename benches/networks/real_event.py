@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.training.accuracy import Counts, count
+from clients.training.accuracy import Counts, Pixels, count
 from lartpc import RSE, Image, ReadError, TickOrder, open_reader
 
 from .measuring import Score
-from .toys import Pixels, thresholded
+from .toys import thresholded
 
 _PLANES = 3
 
