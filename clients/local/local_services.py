@@ -30,7 +30,7 @@ _MAX_PLACE = 80  # bytes: a socket's path has at most 107
 _LAUNCH = (
     "import os, sys; from mdp.worker.child import die_with; die_with(int(sys.argv.pop(1)));"
     " from importlib import import_module; module = sys.argv.pop(1);"
-    " sys.argv[0] = module; import_module(module + '.cli').main()"
+    " sys.argv[0] = module; import_module(module + '.__main__').main()"
 )
 
 
