@@ -1,1 +1,1 @@
-"""What workers run: frames of images in, frames of images out. Never imports `clients`."""
+"""The services that workers run: image frames in, image frames out. Never imports `clients`."""

@@ -1,6 +1,6 @@
-"""What runs a network: one small interface, and the way to the engine that was asked for.
+"""The interface of engines, which run networks, and a function that opens one by name.
 
-Refuses engines, devices and networks that are not to be had, before anything is computed.
+Engines, devices and networks that are not available are refused before anything is computed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Engine(Protocol):
     """A network, loaded and ready, on one device."""
 
     name: str
-    """Of `ENGINES`."""
+    """One of `ENGINES`."""
     device: str
     network: Network
     blobs: dict[str, Images]
-    """The inner blobs that were asked for, as the last `forward` left them."""
+    """The inner blobs requested at opening, with their values after the last `forward`."""
 
     def forward(self, images: Images) -> Images:
-        """Each pixel's scores: (batch, classes, rows, cols); raises `SizeRefused`.
+        """Return each pixel's scores: (batch, classes, rows, cols); raises `SizeRefused`.
 
-        Of a network that is not `batchable`, an answer depends on the whole batch.
+        If the network is not `batchable`, an image's scores depend on the whole batch.
         """
 
 
@@ -51,10 +51,11 @@ def open_engine(
     blobs: Sequence[str] = (),
     cache: Path | None = None,
 ) -> Engine:
-    """Load a network; `blobs` are inner ones to keep after each forward pass, for tests.
+    """Load a network into the engine of this name.
 
-    device: `cpu` or `cuda:0`; threads: 0 for as many as there are cores; cache: a directory of
-    converted networks, the user's own unless given. Raises `NetworkError` and `EngineError`.
+    device: `cpu` or `cuda:0`; threads: 0 means one per core; blobs: inner blobs to keep after each
+    forward pass, for tests; cache: the directory of converted networks, by default the user's.
+    Raises `NetworkError` and `EngineError`.
     """
     if name == "onnx":
         from .onnx_engine import OnnxEngine
@@ -71,17 +72,17 @@ def open_engine(
         from .caffe_engine import CaffeEngine
 
         return CaffeEngine(prototxt, weights, device=device, threads=threads, blobs=blobs)
-    raise EngineError(f"want an engine of {', '.join(ENGINES)}, got {name!r}")
+    raise EngineError(f"want one of the engines {', '.join(ENGINES)}, got {name!r}")
 
 
 def user_cache() -> Path:
-    """Where this user's converted networks are kept."""
+    """Return the directory of this user's converted networks."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "ssnetserver"
 
 
 def gpu_of(device: str) -> int | None:
-    """The GPU's number, or None for the CPU; raises `EngineError` for what is neither."""
+    """Return the GPU's number, or None for the CPU; raises `EngineError` for other names."""
     match = _CUDA.fullmatch(device)
     if match is None and device != "cpu":
         raise EngineError(f"want a device, cpu or cuda:0, got {device!r}")
@@ -89,7 +90,7 @@ def gpu_of(device: str) -> int | None:
 
 
 def check_images(network: Network, images: Images) -> None:
-    """Raise `SizeRefused` unless the network can take these."""
+    """Raise `SizeRefused` unless the network can take these images."""
     if images.ndim != 4 or images.shape[1] != network.input_channels:
         raise SizeRefused(
             f"want (batch, {network.input_channels}, rows, cols) for {network.file},"
@@ -99,13 +100,13 @@ def check_images(network: Network, images: Images) -> None:
 
 
 def check_blobs(network: Network, blobs: Sequence[str]) -> None:
-    """Raise `EngineError` where the network has no blob of such a name."""
+    """Raise `EngineError` if the network has no blob of one of these names."""
     known = {network.input_name, *(layer.top for layer in network.layers)}
     unknown = [name for name in blobs if name not in known]
     if unknown:
-        raise EngineError(f"want blobs of {network.file}, got {', '.join(unknown)}")
+        raise EngineError(f"want names of blobs in {network.file}, got {', '.join(unknown)}")
 
 
 def warm_up(engine: Engine, rows: int, cols: int) -> None:
-    """One forward pass of an empty image: what a first one costs is paid before READY."""
+    """Run one forward pass of an empty image, so that its extra cost comes before READY."""
     engine.forward(np.zeros((1, engine.network.input_channels, rows, cols), np.float32))
