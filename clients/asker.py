@@ -20,8 +20,8 @@ from mdp import MDPError
 from .stopwatch import Stopwatch
 from .window import Window
 
-# Python's default is 5 ms, which a thread that returns from zlib or ROOT would mostly wait for the
-# GIL, while an event takes 1 to 100 ms
+# A thread that returns from zlib or ROOT usually waits this long for the GIL. Python's default of
+# 5 ms would be too long: an event takes 1 to 100 ms.
 _SWITCH_S = 0.0005
 
 Reply = list[bytes]
