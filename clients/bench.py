@@ -65,7 +65,7 @@ def _speed(folder: Path, endpoint: str, shape: str, count: int, *, rounds: int) 
         force=True,
     )
     ways: dict[str, Callable[[], object]] = {
-        "merely read and written": lambda: _copy(source, plan.output),
+        "only read and written": lambda: _copy(source, plan.output),
         "read, and zeros written": lambda: _copy(source, plan.output, zeros=True),
         "through two dummies": lambda: run(plan),
         "through two echoes": lambda: run(replace(plan, service="echo")),
@@ -77,7 +77,7 @@ def _speed(folder: Path, endpoint: str, shape: str, count: int, *, rounds: int) 
             way()
             seconds[name].append(time.perf_counter() - started_at)
     table = terminal.table(f"{count} events of 3 x {shape}", "events/s", "ratio", "target")
-    bare = median(seconds["merely read and written"])
+    bare = median(seconds["only read and written"])
     for name, several in seconds.items():
         target = f">= {TARGET:.2f}" if "two dummies" in name else ""
         rate, ratio = count / median(several), bare / median(several)
