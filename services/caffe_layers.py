@@ -1,4 +1,4 @@
-"""Caffe's layers: output shapes and the shapes of their weights. Computes no pixel.
+"""Caffe's layers: output shapes and the shapes of their weights. No pixel is computed here.
 
 Inputs that a layer cannot take raise `NetworkError`; the caller adds the layer's name and its file.
 Shapes are (batch, channels, rows, cols), pairs are (rows, cols).

@@ -51,7 +51,7 @@ class OnnxEngine:
         """
         self.device = device
         gpu = gpu_of(device)
-        # official builds send telemetry and leave files in TMPDIR; read only when they are loaded
+        # official builds send telemetry and leave files in TMPDIR; they read this when loaded
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         ort = _import("onnxruntime", "to run networks")
         providers = _providers(ort, gpu)

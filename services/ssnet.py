@@ -184,7 +184,7 @@ class SSNet(Worker):
         charged = np.flatnonzero((images >= threshold).any(axis=(1, 2, 3)))
         rows, cols = images.shape[2:]
         scores = np.zeros((len(images), len(CLASSES), rows, cols), np.float32)
-        # images may share a forward pass only if the network does not share statistics over them
+        # images may share a forward pass only if no BatchNorm takes its statistics from the batch
         at_once = _MAX_BATCH if self._loaded.network.batchable else 1
         for start in range(0, len(charged), at_once):
             chosen = charged[start : start + at_once]

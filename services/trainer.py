@@ -28,7 +28,7 @@ from .errors import NetworkError
 from .torch_net import AVERAGING, TorchNet
 
 EMPTY_WEIGHT = 0.002
-"""A pixel without charge's weight: such pixels are a hundred times as many, and easily learnt."""
+"""The weight of a pixel without charge: there are 100 times as many, and they are easily learnt."""
 LARGEST_GRADIENT = 1.0
 MOMENTUM = 0.9
 

@@ -34,7 +34,7 @@ def begin(prototxt: Path | None, weights: Path | None, *, seed: int) -> tuple[Ne
 
 
 class TrainedFiles:
-    """The paths of a training's files. Trainings of single planes can share a served folder."""
+    """The paths of a training's files; trainings of single planes may share one folder."""
 
     def __init__(self, folder: Path, prototxt: Path | None, planes: Sequence[int]) -> None:
         self._source = source = prototxt or networks.PROTOTXT
