@@ -1,4 +1,4 @@
-"""Workers of `batch-train` on one machine: `ssnet worker batch-train FILE...`."""
+"""The workers of `batch-train` on one machine: `ssnet worker batch-train FILE...`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeedPool:
-    """Workers that make batches of the same files."""
+    """A number of workers that make batches of the same files."""
 
     settings: TrainingSettings
     workers: int = 1
 
     def options(self) -> list[str]:
-        """The same as arguments of `ssnet worker`."""
+        """Return the arguments of `ssnet worker` that start this pool."""
         settings = self.settings
         return [
             batch_train.NAME,
@@ -39,18 +39,18 @@ class FeedPool:
         ]
 
     def factories(self) -> list[tuple[str, Callable[[], Worker]]]:
-        """What `mdp` starts."""
-        made = functools.partial(batch_train.BatchTrain, self.settings)
-        return [(batch_train.NAME, made)] * self.workers
+        """Return each worker's service name and the callable that makes it."""
+        factory = functools.partial(batch_train.BatchTrain, self.settings)
+        return [(batch_train.NAME, factory)] * self.workers
 
     @property
     def total(self) -> int:
         return self.workers
 
     def check(self) -> None:
-        """Look at the files once, in a process of its own: errors come at once, and once.
+        """Check the files in a subprocess, so that an error comes once, before workers start.
 
-        Raises `LArTPCError` for files that cannot be read, or do not fit each other.
+        Raises `LArTPCError` for files that cannot be read or do not match each other.
         """
         began_at = time.perf_counter()
         log.info("%s: reading %d files", batch_train.NAME, len(self.settings.files))
