@@ -402,7 +402,7 @@ class Broker:
     # Workers and services.
 
     def _retire(self, worker: Worker) -> None:
-        """Give the worker no more requests, because it will leave. It keeps the one that it holds."""
+        """Give the worker no more requests: it will leave. It still answers the one it holds."""
         worker.retired = True
         worker.service.idle.pop(worker, None)
 
