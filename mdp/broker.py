@@ -491,4 +491,4 @@ class Broker:
             heapq.heappush(self._alarms, (at, next(self._alarm_numbers), thing))
 
 
-_DRAINING = "the broker is about to stop and takes no new requests"
+_DRAINING = "the broker is about to stop and accepts no new requests"

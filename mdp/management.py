@@ -1,6 +1,6 @@
-"""What the broker says of itself: the services under `mmi.`, from its state. Pure.
+"""The broker's own services under `mmi.`, which report its state. Pure.
 
-RFC 8 (https://rfc.zeromq.org/spec/8/) names `mmi.service`; the others are ours.
+RFC 8 (https://rfc.zeromq.org/spec/8/) defines `mmi.service`; the others are extensions of ours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VERSION = "0.1.0"
 
 
 def answer(broker: Broker, service: bytes, body: Frames, now: float) -> Frames:
-    """Answer a request for a service under `mmi.`: a code, then mostly a msgpack map."""
+    """Answer a request to `service`, under `mmi.`: a code and, with most of them, a msgpack map."""
     if service == b"mmi.service":
         return [_served(broker, body)]
     report = _REPORTS.get(service)
@@ -31,7 +31,7 @@ def answer(broker: Broker, service: bytes, body: Frames, now: float) -> Frames:
 
 
 def _served(broker: Broker, body: Frames) -> bytes:
-    """RFC 8: 200 if a worker lives for the service that the body names, 404 otherwise."""
+    """RFC 8: 200 if the service named in the body has a worker, 404 otherwise."""
     name = body[0] if body else b""
     service = broker.services.get(name) if isinstance(name, bytes) else None
     return b"200" if service is not None and service.workers else b"404"
@@ -70,7 +70,7 @@ def _workers(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
 
 
 def _broker(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
-    """Who the broker is, and for which of the clients that the body names it holds nothing."""
+    """Report the broker, and those clients named in the body for which it has no requests."""
     return {
         "instance": broker.instance.hex(),
         "version": VERSION,
@@ -87,15 +87,18 @@ def _broker(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
 
 
 def _retire(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
-    """The worker that asks gets no more requests: the broker saw to that, whoever asked."""
+    """Answer with an empty map: `Broker` itself retires the worker, before it calls this."""
     return {}
 
 
 def _cancel(broker: Broker, body: Frames, now: float) -> dict[str, Any]:
-    """Cancel what the named clients wait for. Names that a broker gave (RFC 28: they start with a
-    zero byte) can be guessed, so only clients that chose their own are cancelled."""
-    own = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
-    return {"cancelled": sum(broker.cancel(name) for name in own)}
+    """Cancel the requests of the named clients.
+
+    Routing ids that a ROUTER assigned (RFC 28: they start with a zero byte) can be guessed, so only
+    the requests of clients that chose their own id are cancelled.
+    """
+    chosen = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
+    return {"cancelled": sum(broker.cancel(name) for name in chosen)}
 
 
 _REPORTS: dict[bytes, Callable[[Broker, Frames, float], dict[str, Any]]] = {
