@@ -89,9 +89,8 @@ def dialect_named(name: str) -> Dialect:
 
 def show(plan: Plan, *, json: bool, quiet: bool) -> None:
     """Measure, and print the figures."""
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # the exit handlers end the child processes
+    # an exit, unlike a kill, ends the child processes
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     terminal = Console(stderr=True)
     cells = len(plan.workers) * len(plan.sizes) * len(plan.windows)
     figures = []

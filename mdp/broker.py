@@ -145,7 +145,7 @@ class Broker:
         worker = self.workers.get(peer)
         if worker is not None:
             self.counters.workers_lost += 1
-            return self._forget(worker, now, "cannot be reached", saw_it=worker.asked_at < now)
+            return self._forget(worker, now, "cannot be reached", saw_request=worker.asked_at < now)
         given_up = self.cancel(peer)  # a client that misses one part must not get a later one
         if given_up:  # 0: the lost message was its last answer, or an answer of the broker's own
             line = "a client cannot be reached: cancelled its %d requests"
@@ -156,9 +156,7 @@ class Broker:
         """Refuse new requests from now on, and those that are queued."""
         self.draining = True
         queued = [job for job in self._waited_for() if job.worker is None]
-        log.info(
-            "draining: workers hold %d requests, refused %d queued ones", self.held, len(queued)
-        )
+        log.info("draining: %d requests held, refused %d in the queues", self.held, len(queued))
         return [frames for job in queued for frames in self._refuse(job, 503, _DRAINING, now)]
 
     def close(self, now: float) -> list[Frames]:
@@ -406,7 +404,9 @@ class Broker:
         worker.retired = True
         worker.service.idle.pop(worker, None)
 
-    def _forget(self, worker: Worker, now: float, why: str, *, saw_it: bool = True) -> list[Frames]:
+    def _forget(
+        self, worker: Worker, now: float, why: str, *, saw_request: bool = True
+    ) -> list[Frames]:
         """Remove a worker; the request that it holds goes back to the head of its queue."""
         service, job = worker.service, worker.job
         del self.workers[worker.name]
@@ -419,7 +419,7 @@ class Broker:
         if job is not None and not job.over:
             # a worker that was silent before it got the request did not die of it
             was_alive = worker.asked_at < worker.heard_at + 1.5 * self.settings.pulse.interval_s
-            out += self._requeue(job, now, why, counts=saw_it and was_alive)
+            out += self._requeue(job, now, why, counts=saw_request and was_alive)
         if not service.workers:
             service.unserved_since = now
             self._watch(service, now + self.settings.expiry_s)

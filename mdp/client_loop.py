@@ -20,9 +20,8 @@ class ClientLoop(threading.Thread):
         super().__init__(name=f"mdp client of {broker}", daemon=True)
         self._target = target(broker)
         self._lanes = lanes
-        self._context = new_context(
-            max_sockets=4 * lanes.settings.lanes + 64
-        )  # closed sockets linger
+        # more than lanes, because closed sockets linger
+        self._context = new_context(max_sockets=4 * lanes.settings.lanes + 64)
         self._check()
         self._bell = Bell()
         self._poll = Poll(self._bell)
