@@ -112,7 +112,7 @@ class Broker:
             return self._on_ready(peer, message, now)
         worker = self.workers.get(peer)
         if worker is None:
-            return self._on_stranger(peer, message, now)
+            return self._on_unregistered(peer, message, now)
         worker.heard_at = now
         if isinstance(message, wire.Reply):
             return self._on_reply(worker, message, now)
@@ -155,7 +155,7 @@ class Broker:
     def drain(self, now: float) -> list[Frames]:
         """Refuse new requests from now on, and those that are queued."""
         self.draining = True
-        queued = [job for job in self._waited_for() if job.worker is None]
+        queued = [job for job in self._unanswered() if job.worker is None]
         log.info("draining: %d requests held, refused %d in the queues", self.held, len(queued))
         return [frames for job in queued for frames in self._refuse(job, 503, _DRAINING, now)]
 
@@ -163,7 +163,7 @@ class Broker:
         """Refuse all requests that are not answered yet, and disconnect every worker."""
         out = [
             frames
-            for job in self._waited_for()
+            for job in self._unanswered()
             for frames in self._refuse(job, 503, _DRAINING, now)
         ]
         out += [worker.dialect.disconnect_to(worker.name) for worker in self.workers.values()]
@@ -182,32 +182,32 @@ class Broker:
         """The number of requests that workers hold and clients wait for."""
         return sum(w.job is not None and not w.job.over for w in self.workers.values())
 
-    def _waited_for(self) -> list[Job]:
+    def _unanswered(self) -> list[Job]:
         return [job for client in self.clients.values() for job in client.jobs]
 
     # Messages from clients.
 
     def _on_request(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
-        asker = self.workers.get(peer)
-        if asker is not None:
-            asker.heard_at = now  # every message from a worker counts as its heartbeat
+        worker = self.workers.get(peer)
+        if worker is not None:
+            worker.heard_at = now  # every message from a worker counts as its heartbeat
             if request.service == wire.RETIRE:
-                self._retire(asker)
+                self._retire(worker)
         if request.service.startswith(management.PREFIX):
             if request.service == wire.FINGERPRINT:
-                body = self._fingerprints.hear(peer, request.body, self.services)
+                body = self._fingerprints.announce(peer, request.body, self.services)
             else:
                 body = management.answer(self, request.service, request.body, now)
             return [request.dialect.to_client(peer, request.service, body, final=True)]
         self.counters.accepted += 1
         service = self._service(request.service, now)
         if service is None:
-            return self._turn_away(peer, request, 429, "the broker knows too many services", now)
+            return self._refuse_new(peer, request, 429, "the broker knows too many services", now)
         if self.draining:
-            return self._turn_away(peer, request, 503, _DRAINING, now)
+            return self._refuse_new(peer, request, 503, _DRAINING, now)
         body_bytes = sum(map(len, request.body))
-        if full := self._overfull(service, body_bytes):
-            return self._turn_away(peer, request, 429, full, now)
+        if full := self._why_full(service, body_bytes):
+            return self._refuse_new(peer, request, 429, full, now)
         client = self.clients.get(peer)
         if client is None:
             client = self.clients[peer] = Client(peer)
@@ -219,7 +219,7 @@ class Broker:
             self._watch(service, now + self.settings.expiry_s)
         return self._dispatch(service, now)
 
-    def _overfull(self, service: Service, body_bytes: int) -> str | None:
+    def _why_full(self, service: Service, body_bytes: int) -> str | None:
         if service.queued >= self.settings.max_queue:
             return f"the queue of {service.text} is full: {service.queued} requests"
         total = service.body_bytes + body_bytes
@@ -228,7 +228,7 @@ class Broker:
             return f"the queue of {service.text} is full: {total} bytes, want at most {limit}"
         return None
 
-    def _turn_away(
+    def _refuse_new(
         self, peer: bytes, request: wire.Request, code: int, text: str, now: float
     ) -> list[Frames]:
         self.counters.refused += 1
@@ -264,7 +264,7 @@ class Broker:
         self._watch(worker, self._due(worker))
         return self._dispatch(service, now)
 
-    def _on_stranger(self, peer: bytes, message: wire.Message, now: float) -> list[Frames]:
+    def _on_unregistered(self, peer: bytes, message: wire.Message, now: float) -> list[Frames]:
         if isinstance(message, wire.Disconnect):
             return []  # the broker has forgotten the worker already
         if isinstance(message, wire.Reply):

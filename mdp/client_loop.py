@@ -83,7 +83,7 @@ class ClientLoop(threading.Thread):
         self._take_inbox()
         for handle in ready:
             if handle in self._names:
-                self._hear(self._names[handle])
+                self._receive(self._names[handle])
         self._carry_out(self._lanes.tick(clock()))
 
     def _take_inbox(self) -> None:
@@ -91,7 +91,7 @@ class ClientLoop(threading.Thread):
             verb, call = self._inbox.popleft()
             self._carry_out(verb(call, clock()))
 
-    def _hear(self, name: bytes) -> None:
+    def _receive(self, name: bytes) -> None:
         while name in self._dealers:  # an answer may close the lane
             frames = self._dealers[name].receive()
             if frames is None:

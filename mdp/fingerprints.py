@@ -39,7 +39,7 @@ class Fingerprints:
         # by peer: service and fingerprint
         self._announced: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()
 
-    def hear(self, peer: bytes, body: Frames, services: Mapping[bytes, Service]) -> Frames:
+    def announce(self, peer: bytes, body: Frames, services: Mapping[bytes, Service]) -> Frames:
         """Answer `mmi.fingerprint`: 200; 409 and a reason, if READY would be refused; 400."""
         if len(body) != 2 or len(body[1]) > MAX_BYTES:
             return [b"400"]

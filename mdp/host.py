@@ -1,10 +1,10 @@
 """One worker's host as a state machine: it joins the broker and the child that computes. Pure.
 
 A Majordomo worker must send heartbeats while it computes, but the user's `handle()` may hold the
-GIL, run for hours or crash. So a worker is two processes. The child runs `setup()` and `handle()`.
-The host has the session with the broker (`session.Session`): it sends the heartbeats, passes
-requests to the child and answers to the broker, and starts the child again when it dies. The host
-says READY only while the child is idle, and closes the session when the child dies, so that the
+GIL, run for hours or crash. So `setup()` and `handle()` run in a child process, and the host is in
+another one. The host has the session with the broker (`session.Session`): it sends the heartbeats,
+passes requests to the child and answers to the broker, and starts the child again when it dies. It
+sends READY only while the child is idle, and closes the session when the child dies, so that the
 broker gives the request to another worker. Events and the time go in, steps come out;
 `worker_loop` carries out the steps.
 
