@@ -25,8 +25,8 @@ any          `abandon`                                     over         Close if
 any          `close`                                       over         Failed; Close if in flight
 
 (1) Only parts that no earlier try has brought.
-(2) This does not count as a try. But `tries` * `timeout_s` after its first try a call is over; then
-    error 503 is Failed, too.
+(2) This does not count as a try. But a call is over `tries` * `timeout_s` after its first try; if
+    `interval_s` would end later than that, error 503 is Failed, too.
 (3) The pulse sends mmi.cancel with the lane's name, so that the broker drops the request.
 (4) Believed at once from a new instance, else after `liveness` such answers in a row, because an
     answer may be on its way; each time this happens, twice as many are needed for that call.

@@ -15,6 +15,7 @@ silence for liveness * interval  -                   -> closed (2)   -> closed (
 nothing sent for an interval     -                   HEARTBEAT       HEARTBEAT
 `close`                          -                   DISCONNECT, -> closed; may open again at once
 
+`open` first sends the fingerprint (mmi.fingerprint), if there is one; the broker may refuse it.
 (1) It keeps the broker's token, under which it replies.
 (2) It may open again after `reconnect_s`, which doubles with each silence in a row, up to
     `reconnect_max_s`. REQUEST, HEARTBEAT and DISCONNECT reset the wait.
