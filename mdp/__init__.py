@@ -1,4 +1,4 @@
-"""The Majordomo protocol: a broker, its workers and its clients. It knows nothing of images."""
+"""The Majordomo protocol: a broker, its workers and its clients. It does not depend on images."""
 
 from .client import Client
 from .errors import (

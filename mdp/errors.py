@@ -27,7 +27,7 @@ class ClientClosed(MDPError, RuntimeError):
 
 
 class WorkerFailed(MDPError, RuntimeError):
-    """A worker's `setup()` failed again and again."""
+    """A worker ended: `setup()` failed too often in a row, or its fingerprint was refused."""
 
 
 class Refused(MDPError, ValueError):
@@ -55,7 +55,7 @@ class QueueFull(ServiceError):
 
 
 class WorkersDied(ServiceError):
-    """Every worker that got the request was lost while it held it."""
+    """Too many workers were lost while they held the request."""
 
     code = 502
 

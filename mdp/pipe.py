@@ -13,7 +13,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 def flat(view: memoryview) -> memoryview | bytes:
-    """Return the bytes of a buffer of any shape, copied only if it is not C-contiguous or empty."""
+    """Return the bytes of a buffer of any shape, copied only if it is empty or not contiguous."""
     return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 

@@ -1,4 +1,4 @@
-"""Sockets and the clock. No other file in mdp/ uses them, but `bench`. Knows nothing of MDP.
+"""Sockets and the clock. Only `bench` uses them, too. This file does not depend on MDP.
 
 Sending and receiving never block, except at the child's end of its stream. Frames of more than
 `SMALL_BYTES` are forwarded by reference and never copied; a smaller frame is copied, because that

@@ -74,7 +74,7 @@ def _table(*columns: str) -> Table:
 
 
 def frame(content: bytes) -> str:
-    """Format a frame: printable text as it is, anything else as its length and its SHA-256."""
+    """Format a frame: printable text as it is, else its length and the start of its SHA-256."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
