@@ -1,4 +1,4 @@
-"""What every command's process sets up: its errors, its log, its signals, its limits."""
+"""What the process of every command sets up: error reports, log, signals and limits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .wire import one_line
 
 @contextmanager
 def errors_reported() -> Iterator[None]:
-    """An error is one line on stderr; a misuse exits with 2, a failure with 1."""
+    """Report an error as one line on stderr, and exit: with 2 for misuse, with 1 for failure."""
     try:
         try:
             yield
         finally:
-            sys.stdout.flush()  # here a reader that has left is still caught
+            sys.stdout.flush()  # a BrokenPipeError comes here, where it is caught
     except MDPError as error:
         print(f"mdp: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
@@ -37,7 +37,7 @@ def errors_reported() -> Iterator[None]:
 
 
 def configure_logging(*, verbose: bool, quiet: bool = False) -> None:
-    """One line an event, on stderr; its time has its zone. Quiet: from warnings on."""
+    """Log to stderr, one line per event, with time and zone. Quiet: only warnings and errors."""
     if verbose and quiet:
         raise SettingsError("want --verbose or --quiet, got both")
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
@@ -52,13 +52,13 @@ class _Formatter(logging.Formatter):
 
 
 def timestamp(unix_s: float) -> str:
-    """ISO 8601 in local time with its zone: `2026-11-28T01:12:10.123+00:00`."""
+    """Format a time as ISO 8601, local with its zone: `2026-11-28T01:12:10.123+00:00`."""
     return datetime.fromtimestamp(unix_s).astimezone().isoformat(timespec="milliseconds")
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the block, and that is all they do. So does a reader that leaves."""
+    """End the block, without an error, at SIGINT, at SIGTERM and when stdout's reader is gone."""
     for number in _STOPS:
         signal.signal(number, _interrupt)
     try:
@@ -74,28 +74,29 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for stop in _STOPS:
-        signal.signal(stop, signal.SIG_IGN)  # the second one would disturb the end
+        signal.signal(stop, signal.SIG_IGN)  # a second signal would interrupt the cleanup
     raise KeyboardInterrupt
 
 
 def _drop_stdout() -> None:
-    """What is left to be written goes nowhere: nobody reads any more."""
+    """Discard the rest of the output, because its reader is gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def stop_bell() -> Iterator[Bell]:
-    """A bell that SIGTERM and Ctrl-C ring: once to drain, twice to stop at once."""
+    """Return a bell that SIGTERM and Ctrl-C ring: once means drain, twice means stop at once."""
     bell = Bell()
     try:
-        yield _rung_by_signals(bell)
+        yield _ring_at_signals(bell)
     finally:
         signal.set_wakeup_fd(-1)
         bell.close()
 
 
-def _rung_by_signals(bell: Bell) -> Bell:
-    # a signal that comes just before a poll begins would wait for its end: Python's handlers do
+def _ring_at_signals(bell: Bell) -> Bell:
+    # the wakeup fd ends the poll: a Python handler alone would run only after it, if the signal
+    # comes just before the poll begins
     signal.set_wakeup_fd(bell.wake_fd(), warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, bell.ring)
     signal.signal(signal.SIGINT, bell.ring)
@@ -103,6 +104,6 @@ def _rung_by_signals(bell: Bell) -> Bell:
 
 
 def raise_file_limit() -> None:
-    """Each peer is an open file; the usual soft limit of 1024 is a habit, not a need."""
+    """Raise the soft limit of open files (often 1024) to the hard one: each peer is a file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
