@@ -1,7 +1,7 @@
 """One LArCV3 file (HDF5), read and written with h5py. Refuses products other than 2D images.
 
-LArCV3 says its own order of rows: the origin is the bottom left corner and row 0 the smallest
-tick. So every image goes in tick-forward, and comes out as the reader was asked.
+LArCV3 defines the order of rows: the origin is the bottom left corner and row 0 is the smallest
+tick. So every image is stored tick-forward, and is turned to the reader's tick order when read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .quiet_file import QuietFile
 from .reader import Product, Reader
 from .writer import Sink, writing
 
-# larcv3's C++ structs, padding included. Axis 0 are the rows
+# larcv3's C++ structs, with their padding; axis 0 is the rows
 EXTENTS = np.dtype([("first", "<u8"), ("N", "<u4")], align=True)
 IMAGE_EXTENTS = np.dtype([("first", "<u8"), ("N", "<u4"), ("ID", "<u4")], align=True)
 IMAGE_META = np.dtype(
@@ -41,15 +41,15 @@ PIXELS = np.dtype("<f4")
 
 _EVENTS = "Events/event_id"
 _DATASETS = ("extents", "image_extents", "image_meta", "images")
-_CACHE_BYTES = 32 << 20  # several compressed chunks: an event seldom ends where a chunk does
+_CACHE_BYTES = 32 << 20  # several compressed chunks: an event rarely ends where a chunk ends
 _MAX_CHUNK = 1 << 22  # pixels
-_BLOCK = 1 << 22  # rows that are joined at once
-_MAX_ENTRIES_A_BYTE = 64  # an entry is 40 bytes or more, and zlib makes at most 1032 bytes of one
+_BLOCK = 1 << 22  # rows that are copied at once when parts are joined
+_MAX_ENTRIES_A_BYTE = 64  # an entry has 40 bytes or more; zlib expands a byte to 1032 at most
 COPIES_AT_END = False  # an input's other products are written with each event
 MAX_IMAGES = 1 << 16
-"""Of a product in one entry: a file of a few kB can claim any number."""
+"""The most images of a product in one entry; a file of a few kB can claim any number."""
 MAX_PIXELS = 1 << 28
-"""Of a product in one entry: 1 GiB, which is more than ROOT holds in one, too."""
+"""The most pixels of a product in one entry: 1 GiB. ROOT cannot hold as many in one."""
 MAX_NUMBER = (1 << 63) - 1
 """The largest run, subrun or event: larcv3's numbers are signed."""
 _USHORT_MAX = 65535
@@ -57,41 +57,52 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryErro
 
 
 def open_file(path: Path, tick_order: TickOrder) -> LArCV3File:
-    """Open a file for `lartpc.files`."""
+    """Open a file to read, for `lartpc.files`."""
     return LArCV3File(path, tick_order)
 
 
 def open_sink(
     part: Path, copy_input: Reader | None, images: tuple[str, ...], rois: tuple[str, ...]
 ) -> Sink:
-    """Open a file to write for `lartpc.files`."""
+    """Open a file to write, for `lartpc.files`. Raises `WriteError` for ROIs."""
     if rois:
-        raise WriteError(f"want ROIs in a LArCV1 file (.root), LArCV3 holds none: {rois}")
+        raise WriteError(f"want a LArCV1 file (.root) for ROIs, LArCV3 holds none: {rois}")
     return HDF5Sink(part, copy_input, images)
 
 
 def check_copied(source: Reader) -> None:
-    """Raise `WriteError` unless all other products of the inputs can come along."""
+    """Raise `WriteError` unless all other products of the inputs can be copied."""
     _all_images(source)
 
 
 def append_provenance(path: Path, records: Sequence[str]) -> None:
-    """Add texts for `lartpc.provenance`."""
+    """Add records, for `lartpc.provenance`. Raises `WriteError`."""
+    if any("\0" in record for record in records):
+        raise WriteError(f"want provenance without NUL characters in {path}: HDF5 holds none")
     part = QuietFile(path)
     with writing(str(path)):
-        with h5py.File(part, "r+") as file:
-            kept = file.require_dataset(
-                provenance.NAME, (0,), h5py.string_dtype(), maxshape=(None,), chunks=(16,)
-            )
-            before = len(kept)
-            kept.resize(before + len(records), axis=0)
-            kept[before:] = list(records)
+        with part.first_error(), h5py.File(part, "r+") as file:
+            dataset = _provenance_dataset(file)
+            count = len(dataset)
+            dataset.resize(count + len(records), axis=0)
+            dataset[count:] = list(records)
         part.close()
         part.check()
 
 
+def _provenance_dataset(file: Any) -> Any:
+    dataset = file.get(provenance.NAME)
+    if dataset is None:
+        text = h5py.string_dtype()
+        return file.create_dataset(provenance.NAME, (0,), text, maxshape=(None,), chunks=(16,))
+    is_dataset = isinstance(dataset, h5py.Dataset) and dataset.maxshape == (None,)
+    if not is_dataset or h5py.check_string_dtype(dataset.dtype) is None:
+        raise WriteError(f"want a dataset of texts as {provenance.NAME}, got {dataset}")
+    return dataset
+
+
 class LArCV3File:
-    """An open file. Errors name it, the entry (counted in this file) and the product."""
+    """An open file. Errors name the file, the entry (counted in this file) and the product."""
 
     STORES_TICK_ORDER = True
 
@@ -129,7 +140,7 @@ class LArCV3File:
     def product(self, kind: str, producer: str) -> Product:
         with self._reading(f" {kind}_{producer}"):
             columns = self._datasets(kind, producer, ("extents",))
-            stored = sum(each.id.get_storage_size() for each in columns.values())
+            stored = sum(dataset.id.get_storage_size() for dataset in columns.values())
             return Product(kind, producer, len(columns["extents"]), stored)
 
     def entries(self, kind: str, producer: str) -> int:
@@ -143,7 +154,10 @@ class LArCV3File:
         return count
 
     def _check_claim(self, entries: int) -> None:
-        """A file of a few kB can claim any number of entries, which would take years to read."""
+        """Raise `ReadError` for more entries than the file's bytes can hold.
+
+        A file of a few kB can claim any number of entries, which would take years to read.
+        """
         size = self.path.stat().st_size
         if entries > size * _MAX_ENTRIES_A_BYTE:
             raise ReadError(f"want the entries that {size} bytes can hold, got {entries}")
@@ -196,7 +210,7 @@ class LArCV3File:
         return self._open[name]
 
     def _datasets(self, kind: str, producer: str, wanted: Sequence[str]) -> dict[str, Any]:
-        """All datasets of a product by name. Raises `ReadError` without those that are wanted."""
+        """Return a product's datasets by name. Raises `ReadError` if a wanted one is missing."""
         group = self._file["Data"][f"{kind}_{producer}_group"]
         columns = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset)}
         missing = [name for name in wanted if name not in columns]
@@ -221,7 +235,7 @@ class LArCV3File:
 
 @contextmanager
 def _opening() -> Iterator[None]:
-    """HDF5's errors about a file that is being written become a `ReadError` that says so."""
+    """Raise a `ReadError` with the reason if the file is being written or was not closed."""
     try:
         yield
     except OSError as error:
@@ -233,7 +247,7 @@ def _opening() -> Iterator[None]:
 
 def _why_not_opened(error: OSError) -> str | None:
     if isinstance(error, BlockingIOError):
-        return "another process holds it open for writing: want it closed first"
+        return "another process holds it open for writing: wait until it has closed the file"
     if "already open for write" in str(error):
         return (
             "is open for writing, or was not closed by its writer; if no process writes it,"
@@ -263,15 +277,15 @@ def _image(pixels: Any, extent: Any, meta: ImageMeta) -> Image:
 
 
 def _rows(dataset: Any, first: int, count: int) -> npt.NDArray[Any]:
-    if first + count > len(dataset):  # h5py would cut the slice short in silence
+    if first + count > len(dataset):  # h5py would return fewer rows without an error
         raise ReadError(f"want {first + count} rows in {dataset.name}, got {len(dataset)}")
     rows: npt.NDArray[Any] = dataset[first : first + count]
     return rows
 
 
 def _meta(row: Any) -> ImageMeta:
-    if not row["valid"]:  # larcv3's ImageMeta::total_voxels throws, so it reads no such entry
-        raise ReadError("want image_meta.valid = 1, got 0: LArCV3 refuses such an image, too")
+    if not row["valid"]:  # larcv3 cannot read it: ImageMeta::total_voxels throws
+        raise ReadError("want image_meta.valid = 1, got 0: LArCV3 refuses such an image too")
     (height, width), (rows, cols) = row["image_sizes"].tolist(), row["number_of_voxels"].tolist()
     y, x = row["origin"].tolist()
     return ImageMeta(width, height, rows, cols, x, y, int(row["projection_id"]), "forward")
@@ -283,20 +297,21 @@ def _meta_row(meta: ImageMeta) -> tuple[Any, ...]:
 
 
 class HDF5Sink:
-    """Writes events to `part`; a producer's group is made when its first event comes."""
+    """Writes events to `part`. A producer's group is created at its first event."""
 
     def __init__(self, part: Path, copy_input: Reader | None, images: tuple[str, ...]) -> None:
-        # the input's other images are read and written like our own, entry by entry
+        # the input's other images are read and written like the event's images, entry by entry
         self._copied = _all_images(copy_input) if copy_input else None
         self._part = QuietFile(part)
-        self._file = h5py.File(self._part, "w", rdcc_nbytes=_CACHE_BYTES)
-        self._file.create_group("Data")
-        self._events = _Column(self._file, _EVENTS, EVENT_ID, 1000)
         self._groups: dict[str, _Group] = {}
-        self._joined: dict[str, _Group] = {}  # those that came with `append`
-        for producer in images:
-            self._group(producer, ())
-        self._file.flush()  # a disk that is full already is said at once
+        self._joined: dict[str, _Group] = {}  # the groups that `append` created
+        with self._part.first_error():
+            self._file = h5py.File(self._part, "w", rdcc_nbytes=_CACHE_BYTES)
+            self._file.create_group("Data")
+            self._events = _Column(self._file, _EVENTS, EVENT_ID, 1000)
+            for producer in images:
+                self._group(producer, ())
+            self._file.flush()  # so that a disk that is full already raises here
         if self._part.failed:
             self.close()
 
@@ -305,21 +320,26 @@ class HDF5Sink:
         images = dict(event.images)
         if self._copied is not None and entry is not None:
             images = {**self._copied.images_at(entry, without=images), **images}
-        for producer, several in images.items():
-            forward = [image.in_order("forward") for image in several]
-            self._group(producer, forward).append(forward)
-        self._events.append(np.array([tuple(event.rse)], EVENT_ID))
+        with self._part.first_error():
+            for producer, several in images.items():
+                forward = [image.in_order("forward") for image in several]
+                self._group(producer, forward).append(forward)
+            self._events.append(np.array([tuple(event.rse)], EVENT_ID))
         self._part.check()
 
     def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
-        """Whole files' datasets, with what was copied into them; gives the number of entries."""
+        """Append all datasets of complete part files; returns the number of entries."""
         for part in parts:
-            with h5py.File(part, "r", rdcc_nbytes=_CACHE_BYTES) as source:
+            with (
+                self._part.first_error(),
+                h5py.File(part, "r", rdcc_nbytes=_CACHE_BYTES) as source,
+            ):
+                _check_part(source, part)
                 self._events.extend(source[_EVENTS])
                 for name, group in source["Data"].items():
                     if name not in self._joined:
-                        own = self._file["Data"].create_group(name)
-                        self._joined[name] = _Group(own, group["images"].chunks[0])
+                        target = self._file["Data"].create_group(name)
+                        self._joined[name] = _Group(target, group["images"].chunks[0])
                     self._joined[name].extend(group)
             self._part.check()
         return self._events.length
@@ -331,8 +351,11 @@ class HDF5Sink:
     def abort(self) -> None:
         if self._copied is not None:
             self._copied.close()
-        self._file.close()
-        self._part.close()
+        try:
+            with self._part.first_error():
+                self._file.close()
+        finally:
+            self._part.close()
 
     def _group(self, producer: str, images: Sequence[Image]) -> _Group:
         if producer not in self._groups:
@@ -342,10 +365,19 @@ class HDF5Sink:
         return self._groups[producer]
 
 
+def _check_part(source: Any, part: Path) -> None:
+    """Raise `ReadError` unless a part has every dataset that `HDF5Sink.append` reads."""
+    groups = [f"Data/{name}" for name in source.get("Data", ())]
+    wanted = [_EVENTS, *(f"{group}/{name}" for group in groups for name in _DATASETS)]
+    missing = [name for name in wanted if not isinstance(source.get(name), h5py.Dataset)]
+    if missing:
+        raise ReadError(f"want every dataset in the part {part}, got no {missing}")
+
+
 def _check(event: Event) -> None:
-    """What LArCV3 does not hold, or holds in fewer bits than Python, or we would not read again."""
+    """Raise `ImageError` for an event that LArCV3 cannot hold, or that we could not read again."""
     if any(event.rois.values()):
-        raise ImageError(f"want ROIs in a LArCV1 file (.root), got {list(event.rois)}")
+        raise ImageError(f"want a LArCV1 file (.root) for ROIs, got {list(event.rois)}")
     if not all(0 <= number <= MAX_NUMBER for number in event.rse):
         raise ImageError(
             f"want (run, subrun, event) from 0 to {MAX_NUMBER}, got {tuple(event.rse)}"
@@ -365,10 +397,10 @@ def _check(event: Event) -> None:
 
 
 class _Group:
-    """A producer's four datasets."""
+    """The four datasets of a producer."""
 
     def __init__(self, group: Any, chunk: int) -> None:
-        """`chunk`: how many pixels are compressed together."""
+        """`chunk`: the number of pixels that are compressed together."""
         self.extents = _Column(group, "extents", EXTENTS, 1000)
         self.image_extents = _Column(group, "image_extents", IMAGE_EXTENTS, 1000)
         self.image_meta = _Column(group, "image_meta", IMAGE_META, 1000)
@@ -385,7 +417,7 @@ class _Group:
             self.images.append(np.ascontiguousarray(image.pixels).reshape(-1))
 
     def extend(self, group: Any) -> None:
-        """Another file's group: where its rows begin moves behind what is here."""
+        """Append another file's group; the starts in its extents are moved behind our rows."""
         extents, image_extents = group["extents"][:], group["image_extents"][:]
         extents["first"] += self.image_meta.length
         image_extents["first"] += self.images.length
@@ -396,7 +428,7 @@ class _Group:
 
 
 class _Column:
-    """A dataset that grows. Its length is kept here: HDF5 takes long to say it."""
+    """A dataset that grows. `length` is stored here because asking HDF5 for it is slow."""
 
     def __init__(self, group: Any, name: str, dtype: npt.DTypeLike, chunk: int) -> None:
         self.length = 0
@@ -417,7 +449,7 @@ class _Column:
             self._dataset[start : self.length] = rows
 
     def extend(self, source: Any) -> None:
-        """Append another file's dataset; chunks that fit here as they are stay compressed."""
+        """Append another file's dataset. Chunks that fit are copied without decompressing them."""
         start, rows = self._grow(len(source)), len(source)
         fits = start % self._chunk == 0 and source.chunks == (self._chunk,)
         whole = rows - rows % self._chunk if fits else 0
@@ -429,15 +461,15 @@ class _Column:
             self._dataset[start + at : start + at + len(block)] = block
 
     def _grow(self, rows: int) -> int:
-        """Make room at the end; says where."""
+        """Add rows at the end; returns the number of the first one."""
         start, self.length = self.length, self.length + rows
         self._dataset.resize(self.length, axis=0)
         return start
 
 
 def _all_images(source: Reader) -> Reader:
-    there = products(source.paths[0])
-    other = sorted({product.name for product in there if product.kind != "image2d"})
+    present = products(source.paths[0])
+    other = sorted({product.name for product in present if product.kind != "image2d"})
     if other:
         raise WriteError(f"want only images to copy into LArCV3, got {other} too")
-    return source.again(images=[product.producer for product in there], rois=())
+    return source.again(images=[product.producer for product in present], rois=())

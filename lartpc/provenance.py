@@ -1,9 +1,9 @@
-"""What a file says of its own making: texts, one of each making, that travel with the file.
+"""Provenance records: texts in a file that say how it was made, one for each step.
 
-A text is its maker's business; of one that is a JSON object `tick_order` is read here, if it has
-one. In LArCV1 they are entries of a tree
-`ssnet_provenance`, which LArCV does not read and `hadd` concatenates; in LArCV3 rows of a dataset
-of that name. Refuses nothing but files of other formats.
+The program that writes a record defines its content. This module reads one thing from it:
+`tick_order`, if the text is a JSON object that has it. In LArCV1 the records are entries of a tree
+`ssnet_provenance`, which LArCV ignores and `hadd` concatenates; in LArCV3 they are rows of a
+dataset of that name. Refuses files of other formats.
 """
 
 from __future__ import annotations
@@ -15,25 +15,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
+from .errors import WriteError
 from .formats import format_of, module
 from .image import TickOrder
 
 NAME = "ssnet_provenance"
 # LArCV1 skips every tree whose name does not end with _tree
 RECORD = "record"
-"""The tree's one branch: a `std::string`."""
+"""The only branch of the tree, a `std::string`."""
 
 
 def append(path: str | os.PathLike[str], records: Sequence[str]) -> None:
-    """Add texts to a file that is closed, after those that it has. Not atomic: for a file that
-    has its name not yet. Raises `ReadError`, `WriteError` and `LibraryMissing`."""
+    """Append records to a closed file.
+
+    This is not atomic, so use it only before the file is renamed into place. Raises `ReadError`,
+    `WriteError` and `LibraryMissing`.
+    """
     if records:
         file = Path(path)
+        for record in records:
+            _check_text(record)
         module(format_of(file)).append_provenance(file, records)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The texts of a file, the oldest first; none where nobody left any. Raises `ReadError`."""
+    """Return the records of a file, the oldest first; empty if it has none. Raises `ReadError`."""
     opened = module(format_of(Path(path))).open_file(Path(path), "backward")
     try:
         texts: tuple[str, ...] = opened.provenance()
@@ -42,8 +48,15 @@ def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return texts
 
 
+def _check_text(record: str) -> None:
+    try:
+        record.encode()
+    except UnicodeEncodeError as error:
+        raise WriteError(f"want provenance that UTF-8 can encode: {error}") from None
+
+
 def tick_orders(records: Sequence[str]) -> tuple[TickOrder, ...]:
-    """The tick orders that these texts state, each once."""
+    """Return the tick orders that these records state, without repetitions."""
     stated: dict[TickOrder, None] = {}
     for text in records:
         with suppress(ValueError, TypeError, KeyError, RecursionError):
