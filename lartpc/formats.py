@@ -1,8 +1,9 @@
-"""The two formats of files. Refuses what is neither LArCV1's ROOT nor LArCV3's HDF5.
+"""The two file formats: LArCV1's ROOT and LArCV3's HDF5. Refuses all other files.
 
-Refuses, too, what is not a local, regular file: to open a FIFO would wait for its writer.
+It also refuses anything that is not a local, regular file: opening a FIFO would wait for its
+writer.
 
-A format is a module: `open_file` to read, `open_sink` to write, `append_provenance`.
+A format is a module with `open_file` to read, `open_sink` to write, and `append_provenance`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import BinaryIO
 from .errors import LibraryMissing, ReadError
 
 _NEEDED = {"larcv1": "'uproot>=5.3' 'awkward>=2.4'", "larcv3": "'h5py>=3.8'"}
-"""What reads each format, as pip takes it."""
+"""The packages that read each format, as arguments of pip."""
 
 _MAGIC = {b"root": "larcv1", b"\x89HDF": "larcv3"}
 # a Path has one slash where the URL had two
@@ -33,8 +34,8 @@ _KINDS = {
 
 
 def module(name: str) -> ModuleType:
-    """The format of that name; raises `LibraryMissing`."""
-    # imported when needed: a worker reads no files and need not have what does
+    """Import the format of that name. Raises `LibraryMissing`."""
+    # imported when needed: a worker reads no files, and its machine may lack these libraries
     try:
         if name == "larcv1":
             from . import larcv1
@@ -49,7 +50,7 @@ def module(name: str) -> ModuleType:
 
 
 def format_of(path: Path) -> str:
-    """`larcv1` or `larcv3`, as the first bytes say. Raises `ReadError`."""
+    """Return "larcv1" or "larcv3", from the first bytes of the file. Raises `ReadError`."""
     with open_regular(path) as file:
         magic = file.read(4)
     if magic not in _MAGIC:
@@ -59,9 +60,9 @@ def format_of(path: Path) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a local file to read, without a wait. Raises `ReadError` for all else."""
+    """Open a local, regular file to read, without blocking. Raises `ReadError`."""
     try:
-        # without O_NONBLOCK the opening of a FIFO waits until somebody writes into it
+        # without O_NONBLOCK, opening a FIFO blocks until a writer opens it
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _cannot_read(path, error) from error
@@ -78,7 +79,7 @@ def _cannot_read(path: Path, error: OSError) -> ReadError:
         copier = "xrdcp" if "root" in url[1].lower() else "curl -O"
         whole = f"{url[1]}://{url[2]}"
         return ReadError(f"want a local path ({copier} first), got the URL {whole}")
-    if error.errno == errno.ENXIO:  # what Linux says of a socket in the file system
+    if error.errno == errno.ENXIO:  # Linux gives this for a socket in the file system
         return _not_regular(path, stat.S_IFSOCK)
     return ReadError(f"cannot read {path}: {error.strerror}")
 
