@@ -131,13 +131,14 @@ def _name(values: Any) -> BatchName:
         _want_integer("epoch", epoch, 0, MAX_NUMBER)
         _want_integer("index", index, 0, MAX_NUMBER)
     except (SettingsError, TypeError) as error:
-        raise BatchError(f"want a batch's name, got one with {error}") from None
+        raise BatchError(f"want a valid name of a batch: {error}") from None
     if not isinstance(fingerprint, str) or type(recipe.flips) is not bool:
-        raise BatchError(f"want text and a truth value, got {fingerprint!r} and {recipe.flips!r}")
+        got = f"{fingerprint!r} and {recipe.flips!r}"
+        raise BatchError(f"want fingerprint as a text and flips as a bool, got {got}")
     return BatchName(fingerprint, recipe, epoch, index)
 
 
-# What a name stands for.
+# The events of a batch.
 
 
 @lru_cache(maxsize=2)

@@ -109,7 +109,7 @@ def open_reader(
     if images is None:
         images = _producers_of_first(files)
     if not images and not rois:
-        raise ProductMissing(f"want images or ROIs to read, got none of either in {files[0]}")
+        raise ProductMissing(f"want images or ROIs to read, got neither in {files[0]}")
     return Reader(files, _open_one, tick_order=tick_order, images=images, rois=rois, trust=trust)
 
 

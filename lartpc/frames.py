@@ -99,7 +99,7 @@ def stack(name: str, events: Sequence[tuple[RSE, Sequence[Image]]]) -> Batch:
     return Batch(name, "\n".join(lines), array)
 
 
-# Out.
+# Packing.
 
 
 LateInfo = Callable[[], Mapping[str, Any]]
@@ -181,7 +181,7 @@ def _encode(array: npt.NDArray[Any], codec: Codec, level: int) -> bytes | memory
     raise FrameError(f"want codec 'zstd' or 'raw', got {codec!r}")
 
 
-# In.
+# Unpacking.
 
 
 @dataclass(frozen=True)

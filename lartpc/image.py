@@ -159,7 +159,7 @@ class Image:
             raise ImageError(f"want pixels of shape {want}, as in the meta, got {pixels.shape}")
         if not all_finite(pixels):
             bad = int(pixels.size - np.isfinite(pixels).sum())
-            raise ImageError(f"want finite pixels, got {bad} of NaN or Inf")
+            raise ImageError(f"want finite pixels, got {bad} that are NaN or Inf")
         view = pixels.view()
         view.flags.writeable = False
         object.__setattr__(self, "pixels", view)

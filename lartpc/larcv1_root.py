@@ -96,7 +96,7 @@ class _Tree:
         name = f"{kind}_{producer}"
         self.tree = root.TTree(f"{name}_tree", f"{producer} tree", 99, file)
         self.tree.Branch(f"{name}_branch", self.event, 32000, 99)
-        # otherwise ROOT makes baskets of 30 MB of entries, which are decompressed to read any one
+        # otherwise ROOT makes baskets of 30 MB, which are decompressed whole to read one entry
         self.tree.SetAutoFlush(0)
         self.tree.SetAutoSave(0)  # an unfinished file is removed
         if kind == "image2d":
@@ -339,14 +339,14 @@ def common_products(source: Reader) -> tuple[Product, ...]:
     """
     other = [str(path) for path in source.paths if format_of(path) != "larcv1"]
     if other:
-        raise WriteError(f"want only LArCV1 files (.root) to copy into one, got {other}")
+        raise WriteError(f"want only LArCV1 files (.root) to copy into LArCV1, got {other}")
     first = products(source.paths[0])
     names = {product.name for product in first}
     for path, size in zip(source.paths, source.sizes, strict=True):
         counts = {product.name: product.entries for product in products(path)}
         if set(counts) != names:
             odd = sorted(set(counts) ^ names)
-            raise ReadError(f"want the same products in all inputs, got {odd} not in all: {path}")
+            raise ReadError(f"want the same products in all inputs, {odd} are not in all: {path}")
         wrong = {name: count for name, count in counts.items() if count != size}
         if wrong:
             raise ReadError(f"want {size} entries of each product in {path}, got {wrong}")

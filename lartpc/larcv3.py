@@ -160,7 +160,7 @@ class LArCV3File:
         """
         size = self.path.stat().st_size
         if entries > size * _MAX_ENTRIES_A_BYTE:
-            raise ReadError(f"want the entries that {size} bytes can hold, got {entries}")
+            raise ReadError(f"want no more entries than {size} bytes can hold, got {entries}")
 
     def rse(self, kind: str, producer: str, entry: int) -> RSE:
         with self._reading(f" entry {entry} {_EVENTS}"):

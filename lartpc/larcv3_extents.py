@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .errors import ReadError
 
 _BLOCK = 1 << 16  # rows that are read at once
-_MAX_GAP = 1 << 12  # a gap of up to so many unused rows is read too, to save a second read
+_MAX_GAP = 1 << 12  # the largest gap of unused rows that is read too, to save a second read
 
 Integers = npt.NDArray[np.int64]
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _LEVELS = {"assumed": logging.WARNING, "regions": logging.INFO, "ticks": logging.INFO}
 """The log level for a tick order that was found or assumed, and not stated."""
 _SURVEYED = 8  # entries with images that are read to find a file's tick order
-_SEARCHED = 1000  # entries that are searched for entries with images
+_SEARCHED = 1000  # the first entries of a file, which are searched for them
 
 
 class Product(NamedTuple):

@@ -34,7 +34,7 @@ class WholeFile:
             with named(self.path):
                 check_free(self.path, force=self._force)
                 if not self.part.stat().st_size:
-                    raise WriteError(f"want bytes to name {self.path}, got an empty file")
+                    raise WriteError(f"want a file with content for {self.path}, got an empty file")
                 sync(self.part)
                 move(self.part, self.path)
         except WriteError:
@@ -48,7 +48,7 @@ class WholeFile:
 def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
     """Raise `FileExists` or `WriteError` if no file may be written at this path."""
     if any(_same(path, source) for source in inputs):
-        raise FileExists(f"want an output apart from the inputs, got {path} for both")
+        raise FileExists(f"want an output that is not an input, got {path} for both")
     if path.is_dir():
         raise WriteError(f"want a file to write, got the directory {path}")
     if not force and os.path.lexists(path):

@@ -88,7 +88,7 @@ class Writer:
         `entries`: the input entry of every event; raises `WriteError` for a wrong number of them.
         """
         if self._state != "open" or self.entries:
-            raise WriteError(f"want an empty file to join parts in, got {self.path}")
+            raise WriteError(f"want an empty file to join parts into, got {self.path}")
         with self._named("joined"):
             got = self._sink.append(parts, entries)
             if got != len(entries):
@@ -97,7 +97,7 @@ class Writer:
 
     def _check_entry(self, event: Event, entry: int | None) -> None:
         if (entry is None) != (self._source is None):
-            raise WriteError(f"want an input entry with copy_input, and only then, got {entry}")
+            raise WriteError(f"want an input entry with copy_input and none without, got {entry}")
         if self._source is not None and entry is not None:
             rse = self._source.rse(entry)
             if rse != event.rse:

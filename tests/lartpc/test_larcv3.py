@@ -226,7 +226,7 @@ def test_nan_in_a_file_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "in.h5", [event(0), event(1)])
     with h5py.File(path, "r+") as file:
         file[f"{GROUP}/images"][3 * 84 + 5] = np.nan
-    with pytest.raises(ReadError, match=r"in.h5 entry 1 image2d_wire: want finite .* got 1 of"):
+    with pytest.raises(ReadError, match=r"in.h5 entry 1 image2d_wire: want finite .* got 1 that"):
         read(path)
 
 
