@@ -43,7 +43,7 @@ class Recipe:
     cols: int = 256
     """Columns of a crop, in pixels."""
     flips: bool = True
-    """Whether half of the crops are mirrored in time, and half of them in the wires."""
+    """Whether to mirror half of the crops in time and, independently, half of them in the wires."""
     gain: float = 0.2
     """ADC is scaled by a factor from 1 - gain to 1 + gain, before the threshold."""
     shower_share: float = 0.4

@@ -23,7 +23,7 @@ NOTHING = "#0a1128"  # no charge
 DEAD = "#3b4260"  # a dead wire
 SHOWER, TRACK = "#f5a623", "#4fb3f6"  # orange, sky blue (Okabe, Ito): safe for the colour-blind
 
-_FAINT_SHARE = 0.08  # of the range, which is about 10 ADC
+_FAINT_SHARE = 0.08  # the part of the range with the steep rise: about 10 ADC
 _FAINTEST = 0.25  # the part of viridis where the colour map starts
 
 
@@ -44,11 +44,12 @@ class Cut(NamedTuple):
 
 
 def whole(meta: ImageMeta) -> Window:
+    """Return the window that shows a whole image."""
     return Window(meta.min_x, meta.max_x, meta.min_y, meta.max_y)
 
 
 def has_area(image: Image) -> bool:
-    """Return whether an image has pixels, and these have a size."""
+    """Return whether an image has pixels, with a size above 0."""
     return bool(image.pixels.size and image.meta.width and image.meta.height)
 
 

@@ -50,16 +50,35 @@ class OneFile(Protocol):
     STORES_TICK_ORDER: bool
     """Whether the format states which tick row 0 holds."""
 
-    def names(self) -> tuple[tuple[str, str], ...]: ...
-    def product(self, kind: str, producer: str) -> Product: ...
-    def entries(self, kind: str, producer: str) -> int: ...
-    def rse(self, kind: str, producer: str, entry: int) -> RSE: ...
-    def rses(self, kind: str, producer: str) -> npt.NDArray[Any]: ...
-    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]: ...
-    def images(self, producer: str, entry: int) -> tuple[Image, ...]: ...
-    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]: ...
-    def provenance(self) -> tuple[str, ...]: ...
-    def close(self) -> None: ...
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """Return (kind, producer) of all products, in the file's order."""
+
+    def product(self, kind: str, producer: str) -> Product:
+        """Return the size of a product; its entries are not checked."""
+
+    def entries(self, kind: str, producer: str) -> int:
+        """Check a product, and return its number of entries."""
+
+    def rse(self, kind: str, producer: str, entry: int) -> RSE:
+        """Return the (run, subrun, event) of an entry."""
+
+    def rses(self, kind: str, producer: str) -> npt.NDArray[Any]:
+        """Return the (run, subrun, event) of all entries: (entries, 3), integers."""
+
+    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+        """Return the metas of an entry's images, without reading their pixels."""
+
+    def images(self, producer: str, entry: int) -> tuple[Image, ...]:
+        """Return the images of an entry."""
+
+    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]:
+        """Return the regions of interest of an entry."""
+
+    def provenance(self) -> tuple[str, ...]:
+        """Return the provenance records of the file."""
+
+    def close(self) -> None:
+        """Close the file."""
 
 
 class Reader:
@@ -179,6 +198,7 @@ class Reader:
         return other
 
     def close(self) -> None:
+        """Close the open file; reading another event opens it again."""
         if self._file is not None:
             self._file.close()
         self._file, self._open_index = None, -1

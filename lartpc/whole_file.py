@@ -42,6 +42,7 @@ class WholeFile:
             raise
 
     def discard(self) -> None:
+        """Remove the part file, if it has not been renamed."""
         self.part.unlink(missing_ok=True)
 
 

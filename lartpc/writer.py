@@ -47,10 +47,17 @@ def writing(what: str) -> Iterator[None]:
 class Sink(Protocol):
     """Writes one file. Each format module has one such class."""
 
-    def write(self, event: Event, entry: int | None) -> None: ...
-    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
+    def write(self, event: Event, entry: int | None) -> None:
+        """Append an event; `entry`: the input entry whose other products are copied."""
+
+    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
+        """Append the events of complete part files; returns the number of entries."""
+
+    def close(self) -> None:
+        """Write everything that is left, and close the file."""
+
+    def abort(self) -> None:
+        """Close the file, which is removed, without writing what is left."""
 
 
 class Writer:

@@ -62,7 +62,7 @@ def pi0(kinetic_mev: float, direction: Floats, rng: np.random.Generator) -> tupl
 def _with_hadrons(
     name: str, primaries: tuple[Primary, ...], rng: np.random.Generator
 ) -> Interaction:
-    """Add up to three protons, and with lower probability a charged or a neutral pion."""
+    """Add protons (mostly one or two), sometimes a charged pion, and rarely a neutral pion."""
     protons = int(rng.choice([0, 1, 2, 3], p=[0.1, 0.5, 0.3, 0.1]))
     for _ in range(protons):
         primaries += (Primary("proton", float(rng.gamma(2, 50) + 25), _forward(rng, 1.2)),)
