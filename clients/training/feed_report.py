@@ -102,6 +102,7 @@ def table(report: FeedReport, batches: Batches) -> Table:
 
 def draw(batch: TrainingBatch, planes: tuple[int, ...], output: Path) -> None:
     """Draw a batch's first events, charge above labels, as a picture. Raises `WriteError`."""
+    from lartpc.display import drawing
     from lartpc.display.rows import AxisNames, Panel, Row, label_row
 
     rows = []
