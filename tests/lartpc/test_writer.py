@@ -186,7 +186,7 @@ def test_giving_up_leaves_nothing_even_if_the_library_cannot(
         raise RuntimeError("can't close file")
 
     writer = open_writer(tmp_path / "out.h5")
-    monkeypatch.setattr("lartpc.files.larcv3.hdf5_reader.HDF5Sink.abort", fails)
+    monkeypatch.setattr("lartpc.files.larcv3.hdf5_writer.HDF5Sink.abort", fails)
     writer.discard()
     assert names(tmp_path) == []
     with pytest.raises(WriteError, match=r"out.h5 at its end: .*can't close file"):
