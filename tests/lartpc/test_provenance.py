@@ -14,7 +14,7 @@ import uproot
 
 from lartpc import WriteError, open_reader, open_writer
 from lartpc.errors import ReadError
-from lartpc.files import provenance, provenance_texts
+from lartpc.files import larcv1, larcv3, provenance, provenance_texts
 from tests.support.images import event, same
 
 RECORDS = ('{"made": "first"}', "ein zweites, größer: " + "x" * 5000)
@@ -157,10 +157,11 @@ def test_a_full_disk_at_the_very_end_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    format_module = {".root": larcv1, ".h5": larcv3}[suffix]
+    monkeypatch.setattr(format_module, "append_provenance", full)
     writer = open_writer(tmp_path / ("a" + suffix))
     writer.write(event(0))
     writer.provenance = RECORDS
-    monkeypatch.setattr(provenance, "append", full)
     with pytest.raises(WriteError, match="No space left"):
         writer.close()
     assert list(tmp_path.iterdir()) == []

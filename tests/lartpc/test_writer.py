@@ -202,7 +202,7 @@ def write_with(error: Exception, path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     with open_writer(path) as writer:
         writer.write(event())
-        monkeypatch.setattr("lartpc.larcv3.HDF5Sink.write", fails)
+        monkeypatch.setattr("lartpc.files.larcv3.hdf5_writer.HDF5Sink.write", fails)
         writer.write(event())
 
 
