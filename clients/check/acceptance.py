@@ -24,7 +24,7 @@ from lartpc import (
 )
 from lartpc.crops import chain
 from lartpc.files import provenance
-from lartpc.files.ticks import told_by
+from lartpc.files.ticks import order_shown_by
 from mdp import SettingsError
 from services.planes import answer_name
 
@@ -104,7 +104,7 @@ def tick_finding(inputs: Reader, order: TickOrder, basis: str) -> Finding:
     finding = Finding("ticks", "the tick order that the inputs show", checked=0)
     for survey in inputs.surveys:
         try:
-            shown = told_by(survey)
+            shown = order_shown_by(survey)
         except TickOrderError as error:
             finding.look(1, str(error))
             continue

@@ -35,7 +35,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..flow.progress import Progress
-    from ..training.training_run import Job
+    from ..training.training_run import TrainingJob
 
 T = TypeVar("T")
 
@@ -227,7 +227,7 @@ def train(
             else None
         )
         with pool or nullcontext(broker) as address:
-            done = training.run(replace(job, broker=address), show.say, on_progress=show)
+            done = training.train(replace(job, broker=address), show.say, on_progress=show)
     values = train_report.values(done)
     screen.close([train_report.table(done)], values, quiet=quiet, json=as_json)
 
@@ -239,12 +239,12 @@ def _check(context: typer.Context, *, files: bool) -> None:
     check_files(context, files=files, theirs=("workers", "image", "label", "cache"))
 
 
-def _job(given: Mapping[str, Any]) -> Job:
+def _job(given: Mapping[str, Any]) -> TrainingJob:
     from lartpc.training.batches import Recipe
 
     from ..training.batch_feed import Feed
     from ..training.trainer import Training
-    from ..training.training_run import Job
+    from ..training.training_run import TrainingJob
 
     steps = _STEPS if given["steps"] is None else given["steps"]
     more = {
@@ -253,7 +253,7 @@ def _job(given: Mapping[str, Any]) -> Job:
         "threads": given["threads"] or len(os.sched_getaffinity(0)),
         "checkpoint_s": given["checkpoint_minutes"] * 60,
     }
-    return _of(Job, {**given, **more})
+    return _of(TrainingJob, {**given, **more})
 
 
 def _of(settings: type[T], given: Mapping[str, Any]) -> T:

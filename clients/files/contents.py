@@ -18,7 +18,7 @@ from lartpc import (
     open_reader,
 )
 from lartpc.files import provenance
-from lartpc.files.ticks import Survey, told_by
+from lartpc.files.ticks import Survey, order_shown_by
 from mdp.commands.tables import size
 
 from ..terminal.narrow import Rows
@@ -98,7 +98,7 @@ def _order(survey: Survey) -> str:
     if survey.stored:
         return "stored in the file"
     try:
-        choice = told_by(survey)
+        choice = order_shown_by(survey)
     except TickOrderError:
         return "both, in its provenance"
     return f"{choice.order}, by its {choice.basis}" if choice else "not shown"

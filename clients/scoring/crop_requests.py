@@ -36,7 +36,7 @@ class EventQuestion:
     """What is asked about one event, and how the answers go together."""
 
     entry: Entry
-    plan: chain.Plan
+    plan: chain.CropPlan
     requests: tuple[CropRequest, ...]
     shapes: tuple[tuple[int, int], ...] = ()
     """(rows, cols) of each plane's image, before it is cut."""
@@ -130,7 +130,7 @@ def _unusable(reader: Reader, number: int, error: LArTPCError) -> EventQuestion:
         code=BAD_INPUT,
         reason=shortened(error).removeprefix(where).lstrip(": "),
     )
-    return EventQuestion(Entry(number, rse, where), chain.Plan(rse, ()), (), failure=failure)
+    return EventQuestion(Entry(number, rse, where), chain.CropPlan(rse, ()), (), failure=failure)
 
 
 def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Failure]:
