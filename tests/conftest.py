@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import optional
+from tests.support import optional, tether
 from tests.support.processes import Processes, free_port
+
+END_S = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     optional.take_options(config)
+    tether.hold()
+
+
+def pytest_unconfigure() -> None:
+    """Let a thread that a test left running stop pytest's end for a minute, and no longer."""
+    faulthandler.dump_traceback_later(END_S, exit=True)
 
 
 @pytest.hookimpl(tryfirst=True)
