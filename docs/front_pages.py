@@ -1,6 +1,7 @@
-"""Makes the pages of the site that are files of the repository's top folder (a hook of mkdocs).
+"""Adds the files of the repository's top folder to the site (a hook of mkdocs).
 
-Their links are written for a forge, from the top folder; here they are made relative to docs/.
+Links are written for a forge. In the site these files are pages beside the others, so links between
+the top folder and docs/ are rewritten.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "LICENSE": "licence.md",
 }
-"""A file of the top folder, and its name in the site."""
+"""A file of the top folder, and the name of its page."""
+
+_LINK = re.compile(r"\]\(([^)#\s]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -26,18 +29,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = (top / source).read_text(encoding="utf-8")
         if source == "LICENSE":
             text = f"# Licence\n\n```text\n{text}```\n"
-        files.append(File.generated(config, name, content=_for_the_site(text)))
+        page = _LINK.sub(lambda link: f"]({_from_top(link[1])}", text)
+        files.append(File.generated(config, name, content=page))
     return files
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Show the file name of a code block as its title."""
-    return re.sub(r"^```(\w+) file=(\S+)$", r'```\1 title="\2"', markdown, flags=re.MULTILINE)
+    """Rewrite links to the top folder, and show the file name of a code block as its title."""
+    text = _LINK.sub(lambda link: f"]({_from_docs(link[1])}", markdown)
+    return re.sub(r"^```(\w+) file=(\S+)$", r'```\1 title="\2"', text, flags=re.MULTILINE)
 
 
-def _for_the_site(text: str) -> str:
-    return re.sub(r"\]\(([^)#\s]+)", lambda link: f"]({_target(link[1])}", text)
-
-
-def _target(link: str) -> str:
+def _from_top(link: str) -> str:
     return PAGES.get(link, link.removeprefix("docs/"))
+
+
+def _from_docs(link: str) -> str:
+    return PAGES.get(link.removeprefix("../"), link) if link.startswith("../") else link

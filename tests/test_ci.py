@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 TORCH = "--without torch"

@@ -5,7 +5,7 @@ processes that these start. Then it starts a guard: this file, as a program in a
 When pytest has ended, the guard kills every process that has the mark.
 
 A process that is forked without a program of its own does not have the mark; it must ask the kernel
-to be killed with its parent (`mdp.child.die_with`).
+to be killed with its parent (`mdp.worker.child.die_with`).
 """
 
 from __future__ import annotations
