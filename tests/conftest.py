@@ -13,6 +13,8 @@ from tests.support import optional, tether
 from tests.support.processes import Processes, free_port
 
 END_S = 60.0
+SLOW_FOLDERS = {Path(__file__).parent / name for name in ("faults", "interop", "processes")}
+SLOW_FIXTURES = {"processes", "endpoint", "served", "pools", "farm"}  # they start processes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,10 +33,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that take the fixture `torch`, so that `-m torch` selects them, too."""
+    """Mark the tests that `-m torch` selects by their fixture, and those with real processes."""
     for item in items:
-        if "torch" in getattr(item, "fixturenames", ()):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "torch" in fixtures:
             item.add_marker("torch")
+        if fixtures & SLOW_FIXTURES or SLOW_FOLDERS & set(item.path.parents):
+            item.add_marker("slow")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
