@@ -13,8 +13,11 @@ from tests.support import optional, tether
 from tests.support.processes import Processes, free_port
 
 END_S = 60.0
-SLOW_FOLDERS = {Path(__file__).parent / name for name in ("faults", "interop", "processes")}
-SLOW_FIXTURES = {"processes", "endpoint", "served", "pools", "farm"}  # they start processes
+SLOW_FOLDERS = {
+    Path(__file__).parent / name for name in ("benches", "faults", "interop", "processes")
+}
+SLOW_FIXTURES = {"processes", "endpoint", "served", "pools", "farm", "root"}
+"""They start processes, or load ROOT."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,6 +22,8 @@ from lartpc.display.rows import Region, windows
 from lartpc.errors import ImageError
 from lartpc.image import ROI, RSE, Image, ImageMeta, TickOrder
 
+pytestmark = pytest.mark.slow
+
 NAME = RSE(1, 2, 3)
 
 

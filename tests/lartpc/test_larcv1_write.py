@@ -31,7 +31,7 @@ from lartpc.files.larcv1.root_writer import CHECKSUMS
 from tests.support.images import event, image, meta, numbers, same, same_image
 from tests.support.shared import ROOT, data
 
-pytestmark = pytest.mark.usefixtures("root")
+pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.slow]
 
 HEAD = {f"larcv::{name}": checksum for name, checksum in CHECKSUMS.items()}
 

@@ -14,6 +14,8 @@ from tests.lartpc.test_larcv1_write import root_says
 from tests.support.images import event, same
 from tests.support.optional import optional
 
+pytestmark = pytest.mark.slow
+
 SIZES = (2, 1, 3)
 
 

@@ -24,6 +24,8 @@ from tests.support.images import event, same
 from tests.support.optional import optional
 from tests.support.shared import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
