@@ -1,4 +1,4 @@
-# make quick       the tests that take less than a minute together: no real processes (no lint)
+# make quick       the quick tests, in less than a minute: no real processes, no ROOT; no lint
 # make test        lint, then every test; a test whose optional part is missing is skipped
 # make test-torch  lint, then the tests that need torch, in an environment of their own with torch
 # make docs        builds the site of docs/ in site/, in an environment of its own
