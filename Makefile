@@ -3,7 +3,7 @@
 # make test-torch  lint, then the tests that need torch, in an environment of their own with torch
 # make docs        builds the site of docs/ in site/, in an environment of its own
 # make demo        runs the main job and shows its result
-# make soak        runs a small site for MINUTES with a fault EVERY so many seconds, planned by a SEED
+# make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -69,4 +69,5 @@ $(DOCS_VENV)/installed: setup.cfg pyproject.toml Makefile
 	$(call install,docs)
 
 clean:
-	rm -rf $(VENV) $(TORCH_VENV) $(DOCS_VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TORCH_VENV) $(DOCS_VENV) site build dist *.egg-info \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis
