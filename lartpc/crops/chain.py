@@ -1,7 +1,7 @@
 """Plans the crops of an event for the networks, and joins their scores into images. Pure.
 
-Three modes give one `CropPlan`: regions of interest as LArCV1 crops them (`Croi`), the whole event in
-overlapping tiles (`Tiles`), and images as they are (`Whole`). Refuses images that do not fit the
+Three modes give one `CropPlan`: regions of interest as LArCV1 crops them (`Croi`), the whole event
+in overlapping tiles (`Tiles`), and images as they are (`Whole`). Refuses images that do not fit the
 mode, and scores that do not fit their crops. An "answer" is the network's scores for one crop.
 """
 
