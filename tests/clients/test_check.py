@@ -27,9 +27,9 @@ from lartpc.crops import chain
 from lartpc.files import provenance
 from mdp import SettingsError
 from services.planes import answer_name
-from tests.lartpc.test_provenance import hadd
 from tests.support import plane_pools, tiny_networks
 from tests.support.processes import QUICK, Processes, free_port
+from tests.support.root_tools import hadd
 
 NAMES = [answer_name(plane) for plane in PLANES]
 MODES: dict[str, chain.Mode] = {

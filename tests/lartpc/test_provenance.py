@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from lartpc import WriteError, open_reader, open_writer
 from lartpc.errors import ReadError
 from lartpc.files import larcv1, larcv3, provenance, provenance_texts
 from tests.support.images import event, same
+from tests.support.root_tools import hadd
 
 RECORDS = ('{"made": "first"}', "ein zweites, größer: " + "x" * 5000)
 SUFFIXES = pytest.mark.parametrize("suffix", [".root", ".h5"])
@@ -77,16 +77,6 @@ def test_several_files_say_all_that_each_says(make: Make, suffix: str) -> None:
     with open_reader(paths, tick_order="backward") as reader:
         assert reader.provenance == ("a", "c", "d")
         assert len(reader) == 6
-
-
-def hadd(target: Path, *sources: Path) -> None:
-    import ROOT
-
-    program = Path(ROOT.__file__).parent / "bin" / "hadd"
-    command = str(program) if program.exists() else shutil.which("hadd")
-    if command is None:
-        pytest.fail("want the hadd that comes with ROOT, got none")
-    subprocess.run([command, "-v", "0", str(target), *map(str, sources)], check=True)
 
 
 def merge(target: Path, *sources: Path) -> None:

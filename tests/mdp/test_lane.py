@@ -24,7 +24,7 @@ from mdp.client.lane import (
 )
 from mdp.settings import MAX_LANES, ClientSettings, Pulse
 from mdp.wire import Frame, Frames
-from tests.mdp.test_session import Steps
+from tests.support.steps import Steps
 
 # What a broker sends and a client asks, from the table of the protocol's page.
 
