@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from clients.check.acceptance import Check, run
 from clients.check.findings import Finding
-from clients.check.provenance_checks import Making
+from clients.check.provenance_checks import ScoreSettings
 from clients.check.score_checks import ScoreFindings, charge
 from clients.cli import app
 from clients.files.provenance import Record, mode_settings
@@ -345,14 +345,14 @@ def test_another_file_than_the_one_it_was_made_of_is_found(folder: Path, tmp_pat
     plane_pools.toys(tmp_path / "in.root", EVENTS + 1)
     found = check(folder / "tiles.root", tmp_path / "in.root")
     assert {"inputs", "entries", "events"} <= bad(found)
-    assert "is none of the files given" in found["inputs"].first
+    assert "is not one of the files given" in found["inputs"].first
 
 
 def test_a_file_too_many_is_found(folder: Path, tmp_path: Path) -> None:
     plane_pools.toys(tmp_path / "more.root", 1)
     found = check(folder / "tiles.root", folder / "in.root", tmp_path / "more.root")
     assert "inputs" in bad(found)
-    assert "was not made of" in found["inputs"].first
+    assert "was not made from" in found["inputs"].first
 
 
 # Pixels.
@@ -428,7 +428,7 @@ def test_one_crop_of_many_without_scores_is_found(order: TickOrder) -> None:
         assert (found.above.bad > 0) == blank
     lost = np.count_nonzero(scores == 0)
     row = 0 if order == "backward" else 960 - of_plane.crops[0].onto[0].stop
-    words = f"{lost} of {lost} a crop's charged pixels have no score, the first at row {row}"
+    words = f"{lost} of {lost} charged pixels of a crop have no score, the first at row {row}"
     assert words in found.above.first
 
 
@@ -590,9 +590,9 @@ def test_mixed_weights_are_found_after_hadd(folder: Path, endpoint: str, tmp_pat
     ("setting", "value", "said"),
     [
         ("threshold_adc", 11.0, "want threshold_adc 10.0 throughout, got 11.0"),
-        ("threshold_adc", "another", "it does not say how the scores were made"),
+        ("threshold_adc", "another", "the record lacks settings of the scores"),
         ("mode", mode_settings(chain.Tiles(32, 16, 1)), "want mode {"),
-        ("mode", "another", "it does not say how the scores were made"),
+        ("mode", "another", "the record lacks settings of the scores"),
         ("producer", "another", "want producer wire throughout, got another"),
     ],
 )
@@ -657,14 +657,16 @@ def test_the_scores_of_an_output_without_a_record_are_held_against_what_is_said(
     score.score(made)
     output = with_records(made.output, tmp_path / "o.root")
     for threshold, wrong in ((20.0, set()), (10.0, {"charge"}), (30.0, {"no charge"})):
-        said = Making(mode=MODES["croi"], low_adc=threshold, service_low_adc=(threshold,) * 3)
-        found = run(Check(inputs=(folder / "in.root",), output=output, making=said))
+        said = ScoreSettings(
+            mode=MODES["croi"], low_adc=threshold, service_low_adc=(threshold,) * 3
+        )
+        found = run(Check(inputs=(folder / "in.root",), output=output, settings=said))
         assert {each.name for each in found if each.bad} == {"provenance", *wrong}
 
 
 def test_an_output_that_says_how_it_was_made_is_not_told(folder: Path) -> None:
     done = command(folder / "in.root", folder / "croi.root", "--threshold", "20")
-    assert "says itself how it was made" in str(done.exception)
+    assert "want no settings" in str(done.exception)
 
 
 def test_an_output_of_simple_is_no_scores(folder: Path, tmp_path: Path) -> None:

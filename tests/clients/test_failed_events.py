@@ -160,7 +160,7 @@ def test_three_poison_events_among_two_hundred_are_named_and_mended_by_a_retry(
     assert "3 of 200 events failed and are empty" in same.stderr
     pools.poison("abort")
     done = ssnet("run", *files, "--size", "64", "--retry-failed")
-    assert "there already" in done.stdout
+    assert "done by earlier runs" in done.stdout
     assert plane_pools.same(plane_pools.read(tmp_path / "out.root"), expected)
     assert sorted(p.name for p in tmp_path.iterdir() if "out" in p.name) == ["out.root"]
     again = ssnet("run", *files, "--size", "64", "--retry-failed")
@@ -226,7 +226,7 @@ def test_a_run_and_a_retry_do_not_go_on_with_each_other(job: ScoringJob, pools: 
 def test_a_retry_of_another_run_or_another_file_is_refused(job: ScoringJob, pools: Pools) -> None:
     expected = calm(job, pools)
     retry = replace(job, retry_failed=True)
-    with pytest.raises(SettingsError, match="want the output of a run to mend, got none"):
+    with pytest.raises(SettingsError, match="want the output of a run to retry, got none"):
         score(retry)
     pools.poison("refuse", expected[3].rse.event)
     score(job)
@@ -292,7 +292,7 @@ def test_strict_ends_the_run_at_the_first_failure_and_keeps_what_was_before(
         score(replace(job, strict=True))
     assert names(job) == [".out.root.parts"]
     pools.poison("refuse")
-    assert score(replace(job, strict=True)).before == 5
+    assert score(replace(job, strict=True)).earlier == 5
     assert plane_pools.same(plane_pools.read(job.output), expected)
 
 

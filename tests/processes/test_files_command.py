@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from clients.files.checksums import stamp
+from clients.files.checksums import checksum
 from clients.files.provenance import Input, Record
 from lartpc import RSE, Event, open_reader, open_writer
 from services.planes import Origin
@@ -170,7 +170,7 @@ def record(path: Path) -> Record:
         broker="tcp://broker.cluster.example.org:5555",
         began_at="2026-11-28T01:00:00+00:00",
         ended_at="2026-11-28T02:00:00+00:00",
-        inputs=(Input(str(path), 3, stamp(path)),),
+        inputs=(Input(str(path), 3, checksum(path)),),
         tick_order="backward",
         start=0,
         end=3,
@@ -214,7 +214,7 @@ def test_the_table_is_whole_in_a_narrow_terminal(wide: Path, columns: int) -> No
 def test_provenance_is_whole_in_a_narrow_terminal(wide: Path) -> None:
     shown = in_a_terminal("files", wide, "--provenance")
     lines = [line.rstrip() for line in shown.splitlines()]
-    for text in ("a1" * 32, "b2" * 32, stamp(Path(__file__)).sha256, str(wide)):
+    for text in ("a1" * 32, "b2" * 32, checksum(Path(__file__)).sha256, str(wide)):
         assert any(text in line for line in lines)
     words = shown.split()
     assert words.count("--an-option") == words.count("4321") == 12
