@@ -1,7 +1,6 @@
 """Defaults for the options that say what to read: taken if the first file leaves one choice.
 
-Each unusual choice is logged. If there are several choices, the error names the option that
-chooses among them.
+Each unusual choice is logged. If there are several, the error names the option that chooses.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ def _producer(
         return wanted
     if requested is None and len(present) == 1:
         (only,) = present
-        log.info("%s has only %s of %s: they are used (%s %s)", path, what, only, option, only)
+        log.info("the only %s of %s are of %s: taken (%s %s)", what, path, only, option, only)
         return only
     raise ProductMissing(_missing(what, path, wanted, present, option))
 

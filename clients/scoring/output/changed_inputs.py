@@ -118,7 +118,7 @@ class MendedInput:
         self._check_charge(record, output, copied)
         log.warning(
             "%s was changed since: the scores of its %d events that did not fail are copied,"
-            " because their (run, subrun, event) and the pixels with charge are the same; that their"
+            " because their (run, subrun, event) and pixels with charge are the same; that their"
             " ADC values are the same is assumed",
             self.path,
             len(copied),

@@ -1,6 +1,6 @@
 """The state of an output when a run begins, decided once, before any event is read.
 
-| life | what is there | what is scored |
+| life | what exists | what is scored |
 |---|---|---|
 | `Fresh` | nothing of this run | every entry |
 | `Resumed` | parts of this very run, which was stopped | the entries that no part holds |
@@ -63,7 +63,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Retried:
-    """Only the failed events are scored; all others are copied from the output that is there."""
+    """Only the failed events are scored; all others are copied from the existing output."""
 
     state: State
     """With parts, if an earlier retry was stopped."""

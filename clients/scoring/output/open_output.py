@@ -44,7 +44,7 @@ class Output(Protocol):
 
     @property
     def reused(self) -> int:
-        """How many events a retry copies from the output that is there."""
+        """How many events a retry copies from the existing output."""
 
     @property
     def needs_services(self) -> bool:
