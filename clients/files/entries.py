@@ -67,7 +67,7 @@ def warn_of_repeats(reader: Reader, order: Iterable[int]) -> None:
     more, first = repeats(names(_readable_names(reader, order)))
     if more:
         log.warning(
-            "%d events come again in the inputs, the first is %s: each of them is scored every time",
+            "%d events come again in the inputs, the first is %s: each is scored every time",
             more,
             first,
         )

@@ -34,7 +34,7 @@ from ..ledger.facts import facts
 from ..ledger.recorder import Recorder, Unrecorded, recorded
 from .crop_requests import Cutter, EventQuestion, failures_of
 from .job import ScoringJob
-from .output.failures import Failure, Tally, events_of, is_for_good
+from .output.failures import Failure, Tally, events_of, is_permanent
 from .output.open_output import Output, open_output
 from .scores import Scores, nbytes
 
@@ -275,7 +275,7 @@ class _Run:
         asked = recorder.reading(self._questions(self._output.asked))
         window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)
         with Asker(asked, recorder.asking(ask), window=window, watch=self._watch) as asker:
-            answered = asker.outcomes(tolerated=is_for_good)
+            answered = asker.outcomes(tolerated=is_permanent)
             for question, outcomes in recorder.taking(answered, self._scores.take_infos):
                 self._take(question, outcomes)
                 self._show(progress)

@@ -246,11 +246,11 @@ def test_a_file_whose_good_entries_changed_as_well_is_not_mixed_in(
 ) -> None:
     with_nan(job.inputs[0])
     score(job)
-    before = job.output.read_bytes()
+    content = job.output.read_bytes()
     other(job.inputs[0])
     with pytest.raises(SettingsError, match=rf"{words}.*--force instead of --retry-failed"):
         score(replace(job, retry_failed=True))
-    assert job.output.read_bytes() == before
+    assert job.output.read_bytes() == content
 
 
 @pytest.fixture

@@ -91,8 +91,8 @@ def job(pools: Pools, tmp_path: Path) -> ScoringJob:
 
 
 def report(job: ScoringJob) -> list[dict[str, Any]]:
-    said = json.loads(job.output.with_name("out.root.failed.json").read_text())
-    rows: list[dict[str, Any]] = said["failed"]
+    values = json.loads(job.output.with_name("out.root.failed.json").read_text())
+    rows: list[dict[str, Any]] = values["failed"]
     return rows
 
 
@@ -116,17 +116,17 @@ def without(events: Sequence[Event], *failed: int) -> list[Event]:
 
 
 def test_a_retry_adds_to_the_ledger_of_the_run_before_it(job: ScoringJob, pools: Pools) -> None:
-    kept = replace(job, ledger=job.output.with_name("times"))
+    timed = replace(job, ledger=job.output.with_name("times"))
     pools.poison("abort", 2, 5)
-    score(kept)
+    score(timed)
     pools.poison("abort")
-    score(replace(kept, retry_failed=True))
-    assert kept.ledger is not None
-    made = figures(LedgerReader(kept.ledger))
+    score(replace(timed, retry_failed=True))
+    assert timed.ledger is not None
+    made = figures(LedgerReader(timed.ledger))
     assert (made.events, len(made.runs), made.earlier) == (EVENTS + 2, 2, 0)
     assert [each.done for each in made.runs] == [0, EVENTS - 2]
-    score(replace(kept, force=True))  # which begins anew
-    assert figures(LedgerReader(kept.ledger)).events == EVENTS
+    score(replace(timed, force=True))  # which begins anew
+    assert figures(LedgerReader(timed.ledger)).events == EVENTS
 
 
 def test_three_poison_events_among_two_hundred_are_named_and_mended_by_a_retry(

@@ -111,9 +111,9 @@ def test_a_stopped_run_goes_on_where_it_was(
 
 def test_progress_counts_what_is_safe_already(job: ScoringJob) -> None:
     stop(job, at=4)
-    told: list[tuple[int, int]] = []
-    score(job, on_progress=lambda *done: told.append(done))
-    assert told == [(done, EVENTS) for done in range(5, EVENTS + 1)]
+    progress: list[tuple[int, int]] = []
+    score(job, on_progress=lambda *done: progress.append(done))
+    assert progress == [(done, EVENTS) for done in range(5, EVENTS + 1)]
 
 
 def test_a_run_of_which_all_is_safe_needs_no_workers_to_be_joined(job: ScoringJob) -> None:
@@ -150,13 +150,13 @@ def test_a_run_that_is_told_something_else_is_refused_and_named(
 
 
 def test_an_input_that_changed_is_refused(job: ScoringJob, tmp_path: Path) -> None:
-    own = tmp_path / "in.root"
-    own.write_bytes(job.inputs[0].read_bytes())
-    stop(replace(job, inputs=(own,)))
-    own.unlink()
-    plane_pools.toys(own, EVENTS, seed=4)
+    source = tmp_path / "in.root"
+    source.write_bytes(job.inputs[0].read_bytes())
+    stop(replace(job, inputs=(source,)))
+    source.unlink()
+    plane_pools.toys(source, EVENTS, seed=4)
     with pytest.raises(SettingsError, match=r"inputs 0 bytes \(was \d+, is \d+\)"):
-        score(replace(job, inputs=(own,)))
+        score(replace(job, inputs=(source,)))
 
 
 def test_a_copy_of_the_input_elsewhere_is_the_same_input(job: ScoringJob, tmp_path: Path) -> None:
@@ -255,18 +255,18 @@ def test_a_run_that_is_over_has_nothing_to_do_when_it_is_started_again(
 )
 def test_an_output_of_another_run_is_not_taken_for_this_ones(job: ScoringJob, change: str) -> None:
     score(job)
-    before = job.output.read_bytes()
+    content = job.output.read_bytes()
     with pytest.raises(FileExists, match="is there already; force"):
         score(CHANGES[change](job))
-    assert job.output.read_bytes() == before
+    assert job.output.read_bytes() == content
 
 
 def test_an_output_of_changed_inputs_or_of_other_networks_is_not_this_runs(
     job: ScoringJob, tmp_path: Path, processes: Processes, endpoint: str
 ) -> None:
-    own = tmp_path / "in.root"
-    own.write_bytes(job.inputs[0].read_bytes())
-    job = replace(job, inputs=(own,))
+    source = tmp_path / "in.root"
+    source.write_bytes(job.inputs[0].read_bytes())
+    job = replace(job, inputs=(source,))
     score(job)
     processes.broker(endpoint, *QUICK)
     plane_pools.start(processes, endpoint, planes=[0, 2])
@@ -275,8 +275,8 @@ def test_an_output_of_changed_inputs_or_of_other_networks_is_not_this_runs(
     )
     with pytest.raises(FileExists, match="already, from other networks; --force"):
         score(replace(job, broker=endpoint))
-    own.unlink()
-    plane_pools.toys(own, EVENTS, seed=4)
+    source.unlink()
+    plane_pools.toys(source, EVENTS, seed=4)
     with pytest.raises(FileExists, match="is there already; force"):
         score(job)
 
@@ -413,17 +413,17 @@ def test_a_name_is_refused_at_once_if_a_report_beside_it_would_have_none(
 @pytest.mark.parametrize("suffix", [".root", ".h5"])
 def test_names_that_are_no_utf8_go_through(job: ScoringJob, tmp_path: Path, suffix: str) -> None:
     odd = os.fsdecode(b"\xff\xfe")
-    own = tmp_path / f"{odd}.root"
-    own.write_bytes(job.inputs[0].read_bytes())
+    source = tmp_path / f"{odd}.root"
+    source.write_bytes(job.inputs[0].read_bytes())
     output, ledger = tmp_path / f"out{odd}{suffix}", tmp_path / f"{odd}.ledger"
-    job = replace(job, inputs=(own,), output=output, ledger=ledger)
+    job = replace(job, inputs=(source,), output=output, ledger=ledger)
     stop(job)
     assert score(job).earlier == STOP_AT
     (text,) = provenance.read(output)
-    assert Record.unpack(text).inputs[0].path == str(own)
-    kept = list(LedgerReader(ledger))
-    assert {said.inputs for said in kept if isinstance(said, Run)} == {(str(own),)}
-    assert [said.how for said in kept if isinstance(said, End)] == ["Stopped", "done"]
+    assert Record.unpack(text).inputs[0].path == str(source)
+    records = list(LedgerReader(ledger))
+    assert {record.inputs for record in records if isinstance(record, Run)} == {(str(source),)}
+    assert [record.how for record in records if isinstance(record, End)] == ["Stopped", "done"]
 
 
 @pytest.mark.parametrize("wrong", [{"part_s": -1.0}, {"max_failed": 1.5}, {"max_failed": -0.1}])

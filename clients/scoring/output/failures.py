@@ -61,7 +61,7 @@ class Failure:
         return f"{self.where} plane {self.plane} crop {self.crop}: {self.reason}"
 
 
-def is_for_good(error: MDPError) -> bool:
+def is_permanent(error: MDPError) -> bool:
     """Whether the request itself causes the error, so that another try would fail, too."""
     if isinstance(error, Refused | WorkersDied | TooSlow):
         return True
