@@ -47,7 +47,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How a file was made: one record for each run whose events it holds."""
+    """How one run made a file. A sum of several files has a record of each run."""
 
     made_by: str
     """`ssnet run` or `ssnet simple`."""

@@ -133,7 +133,7 @@ def _log_resumed(folder: PartsFolder, state: State, order: range) -> None:
 
 
 def _without_changed_inputs(folder: PartsFolder, state: State, run: RunSettings) -> State:
-    """Only the parts whose inputs did not change; the same state if all inputs of parts changed."""
+    """Only the parts whose inputs did not change; the same state if no part remains."""
     changed = changed_inputs.changed_inputs(state.run, run)
     unchanged = changed_inputs.as_if_unchanged(state.run, run, changed)
     if not changed:

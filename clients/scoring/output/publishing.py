@@ -15,7 +15,8 @@ from .parts_folder import PartsFolder
 from .state import FileId, State
 
 RETRY = "retry"
-"""The key that only a retry has among its settings: the report of its output exists already."""
+"""The key of a retry in its run settings. The output that it replaces has a report already, which
+names all failures."""
 
 
 def finish_killed_run(folder: PartsFolder) -> State | None:
