@@ -38,7 +38,7 @@ def files(
     if provenance and as_json:
         raise SettingsError("want --provenance or --json, got both")
     rows, failures = contents.of_all(files)
-    made = contents.makings(files)
+    made = contents.provenances(files)
     if as_json:
         shown = [
             {

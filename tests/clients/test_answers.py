@@ -1,4 +1,4 @@
-"""Which answer is whose, where the meta texts cannot tell. Without a broker, without a file."""
+"""Which image an answer belongs to if meta texts are the same. Uses no broker and no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands read where no option says it, and the option that each error names."""
+"""What the commands read if no option says it, and the option that an error names."""
 
 from __future__ import annotations
 
