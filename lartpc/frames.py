@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgpack
 import numpy as np
@@ -22,6 +22,7 @@ from .image import RSE, Image, ImageMeta, all_finite
 
 Frame = bytes | bytearray | memoryview
 Codec = Literal["zstd", "raw"]
+CODECS: tuple[Codec, ...] = get_args(Codec)
 
 DTYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64")
 MAX_NAME_BYTES = 255
@@ -144,13 +145,13 @@ def _pack_one(
         frame: bytes = msgpack.packb(packed)
     except (TypeError, ValueError, OverflowError) as error:
         raise FrameError(f"want plain values in the info of {batch.name}: {error}") from None
-    name = _encoded(batch.name, "a name")
+    name = _utf8(batch.name, "a name")
     if not 0 < len(name) <= MAX_NAME_BYTES:
         raise FrameError(f"want a name of 1 to {MAX_NAME_BYTES} bytes, got {len(name)}")
-    return [name, _encoded(batch.meta, f"the meta of {batch.name}"), frame]
+    return [name, _utf8(batch.meta, f"the meta of {batch.name}"), frame]
 
 
-def _encoded(text: str, what: str) -> bytes:
+def _utf8(text: str, what: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -178,7 +179,7 @@ def _encode(array: npt.NDArray[Any], codec: Codec, level: int) -> bytes | memory
     if codec == "zstd":
         # the checksum turns a flipped bit into an error, not into a wrong pixel
         return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(flat)
-    raise FrameError(f"want codec 'zstd' or 'raw', got {codec!r}")
+    raise FrameError(f"want a codec of {CODECS}, got {codec!r}")
 
 
 # Unpacking.
@@ -238,8 +239,8 @@ def _measure(frame: memoryview, limits: Limits) -> _Packed:
     info = _small(values["info"], limits.info_bytes) if "info" in values else {}
     if dtype not in DTYPES:
         raise FrameError(f"want a dtype of {DTYPES}, got {dtype!r}")
-    if codec not in ("zstd", "raw"):
-        raise FrameError(f"want codec 'zstd' or 'raw', got {codec!r}")
+    if codec not in CODECS:
+        raise FrameError(f"want a codec of {CODECS}, got {codec!r}")
     if not isinstance(shape, list) or len(shape) != 4:
         raise FrameError(f"want a shape (batch, images, rows, cols), got {shape!r}")
     if not all(type(side) is int and 0 <= side <= MAX_SIDE for side in shape):

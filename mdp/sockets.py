@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-import socket as posix
+import socket as os_socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ from .addresses import Address
 from .errors import MDPError, SettingsError
 from .wire import MAX_FRAMES, Frame, Frames
 
-Stream = posix.socket
+Stream = os_socket.socket
 SMALL_BYTES = 16384
 _ZERO_COPY_BYTES = 65536  # when sending Python's bytes: below this, libzmq's copy is cheaper
 
@@ -64,7 +64,7 @@ class Bell:
 
     def __init__(self) -> None:
         self.rings = 0
-        self._in, self._out = posix.socketpair()
+        self._in, self._out = os_socket.socketpair()
         self._in.setblocking(False)
         self._out.setblocking(False)
 
@@ -156,10 +156,10 @@ def _only_ipv6(address: Address) -> bool:
     if address.ip is not None:
         return address.ip.version == 6
     try:
-        entries = posix.getaddrinfo(address.host, address.port, type=posix.SOCK_STREAM)
+        entries = os_socket.getaddrinfo(address.host, address.port, type=os_socket.SOCK_STREAM)
     except OSError:
         return False  # not known yet; libzmq repeats the look-up until it succeeds
-    return posix.AF_INET not in {family for family, *_ in entries}
+    return os_socket.AF_INET not in {family for family, *_ in entries}
 
 
 def connect(socket: zmq.Socket[bytes], to: Target) -> None:
@@ -177,7 +177,7 @@ def is_served(text: str) -> bool:
     if address.path:
         return _listens(address.path)
     try:
-        posix.create_connection((address.host, address.port), _PROBE_S).close()
+        os_socket.create_connection((address.host, address.port), _PROBE_S).close()
     except OSError:
         return False
     return True
@@ -247,7 +247,7 @@ def _bind(socket: zmq.Socket[bytes], address: Address) -> None:
 def _listens(path: str) -> bool:
     """True if a process serves this socket file."""
     name = f"\0{path[1:]}" if path.startswith("@") else path  # @: Linux's abstract names
-    with posix.socket(posix.AF_UNIX) as probe:
+    with os_socket.socket(os_socket.AF_UNIX) as probe:
         probe.settimeout(_PROBE_S)
         try:
             probe.connect(name)
@@ -299,7 +299,7 @@ class Channel:
     """A host's end of the stream to its child. It takes whole messages and never blocks."""
 
     def __init__(self) -> None:
-        self._stream, self.childs_end = posix.socketpair()
+        self._stream, self.childs_end = os_socket.socketpair()
         self._stream.setblocking(False)
         self._decoder = pipe.Decoder()
         self._outbox: deque[memoryview] = deque()

@@ -96,7 +96,7 @@ def _given_settings(check: Check) -> ScoreSettings:
 def _open_inputs(paths: Sequence[Path], settings: ScoreSettings | None, *, trust: bool) -> Reader:
     if settings is None:  # only the names of the events are read, which every producer has
         return open_reader(paths, tick_order="backward", trust=True)
-    rois = (settings.mode.rois,) if isinstance(settings.mode, chain.Croi) else ()
+    rois = chain.rois_of(settings.mode)
     return open_reader(
         paths,
         tick_order=settings.tick_order,

@@ -74,12 +74,14 @@ def scored(
         raise SettingsError(
             f"want regions of interest for --mode croi, got none in {path}: {_TILES}"
         )
-    if mode == "croi":
-        rois = _regions(path, regions, rois)
-        return Scored(producer, chain.Croi(rois, size))
     # the divisor depends on the networks, so it is not known before the services describe them
-    tiles = chain.Tiles(size=size, overlap=overlap, divisor=1)
-    return Scored(producer, tiles if mode == "tiles" else chain.Whole(divisor=1))
+    match mode:
+        case "croi":
+            return Scored(producer, chain.Croi(_regions(path, regions, rois), size))
+        case "tiles":
+            return Scored(producer, chain.Tiles(size=size, overlap=overlap, divisor=1))
+        case "whole":
+            return Scored(producer, chain.Whole(divisor=1))
 
 
 _TILES = "--mode tiles scores whole events"
@@ -171,7 +173,7 @@ def _better(meta: ImageMeta) -> str:
 
 
 def _reader(path: Path, scored: Scored) -> Reader:
-    rois = (scored.mode.rois,) if isinstance(scored.mode, chain.Croi) else ()
+    rois = chain.rois_of(scored.mode)
     return open_reader(
         path, tick_order="backward", images=(scored.producer,), rois=rois, trust=True
     )

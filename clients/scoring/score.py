@@ -168,7 +168,7 @@ def statement(
 
 
 def _open_reader(job: ScoringJob) -> Reader:
-    rois = (job.mode.rois,) if isinstance(job.mode, chain.Croi) else ()
+    rois = chain.rois_of(job.mode)
     try:
         reader = open_reader(
             job.inputs,

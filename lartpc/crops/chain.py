@@ -1,6 +1,6 @@
 """Plans the crops of an event for the networks, and joins their scores into images. Pure.
 
-Three modes give one `CropPlan`: regions of interest as LArCV1 crops them (`Croi`), the whole event
+Each mode gives a `CropPlan`: regions of interest as LArCV1 crops them (`Croi`), the whole event
 in overlapping tiles (`Tiles`), and images as they are (`Whole`). Refuses images that do not fit the
 mode, and scores that do not fit their crops. An "answer" is the network's scores for one crop.
 """
@@ -47,7 +47,9 @@ def mask(scores: Scores, adc: Pixels, *, low: float = LOW_ADC) -> Scores:
 
 @dataclass(frozen=True)
 class Croi:
-    """Crops of one size around the ROIs, which are merged first, as in the production chain.
+    """Crops of one size around the regions of interest (ROIs; LArCV's producer `croi`).
+
+    The ROIs are merged first, as in the production chain.
 
     Every crop is sent to the network, even an empty one. An image without ROIs has no crops and no
     scores.
@@ -132,6 +134,11 @@ class CropPlan:
 
     rse: RSE
     planes: tuple[PlanePlan, ...]
+
+
+def rois_of(mode: Mode) -> tuple[str, ...]:
+    """Return the producers of ROIs that a reader must read for this mode."""
+    return (mode.rois,) if isinstance(mode, Croi) else ()
 
 
 def plan(

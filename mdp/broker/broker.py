@@ -27,7 +27,7 @@ time limit is over      -                       -                       504, DIS
 
 (1) DISCONNECT instead if the broker drains, the name starts with `mmi.`, the fingerprint differs
     from that of the service's other workers, or the broker knows too many services.
-(2) A retired worker stays registered, like an idle one, but gets no more requests.
+(2) It stays registered and its heartbeats count, but it is not idle: it gets no more requests.
 
 Each accepted request is in one of three states, and is counted by how it ended:
 
@@ -430,7 +430,7 @@ class Broker:
         service.workers -= 1
         service.idle.pop(worker, None)
         worker.job = None
-        name, stayed_s = worker.name.hex(), now - worker.since
+        name, stayed_s = worker.name.hex(), now - worker.registered_at
         log.info("%s: worker %s %s after %.1f s", service.text, name, why, stayed_s)
         out: list[Frames] = []
         if job is not None and not job.over:

@@ -77,7 +77,8 @@ def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
                 "address": worker.name.hex(),
                 "dialect": worker.dialect.name,
                 "fingerprint": printable(worker.fingerprint),
-                "since_s": now - worker.since,
+                "retired": worker.retired,
+                "since_s": now - worker.registered_at,
                 "busy_s": None if worker.job is None else now - worker.asked_at,
                 "heard_s": now - worker.heard_at,
             }

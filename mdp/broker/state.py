@@ -94,10 +94,10 @@ class WorkerState:
         "job",
         "name",
         "parts_skipped",
+        "registered_at",
         "retired",
         "sent_at",
         "service",
-        "since",
         "token",
     )
 
@@ -114,7 +114,7 @@ class WorkerState:
         self.dialect = dialect
         self.service = service
         self.fingerprint = fingerprint  # the same for all workers of the service
-        self.since = self.heard_at = self.sent_at = now
+        self.registered_at = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
         self.retired = False  # it will leave, and gets no more requests
         self.job: PendingRequest | None = None

@@ -55,7 +55,7 @@ def workers(report: list[Mapping[str, Any]]) -> Table:
     )
     for row in sorted(report, key=lambda row: (row["service"], -row["since_s"])):
         busy = row["busy_s"] is not None
-        state = "[green]busy[/]" if busy else "idle"
+        state = "[green]busy[/]" if busy else "leaving" if row.get("retired") else "idle"
         since = duration(row["busy_s"]) if busy else ""
         age, heard = duration(row["since_s"]), duration(row["heard_s"])
         named = (Text(row["service"]), Text(row["address"]), Text(row["dialect"]))

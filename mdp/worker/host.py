@@ -1,12 +1,12 @@
 """One worker's host as a state machine: it joins the broker and the child that computes. Pure.
 
 A Majordomo worker must send heartbeats while it computes, but the user's `handle()` may hold the
-GIL, run for hours or crash. So `setup()` and `handle()` run in a child process, and the host is in
-another one. The host has the session with the broker (`session.Session`): it sends the heartbeats,
-passes requests to the child and answers to the broker, and starts the child again when it dies. It
-sends READY only while the child is idle, and closes the session when the child dies, so that the
-broker gives the request to another worker. Events and the time go in, steps come out;
-`worker_loop` carries out the steps.
+GIL, run for hours or crash. So `setup()` and `handle()` run in a child process, and the host, which
+is a process here and not a machine, is another one. The host has the session with the broker
+(`session.Session`): it sends the heartbeats, passes requests to the child and answers to the
+broker, and starts the child again when it dies. It sends READY only while the child is idle, and
+closes the session when the child dies, so that the broker gives the request to another worker.
+Events and the time go in, steps come out; `worker_loop` carries out the steps.
 
 child      event                                    next      steps, and what follows
 ---------  ---------------------------------------  --------  -----------------------------------

@@ -144,6 +144,7 @@ def test_mmi_workers_says_who_they_are_and_what_they_do() -> None:
                 "address": "7731",
                 "dialect": "MDP/0.1",
                 "fingerprint": "",
+                "retired": False,
                 "since_s": 5.0,
                 "busy_s": 3.0,
                 "heard_s": 0.5,
@@ -153,6 +154,7 @@ def test_mmi_workers_says_who_they_are_and_what_they_do() -> None:
                 "address": "007732",
                 "dialect": "majortomo",
                 "fingerprint": "",
+                "retired": False,
                 "since_s": 4.0,
                 "busy_s": None,
                 "heard_s": 4.0,
@@ -230,6 +232,8 @@ def test_a_worker_that_retires_while_idle_gets_no_more_requests(client: Spelling
     assert broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)[0][-2:] == [b"200", b"\x80"]
     assert broker.receive(client.ask(b"c1", b"plane2", b"a"), 0.0) == []
     assert ask(broker, b"mmi.services")["plane2"]["queued"] == 1
+    (row,) = ask(broker, b"mmi.workers")["workers"]
+    assert row["retired"] is True
     (asked,) = broker.receive(RFC18.ready(b"w2", b"plane2"), 0.0)
     assert asked == RFC18.asked(b"w2", token_of(asked), b"a")
 

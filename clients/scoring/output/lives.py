@@ -4,9 +4,10 @@
 |---|---|---|
 | `Fresh` | nothing of this run | every entry |
 | `Resumed` | parts of this very run, which was stopped | the entries that no part holds |
-| `Whole` | the complete output of this very run | nothing |
+| `Whole` | the complete output of this very run, perhaps killed after the rename | nothing |
 | `Retried` | a complete output in which events failed | the failed events (`--retry-failed`) |
 
+The networks are compared later, when the services have answered (`Output.check_networks`).
 A run is refused if its settings or inputs differ from those of the parts. A file that another run
 or program wrote is refused, too, unless `--force` replaces it.
 """
