@@ -20,7 +20,7 @@ app.command(help=check.HELP)(check.check)
 app.command(help=ledger.HELP)(ledger.ledger)
 app.command(help=display.HELP)(display.display)
 app.command(help=simple.HELP)(simple.simple)
-app.command(help=worker.HELP)(worker.worker)
+app.add_typer(worker.app)
 app.command(help=batches.HELP)(batches.batches)
 app.command(help=train.HELP)(train.train)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class MDPError(Exception):
     """Base of the errors in this project."""
 
     code = 500
     """How an error reply says it."""
+    exit_code: ClassVar[int] = 1
+    """With what a command ends that it stops: 1 failed, 2 misused."""
 
 
 class WireError(MDPError, ValueError):
@@ -16,6 +20,8 @@ class WireError(MDPError, ValueError):
 
 class SettingsError(MDPError, ValueError):
     """A setting is out of its range, or settings contradict each other."""
+
+    exit_code = 2
 
 
 class RequestTimeout(MDPError, TimeoutError):

@@ -1,4 +1,4 @@
-"""What every command's process sets up: its errors, its log, its signals, its limits."""
+"""What the process of a command sets up: its errors, its log, its signals, its limits."""
 
 from __future__ import annotations
 
@@ -7,39 +7,54 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import FrameType
 from typing import NoReturn
 
-from .errors import MDPError, SettingsError
+from .errors import SettingsError
 from .sockets import Bell
 from .wire import one_line
 
+Explain = Callable[[Exception], "str | None"]
+
+FAILED, INTERRUPTED = 1, 130
+"""Exit codes. A class of errors has its own in `exit_code`: 1 failed, 2 misused."""
+
 
 @contextmanager
-def errors_reported() -> Iterator[None]:
-    """An error is one line on stderr; a misuse exits with 2, a failure with 1."""
+def errors_reported(program: str = "mdp", *, explain: Explain | None = None) -> Iterator[None]:
+    """End the process with one line on stderr for an error that has an `exit_code`.
+
+    explain: a better text for an error, or None; with a text, other errors end with 1 as well.
+    What has neither is a bug, and raised. Ctrl-C ends with 130; a reader of stdout that has left
+    ends the process quietly, with 1.
+    """
     try:
         try:
             yield
         finally:
-            sys.stdout.flush()  # here a reader that has left is still caught
-    except MDPError as error:
-        print(f"mdp: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
+            sys.stdout.flush()  # a reader that has left is found here, inside the outer try
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `mdp services | head`
         _drop_stdout()
-        sys.exit(1)
+        sys.exit(FAILED)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        text = explain(error) if explain else None
+        if code is None and text is None:
+            raise
+        line = " ".join((text or str(error)).split())
+        print(f"{program}: {one_line(line)}", file=sys.stderr)
+        sys.exit(FAILED if code is None else code)
 
 
 def configure_logging(*, verbose: bool, quiet: bool = False) -> None:
-    """One line an event, on stderr; its time has its zone. Quiet: from warnings on."""
+    """Log a line per event on stderr, with its time and zone; quiet: warnings and errors only."""
     if verbose and quiet:
-        raise SettingsError("want --verbose or --quiet, got both")
+        raise SettingsError("--quiet cannot be combined with --verbose")
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
@@ -58,7 +73,7 @@ def timestamp(unix_s: float) -> str:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the block, and that is all they do. So does a reader that leaves."""
+    """End the block without an error on SIGINT, SIGTERM, or when the reader of stdout leaves."""
     for number in _STOPS:
         signal.signal(number, _interrupt)
     try:
@@ -79,13 +94,13 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _drop_stdout() -> None:
-    """What is left to be written goes nowhere: nobody reads any more."""
+    """Discard what is still to be written to stdout: its reader has left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def stop_bell() -> Iterator[Bell]:
-    """A bell that SIGTERM and Ctrl-C ring: once to drain, twice to stop at once."""
+    """A wake-up that SIGTERM and Ctrl-C ring: the first asks to drain, the second to stop."""
     bell = Bell()
     try:
         yield _rung_by_signals(bell)
@@ -95,7 +110,7 @@ def stop_bell() -> Iterator[Bell]:
 
 
 def _rung_by_signals(bell: Bell) -> Bell:
-    # a signal that comes just before a poll begins would wait for its end: Python's handlers do
+    # Python runs a handler only after the poll; the file descriptor ends the poll at once
     signal.set_wakeup_fd(bell.wake_fd(), warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, bell.ring)
     signal.signal(signal.SIGINT, bell.ring)
@@ -103,6 +118,6 @@ def _rung_by_signals(bell: Bell) -> Bell:
 
 
 def raise_file_limit() -> None:
-    """Each peer is an open file; the usual soft limit of 1024 is a habit, not a need."""
+    """Raise the soft limit of open files to the hard one: each peer is an open file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

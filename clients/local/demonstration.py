@@ -25,7 +25,7 @@ from ..flow.stopwatch import Stopwatch
 from ..scoring import score
 from ..scoring.job import PLANES, ScoringJob
 from . import local_services
-from .plane_pool import Pool
+from .plane_pool import PlanePool
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Shows the progress of what is counted: `events`."""
@@ -82,7 +82,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
     watch = Stopwatch()
     with (
         bar("events") as show,
-        local_services.services(Pool(PLANES), progress=show, watch=watch) as broker,
+        local_services.services(PlanePool(PLANES), progress=show, watch=watch) as broker,
     ):
         with Client(broker) as client:
             served = client.services()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from mdp import Worker
 from services import batch_train
 from services.training_files import TrainingSettings
 
-from ..flow.subprocess_call import apart
+from ..files.choices import check_producers
+from . import subprocesses
+from .serving import Factories
 
 log = logging.getLogger(__name__)
 
@@ -24,35 +27,40 @@ class FeedPool:
     settings: TrainingSettings
     workers: int = 1
 
-    def options(self) -> list[str]:
-        """The same as arguments of `ssnet worker`."""
-        settings = self.settings
-        return [
-            batch_train.NAME,
-            *(str(path.absolute()) for path in settings.files),
-            f"--number={self.workers}",
-            f"--image={settings.image}",
-            f"--label={settings.label}",
-            f"--tick-order={settings.tick_order}",
-            *(["--trust-tick-order"] if settings.trust_tick_order else []),
-            f"--cache={settings.cache_bytes >> 20}",
-        ]
-
-    def factories(self) -> list[tuple[str, Callable[[], Worker]]]:
+    def factories(self) -> Factories:
         """What `mdp` starts."""
-        made = functools.partial(batch_train.BatchTrain, self.settings)
-        return [(batch_train.NAME, made)] * self.workers
+        factory = functools.partial(batch_train.BatchTrain, self.settings)
+        return [(batch_train.NAME, factory)] * self.workers
 
     @property
     def total(self) -> int:
         return self.workers
 
     def check(self) -> None:
-        """Look at the files once, in a process of its own: errors come at once, and once.
+        """Look at the files once in a subprocess, so that an error comes early and only once.
 
         Raises `LArTPCError` for files that cannot be read, or do not fit each other.
         """
         began_at = time.perf_counter()
         log.info("%s: reading %d files", batch_train.NAME, len(self.settings.files))
-        apart(batch_train.check, self.settings)
+        subprocesses.call(batch_train.check, self.settings)
         log.info("%s: checked in %.1f s", batch_train.NAME, time.perf_counter() - began_at)
+
+
+def feed_pool(
+    files: Sequence[Path], workers: int, *, image: str, label: str, cache_mib: int, **order: Any
+) -> FeedPool:
+    """A pool as options describe it; errors name the options.
+
+    image, label: producers; cache_mib: see `TrainingSettings.cache_bytes`; order: its tick order.
+    Raises `ProductMissing` and `SettingsError`.
+    """
+    check_producers(files, {"-p": image, "--labels": label})
+    settings = TrainingSettings(
+        tuple(file.absolute() for file in files),
+        image=image,
+        label=label,
+        cache_bytes=cache_mib << 20,
+        **order,
+    )
+    return FeedPool(settings, workers)

@@ -71,11 +71,11 @@ def load(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
     ]
     if differs:
         raise CheckpointError(
-            f"{path} is of another training: {'; '.join(differs)}. --force begins anew"
+            f"{path} is of another training: {'; '.join(differs)}. --fresh starts over"
         )
     return found
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
     """What to raise where a checkpoint is none."""
-    return CheckpointError(f"want a checkpoint in {path}, got {error!r}: --force begins anew")
+    return CheckpointError(f"want a checkpoint in {path}, got {error!r}: --fresh starts over")

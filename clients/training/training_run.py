@@ -70,7 +70,9 @@ class Job:
     threads: int = 1
     device: str = "cpu"
     force: bool = False
-    """Begin anew, and replace what is there."""
+    """Replace networks that exist."""
+    fresh: bool = False
+    """Discard the checkpoint of an earlier training, and start over."""
 
     def __post_init__(self) -> None:
         for name in ("validate_every", "validate_events", "report_every", "threads"):
@@ -125,7 +127,7 @@ def checked(job: Job) -> tuple[Network, Weights]:
     network.shapes(1, job.feed.rows, job.feed.cols)  # or says what it can take
     places = TrainedFiles(job.folder, job.prototxt, job.feed.planes)
     places.check_apart(job.weights)
-    if not job.force and not places.checkpoint.exists():
+    if not job.force and (job.fresh or not places.checkpoint.exists()):
         places.check_free()
     return network, weights
 
@@ -199,7 +201,7 @@ class _Run:
 
     def _begin(self) -> None:
         job, places = self._job, self._places
-        if job.force or not places.checkpoint.exists():
+        if job.fresh or not places.checkpoint.exists():
             return
         found = checkpoint.load(places.checkpoint, self._settings())
         try:
@@ -289,5 +291,5 @@ class _Run:
         done, path = self._trainer.done, self._places.checkpoint
         where = f"stopped at step {done} of {self._steps}"
         self._reports.say(
-            f"{where}: the same command goes on from {path} (without --force)" if done else where
+            f"{where}: the same command goes on from {path} (without --fresh)" if done else where
         )

@@ -138,7 +138,7 @@ def test_watch_in_a_pipe_prints_rows_with_the_time_and_ends_with_0(
 
 
 def test_watch_for_programs_is_an_object_a_line(served: str) -> None:
-    with watching("--json", "--workers", "-b", served) as watch:
+    with watching("--json", "--by-worker", "-b", served) as watch:
         first, second = map(json.loads, lines_of(watch, 2))
         watch.send_signal(signal.SIGINT)
         watch.communicate(timeout=30)
