@@ -228,7 +228,7 @@ def _remedy(want: Charge) -> str:
     if want.rounded:
         return (
             "; float16 alone does not explain it: `ssnet run --force` scores it again,"
-            " with `ssnet worker --dtype float32` to every digit"
+            " with `ssnet worker planes --dtype float32` to every digit"
         )
     return "; `ssnet run --force` scores it again"
 

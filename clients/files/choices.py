@@ -104,7 +104,7 @@ def _images(path: Path, present: Sequence[str], asked: str | None) -> str:
 
 def _regions(path: Path, present: Sequence[str], asked: str | None) -> str:
     what = "regions of interest"
-    return _producer(path, present, asked, what=what, usual=_USUAL_REGIONS, option="--roi")
+    return _producer(path, present, asked, what=what, usual=_USUAL_REGIONS, option="--rois")
 
 
 def _producer(

@@ -183,7 +183,7 @@ def _open_reader(job: ScoringJob) -> Reader:
 
 
 _ALIKE = (
-    "all inputs are read alike: -p names the producer of images, --roi that of regions;"
+    "all inputs are read alike: -p names the producer of images, --rois that of regions;"
     " --mode tiles needs no regions"
 )
 
@@ -207,7 +207,7 @@ Descriptions = Mapping[int, Description]
 
 def describe(client: Client, job: ScoringJob, progress: Progress | None = None) -> Descriptions:
     """What a worker of each plane says of itself; raises `NotServed` for a plane without any."""
-    start = {service_name(plane): f"ssnet worker --plane {plane}" for plane in job.planes}
+    start = {service_name(plane): f"ssnet worker planes --planes {plane}" for plane in job.planes}
     wait_for_workers(client, start, wait_s=job.wait_s, progress=progress)
     asked = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in job.planes}
     described = {p: Description.unpack(each.result(), plane=p) for p, each in asked.items()}
@@ -215,7 +215,7 @@ def describe(client: Client, job: ScoringJob, progress: Progress | None = None) 
         if said.origin.threshold_adc > job.low_adc:
             raise SettingsError(
                 f"want {service_name(plane)} to score pixels from {job.low_adc:g} ADC on, got"
-                f" {said.origin.threshold_adc:g}: `ssnet worker --threshold {job.low_adc:g}`"
+                f" {said.origin.threshold_adc:g}: `ssnet worker planes --threshold {job.low_adc:g}`"
             )
     return described
 

@@ -82,9 +82,9 @@ def command_of(job: Job) -> list[str]:
     options = {
         "--output": job.folder,
         "--broker": job.broker,
-        "--network": job.prototxt,
+        "--prototxt": job.prototxt,
         "--seed": feed.seed,
-        "--batch": feed.batch_size,
+        "--batch-size": feed.batch_size,
         "--rows": feed.rows,
         "--cols": feed.cols,
         "--planes": ",".join(map(str, feed.planes)),
@@ -177,7 +177,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_bit(
     if stop is signal.SIGINT:  # with a broker and workers of its own
         options = [*(o for o in options if not o.startswith("--broker")), str(files[0])]
     if stop is signal.SIGKILL:
-        options.append("--checkpoint-minutes=0")
+        options.append("--checkpoint-seconds=0")
     first = processes.python(*options)
     first.wait_until_it_says("step 3 of 12", within_s=LONG_S)
     os.kill(first.pid, stop)
@@ -263,13 +263,13 @@ def begun(job: Job) -> Job:
 
 def test_another_trainings_checkpoint_is_refused_with_what_differs(begun: Job) -> None:
     other = replace(begun, training=replace(TRAINING, steps=2, rate=0.5))
-    with pytest.raises(CheckpointError, match=r"rate 0\.01, not 0\.5\. --force begins anew"):
+    with pytest.raises(CheckpointError, match=r"rate 0\.01, not 0\.5\. --fresh starts over"):
         run(other, ignored)
     seed = replace(begun, feed=replace(FEED, seed=6), training=replace(TRAINING, steps=2))
     with pytest.raises(CheckpointError, match="seed 5, not 6"):
         run(seed, ignored)
     before = written(begun.folder)
-    assert run(replace(other, force=True), ignored).steps == 2
+    assert run(replace(other, fresh=True, force=True), ignored).steps == 2
     assert written(begun.folder) != before
 
 

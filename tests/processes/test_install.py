@@ -80,7 +80,7 @@ def lacking(where: Environment, *words: str, cwd: Path) -> list[str]:
         (("batches",), ["client"]),
         (("display", "a.h5", "-p", "wire", "-o", "a.png"), ["display"]),
         (("train", "a.h5", "-o", "networks"), ["train"]),
-        (("worker", "--plane", "0"), ["worker"]),
+        (("worker", "planes"), ["worker"]),
         (("worker", "dummy"), ["images"]),
         (("worker", "batch-train", "a.h5"), ["client"]),
         (("demo",), ["all"]),
@@ -96,11 +96,11 @@ def test_the_base_installation_names_all_that_a_command_lacks(
 
 
 def test_a_client_names_only_what_is_missing(client: Environment, tmp_path: Path) -> None:
-    toys = client.run("ssnet", "toy", "-n", 1, "-o", "in.h5", "--rows", 64, cwd=tmp_path)
+    toys = client.run("ssnet", "toy", "--events", 1, "-o", "in.h5", "--rows", 64, cwd=tmp_path)
     assert toys.returncode == 0, toys.stderr
     for words, wanted in (
         ((*RUN, "out.h5", "--local"), {"onnxruntime", "onnx", "google.protobuf"}),
-        (("worker", "--plane", "0"), {"onnxruntime", "onnx", "google.protobuf"}),
+        (("worker", "planes", "--planes", "0"), {"onnxruntime", "onnx", "google.protobuf"}),
         (("display", "in.h5", "-p", "wire", "-o", "a.png"), {"matplotlib"}),
         (("toy", "-o", "out.root"), {"ROOT"}),
         (("train", "in.h5", "-o", "n"), {*extras_modules("train")} - {*extras_modules("client")}),
