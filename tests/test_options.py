@@ -71,8 +71,6 @@ def test_a_long_name_has_one_meaning_in_all_commands(name: str) -> None:
     assert len({option.names for option in options}) == 1
     if name not in SEVERAL:
         assert len({(option.kind.__name__, option.repeatable) for option in options}) == 1
-        if issubclass(options[0].kind, enum.Enum):
-            assert len({tuple(option.kind) for option in options}) == 1
     if name not in SAME_WORD:
         assert len({option.meaning for option in options}) == 1
 

@@ -97,7 +97,7 @@ def _wait(client: Client, want: int, processes: list[Subprocess]) -> None:
 
 
 def _process(
-    folder: Path, name: str, target: Callable[..., None], *args: object
+    folder: Path, name: str, target: Callable[..., object], *args: object
 ) -> AbstractContextManager[Subprocess]:
     return running(name, folder / f"{name}.log", target, *args)
 

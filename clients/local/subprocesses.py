@@ -44,7 +44,7 @@ def call(function: Callable[[A], R], argument: A) -> R:
 class Subprocess:
     """A function that runs in a process of its own and writes its log to a file."""
 
-    def __init__(self, name: str, log: Path, target: Callable[..., None], *args: object) -> None:
+    def __init__(self, name: str, log: Path, target: Callable[..., object], *args: object) -> None:
         self.name = name
         self._log = log
         context = multiprocessing.get_context("spawn")
@@ -80,7 +80,7 @@ class Subprocess:
 
 @contextmanager
 def running(
-    name: str, log: Path, target: Callable[..., None], *args: object
+    name: str, log: Path, target: Callable[..., object], *args: object
 ) -> Iterator[Subprocess]:
     """Run a function in a process that ends with the block."""
     process = Subprocess(name, log, target, *args)
@@ -91,7 +91,7 @@ def running(
         process.stop()
 
 
-def _run(parent_pid: int, log: Path, target: Callable[..., None], *args: object) -> None:
+def _run(parent_pid: int, log: Path, target: Callable[..., object], *args: object) -> None:
     os.setsid()  # a terminal's Ctrl-C is for the process that started this one
     _redirect(log)
     die_with(parent_pid)

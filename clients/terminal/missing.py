@@ -49,12 +49,13 @@ def explain(error: Exception) -> str | None:
 def line(words: Sequence[str], module: str, *, otherwise: str = "") -> str | None:
     """Say what a command needs, which modules of it are missing, and how to install them.
 
-    words: what was typed after `ssnet`. module: the one that was found to be missing; None is
-    returned if it belongs to no extra. otherwise: a better line, for this module alone.
+    words: what was typed after `ssnet`. module: the first one that is missing; returns None if it
+    belongs to no extra. otherwise: a better line, for this module alone.
     """
     command, arguments = _command(words)
     wanted = extras_of(command, arguments)
-    if module.partition(".")[0] not in _modules(wanted):
+    top = module.partition(".")[0]
+    if top not in _modules(wanted):
         extra = extras.extra_with(module)
         if extra is None:
             return None
@@ -62,7 +63,7 @@ def line(words: Sequence[str], module: str, *, otherwise: str = "") -> str | Non
     lacking = extras.missing(wanted)
     if otherwise and len(lacking) < 2:
         return otherwise
-    needed = [extra for extra in wanted if extras.missing([extra])] or wanted
+    needed = [extra for extra in wanted if extras.missing([extra]) or top in _modules([extra])]
     names = ", ".join(map(extras.module_of, lacking)) or module
     subject = f"ssnet {command}" if command else "this"
     needs = " and ".join(f"[{extra}]" for extra in needed)

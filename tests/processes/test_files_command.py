@@ -47,9 +47,9 @@ def test_a_file_that_is_refused_is_refused_by_every_command(name: str, tmp_path:
     says = REFUSED[name]
     assert says in one_line(ssnet("files", path, code=1))
     mode = () if path.suffix == ".root" else ("--mode", "tiles")
-    said = run_without_a_broker(path, "-o", output, *mode, code=1)
-    assert says in said
-    assert str(path) in said
+    text = run_without_a_broker(path, "-o", output, *mode, code=1)
+    assert says in text
+    assert str(path) in text
     assert list(tmp_path.iterdir()) == []
     optional("matplotlib")
     assert says in one_line(ssnet("display", path, "-p", "wire", "-o", tmp_path / "x.png", code=1))
@@ -64,10 +64,10 @@ def test_a_negative_run_is_refused_with_file_and_entry_before_anything_is_asked(
     path = files.write(tmp_path / "in.h5", files.events(3, ["wire"]))
     with h5py.File(path, "r+") as file:
         file["Events/event_id"][1] = (-5, 0, 1)
-    before = list(tmp_path.iterdir())
-    said = run_without_a_broker(path, "-o", tmp_path / "out.h5", "--mode", "whole", code=1)
-    assert re.search(r"in.h5 entry 1: .*got \(-5, 0, 1\)", said)
-    assert list(tmp_path.iterdir()) == before
+    listed = list(tmp_path.iterdir())
+    text = run_without_a_broker(path, "-o", tmp_path / "out.h5", "--mode", "whole", code=1)
+    assert re.search(r"in.h5 entry 1: .*got \(-5, 0, 1\)", text)
+    assert list(tmp_path.iterdir()) == listed
     assert "-5,0,1 to" in ssnet("files", path).stdout
 
 
@@ -75,8 +75,8 @@ def test_a_negative_run_is_refused_with_file_and_entry_before_anything_is_asked(
 def test_the_negative_run_of_the_cases_is_refused(suffix: str, tmp_path: Path) -> None:
     path = case("h_evneg.h5")
     output = tmp_path / f"out.{suffix}"
-    said = run_without_a_broker(path, "-o", output, "--mode", "tiles", code=1)
-    assert "h_evneg.h5 entry 1" in said
+    text = run_without_a_broker(path, "-o", output, "--mode", "tiles", code=1)
+    assert "h_evneg.h5 entry 1" in text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -128,9 +128,9 @@ def test_an_output_that_is_a_folder_is_refused_before_the_inputs_are_opened(
     tmp_path: Path,
 ) -> None:
     for output in (tmp_path, f"{tmp_path}/", tmp_path / "nowhere" / "out.root"):
-        said = run_without_a_broker(tmp_path / "absent.root", "-o", output, code=1)
-        assert str(output).rstrip("/") in said
-        assert "absent" not in said
+        text = run_without_a_broker(tmp_path / "absent.root", "-o", output, code=1)
+        assert str(output).rstrip("/") in text
+        assert "absent" not in text
 
 
 # Tables.

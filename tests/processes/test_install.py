@@ -42,17 +42,17 @@ def client(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment
 def editable(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The base installation that follows its sources."""
     folder = tmp_path_factory.mktemp("editable")
-    made = Environment(folder / "venv")
-    made.link(base())
-    made.install(sources(folder / "sources"), "--editable")
-    return made
+    target = Environment(folder / "venv")
+    target.link(base())
+    target.install(sources(folder / "sources"), "--editable")
+    return target
 
 
 def environment(folder: Path, built: Path, needed: Iterable[str]) -> Environment:
-    made = Environment(folder / "venv")
-    made.link(needed)
-    made.install(built)
-    return made
+    target = Environment(folder / "venv")
+    target.link(needed)
+    target.install(built)
+    return target
 
 
 def lacking(where: Environment, *words: str, cwd: Path) -> list[str]:

@@ -244,7 +244,7 @@ def test_log_lines_have_a_time_with_its_zone_in_every_process(
 
 def test_a_signal_that_does_not_interrupt_a_poll_ends_it_nevertheless() -> None:
     # as one that comes just before the poll begins: here it comes to another thread
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with stop_bell() as bell:
             kill = threading.Timer(
@@ -257,7 +257,7 @@ def test_a_signal_that_does_not_interrupt_a_poll_ends_it_nevertheless() -> None:
             assert bell.rings == 1
             kill.join()
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 

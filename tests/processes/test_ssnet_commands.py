@@ -243,7 +243,7 @@ def test_a_misuse_of_simple_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "says"),
     [
         (("--entry", 3, "-p", "wire"), 1, "want an entry from 0 to 2, got 3"),
         (("--entry", -1, "-p", "wire"), 1, "want an entry"),
@@ -261,11 +261,11 @@ def test_a_misuse_of_simple_is_one_line(
     ids=str,
 )
 def test_a_misuse_of_display_is_one_line(
-    tmp_path: Path, toy: Path, options: tuple[object, ...], code: int, said: str
+    tmp_path: Path, toy: Path, options: tuple[object, ...], code: int, says: str
 ) -> None:
     optional("matplotlib")
     output = tmp_path / "event.png"
-    assert said in one_line(ssnet("display", toy, *options, "-o", output, code=code))
+    assert says in one_line(ssnet("display", toy, *options, "-o", output, code=code))
     assert not output.exists()
 
 
@@ -288,8 +288,8 @@ def test_a_misuse_of_toy_names_the_option(tmp_path: Path, options: tuple[object,
 )
 def test_a_missing_library_says_what_to_install(tmp_path: Path, missing: str, suffix: str) -> None:
     output = tmp_path / f"toy{suffix}"
-    said = one_line(ssnet("toy", "--events", 1, "-o", output, without=missing, code=1))
-    assert "pip install" in said
+    says = one_line(ssnet("toy", "--events", 1, "-o", output, without=missing, code=1))
+    assert "pip install" in says
     assert not list(tmp_path.iterdir())
 
 

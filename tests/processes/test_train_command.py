@@ -38,8 +38,8 @@ def test_from_files_to_a_network_in_service(
     assert re.search(r" ssnet train: done after .*: 6 of 6 steps \(100 %\)$", last)
     for text in ("steps", "waiting for batches", "plane 2, unseen", "net_plane2.caffemodel"):
         assert text in done.stdout
-    said = r"step 4 of 6, epoch 2\.0: loss \d+\.\d{4}, .*% right \(shower .*, track .*\), .*"
-    assert re.search(said + r"batches/s, .*% waiting, .* to go", done.stderr)
+    line = r"step 4 of 6, epoch 2\.0: loss \d+\.\d{4}, .*% right \(shower .*, track .*\), .*"
+    assert re.search(line + r"batches/s, .*% waiting, .* to go", done.stderr)
     assert "step 6, validation: plane 0 " in done.stderr
 
     again = ("--fresh", "--force", "--json", "--quiet")
