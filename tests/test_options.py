@@ -176,6 +176,7 @@ DIFFER = {
     ("batches", "planes"): "text",
     ("worker planes", "planes"): "text",
     ("simple", "seed"): "None without --random",
+    ("train", "validate"): "None: none",
     ("simple", "producer"): "None: all",
     ("demo", "output"): "a folder's name",
     ("train", "threads"): "0 is the number of cores",

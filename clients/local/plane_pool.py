@@ -34,12 +34,12 @@ class PlanePool:
     prototxt: Path | None = None
     weights: Path | None = None
     """Both files of a network for one plane, in place of `network`."""
-    engine: str = "onnx"
-    device: str = "cpu"
+    engine: str = PlaneSettings.engine
+    device: str = PlaneSettings.device
     threads: int = 0
     """Threads of each worker; 0: the cores of this machine, divided among the workers."""
-    threshold_adc: float = 10.0
-    dtype: str = "float16"
+    threshold_adc: float = PlaneSettings.threshold_adc
+    dtype: str = PlaneSettings.dtype
 
     def __post_init__(self) -> None:
         files = (self.prototxt, self.weights)
