@@ -255,7 +255,7 @@ def test_a_misuse_of_simple_is_one_line(
         (("--ticks", "1:2"), 1, "want ticks that the images have"),
         (("--roi", "croi"), 2, "--rois names a producer"),
         (("--roi", "0"), 1, "want a ROI for --roi, got none"),
-        (("--roi", "0", "--wires", "1:2"), 2, "got both"),
+        (("--roi", "0", "--wires", "1:2"), 2, "--roi cannot be combined"),
         (("--scores", "wire"), 1, "want 2 images"),
     ],
     ids=str,
