@@ -34,7 +34,7 @@ from ..ledger.recorder import Recorder, Unrecorded, recorded
 from .crop_requests import Cutter, EventQuestion, failures_of
 from .job import ScoringJob
 from .output.failures import Failure, Tally, events_of, is_for_good
-from .output.output import Output, open_output
+from .output.open_output import Output, open_output
 from .scores import Scores, nbytes
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def _send(
         with watch.stage("workers"):
             described = describe(client, job, progress)
         origins = {plane: said.origin for plane, said in described.items()}
-        output.made_by({str(plane): asdict(origin) for plane, origin in origins.items()})
+        output.check_networks({str(plane): asdict(origin) for plane, origin in origins.items()})
         if not output.asked:
             return ScoringReport(networks=origins)
         fitting = replace(job, mode=fitted(job.mode, described))
@@ -137,7 +137,7 @@ def _send(
         progress.step("waiting for scores")
         failed = len(events_of(output.failed))
         line = statement(fitting, reader, output, origins)
-        progress.begin(line, done=output.done, total=output.entries, failed=failed)
+        progress.begin(line, done=output.written, total=output.entries, failed=failed)
         return making.send(client, progress)
 
 
@@ -250,7 +250,7 @@ class _Run:
         self._watch = watch
         self._recorder = recorder
         self._scores = Scores({plane: said.origin for plane, said in described.items()})
-        self._tally = Tally(max_failed=job.max_failed, strict=job.strict, kept=output.kept)
+        self._tally = Tally(max_failed=job.max_failed, strict=job.strict, kept=output.reused)
         self._report = ScoringReport(
             networks={plane: said.origin for plane, said in described.items()}
         )
@@ -275,7 +275,7 @@ class _Run:
 
     def _show(self, progress: Progress) -> None:
         failed = self._failed_before + self._tally.failed
-        progress(self._output.done, self._output.entries, failed)
+        progress(self._output.written, self._output.entries, failed)
 
     def _questions(self, order: Sequence[int]) -> Iterator[EventQuestion]:
         job = self._job

@@ -77,7 +77,7 @@ def test_a_pixel_s_scores_do_not_depend_on_what_is_far_away(
 def test_images_of_any_size_are_padded_to_what_the_network_takes() -> None:
     given: list[tuple[int, ...]] = []
 
-    def forward(images: accuracy.Pixels) -> toys.Pixels:
+    def forward(images: accuracy.Pixels) -> accuracy.Pixels:
         given.append(images.shape)
         return np.repeat(images, 3, axis=1)
 
@@ -115,7 +115,7 @@ def test_rows_are_turned_for_the_network_and_turned_back() -> None:
     theirs = (Image(meta, whole), Image(meta, whole * 0))
     event = RealEvent(RSE(1, 2, 3), (Image(meta, pixels),), (theirs,))
 
-    def first_row_is_shower(image: accuracy.Pixels) -> toys.Pixels:
+    def first_row_is_shower(image: accuracy.Pixels) -> accuracy.Pixels:
         assert image[0, 0] == 50  # the largest tick
         scores = np.zeros((3, *image.shape), np.float32)
         scores[1, 0], scores[2, 1] = 0.9, 0.8

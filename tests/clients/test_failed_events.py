@@ -253,7 +253,7 @@ def test_an_output_whose_report_was_lost_is_not_called_whole(job: ScoringJob, po
 def test_a_file_that_does_not_say_who_made_it_is_not_mended(job: ScoringJob) -> None:
     with open_writer(job.output, images=["wire"]):
         pass
-    with pytest.raises(SettingsError, match=r"out\.root, which does not say who made it"):
+    with pytest.raises(SettingsError, match=r"out\.root, which has no provenance"):
         score(replace(job, retry_failed=True))
 
 

@@ -64,10 +64,10 @@ def command(job: ScoringJob, *options: str) -> list[str]:
 
 PROGRAM = """
 import logging, sys, time
-from clients import terminal
+from clients.terminal import screen
 from mdp.process import configure_logging
 configure_logging(verbose=False)
-with terminal.progress("events", command="test", interval_s=0.2) as show:
+with screen.progress("events", command="test", interval_s=0.2) as show:
     show.step("waiting for the moon")
     time.sleep({wait_s})
     show.begin("ten events of nothing", total=10)

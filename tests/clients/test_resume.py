@@ -16,7 +16,7 @@ from clients.files.provenance import Record
 from clients.ledger.file import LedgerReader
 from clients.ledger.records import End, Run
 from clients.scoring.job import ScoringJob
-from clients.scoring.output import parts
+from clients.scoring.output import publishing
 from clients.scoring.output.parts_folder import PartsFolder
 from clients.scoring.output.state import FileId
 from clients.scoring.score import score
@@ -193,10 +193,18 @@ def test_without_a_safe_event_nothing_is_left_and_nothing_is_refused(job: Scorin
     assert score(replace(job, low_adc=12.0)).events == EVENTS
 
 
-def test_a_part_that_somebody_removed_is_made_again(job: ScoringJob) -> None:
+def shorten(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, shorten])
+def test_a_part_that_was_removed_or_shortened_is_made_again(
+    job: ScoringJob, damage: Callable[[Path], None], caplog: Any
+) -> None:
     stop(job)
-    (job.output.parent / ".out.root.parts" / "part-000003.root").unlink()
+    damage(job.output.parent / ".out.root.parts" / "part-000003.root")
     assert score(job).before == 3
+    assert "part-000003.root is not as it was written" in caplog.text
     assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
 
 
@@ -297,7 +305,7 @@ def test_an_only_part_has_its_record_before_it_is_safe_and_is_only_renamed(
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts, "check_free", killed)  # its part is noted, and has no name yet
+        patch.setattr(publishing, "check_free", killed)  # its part is noted, and has no name yet
         with pytest.raises(Stopped):
             score(job)
     (part,) = (job.output.parent / ".out.root.parts").glob("part-*")

@@ -17,14 +17,14 @@ from ...check.findings import Finding
 from ...check.provenance_checks import Making, making_of
 from ...check.score_checks import ScoreFindings, compare
 from ...files.provenance import Record
-from .state import Part, Told
+from .state import Part, RunSettings
 
 log = logging.getLogger(__name__)
 
 _STAMP = ("bytes", "sha256", "hashed")
 
 
-def changed_inputs(was: Told, now: Told) -> list[int]:
+def changed_inputs(was: RunSettings, now: RunSettings) -> list[int]:
     """Which inputs have other bytes under the same names; none if other names were given."""
     before, after = was.get("inputs", []), now["inputs"]
     if [each["name"] for each in before] != [each["name"] for each in after]:
@@ -33,11 +33,11 @@ def changed_inputs(was: Told, now: Told) -> list[int]:
     return [number for number, (one, other) in pairs if _stamp(one) != _stamp(other)]
 
 
-def _stamp(one: Told) -> list[Any]:
+def _stamp(one: RunSettings) -> list[Any]:
     return [one[name] for name in _STAMP]
 
 
-def as_if_unchanged(was: Told, now: Told, changed: Collection[int]) -> Told:
+def as_if_unchanged(was: RunSettings, now: RunSettings, changed: Collection[int]) -> RunSettings:
     """`was` with the changed inputs as they are now, so that only other differences are left."""
     if "inputs" not in was or len(was["inputs"]) != len(now["inputs"]):
         return was
@@ -52,14 +52,14 @@ def as_if_unchanged(was: Told, now: Told, changed: Collection[int]) -> Told:
     return {**was, "inputs": inputs, "entries": entries}
 
 
-def _count(run: Told, number: int) -> int | None:
+def _count(run: RunSettings, number: int) -> int | None:
     """How many entries an input has; None: older software did not say."""
     count: int | None = run["inputs"][number].get("entries")
     return count
 
 
 def parts_of_unchanged(
-    parts: Sequence[Part], was: Told, now: Told, changed: Collection[int]
+    parts: Sequence[Part], was: RunSettings, now: RunSettings, changed: Collection[int]
 ) -> list[Part]:
     """The parts of which no entry comes from a changed input.
 
@@ -73,7 +73,9 @@ def parts_of_unchanged(
     ]
 
 
-def _void(was: Told, now: Told, changed: Collection[int]) -> Iterator[tuple[float, float]]:
+def _void(
+    was: RunSettings, now: RunSettings, changed: Collection[int]
+) -> Iterator[tuple[float, float]]:
     """(start, stop) of entries that are not as they were."""
     start = 0
     for number, each in enumerate(now["inputs"]):

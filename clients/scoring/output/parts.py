@@ -1,7 +1,7 @@
-"""An output that survives its writer: safe parts every so often, joined when all entries are there.
+"""An output in parts, which are checkpoints: a killed run resumes after the last part.
 
-Each part is written whole, synced and named before the state says that it is there; so whatever
-kills the process, the next one goes on after the last part. Refuses to go on with another run.
+Each part is complete and synced to disk before `state.json` lists it. When all entries are there,
+the parts are joined into one file.
 """
 
 from __future__ import annotations
@@ -15,65 +15,37 @@ from pathlib import Path
 from types import TracebackType
 
 from lartpc import Event, LArTPCError, WriteError, Writer
-from lartpc.files import provenance
 from lartpc.files.parts import PartFiles
-from lartpc.files.whole_file import check_free, move, named
+from lartpc.files.provenance import read as texts_of
 
-from ...files.checksums import stamp
 from ...flow.signals import uninterrupted
-from . import changed_inputs
-from .failures import FailedReport, Failure, TooManyFailed, report_path
+from .failures import Failure, TooManyFailed
 from .parts_folder import PartsFolder
-from .state import FileId, Part, State, Told, check_same, check_same_networks, plain
+from .publishing import publish
+from .state import FileId, Part, RunSettings, State, check_same_networks, plain
 
 log = logging.getLogger(__name__)
 
-RETRY = "retry"
-"""What a run is told that replaces a file whose report names all of its failures already."""
 _GO_ON = "%s: %d of %d events are safe; the same command goes on after them (without --fresh)"
 
 
-def settle(folder: PartsFolder) -> State | None:
-    """Finish what a run left that was killed when its output had its name already.
+def entries_left(parts: Sequence[Part], order: range) -> Sequence[int]:
+    """The entries of `order` that no part holds, in order.
 
-    Gives that run's state; None if there was no such run. The folder is empty then.
+    There are gaps between them where events of a changed input are scored again.
     """
-    state = folder.load()
-    if state is None or state.joined is None or FileId.of(folder.output) != state.joined:
-        return None
-    with named(folder.output):
-        _settle(folder, state)
-    folder.clear()
-    return state
-
-
-def _settle(folder: PartsFolder, state: State) -> None:
-    """The report of failed events is that of the output which has its name now."""
-    if not state.failed:
-        report_path(folder.output).unlink(missing_ok=True)
-    else:
-        _report(folder, state, folder.output)
-
-
-def _report(folder: PartsFolder, state: State, file: Path) -> None:
-    run = {name: value for name, value in state.run.items() if name != RETRY}
-    made = FailedReport(run, state.networks, stamp(file).of(folder.output), tuple(state.failed))
-    made.write(folder.path / "failed.json")
-    move(folder.path / "failed.json", report_path(folder.output))
-
-
-def _size(parts: Sequence[Part]) -> int:
-    return sum(part.stop - part.start for part in parts)
-
-
-def _is_in(parts: Sequence[Part], entry: int) -> bool:
-    return any(part.start <= entry < part.stop for part in parts)
+    gaps, start = [], order.start
+    for part in parts:
+        gaps.append(range(start, part.start))
+        start = part.stop
+    gaps = [gap for gap in (*gaps, range(start, order.stop)) if gap]
+    return gaps[0] if len(gaps) == 1 else [entry for gap in gaps for entry in gap]
 
 
 class Parts:
-    """Takes events in order; `left` are the entries that are not safe yet.
+    """Takes events in order; `left` are the entries that no part holds yet.
 
-    As a context manager it keeps what is safe on an error, and the part being written, too, if
+    On an error the context manager keeps the finished parts, and the part that is being written if
     that can be finished. Raises `SettingsError`, `WriteError`.
     """
 
@@ -82,89 +54,30 @@ class Parts:
         folder: PartsFolder,
         files: PartFiles,
         order: range,
-        run: Told,
+        state: State,
         *,
         part_s: float,
         force: bool = False,
     ) -> None:
-        """`order`: the entries; `run`: what decides the output, inputs and settings."""
+        """`order`: the entries; `state`: the parts that are there already (`lives.py`)."""
         self._folder = folder
         self._files = files
         self._order = order
         self._part_s = part_s
         self._force = force
-        self._state = self._begin(plain(run))
-        self._safe = _size(self._state.parts)
+        self._state = state
+        self._safe = state.events
         self._writer: Writer | None = None
         self._first = order.start  # entry of the part being written
         self._begun_at = 0.0
         self._failures: list[Failure] = []  # of the part being written
         self._torn = False
         self._over = False
-        if self._safe:
-            no_gap = self._state.parts[-1].stop == order.start + self._safe
-            text = "goes on after event %d of %d" if no_gap else "goes on, %d of %d events are safe"
-            log.warning(f"%s: {text}", folder.output, self._safe, len(order))
-
-    def _begin(self, run: Told) -> State:
-        state = self._folder.load()
-        if state is None or not state.parts:
-            self._folder.clear()
-            return State(run)
-        state = self._without_changed(state, run)
-        check_same(state.run, run, what="the run that was begun", way_out=self._way_out(state))
-        state = self._without_lost(state)
-        self._folder.keep_only({part.file for part in state.parts})
-        return state
-
-    def _way_out(self, state: State) -> str:
-        events = _size(state.parts)
-        return f"--fresh starts over, and gives up the {events} events in {self._folder.path}"
-
-    def _without_changed(self, state: State, run: Told) -> State:
-        """Only the parts of inputs that are as they were; all of it if that leaves none."""
-        changed = changed_inputs.changed_inputs(state.run, run)
-        same = changed_inputs.as_if_unchanged(state.run, run, changed)
-        if not changed:
-            return replace(state, run=same)
-        parts = changed_inputs.parts_of_unchanged(state.parts, state.run, run, changed)
-        if not parts or same != run:
-            return state  # another run, or nothing of it would stay: refused with all that differs
-        log.warning(
-            "%s: %s changed since: %d events that are safe are of other inputs and stay, %d are"
-            " scored again",
-            self._folder.output,
-            ", ".join(run["inputs"][number]["name"] for number in changed),
-            _size(parts),
-            _size(state.parts) - _size(parts),
-        )
-        failed = [each for each in state.failed if _is_in(parts, each.entry)]
-        state = replace(state, run=run, parts=parts, failed=failed, joined=None)
-        self._folder.save(state)
-        return state
-
-    def _without_lost(self, state: State) -> State:
-        """Parts up to the first one that somebody has removed or changed."""
-        there = []
-        for part in state.parts:
-            file = FileId.of(self._folder.path / part.file)
-            if file is None or file.bytes != part.bytes:
-                log.warning("%s: part %s is not as it was written", self._folder.output, part.file)
-                break
-            there.append(part)
-        stop = there[-1].stop if there else self._order.start
-        failed = [failure for failure in state.failed if failure.entry < stop]
-        return replace(state, parts=there, failed=failed, joined=None)
 
     @property
     def left(self) -> Sequence[int]:
-        """In order. There are gaps where a changed input's events are scored again."""
-        gaps, start = [], self._order.start
-        for part in self._state.parts:
-            gaps.append(range(start, part.start))
-            start = part.stop
-        gaps = [gap for gap in (*gaps, range(start, self._order.stop)) if gap]
-        return gaps[0] if len(gaps) == 1 else [entry for gap in gaps for entry in gap]
+        """The entries that no part holds, in order."""
+        return entries_left(self._state.parts, self._order)
 
     @property
     def written(self) -> int:
@@ -173,18 +86,21 @@ class Parts:
 
     @property
     def failed(self) -> tuple[Failure, ...]:
-        """All failures, those of earlier processes included."""
+        """All failures, those that earlier processes recorded included."""
         return (*self._state.failed, *self._failures)
 
     @property
-    def networks(self) -> Told:
-        """The origin of each plane's scores, as it was said."""
+    def networks(self) -> RunSettings:
+        """The origin of each plane's scores, as it was set."""
         return self._state.networks
 
-    def made_by(self, networks: Told) -> None:
-        """Say where the scores come from; raises `SettingsError` if that was elsewhere before."""
+    def check_networks(self, networks: RunSettings) -> None:
+        """Set where the scores come from.
+
+        Raises `SettingsError` if those of the finished parts come from elsewhere.
+        """
         if self._state.parts:
-            way_out = self._way_out(self._state)
+            way_out = self._state.way_out(self._folder.path)
             check_same_networks(
                 self._state.networks, plain(networks), what="the same networks", way_out=way_out
             )
@@ -239,7 +155,7 @@ class Parts:
         part = Part(writer.path.name, self._first, self._first + writer.entries, size)
         state = replace(
             self._state,
-            parts=sorted([*self._state.parts, part], key=lambda each: each.start),
+            parts=sorted([*self._state.parts, part], key=lambda part: part.start),
             failed=[*self._state.failed, *self._failures],
         )
         self._folder.save(state)
@@ -266,30 +182,19 @@ class Parts:
             self._state.joined = FileId.of(whole)
             self._folder.save(self._state)
         with uninterrupted(too_late=True):
-            self._publish(whole)
+            publish(self._folder, self._state, whole, force=self._force)
+            self._over = True
 
     def _join(self, record: str) -> Path:
         """One whole file of all parts, with its record, in the folder still."""
         parts = [self._folder.path / part.file for part in self._state.parts]
         # without a record it was finished by an error or a signal: safe parts are never changed
-        if self._files.are_whole(parts) and provenance.read(parts[0]):
+        if self._files.are_whole(parts) and texts_of(parts[0]):
             return parts[0]
         joined = self._folder.path / f"joined{self._folder.output.suffix}"
         with self._files.join(joined, parts, self._order) as writer:
             writer.provenance = (record,)
         return joined
-
-    def _publish(self, whole: Path) -> None:
-        output = self._folder.output
-        check_free(output, force=self._force)
-        with named(output):
-            if self._state.failed and not self._state.run.get(RETRY):
-                # before the file: no empty event ever stands there unnamed
-                _report(self._folder, self._state, whole)
-            move(whole, output)
-            _settle(self._folder, self._state)
-        self._folder.remove()
-        self._over = True
 
     def __enter__(self) -> Parts:
         return self

@@ -1,7 +1,7 @@
-"""Only the events that failed are asked about again; the others come from the output as it is.
+"""Score the failed events again; all others are copied from the output that is there.
 
-Refuses an output that its report is not about, and a run that was told something else, but for
-inputs that were mended since: `mended` says which.
+Refuses an output that its report is not about, and a run with other settings. Inputs that were
+repaired since then are allowed: `changed_inputs` says which.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ...files.file_job import FileJob
 from ...files.provenance import Record
 from . import changed_inputs
 from .failures import FailedReport, events_of, report_path
-from .state import Told, check_same, check_same_networks, plain
+from .state import RunSettings, check_same, check_same_networks, plain
 
 
 class Retry:
-    """What is asked again, and what is kept. Raises `SettingsError`, `ReadError`."""
+    """What is scored again, and what is copied. Raises `SettingsError`, `ReadError`."""
 
-    def __init__(self, job: FileJob, run: Told, report: FailedReport) -> None:
-        """`run`: what the run is told now, which must be what it was told then."""
+    def __init__(self, job: FileJob, run: RunSettings, report: FailedReport) -> None:
+        """`run`: the settings of this run, which must be those of the run that failed."""
         self._way_out = f"--force instead of --retry-failed scores all of {job.output} again"
         self._report = report
         run = plain(run)
@@ -37,39 +37,45 @@ class Retry:
         self._tick_order = job.tick_order
         self._output = job.output
         self._record = Record.unpack(provenance.read(job.output)[0])
-        self.asked = events_of(report.failed)
-        self.told: Told = {"output": now, "entries": " ".join(map(str, sorted(self.asked)))}
+        self.failed = events_of(report.failed)
+        self.settings: RunSettings = {
+            "output": now,
+            "entries": " ".join(map(str, sorted(self.failed))),
+        }
 
     @property
     def mended_inputs(self) -> list[dict[str, Any]]:
-        """For the output's record: the stamps of inputs from before they were changed."""
+        """For the output's record: the checksums of changed inputs, from before the change."""
         earlier: list[dict[str, Any]] = list(self._record.settings.get("mended_inputs", []))
         return earlier + [self._report.run["inputs"][number] for number in self._changed]
 
-    def check_inputs(self, reader: Reader, order: range, before: Reader) -> None:
-        """Compare what can be compared of inputs that were changed; `before`: the output's reader.
+    def check_inputs(self, reader: Reader, order: range, earlier: Reader) -> None:
+        """Compare the changed inputs with the scores that are copied; `earlier` reads the output.
 
-        Raises `SettingsError` if what would be kept is not theirs.
+        Raises `SettingsError` if these scores cannot come from these inputs.
         """
         for number in self._changed:
-            one = changed_inputs.MendedInput(
+            mended = changed_inputs.MendedInput(
                 number, reader=reader, order=order, way_out=self._way_out
             )
-            one.check(self._record, before, self.asked)
+            mended.check(self._record, earlier, self.failed)
 
-    def check_networks(self, networks: Told) -> None:
-        """The new events' scores must come from where the others' came from."""
+    def check_networks(self, networks: RunSettings) -> None:
+        """Raise `SettingsError` unless the networks are those that scored the other events."""
         what = "the networks that scored the rest of it"
         was = self._report.networks
         check_same_networks(was, plain(networks), what=what, way_out=self._way_out)
 
     def open(self, images: list[str]) -> Reader:
-        """The output as it is."""
+        """A reader of the output that is there."""
         return open_reader(self._output, tick_order=self._tick_order, images=images)
 
 
 def read_report(job: FileJob) -> FailedReport | None:
-    """None: no event of the output failed. Raises `SettingsError` if that cannot be known."""
+    """The report of failed events; None if no event of the output failed.
+
+    Raises `SettingsError` if that cannot be known.
+    """
     path = report_path(job.output)
     if path.exists():
         return FailedReport.read(path)
@@ -78,7 +84,7 @@ def read_report(job: FileJob) -> FailedReport | None:
     records = [Record.unpack(text) for text in provenance.read(job.output)]
     if not records:
         raise SettingsError(
-            f"want the output of a run to mend, got {job.output}, which does not say who made it"
+            f"want the output of a run to mend, got {job.output}, which has no provenance"
         )
     if failed := sum(record.failed_events for record in records):
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""What a run was told and what of it is safe on disk, as JSON. Refuses to mix two runs."""
+"""The settings of a run and what of it is safe on disk, as JSON. Refuses to mix two runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .failures import Failure
 FORMAT = 1
 _SHOWN = 4  # differences
 
-Told = dict[str, Any]
+RunSettings = dict[str, Any]
+"""What decides the output besides the networks, as JSON has it."""
 
 
 @dataclass(frozen=True)
@@ -39,25 +40,34 @@ class FileId:
     @classmethod
     def of(cls, path: Path) -> FileId | None:
         try:
-            said = path.stat()
+            status = path.stat()
         except OSError:
             return None
-        return cls(said.st_ino, said.st_size, said.st_mtime_ns)
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @dataclass
 class State:
     """All that is known of a run that is not over. Invariant: parts are in order, apart."""
 
-    run: Told
+    run: RunSettings
     """Inputs, entries and settings: what decides the output."""
-    networks: Told = field(default_factory=dict)
+    networks: RunSettings = field(default_factory=dict)
     """The origin of each plane's scores."""
     parts: list[Part] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     """Of the events in the parts."""
     joined: FileId | None = None
     """The whole file, from shortly before it gets its name."""
+
+    @property
+    def events(self) -> int:
+        """How many events the parts hold."""
+        return sum(part.stop - part.start for part in self.parts)
+
+    def way_out(self, folder: Path) -> str:
+        """The end of an error that refuses to go on: how to start over, and what that costs."""
+        return f"--fresh starts over, and gives up the {self.events} events in {folder}"
 
     def pack(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
@@ -66,59 +76,62 @@ class State:
     def unpack(cls, packed: bytes) -> State:
         """Raises `ValueError` for what `pack` has not made."""
         try:
-            said = json.loads(packed)
-            if said["format"] != FORMAT:
-                raise ValueError(f"want format {FORMAT}, got {said['format']!r}")
+            state = json.loads(packed)
+            if state["format"] != FORMAT:
+                raise ValueError(f"want format {FORMAT}, got {state['format']!r}")
             return cls(
-                said["run"],
-                said["networks"],
-                [Part(**each) for each in said["parts"]],
-                [Failure(**each) for each in said["failed"]],
-                FileId(**said["joined"]) if said["joined"] else None,
+                state["run"],
+                state["networks"],
+                [Part(**part) for part in state["parts"]],
+                [Failure(**failure) for failure in state["failed"]],
+                FileId(**state["joined"]) if state["joined"] else None,
             )
         except (TypeError, KeyError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def plain(told: Mapping[str, Any]) -> Told:
-    """As it comes back out of JSON, where tuples are lists and keys are text."""
-    made: Told = json.loads(json.dumps(told))
-    return made
+def plain(settings: Mapping[str, Any]) -> RunSettings:
+    """The settings as JSON gives them back: tuples are lists, and keys are text."""
+    copy: RunSettings = json.loads(json.dumps(settings))
+    return copy
 
 
-def check_same_networks(was: Told, now: Told, *, what: str, way_out: str) -> None:
-    """As `check_same`, of each plane's origin; older software did not say the dtype of scores."""
+def check_same_networks(was: RunSettings, now: RunSettings, *, what: str, way_out: str) -> None:
+    """Compare the origin of each plane's scores as `check_same` does.
+
+    Older software did not record the dtype of the scores; a dtype that is missing is not compared.
+    """
     check_same(with_dtypes(was, now), now, what=what, way_out=way_out)
 
 
-def with_dtypes(was: Told, now: Told) -> Told:
-    """`was`, with the dtype that `now` says of a plane where `was` says none."""
-    unsaid = {plane for plane, origin in was.items() if not origin.get("dtype")}
-    dtypes = {plane: now.get(plane, {}).get("dtype", "") for plane in unsaid}
+def with_dtypes(was: RunSettings, now: RunSettings) -> RunSettings:
+    """`was`, with the dtype of the same plane in `now` where `was` has none."""
+    missing = {plane for plane, origin in was.items() if not origin.get("dtype")}
+    dtypes = {plane: now.get(plane, {}).get("dtype", "") for plane in missing}
     return {
-        plane: {**origin, "dtype": dtypes[plane]} if plane in unsaid else origin
+        plane: {**origin, "dtype": dtypes[plane]} if plane in missing else origin
         for plane, origin in was.items()
     }
 
 
-def check_same(was: Told, now: Told, *, what: str, way_out: str) -> None:
+def check_same(was: RunSettings, now: RunSettings, *, what: str, way_out: str) -> None:
     """Raise `SettingsError` that names what differs, if anything does."""
-    before, after = dict(_flat(was)), dict(_flat(now))
+    old, new = dict(_flat(was)), dict(_flat(now))
     changed = [
-        f"{name} (was {before.get(name, 'nothing')}, is {after.get(name, 'nothing')})"
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
+        f"{name} (was {old.get(name, 'nothing')}, is {new.get(name, 'nothing')})"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
     ]
     if changed:
         shown = ", ".join(changed[:_SHOWN]) + (", ..." if changed[_SHOWN:] else "")
         raise SettingsError(f"want {what}, got another {shown}: {way_out}")
 
 
-def _flat(told: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested names as one: `input 0 bytes`."""
-    if isinstance(told, dict | list):
-        several = told.items() if isinstance(told, dict) else enumerate(told)
-        for key, value in several:
+def _flat(settings: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Pairs of a joined name, such as `inputs 0 bytes`, and its value."""
+    if isinstance(settings, dict | list):
+        items = settings.items() if isinstance(settings, dict) else enumerate(settings)
+        for key, value in items:
             yield from _flat(value, f"{name} {key}".strip())
     else:
-        yield name, told
+        yield name, settings

@@ -1,0 +1,173 @@
+"""Which life an output is in when a run begins: decided once, before any event is read.
+
+| life | what is there | what is scored |
+|---|---|---|
+| `Fresh` | nothing of this run | every entry |
+| `Resumed` | parts of this very run, which was stopped | the entries that no part holds |
+| `Whole` | the complete output of this very run | nothing |
+| `Retried` | a complete output in which events failed | the failed events (`--retry-failed`) |
+
+A run whose settings or inputs differ from those that are there is refused; so is a file that this
+run did not write, unless `--force` replaces it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lartpc import Reader
+from lartpc.files.open import check_output
+
+from ...files.provenance import Provenance
+from ..job import ScoringJob
+from . import changed_inputs
+from .existing import existing_output
+from .failures import Failure
+from .parts_folder import PartsFolder
+from .publishing import RETRY, finish_killed_run
+from .retry import Retry, read_report
+from .run_settings import record_settings, run_settings
+from .state import FileId, Part, RunSettings, State, check_same, plain
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Every entry is scored."""
+
+    state: State
+    """Without parts."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """An earlier process was stopped; the parts that it finished stay."""
+
+    state: State
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The output is complete, and it is this run's."""
+
+    failed: tuple[Failure, ...] = ()
+    """The failures of the run that wrote it."""
+    services: Mapping[str, Any] = field(default_factory=dict)
+    """The origin of each service's scores, to compare with the services that run now; empty if
+    there is nothing to compare."""
+
+
+@dataclass(frozen=True)
+class Retried:
+    """Only the failed events are scored; all others are copied from the output that is there."""
+
+    state: State
+    """With parts, if an earlier retry was stopped."""
+    retry: Retry
+
+
+def decide(
+    job: ScoringJob,
+    reader: Reader,
+    order: range,
+    provenance: Provenance,
+    folder: PartsFolder,
+) -> Fresh | Resumed | Whole | Retried:
+    """The life of the job's output. Raises `SettingsError`, `FileExists` and `WriteError`.
+
+    `folder`: locked; files in it that no saved part needs are removed.
+    """
+    if job.fresh:
+        folder.clear()
+    killed = finish_killed_run(folder)
+    settings = run_settings(job, reader, order, provenance)
+    if job.retry_failed:
+        report = read_report(job)
+        if report is None:
+            log.warning("%s: no event of it failed", job.output)
+            return Whole()
+        retry = Retry(job, settings, report)
+        settings = {**settings, RETRY: retry.settings}
+        return Retried(_begun(job, folder, settings, order), retry)
+    if killed is not None and killed.run == plain(settings):
+        log.warning("%s: was whole already, when its client was killed", job.output)
+        return Whole(tuple(killed.failed))
+    if not job.force and folder.load() is None:
+        existing = existing_output(job, reader, order, provenance, record_settings(job))
+        if existing is not None:
+            if not existing.services:  # it has no events: there are no scores to compare
+                log.warning("%s: is whole already, of this very run", job.output)
+            return Whole(existing.failed, existing.services)
+    check_output(job.output, force=job.force, inputs=job.inputs)
+    state = _begun(job, folder, settings, order)
+    return Resumed(state) if state.parts else Fresh(state)
+
+
+def _begun(job: ScoringJob, folder: PartsFolder, run: RunSettings, order: range) -> State:
+    """What an earlier process finished of this run; a state without parts if it finished nothing.
+
+    Raises `SettingsError` if the parts are those of a run with other settings.
+    """
+    run = plain(run)
+    state = folder.load()
+    if state is None or not state.parts:
+        folder.clear()
+        return State(run)
+    state = _without_changed_inputs(folder, state, run)
+    check_same(state.run, run, what="the run that was begun", way_out=state.way_out(folder.path))
+    state = _without_lost_parts(folder, state, order)
+    folder.keep_only({part.file for part in state.parts})
+    if state.parts:
+        _log_resumed(folder, state, order)
+    return state
+
+
+def _log_resumed(folder: PartsFolder, state: State, order: range) -> None:
+    no_gap = state.parts[-1].stop == order.start + state.events
+    text = "goes on after event %d of %d" if no_gap else "goes on, %d of %d events are safe"
+    log.warning(f"%s: {text}", folder.output, state.events, len(order))
+
+
+def _without_changed_inputs(folder: PartsFolder, state: State, run: RunSettings) -> State:
+    """Only the parts whose inputs did not change; the state as it is if that leaves none."""
+    changed = changed_inputs.changed_inputs(state.run, run)
+    unchanged = changed_inputs.as_if_unchanged(state.run, run, changed)
+    if not changed:
+        return replace(state, run=unchanged)
+    parts = changed_inputs.parts_of_unchanged(state.parts, state.run, run, changed)
+    if not parts or unchanged != run:
+        return state  # the caller refuses it, and names all that differs
+    failed = [each for each in state.failed if any(_holds(part, each.entry) for part in parts)]
+    reduced = replace(state, run=run, parts=parts, failed=failed, joined=None)
+    log.warning(
+        "%s: %s changed since: %d events that are safe are of other inputs and stay, %d are"
+        " scored again",
+        folder.output,
+        ", ".join(run["inputs"][number]["name"] for number in changed),
+        reduced.events,
+        state.events - reduced.events,
+    )
+    folder.save(reduced)
+    return reduced
+
+
+def _holds(part: Part, entry: int) -> bool:
+    return part.start <= entry < part.stop
+
+
+def _without_lost_parts(folder: PartsFolder, state: State, order: range) -> State:
+    """Only the parts before the first one that was removed or changed by another program."""
+    intact: list[Part] = []
+    for part in state.parts:
+        file = FileId.of(folder.path / part.file)
+        if file is None or file.bytes != part.bytes:
+            log.warning("%s: part %s is not as it was written", folder.output, part.file)
+            break
+        intact.append(part)
+    stop = intact[-1].stop if intact else order.start
+    failed = [failure for failure in state.failed if failure.entry < stop]
+    return replace(state, parts=intact, failed=failed, joined=None)
