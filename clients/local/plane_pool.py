@@ -42,6 +42,8 @@ class PlanePool:
     dtype: str = PlaneSettings.dtype
 
     def __post_init__(self) -> None:
+        if not self.planes:
+            raise SettingsError("want planes as in --planes 0,1,2, got none")
         files = (self.prototxt, self.weights)
         if any(files) and (not all(files) or self.network or len(self.planes) != 1):
             raise SettingsError("want --prototxt and --weights together, for one plane: --planes 0")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.local import subprocesses
+from clients.local import local_services, subprocesses
 from clients.local.plane_pool import PlanePool
-from clients.local.serving import DummyPool, Pool
+from clients.local.serving import DummyPool, Factories, Pool
 from mdp import SettingsError
 from tests.support.optional import optional
 from tests.support.processes import until
@@ -47,6 +47,21 @@ def log_and_end(text: str) -> None:
 def ignore_sigterm(text: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     log_and_wait(text)
+
+
+class Unstartable(DummyPool):
+    """A pool whose process ends before it serves."""
+
+    def factories(self) -> Factories:
+        raise SettingsError("want something else")
+
+
+def test_a_pool_that_ends_at_its_start_is_one_error_with_its_last_line() -> None:
+    with (
+        pytest.raises(local_services.LocalFailed, match="workers ended: ssnet: want something"),
+        local_services.services(Unstartable()),
+    ):
+        pass
 
 
 def test_a_call_returns_the_result_or_raises_the_exception() -> None:

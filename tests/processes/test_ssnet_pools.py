@@ -120,6 +120,7 @@ def test_a_network_that_cannot_be_served_ends_the_command_with_one_line(
     ("options", "says", "code"),
     [
         (("--planes", "0,x"), "planes as in 0,1,2", 2),
+        (("--planes", ""), "planes as in --planes 0,1,2", 2),
         (("--planes", "0,1,1"), "different planes", 2),
         (("--planes", "0", "--prototxt", "net.prototxt"), "--prototxt and --weights together", 2),
         (("--planes", "0", "--device", "tpu"), "want a device, cpu or cuda:0", 1),
