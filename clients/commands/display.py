@@ -90,8 +90,8 @@ def display(
         list[str] | None,
         option(
             DRAWN,
-            help="Producer of the scores \\[shower, track]: uburn for uburn_plane0, uburn_plane1,"
-            " ...; repeatable. Default: what the files hold.",
+            help="Producer of the scores \\[shower, track]; uburn stands for uburn_plane0,"
+            " uburn_plane1 and so on; repeatable. Default: what the files hold.",
         ),
     ] = None,
     labels: Annotated[
@@ -107,7 +107,7 @@ def display(
         option(COMPUTED, help="Numbers of the planes, separated by commas. Default: all."),
     ] = None,
     roi: Annotated[
-        str | None, option(DRAWN, metavar="N", help="Zoom to the event's ROI N, from 0.")
+        str | None, option(DRAWN, metavar="N", help="Zoom to the ROI with this number, from 0.")
     ] = None,
     ticks: Annotated[
         str | None, option(DRAWN, metavar="A:B", help="Show the ticks from A to B.")

@@ -122,7 +122,7 @@ MaxFailed = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Share of the events that may fail, from 0 to 1; it counts from the tenth failure on.",
+        help="Share of the events so far that may fail, from 0 to 1, once ten have failed.",
     ),
 ]
 RetryFailed = Annotated[

@@ -309,7 +309,12 @@ def services(
     ] = False,
     every: Annotated[
         float | None,
-        option(TERMINAL, min=0.1, callback=finite, help="Seconds from look to look. Default: 1."),
+        option(
+            TERMINAL,
+            min=0.1,
+            callback=finite,
+            help="Seconds between updates of --watch. Default: 1.",
+        ),
     ] = None,
     timeout: Timeout = LOOK_TIMEOUT_S,
     broker: Broker = DEFAULT_ENDPOINT,

@@ -16,6 +16,7 @@ import typer
 
 from .. import addresses
 from ..errors import SettingsError
+from ..settings import DEFAULT_ENDPOINT
 from ..version import VERSION
 
 
@@ -184,7 +185,11 @@ BrokerToLoad = Annotated[
 ]
 Bind = Annotated[
     list[str] | None,
-    option(SERVED, callback=_bindable, help="Address to serve at; repeatable."),
+    option(
+        SERVED,
+        callback=_bindable,
+        help=f"Address to serve at; repeatable. Default: {DEFAULT_ENDPOINT}.",
+    ),
 ]
 Workers = Annotated[
     int, option(SERVED, "--workers", "-n", min=1, help="Workers to start for each service.")
