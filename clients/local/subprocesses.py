@@ -7,6 +7,7 @@ in order.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import multiprocessing.process
 import os
@@ -35,7 +36,8 @@ def call(function: Callable[[A], R], argument: A) -> R:
     Returns its result or raises its exception; raises `BrokenProcessPool` if the process died.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as executor:
+    tether = functools.partial(die_with, os.getpid())
+    with ProcessPoolExecutor(1, mp_context=context, initializer=tether) as executor:
         with inherited_by_none():
             running = executor.submit(function, argument)
         return running.result()
