@@ -1,8 +1,8 @@
-"""How fast training batches come: from workers, from one process by itself, from a DataLoader.
+"""Measure the rate of training batches: from workers, from a single process, from a DataLoader.
 
-`python -m benches.batches` makes toy events and takes the same batches in each way, in
-turns; figures are medians of the rounds. A batch is read from the files each time (`--cache 0`,
-as with more events than memory holds), or kept by who has read it.
+`python -m benches.batches` makes toy events and takes the same batches in each way, in turns;
+the figures are medians of the rounds. With `--cache 0` batches are read from the files each time,
+as if there were more events than memory holds; else each process caches the events it has read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Taken(NamedTuple):
 
     seconds: float
     computed_s: float
-    """Of CPU: of all processes together."""
+    """Seconds of CPU time of all processes together."""
     waited_s: float = math.nan
 
 
@@ -56,16 +56,16 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40, help="to take, after the first ones")
     parser.add_argument("--batch", type=int, default=16, help="events in a batch")
     parser.add_argument("--size", type=int, default=256, help="rows and columns of a crop")
-    parser.add_argument("--cache", type=int, default=0, help="MB that each process keeps")
+    parser.add_argument("--cache", type=int, default=0, help="MB that each process caches")
     parser.add_argument("--step", type=float, default=0.0, help="seconds between two batches")
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    keep_memory()  # as who trains does
+    options = parser.parse_args()
+    keep_memory()  # as a training does
     with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
-        files = tuple(asked.files) or (_toys(Path(name), asked.events),)
-        settings = TrainingSettings(files, cache_bytes=asked.cache << 20)
-        recipe = Recipe(batch_size=asked.batch, rows=asked.size, cols=asked.size)
-        _compare(settings, recipe, asked.batches, asked.rounds, asked.step)
+        files = tuple(options.files) or (_toys(Path(name), options.events),)
+        settings = TrainingSettings(files, cache_bytes=options.cache << 20)
+        recipe = Recipe(batch_size=options.batch, rows=options.size, cols=options.size)
+        _compare(settings, recipe, options.batches, options.rounds, options.step)
 
 
 def _toys(folder: Path, count: int) -> Path:
@@ -93,13 +93,13 @@ def _compare(
 
 
 def _table(taken: dict[str, list[Taken]], count: int) -> Table:
-    rates = {name: count / median(one.seconds for one in of) for name, of in taken.items()}
+    rates = {name: count / median(one.seconds for one in runs) for name, runs in taken.items()}
     columns = ("batches/s", "of one process", "of the DataLoader", "CPU a batch", "waited")
-    made = screen.table("", *columns)
+    table = screen.table("", *columns)
     for name, several in taken.items():
         loader = rates.get(name.replace("feed", "DataLoader")) if "feed" in name else None
         waited = median(one.waited_s / one.seconds for one in several)
-        made.add_row(
+        table.add_row(
             name,
             f"{rates[name]:.2f}",
             f"{rates[name] / rates[_ALONE]:.2f}",
@@ -107,11 +107,11 @@ def _table(taken: dict[str, list[Taken]], count: int) -> Table:
             f"{median(one.computed_s for one in several) / count * 1000:.0f} ms",
             "" if math.isnan(waited) else f"{waited:.0%}",
         )
-    return made
+    return table
 
 
 def _names(settings: TrainingSettings, recipe: Recipe, count: int) -> list[BatchName]:
-    """The first batches, epoch after epoch."""
+    """Return the names of the first `count` batches, epoch after epoch."""
     files = TrainingFiles(settings)
     files.close()
     batches = recipe.batches_of(len(files))
@@ -156,7 +156,7 @@ def _loader(settings: TrainingSettings, names: Sequence[BatchName], workers: int
     def way() -> Taken:
         from .torch_loader import timed_loader
 
-        # one more, which is not taken
+        # with one more, whose time does not count
         more = [*names, names[0]]
         return Taken(*timed_loader(settings, more, workers=workers, warm_up=_WINDOW))
 

@@ -1,9 +1,10 @@
-"""How fast networks run and what they weigh, in units of forward passes and of a torch module.
+"""Measure a network's speed and memory: the start in forward passes, a pass against torch's.
 
-`python -m benches.engines PROTOTXT WEIGHTS`: a worker's start and memory in processes of their own,
-without and with the cache; then, where torch is importable, forward passes in turns with the same
-network as a plain torch module, so that a busy machine slows both. Set OMP_WAIT_POLICY=passive
-where others compute: torch's threads otherwise spin for each other, and take much longer.
+`python -m benches.engines PROTOTXT WEIGHTS` measures a worker's start and memory in separate
+processes, without and with the cache. Then, if torch is importable, it runs forward passes
+alternating with the same network as a plain torch module, so that a busy machine slows both. Set
+OMP_WAIT_POLICY=passive on a shared machine: torch's threads otherwise spin while they wait for each
+other, and take much longer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ MAX_OF_TORCH = 1.0
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured: the network's files, the image's size in pixels, threads."""
+    """What is measured: the network's files, the image's size in pixels, threads, repetitions."""
 
     prototxt: Path
     weights: Path
@@ -46,7 +47,7 @@ class Setup:
 
 
 class Result(NamedTuple):
-    """One figure, and the most that it may be."""
+    """One figure and its upper limit."""
 
     name: str
     figure: float
@@ -55,17 +56,17 @@ class Result(NamedTuple):
 
 
 def image(setup: Setup, channels: int = 1) -> Images:
-    """Sparse charge, as a wire plane's is: one pixel in ten, up to 300 ADC."""
+    """Return sparse charge like a wire plane's: one pixel in ten, from 10 to 300 ADC."""
     rng = np.random.default_rng(0)
     charge = rng.uniform(10, 300, (1, channels, setup.rows, setup.cols))
     return (charge * (rng.random(charge.shape) < 0.1)).astype(np.float32)
 
 
-# A worker's start and memory, in a process that does nothing else.
+# A worker's start and memory, in a separate process.
 
 
 def start(setup: Setup, cache: Path) -> dict[str, float]:
-    """Open the network, run it, and weigh this process: seconds and GB."""
+    """Open the network, run it, and return times and this process's peak memory (s, GB)."""
     began = time.perf_counter()
     engine = open_engine("onnx", setup.prototxt, setup.weights, threads=setup.threads, cache=cache)
     opened = time.perf_counter() - began
@@ -77,20 +78,20 @@ def start(setup: Setup, cache: Path) -> dict[str, float]:
 
 
 def starts(setup: Setup, rounds: int) -> list[Result]:
-    """As many workers, one after the other, with an empty cache and with that of the one before."""
+    """Measure this many starts, one after another, with an empty cache and with a filled one."""
     results = []
     with tempfile.TemporaryDirectory() as name:
-        for said, fresh in (("converted", True), ("cached", False)):
+        for kind, fresh in (("converted", True), ("cached", False)):
             measured = []
             for i in range(rounds):
                 cache = Path(name) / (str(i) if fresh else "0")
                 measured.append(_in_a_process(setup, cache))
-            ratio = statistics.median(each["open_s"] / each["forward_s"] for each in measured)
-            opened = statistics.median(each["open_s"] for each in measured)
-            peak = max(each["peak_gb"] for each in measured)
+            ratio = statistics.median(run["open_s"] / run["forward_s"] for run in measured)
+            opened = statistics.median(run["open_s"] for run in measured)
+            peak = max(run["peak_gb"] for run in measured)
             results += [
-                Result(f"start, {said}: forward passes", ratio, MAX_START, f"{opened:.2f} s"),
-                Result(f"peak memory, {said}: GB", peak, MAX_PEAK_GB, f"{rounds} processes"),
+                Result(f"start, {kind}: forward passes", ratio, MAX_START, f"{opened:.2f} s"),
+                Result(f"peak memory, {kind}: GB", peak, MAX_PEAK_GB, f"{rounds} processes"),
             ]
     return results
 
@@ -110,7 +111,7 @@ def _in_a_process(setup: Setup, cache: Path) -> dict[str, float]:
 
 
 def against_torch(setup: Setup) -> Result:
-    """Forward passes of both in turns: the median of the ratios of neighbours."""
+    """Alternate forward passes of both, and return the median ratio of neighbouring passes."""
     import torch
 
     from clients.training.torch_net import TorchNet
@@ -147,7 +148,7 @@ def _seconds(job: Callable[[], Any]) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print each figure with its target; 0: all met, 1: some not, or no network to run."""
+    """Print each figure with its target; return 0 if all are met, 1 if not or on an error."""
     parser = argparse.ArgumentParser(prog="python -m benches.engines", description=__doc__)
     parser.add_argument("prototxt", type=Path)
     parser.add_argument("weights", type=Path)
@@ -167,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(start(setup, options.start)))
             return 0
         network = caffe_net.read(setup.prototxt, setup.weights)
-        network.shapes(1, setup.rows, setup.cols)  # refused here once, not in every process
+        network.shapes(1, setup.rows, setup.cols)  # fail here once, not in every process
         results = starts(setup, options.rounds)
     except MDPError as error:
         print(error, file=sys.stderr)
@@ -175,11 +176,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results.append(against_torch(setup))
     except ModuleNotFoundError as error:
-        print(f"no {error.name} to compare with", file=sys.stderr)
-    for each in results:
-        mark = "ok  " if each.figure <= each.most else "MISS"
-        print(f"{mark} {each.figure:5.2f} (at most {each.most:g})  {each.name}: {each.detail}")
-    return 0 if all(each.figure <= each.most for each in results) else 1
+        print(f"{error.name} is not installed: no comparison with it", file=sys.stderr)
+    for result in results:
+        mark = "ok  " if result.figure <= result.most else "MISS"
+        limit = f"(at most {result.most:g})"
+        print(f"{mark} {result.figure:5.2f} {limit}  {result.name}: {result.detail}")
+    return 0 if all(result.figure <= result.most for result in results) else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How fast files and frames are, as ratios to what the libraries can do in the same run.
+"""Measures the speed of files and frames, as ratios to the speed of the libraries in the same run.
 
-`python -m benches.files_and_frames [LARCV1_FILE]` with a file whose first entry has images of
-producer `wire`; without one it makes a sparse event of MicroBooNE's size. Ratios, because absolute
-times say as much of the machine and its other users as of this code.
+`python -m benches.files_and_frames [LARCV1_FILE]` reads a file whose first entry has images of
+producer `wire`; without a file it makes a sparse event of MicroBooNE's size. It gives ratios,
+because absolute times depend on the machine and its other users as much as on this code.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TARGETS = {
 
 
 class Result(NamedTuple):
-    """One measured ratio, and what it is made of."""
+    """One measured ratio, and the two figures behind it."""
 
     name: str
     ratio: float
@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
 
 def best_s(*jobs: Callable[[], Any], rounds: int) -> list[float]:
-    """The shortest time of each job, in turns, so that a busy machine slows all of them."""
+    """Return the shortest time of each job. They take turns, so a busy machine slows them all."""
     best = [float("inf")] * len(jobs)
     for _ in range(rounds):
         for i, job in enumerate(jobs):
@@ -59,7 +59,7 @@ def best_s(*jobs: Callable[[], Any], rounds: int) -> list[float]:
 
 
 def sparse_event(number: int) -> Event:
-    """Straight tracks over three planes: 0.7 % of the pixels, as in a real event."""
+    """Make straight tracks over three planes: 0.7 % of the pixels, as in a real event."""
     rng = np.random.default_rng(number)
     images = []
     for plane in range(PLANES):
@@ -85,7 +85,7 @@ def bench_reading(path: Path, rounds: int) -> Result:
     with uproot.open(path) as file, open_reader(path, tick_order="forward") as all_of_it:
         branch = file["image2d_wire_tree/image2d_wire_branch/_image_v/_image_v._img"]
         reader = all_of_it.again(images=["wire"])
-        reader[0]  # opens the file, as uproot's side has
+        reader[0]  # opens the file, which uproot has done already
         decompress, ours = best_s(lambda: branch.basket(0), lambda: reader[0], rounds=rounds)
         reader.close()
     megabytes = branch.uncompressed_bytes / branch.num_entries / 1e6
@@ -133,12 +133,12 @@ def bench_frames(event: Event, rounds: int) -> list[Result]:
 
 
 def bench_writing(directory: Path, events: Sequence[Event]) -> Result:
-    """Whole files: the first event's new memory and the closing are in it, ROOT's start is not."""
+    """Measure whole files, with the first allocation and the closing, but without ROOT's start."""
     write_events(directory / "warm.root", [sparse_event(0)])
     pixels = [image.pixels for event in events for image in event.images["wire"]]
-    flat = [np.ascontiguousarray(each) for each in pixels]
+    flat = [np.ascontiguousarray(array) for array in pixels]
     zlib_1, ours = best_s(
-        lambda: [zlib.compress(each.data, 1) for each in flat],
+        lambda: [zlib.compress(array.data, 1) for array in flat],
         lambda: write_events(directory / "out.root", events),
         rounds=3,
     )
@@ -150,7 +150,7 @@ def bench_writing(directory: Path, events: Sequence[Event]) -> Result:
 
 
 def bench(path: Path | None, *, rounds: int = 7, events: int = 8) -> list[Result]:
-    """Measure everything; raises `LibraryMissing` without ROOT."""
+    """Measure everything. Raises `LibraryMissing` without ROOT."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         if path is None:
@@ -166,11 +166,11 @@ def bench(path: Path | None, *, rounds: int = 7, events: int = 8) -> list[Result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print each ratio with its target; 0: all met, 1: some not, or no file to read."""
+    """Print each ratio with its target. Returns 0 if all are met, else 1 (or if a file fails)."""
     parser = argparse.ArgumentParser(prog="python -m benches.files_and_frames", description=__doc__)
-    parser.add_argument("file", nargs="?", type=Path, help="a LArCV1 file with producer wire")
-    parser.add_argument("--rounds", type=int, default=7, help="the best of how many times")
-    parser.add_argument("--events", type=int, default=8, help="how many events are written")
+    parser.add_argument("file", nargs="?", type=Path, help="LArCV1 file with producer wire")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements; the best one counts")
+    parser.add_argument("--events", type=int, default=8, help="number of events to write")
     options = parser.parse_args(arguments)
     try:
         results = bench(options.file, rounds=options.rounds, events=options.events)

@@ -1,8 +1,9 @@
-"""How well the production client keeps its workers busy, and what it holds. No network computes.
+"""Measure how busy the production client keeps its workers, and its memory, without a network.
 
 `python -m benches.production` makes toy events, starts a broker and workers that take a fixed time
-for each crop, and runs the production client: with one worker a plane, of which one plane or all
-three take that time; with two. Before that it scores small events and watches its own memory.
+for each crop, and runs the production client with three pools: one worker a plane; the same, but
+only plane 2's worker takes time; two workers a plane. Before that it scores small events and
+records its own memory.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from .stand_ins import LOG_VARIABLE, VARIABLE
 
 MODES: dict[str, chain.Mode] = {"croi": chain.Croi(), "tiles": chain.Tiles()}
 _SMALL = toy.ToySettings(chamber=Chamber(rows=128, cols=128), roi_pixels=64)
-_WARM_UP = 200  # events: until then libraries load and buffers grow to their size
+_WARM_UP = 200  # events during which libraries load and buffers grow
 
 
 def main() -> None:
@@ -42,18 +43,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.15, help="for each crop")
     parser.add_argument("--mode", choices=MODES, default="croi")
     parser.add_argument("--size", default="1008x3456", help="ROWSxCOLS of an event's images")
-    parser.add_argument("--small", type=int, default=1000, help="events to watch memory over")
-    asked = parser.parse_args()
-    rows, cols = (int(side) for side in asked.size.split("x"))
+    parser.add_argument("--small", type=int, default=1000, help="events of the memory test")
+    options = parser.parse_args()
+    rows, cols = (int(side) for side in options.size.split("x"))
     with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
         folder = Path(name)
-        if asked.small:  # first, while the process holds little else
-            _memory(folder, asked.small)
-        source = make_toys(folder, asked.events, toy.ToySettings(chamber=Chamber(rows, cols)))
-        _speed(folder, source, MODES[asked.mode], asked.seconds)
+        if options.small:  # first, while the process uses little other memory
+            _memory(folder, options.small)
+        source = make_toys(folder, options.events, toy.ToySettings(chamber=Chamber(rows, cols)))
+        _speed(folder, source, MODES[options.mode], options.seconds)
 
 
-# What is measured.
+# The measurements.
 
 
 def _speed(folder: Path, source: Path, mode: chain.Mode, seconds: float) -> None:
@@ -62,7 +63,7 @@ def _speed(folder: Path, source: Path, mode: chain.Mode, seconds: float) -> None
         "of which only plane 2 takes time": (1, {0: 0.0, 1: 0.0, 2: seconds}),
         "two workers a plane": (2, dict.fromkeys(PLANES, seconds)),
     }
-    made = screen.table("pools", "events/s", "crops", "in all", "ratio", "least busy", "target")
+    table = screen.table("pools", "events/s", "crops", "in all", "ratio", "least busy", "target")
     first_s = None
     for name, (workers, by_plane) in pools.items():
         logs = folder / name.replace(" ", "-")
@@ -73,8 +74,8 @@ def _speed(folder: Path, source: Path, mode: chain.Mode, seconds: float) -> None
         first_s = first_s or spent_s
         slow = [share for plane, share in _busy(logs) if by_plane[plane]]
         cells = (f"{report.events / spent_s:.2f}", str(report.crops), f"{spent_s:.1f} s")
-        made.add_row(name, *cells, f"{first_s / spent_s:.2f}", f"{min(slow):.3f}", _TARGETS[name])
-    screen.show(made)
+        table.add_row(name, *cells, f"{first_s / spent_s:.2f}", f"{min(slow):.3f}", _TARGETS[name])
+    screen.show(table)
 
 
 _TARGETS = {
@@ -85,7 +86,7 @@ _TARGETS = {
 
 
 def _busy(logs: Path) -> list[tuple[int, float]]:
-    """Of each worker its plane, and the share of its time, from first to last crop, at work."""
+    """Return each worker's plane, and the share of the time from first to last crop it worked."""
     shares = []
     for path in logs.iterdir():
         passes = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
@@ -96,21 +97,21 @@ def _busy(logs: Path) -> list[tuple[int, float]]:
 
 
 def _memory(folder: Path, count: int) -> None:
-    """How much the process grows between the first events and the last."""
+    """Show how much this process's memory grows between the first events and the last."""
     source = make_toys(folder, count, _SMALL)
     held: list[int] = []
     with serving(folder, 1, dict.fromkeys(PLANES, 0.0)) as broker:
         job = make_job(folder, source, broker, chain.Croi(size=64))
         report: ScoringReport = score(job, on_progress=lambda *_: held.append(resident_bytes()))
     grown = max(held) - held[min(_WARM_UP, count - 1)]
-    made = screen.table(f"{count} events of 3 x 128x128", "value")
-    made.add_row("events/s", f"{count / report.seconds['all']:.0f}")
-    made.add_row("memory, at most", f"{max(held) / 1e6:.0f} MB")
-    made.add_row(f"growth after {_WARM_UP} events", f"{grown / 1e6:.1f} MB")
-    screen.show(made)
+    table = screen.table(f"{count} events of 3 x 128x128", "value")
+    table.add_row("events/s", f"{count / report.seconds['all']:.0f}")
+    table.add_row("memory, at most", f"{max(held) / 1e6:.0f} MB")
+    table.add_row(f"growth after {_WARM_UP} events", f"{grown / 1e6:.1f} MB")
+    screen.show(table)
 
 
-# What it is measured with.
+# Input files, broker and workers.
 
 
 def make_job(folder: Path, source: Path, broker: str, mode: chain.Mode) -> ScoringJob:
@@ -129,14 +130,19 @@ def make_toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
 def serving(
     folder: Path, workers: int, seconds: dict[int, float], logs: Path | None = None
 ) -> Iterator[str]:
-    """A broker with `workers` stand-ins of each plane that take so long for a crop."""
+    """Start a broker with `workers` stand-ins a plane; seconds: a crop's time, by plane.
+
+    Yields the broker's address when all workers are registered.
+    """
     broker = f"ipc://{folder}/broker"
     with ExitStack() as stack:
         stack.enter_context(_mdp("broker", "--bind", broker))
-        for plane, each_s in seconds.items():
-            told = {VARIABLE: f"{plane} {each_s}", **({LOG_VARIABLE: str(logs)} if logs else {})}
+        for plane, crop_s in seconds.items():
+            variables = {VARIABLE: f"{plane} {crop_s}"}
+            if logs:
+                variables[LOG_VARIABLE] = str(logs)
             command = ("worker", service_name(plane), "benches.stand_ins:Worker")
-            stack.enter_context(_mdp(*command, "-n", str(workers), "--broker", broker, **told))
+            stack.enter_context(_mdp(*command, "-n", str(workers), "--broker", broker, **variables))
         with Client(broker) as client:
             while sum(row["workers"] for row in client.services(timeout_s=60).values()) < (
                 workers * len(seconds)
@@ -146,11 +152,11 @@ def serving(
 
 
 @contextmanager
-def _mdp(*arguments: str, **told: str) -> Iterator[None]:
+def _mdp(*arguments: str, **variables: str) -> Iterator[None]:
     process = subprocess.Popen(
         [sys.executable, "-m", "mdp", *arguments],
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **told},
+        env={**os.environ, **variables},
     )
     try:
         yield

@@ -1,7 +1,8 @@
-"""What it costs the production client to be safe: parts and a ledger, one, both and neither.
+"""Measure what checkpoints (parts) and a ledger cost the production client.
 
 `python -m benches.safety` scores toy events through workers that take a fixed time for each
-crop, in rounds of one run of each kind; each run is compared with its own round's of neither.
+crop. Each round has one run of each kind: with parts, with a ledger, with both, with neither. A run
+is compared with the run of its own round that has neither.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _ONE_PART_S = 1e6
 
 @dataclass(frozen=True)
 class _Spent:
-    """Seconds of a run: by the clock, and of this process's CPU time."""
+    """A run's wall time and this process's CPU time, in seconds."""
 
     whole_s: float
     cpu_s: float
@@ -46,18 +47,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.15, help="for each crop")
     parser.add_argument("--checkpoint-seconds", type=float, default=1.0, help="`ssnet run` has 60")
     parser.add_argument("--rounds", type=int, default=8, help="of one run of each kind")
-    asked = parser.parse_args()
-    rows, cols = (int(side) for side in asked.size.split("x"))
-    settings = toy.ToySettings(chamber=Chamber(rows, cols), roi_pixels=asked.crop)
-    mode = replace(MODES[asked.mode], size=asked.crop)
+    options = parser.parse_args()
+    rows, cols = (int(side) for side in options.size.split("x"))
+    settings = toy.ToySettings(chamber=Chamber(rows, cols), roi_pixels=options.crop)
+    mode = replace(MODES[options.mode], size=options.crop)
     with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
         folder = Path(name)
-        source = make_toys(folder, asked.events, settings)
-        with serving(folder, 1, dict.fromkeys(PLANES, asked.seconds)) as broker:
+        source = make_toys(folder, options.events, settings)
+        with serving(folder, 1, dict.fromkeys(PLANES, options.seconds)) as broker:
             job = make_job(folder, source, broker, mode)
-            kinds = _kinds(job, folder / "out.root.ledger", asked.checkpoint_seconds)
-            what = f"{asked.events} events, {asked.rounds} rounds"
-            screen.show(_table(what, _spent(kinds, asked.rounds)))
+            kinds = _kinds(job, folder / "out.root.ledger", options.checkpoint_seconds)
+            what = f"{options.events} events, {options.rounds} rounds"
+            screen.show(_table(what, _spent(kinds, options.rounds)))
 
 
 def _kinds(job: ScoringJob, ledger: Path, part_s: float) -> dict[str, ScoringJob]:
@@ -72,10 +73,10 @@ def _kinds(job: ScoringJob, ledger: Path, part_s: float) -> dict[str, ScoringJob
 
 def _spent(kinds: dict[str, ScoringJob], rounds: int) -> dict[str, list[_Spent]]:
     spent: dict[str, list[_Spent]] = {name: [] for name in kinds}
-    score(kinds[_NEITHER])  # libraries load
+    score(kinds[_NEITHER])  # not measured: it loads the libraries
     chance = random.Random(1)
     for _ in range(rounds):
-        for name in chance.sample(list(kinds), len(kinds)):  # no kind always follows on another
+        for name in chance.sample(list(kinds), len(kinds)):  # random order: no kind is favoured
             spent[name].append(_one(kinds[name]))
     return spent
 
@@ -87,20 +88,21 @@ def _one(job: ScoringJob) -> _Spent:
 
 
 def _table(what: str, spent: dict[str, list[_Spent]]) -> Table:
-    made = screen.table(what, "in all", "ratio", "from, to", "client's CPU", "ratio")
-    base = spent[_NEITHER]
+    table = screen.table(what, "in all", "ratio", "from, to", "client's CPU", "ratio")
+    baseline = spent[_NEITHER]
     for name, runs in spent.items():
-        ratios = sorted(own.whole_s / of.whole_s for own, of in zip(runs, base, strict=True))
-        cpu = median(own.cpu_s / of.cpu_s for own, of in zip(runs, base, strict=True))
-        made.add_row(
+        pairs = list(zip(runs, baseline, strict=True))
+        ratios = sorted(run.whole_s / neither.whole_s for run, neither in pairs)
+        cpu = median(run.cpu_s / neither.cpu_s for run, neither in pairs)
+        table.add_row(
             name,
-            f"{median(own.whole_s for own in runs):.2f} s",
+            f"{median(run.whole_s for run in runs):.2f} s",
             f"{median(ratios):.3f}",
             f"{ratios[0]:.3f}, {ratios[-1]:.3f}",
-            f"{median(own.cpu_s for own in runs):.2f} s",
+            f"{median(run.cpu_s for run in runs):.2f} s",
             f"{cpu:.3f}",
         )
-    return made
+    return table
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How fast the simple client is, and what it holds, as ratios within one run.
+"""Measure the simple client's speed, as a ratio to copying the same events, and its memory.
 
-`python -m benches.simple_client` makes toy files, starts a broker and two dummy workers (and two
-that echo), and measures in turn: the same events merely read and written in one process, and sent
-through the broker. Then it sends 10,000 small events and watches its own memory.
+`python -m benches.simple_client` first sends 10,000 small events through a broker and dummy
+workers, and records its own memory. Then it takes turns between copying toy events in one
+process and sending them through the broker to two dummy and to two echo workers.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from .resident import resident_bytes
 WORKERS = 2
 TARGET = 0.70
 MEMORY_TARGET_BYTES = 50e6
-_SERVICES = {"dummy": "services.dummy:Dummy", "echo": "mdp.echo:Echo"}
-_WARM_UP = 1000  # events: until then libraries load and buffers grow to their size
+_SERVICES = {"dummy": "services.dummy:Dummy", "echo": "mdp.worker.worker.echo:Echo"}
+_WARM_UP = 1000  # events during which libraries load and buffers grow
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benches.simple_client", description=__doc__)
     parser.add_argument("--sizes", default="512x512:60,1008x3456:16", help="ROWSxCOLS:EVENTS,...")
-    parser.add_argument("--small", type=int, default=10_000, help="events to watch memory over")
+    parser.add_argument("--small", type=int, default=10_000, help="events of the memory test")
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with errors_reported(), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssnet-bench-")))
         endpoint = stack.enter_context(_farm())
-        if asked.small:  # first, while the process holds little else
-            _memory(folder, endpoint, asked.small)
-        for size in filter(None, asked.sizes.split(",")):
+        if options.small:  # first, while the process uses little other memory
+            _memory(folder, endpoint, options.small)
+        for size in filter(None, options.sizes.split(",")):
             shape, _, count = size.partition(":")
-            _speed(folder, endpoint, shape, int(count), rounds=asked.rounds)
+            _speed(folder, endpoint, shape, int(count), rounds=options.rounds)
 
 
-# What is measured.
+# The measurements.
 
 
 def _speed(folder: Path, endpoint: str, shape: str, count: int, *, rounds: int) -> None:
@@ -66,24 +66,24 @@ def _speed(folder: Path, endpoint: str, shape: str, count: int, *, rounds: int) 
         force=True,
     )
     ways: dict[str, Callable[[], object]] = {
-        "merely read and written": lambda: _copy(source, plan.output),
+        "only read and written": lambda: _copy(source, plan.output),
         "read, and zeros written": lambda: _copy(source, plan.output, zeros=True),
         "through two dummies": lambda: process_files(plan),
         "through two echoes": lambda: process_files(replace(plan, service="echo")),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):  # in turn, so that the machine's other users slow down all of them
+    for _ in range(rounds):  # in turn, so that other users of the machine slow all ways alike
         for name, way in ways.items():
             started_at = time.perf_counter()
             way()
             seconds[name].append(time.perf_counter() - started_at)
-    made = screen.table(f"{count} events of 3 x {shape}", "events/s", "ratio", "target")
-    bare = median(seconds["merely read and written"])
-    for name, each in seconds.items():
+    table = screen.table(f"{count} events of 3 x {shape}", "events/s", "ratio", "target")
+    bare = median(seconds["only read and written"])
+    for name, several in seconds.items():
         target = f">= {TARGET:.2f}" if "two dummies" in name else ""
-        rate, ratio = count / median(each), bare / median(each)
-        made.add_row(name, f"{rate:.1f}", f"{ratio:.2f}", target)
-    screen.show(made)
+        rate, ratio = count / median(several), bare / median(several)
+        table.add_row(name, f"{rate:.1f}", f"{ratio:.2f}", target)
+    screen.show(table)
 
 
 def _copy(source: Path, output: Path, *, zeros: bool = False) -> None:
@@ -101,7 +101,7 @@ def _emptied(event: Event) -> Event:
 
 
 def _memory(folder: Path, endpoint: str, count: int) -> None:
-    """How much the process grows between the first thousand events and the last."""
+    """Show how much this process's memory grows between the first thousand events and the last."""
     source = _toy_file(folder, "64x64", count, distinct=100)
     held: list[int] = []
     plan = SimpleJob(
@@ -116,28 +116,28 @@ def _memory(folder: Path, endpoint: str, count: int) -> None:
     process_files(plan, on_progress=lambda *_: held.append(resident_bytes()))
     rate = count / (time.perf_counter() - started_at)
     grown = max(held) - held[min(_WARM_UP, count - 1)]
-    made = screen.table(f"{count} events of 3 x 64x64", "value", "target")
-    made.add_row("events/s", f"{rate:.0f}", "")
-    made.add_row("memory, at most", f"{max(held) / 1e6:.0f} MB", "")
+    table = screen.table(f"{count} events of 3 x 64x64", "value", "target")
+    table.add_row("events/s", f"{rate:.0f}", "")
+    table.add_row("memory, at most", f"{max(held) / 1e6:.0f} MB", "")
     limit = f"<= {MEMORY_TARGET_BYTES / 1e6:.0f} MB"
-    made.add_row(f"growth after {_WARM_UP} events", f"{grown / 1e6:.1f} MB", limit)
-    screen.show(made)
+    table.add_row(f"growth after {_WARM_UP} events", f"{grown / 1e6:.1f} MB", limit)
+    screen.show(table)
 
 
-# What it is measured with.
+# Input files, broker and workers.
 
 
 def _toy_file(folder: Path, shape: str, count: int, *, distinct: int) -> Path:
-    """`count` events, of which `distinct` differ in more than their number."""
+    """Write `count` events that repeat `distinct` different ones under new event numbers."""
     rows, cols = (int(side) for side in shape.split("x"))
     settings = toy.ToySettings(chamber=Chamber(rows=rows, cols=cols))
     path = folder / f"{shape}.root"
-    made: list[Event] = []
+    events: list[Event] = []
     with open_writer(path) as writer:
         for number in _shown(range(count), f"toys of {shape}"):
             if number < distinct:
-                made.append(toy.make(number, seed=1, settings=settings).event)
-            event = made[number % distinct]
+                events.append(toy.make(number, seed=1, settings=settings).event)
+            event = events[number % distinct]
             images = {"wire": event.images["wire"]}
             writer.write(Event(RSE(1, number // 100, number), images))
     return path
@@ -152,7 +152,7 @@ def _shown(numbers: range, what: str) -> Iterator[int]:
 
 @contextmanager
 def _farm() -> Iterator[str]:
-    """A broker with workers of each service, at a free loopback port."""
+    """Start a broker at a free loopback port, with workers of each service; yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
@@ -168,8 +168,8 @@ def _farm() -> Iterator[str]:
 
 
 def _full(client: Client) -> list[str]:
-    there = client.services(timeout_s=60)
-    return [name for name, row in there.items() if row["workers"] == WORKERS]
+    services = client.services(timeout_s=60)
+    return [name for name, row in services.items() if row["workers"] == WORKERS]
 
 
 @contextmanager

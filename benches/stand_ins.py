@@ -1,8 +1,8 @@
 """Plane workers that take a fixed time for each crop instead of computing, for benches and tests.
 
-All but the network is the plane service's own. What they are told is in the environment, for
-`mdp worker` starts a class without arguments: SSNET_STANDIN="PLANE SECONDS", and SSNET_STANDIN_LOG,
-a folder for files of the times at which the work on each crop began and ended.
+Everything except the network is the code of the plane service. Their settings are environment
+variables, since `mdp worker` starts a class without arguments: SSNET_STANDIN="PLANE SECONDS", and
+SSNET_STANDIN_LOG, a folder for files with the times at which work on each crop began and ended.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOWHERE = Path("no network")
 
 
 class StandIn:
-    """In the place of a network: shower = ADC / 500, track = ADC / 1000, after a fixed time."""
+    """An engine without a network: shower = ADC / 500, track = ADC / 1000, after a fixed time."""
 
     name = "stand-in"
     device = "none"
@@ -51,7 +51,7 @@ class StandIn:
 
 
 class Worker(SSNet):
-    """The plane service on a stand-in; scores are float32, so that they can be compared."""
+    """The plane service with a stand-in; its scores are float32, so that tests can compare them."""
 
     def __init__(self) -> None:
         plane, seconds = os.environ[VARIABLE].split()

@@ -1,6 +1,6 @@
-"""torch's own DataLoader over the same files and the same code, for `benches.batches`.
+"""torch's own DataLoader over the same files and code, for comparison in `benches.batches`.
 
-Refuses to load without torch.
+Without torch the import fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .cpu import computed_s
 
 
 class NamedBatches(Dataset[list[torch.Tensor]]):
-    """Batches by name, each made in one of the DataLoader's processes."""
+    """A dataset of batches by name, each made in one of the DataLoader's processes."""
 
     def __init__(self, settings: TrainingSettings, names: Sequence[BatchName]) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class NamedBatches(Dataset[list[torch.Tensor]]):
         return len(self._names)
 
     def __getitem__(self, at: int) -> list[torch.Tensor]:
-        if self._files is None:  # in the process that uses it
+        if self._files is None:  # opened in the DataLoader's process that uses it
             self._files = TrainingFiles(self._settings)
         return [torch.from_numpy(b.array) for b in self._files.batch(self._names[at])]
 
@@ -37,14 +37,14 @@ class NamedBatches(Dataset[list[torch.Tensor]]):
 def timed_loader(
     settings: TrainingSettings, names: Sequence[BatchName], *, workers: int, warm_up: int
 ) -> tuple[float, float]:
-    """Seconds, and seconds of CPU, that so many processes take after the first `warm_up`."""
+    """Return the wall and the CPU seconds for the batches after the first `warm_up`."""
     loader = DataLoader(
         NamedBatches(settings, names),
         batch_size=None,
         shuffle=False,
         num_workers=workers,
         multiprocessing_context="spawn",
-        prefetch_factor=max(2, 8 // workers),  # as many under way as the feed's window
+        prefetch_factor=max(2, 8 // workers),  # as many batches in flight as the feed's window
     )
     batches = iter(loader)
     for _ in range(warm_up):
@@ -52,7 +52,7 @@ def timed_loader(
     started_at, computed = time.perf_counter(), computed_s()
     for _ in range(len(names) - warm_up - 1):
         next(batches)
-    # before the last one: the processes end with it, and what they computed is gone
-    taken = time.perf_counter() - started_at, computed_s() - computed
+    # before the last batch: with it the processes end, and their CPU time cannot be read any more
+    seconds = time.perf_counter() - started_at, computed_s() - computed
     next(batches)
-    return taken
+    return seconds

@@ -1,4 +1,4 @@
-"""Liquid-argon detector images: geometry, files, message frames. Knows no sockets."""
+"""Liquid-argon detector images: geometry, files and message frames. It uses no sockets."""
 
 from .crops import chain
 from .errors import (

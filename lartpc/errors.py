@@ -1,4 +1,4 @@
-"""Every error that lartpc raises on purpose. Refuses nothing: it only names what went wrong."""
+"""The errors that lartpc raises on purpose."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import ClassVar
 
 
 class LArTPCError(Exception):
-    """Base of the errors in `lartpc`."""
+    """The base class of all errors in `lartpc`."""
 
     exit_code: ClassVar[int] = 1
-    """With what a command ends that it stops: 1 failed, 2 misused."""
+    """The exit code of a command that this error ends: 1 failed, 2 misused."""
 
 
 class ImageError(LArTPCError, ValueError):
-    """An image, its meta or an event is not what it must be: shape, type, NaN, RSE."""
+    """An image, its meta or an event is invalid: its shape, its type, a NaN, its RSE."""
 
 
 class SettingsError(LArTPCError, ValueError):
@@ -23,31 +23,31 @@ class SettingsError(LArTPCError, ValueError):
 
 
 class TickOrderError(SettingsError):
-    """A tick order is asked for that contradicts the files, or files have different ones."""
+    """The requested tick order contradicts the files, or the files have different ones."""
 
 
 class FrameError(LArTPCError, ValueError):
-    """A message's frames are malformed, or larger than allowed."""
+    """The frames of a message are malformed, or larger than allowed."""
 
 
 class BatchError(LArTPCError, ValueError):
-    """A training batch is named that these files do not have."""
+    """A training batch's name is malformed, or these files have no batch of that name."""
 
 
 class ReadError(LArTPCError, ValueError):
-    """A file is not of a known format, is damaged, or contradicts itself."""
+    """A file is of no known format, is damaged, or contradicts itself."""
 
 
 class ProductMissing(LArTPCError, LookupError):
-    """A file lacks the producer that was asked for."""
+    """A file does not have the requested product."""
 
 
 class WriteError(LArTPCError, OSError):
-    """A file cannot be written, or what is to be written does not fit into it."""
+    """A file cannot be written, or its format cannot hold what is to be written."""
 
 
 class FileExists(WriteError, FileExistsError):
-    """The output is there already, or is one of the inputs."""
+    """The output file exists already, or it is one of the inputs."""
 
 
 class LibraryMissing(LArTPCError, ImportError):

@@ -1,7 +1,7 @@
-"""Batches of images to message frames and back. Refuses what is malformed or beyond its limits.
+"""Batches of images to message frames and back. Refuses malformed and oversized messages.
 
-Each batch is three frames: its name, its meta text, its array (docs/messages.md). What comes in
-is measured before anything is allocated, and nothing is ever unpickled or evaluated.
+Every batch is three frames: its name, its meta text and its array (docs/messages.md). The sizes in
+an incoming message are checked before memory is allocated, and nothing is unpickled or evaluated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Codec = Literal["zstd", "raw"]
 DTYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64")
 MAX_NAME_BYTES = 255
 MAX_SIDE = 1 << 24
-_SMALL_BYTES = 64  # dtype, codec and shape fit into this many, packed
+_SMALL_BYTES = 64  # the most for each of dtype, codec and shape, packed
 _KEYS = {"dtype", "shape", "codec", "data"}
 _BIN_HEADER_BYTES = {0xC4: 2, 0xC5: 3, 0xC6: 5}
 _RSE = re.compile(r"\((\d{1,20}),(\d{1,20}),(\d{1,20})\)")
@@ -34,15 +34,15 @@ _RSE = re.compile(r"\((\d{1,20}),(\d{1,20}),(\d{1,20})\)")
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one incoming message may make us hold."""
+    """The most that one incoming message may contain."""
 
     array_bytes: int = 512 << 20
-    """All arrays of one message together, unpacked: 12 full MicroBooNE events."""
+    """The size of all arrays of one message, unpacked: 12 full MicroBooNE events."""
     triples: int = 256
     meta_bytes: int = 1 << 20
-    """One meta text: about 85 bytes an image."""
+    """The size of one meta text, which has about 85 bytes per image."""
     info_bytes: int = 16 << 10
-    """One `info`, packed: it is a few names, hashes and times."""
+    """The size of one `info`, packed; it holds a few names, hashes and times."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -50,10 +50,10 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What three frames hold. `array`: (batch, images or classes, rows, cols), ADC or scores.
+    """The content of three frames. `array`: (batch, images or classes, rows, cols), ADC or scores.
 
-    `meta` has one line an image, in the array's order; an answer carries its question's.
-    `info` is empty in requests; in replies it says what computed the array.
+    `meta` has one line per image, in the array's order; a reply repeats the meta of its request.
+    `info` is empty in requests; in replies it describes what computed the array.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Batch:
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def rses(self) -> tuple[RSE, ...]:
-        """The (run, subrun, event) of each line of `meta`; raises `FrameError` where none is."""
+        """Return the (run, subrun, event) of each line of `meta`. Raises `FrameError`."""
         return tuple(_rse(line) for line in self.meta.split("\n"))
 
 
@@ -74,12 +74,15 @@ def _rse(line: str) -> RSE:
 
 
 def meta_text(meta: ImageMeta, rse: RSE) -> str:
-    """An image's line in the meta frame: LArCV1's text, then the event it belongs to."""
+    """Return an image's line in the meta frame: LArCV1's text, then (run, subrun, event)."""
     return f"{meta.dump().strip()}:({rse.run},{rse.subrun},{rse.event})"
 
 
 def stack(name: str, events: Sequence[tuple[RSE, Sequence[Image]]]) -> Batch:
-    """Make a batch of events that have the same number of images, all of one size."""
+    """Make a batch of events that have the same number of images, all of one size.
+
+    Raises `ImageError` if they differ.
+    """
     images = [image for _, row in events for image in row]
     shapes = {image.pixels.shape for image in images}
     counts = {len(row) for _, row in events}
@@ -91,12 +94,12 @@ def stack(name: str, events: Sequence[tuple[RSE, Sequence[Image]]]) -> Batch:
     array = np.empty((len(events), *counts, *shapes.pop()), np.float32)
     for i, (_, row) in enumerate(events):
         for k, image in enumerate(row):
-            array[i, k] = image.pixels  # turns what came column major from LArCV1
+            array[i, k] = image.pixels  # converts images from LArCV1 files, which are column-major
     lines = [meta_text(image.meta, rse) for rse, row in events for image in row]
     return Batch(name, "\n".join(lines), array)
 
 
-# Out.
+# Packing.
 
 
 LateInfo = Callable[[], Mapping[str, Any]]
@@ -110,11 +113,12 @@ def pack(
     dtype: str | None = None,
     late_info: LateInfo | None = None,
 ) -> list[bytes]:
-    """Frames of these batches, three each; `dtype="float16"` halves what floats weigh.
+    """Pack batches into frames, three for each; `dtype="float16"` halves the size of float32.
 
-    `late_info` is asked once a batch's array is packed, and adds to its info: how long it took.
-    Raises `FrameError` for arrays that are not 4-dimensional numbers, or do not fit into `dtype`,
-    and for names and metas that are no UTF-8 or too long.
+    `late_info` is called when a batch's array has been packed, and its result is added to the info,
+    e.g. the time that packing took. Raises `FrameError` for arrays that are not 4-dimensional
+    numbers or do not fit into `dtype`, and for names and metas that UTF-8 cannot encode, or names
+    that are too long.
     """
     return [
         frame for batch in batches for frame in _pack_one(batch, codec, level, dtype, late_info)
@@ -126,7 +130,7 @@ def _pack_one(
 ) -> list[bytes]:
     array = _plain(batch, dtype)
     if array.nbytes == 0:
-        codec = "raw"  # zstd has no size to check where there is nothing
+        codec = "raw"  # zstd states no size for an empty array
     packed: dict[str, Any] = {
         "dtype": array.dtype.name,
         "shape": list(array.shape),
@@ -150,7 +154,7 @@ def _encoded(text: str, what: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise FrameError(f"want {what} that UTF-8 can hold: {error}") from None
+        raise FrameError(f"want {what} that UTF-8 can encode: {error}") from None
 
 
 def _plain(batch: Batch, dtype: str | None) -> npt.NDArray[Any]:
@@ -160,7 +164,7 @@ def _plain(batch: Batch, dtype: str | None) -> npt.NDArray[Any]:
         raise FrameError(f"want one of {DTYPES} in {batch.name}, got {target}")
     if array.ndim != 4:
         raise FrameError(f"want (batch, images, rows, cols) in {batch.name}, got {array.shape}")
-    with np.errstate(over="ignore"):  # said below
+    with np.errstate(over="ignore"):  # checked below
         out = np.ascontiguousarray(array, np.dtype(target).newbyteorder("<"))
     if target == "float16" and array.dtype != out.dtype and not all_finite(out):
         raise FrameError(f"want values within float16's 65504 in {batch.name}")
@@ -172,17 +176,17 @@ def _encode(array: npt.NDArray[Any], codec: Codec, level: int) -> bytes | memory
     if codec == "raw":
         return flat
     if codec == "zstd":
-        # the checksum makes a flipped bit an error instead of a pixel
+        # the checksum turns a flipped bit into an error, not into a wrong pixel
         return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(flat)
     raise FrameError(f"want codec 'zstd' or 'raw', got {codec!r}")
 
 
-# In.
+# Unpacking.
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """An array frame that was measured and not yet decoded; `data` is a view of the frame."""
+    """An array frame whose sizes are checked, not yet decoded; `data` is a view of the frame."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -196,7 +200,7 @@ class _Packed:
 
 
 def unpack(frames: Sequence[Frame], limits: Limits = DEFAULT_LIMITS) -> list[Batch]:
-    """The batches in these frames; their arrays are read-only. Raises `FrameError`."""
+    """Return the batches in these frames, with read-only arrays. Raises `FrameError`."""
     views = [memoryview(frame) for frame in frames]
     if not views or len(views) % 3 or len(views) > 3 * limits.triples:
         raise FrameError(f"want 1 to {limits.triples} triples of frames, got {len(views)} frames")
@@ -227,7 +231,7 @@ def _measure(frame: memoryview, limits: Limits) -> _Packed:
     values = _split(frame, limits)
     missing = _KEYS - values.keys()
     if missing:
-        raise FrameError(f"want {sorted(_KEYS)} in an array frame, got none of {sorted(missing)}")
+        raise FrameError(f"want {sorted(_KEYS)} in an array frame, {sorted(missing)} are missing")
     dtype = _small(values["dtype"], _SMALL_BYTES)
     codec = _small(values["codec"], _SMALL_BYTES)
     shape = _small(values["shape"], _SMALL_BYTES)
@@ -240,7 +244,7 @@ def _measure(frame: memoryview, limits: Limits) -> _Packed:
         raise FrameError(f"want a shape (batch, images, rows, cols), got {shape!r}")
     if not all(type(side) is int and 0 <= side <= MAX_SIDE for side in shape):
         raise FrameError(f"want sides from 0 to {MAX_SIDE}, got {shape!r}")
-    # numpy multiplies the other sides of an array without elements, too
+    # numpy also multiplies the other sides of an array without elements
     if prod(side or 1 for side in shape) * np.dtype(dtype).itemsize > limits.array_bytes:
         raise FrameError(f"want at most {limits.array_bytes} bytes of arrays, got {shape!r}")
     if not isinstance(info, dict) or not all(isinstance(key, str) for key in info):
@@ -250,7 +254,7 @@ def _measure(frame: memoryview, limits: Limits) -> _Packed:
 
 
 def _split(frame: memoryview, limits: Limits) -> dict[str, memoryview]:
-    """The values of a msgpack map, still packed: building them could cost far more than they."""
+    """Return the values of a msgpack map, still packed: unpacked they could be far larger."""
     if frame.nbytes > limits.array_bytes + limits.info_bytes + 1024:
         raise FrameError(f"want a frame of at most {limits.array_bytes} bytes, got {frame.nbytes}")
     frame = frame.cast("B")
@@ -305,9 +309,9 @@ def _decode(packed: _Packed) -> npt.NDArray[Any]:
 
 def _decompress(data: memoryview, nbytes: int) -> bytes:
     try:
-        said = zstandard.get_frame_parameters(data).content_size
-        if said != nbytes or nbytes == 0:
-            raise FrameError(f"want zstd data that say {nbytes} bytes, above 0, got {said}")
+        stated = zstandard.get_frame_parameters(data).content_size
+        if stated != nbytes or nbytes == 0:
+            raise FrameError(f"want zstd data that state {nbytes} bytes, above 0, got {stated}")
         return zstandard.ZstdDecompressor().decompress(
             data, max_output_size=nbytes, allow_extra_data=False
         )

@@ -1,4 +1,4 @@
-"""Images of wire planes, their geometry and events. Frozen; refuses wrong shapes, NaN and Inf."""
+"""Wire-plane images, their geometry, and events. Frozen; refuses wrong shapes, NaN and Inf."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import numpy.typing as npt
 from .errors import ImageError
 
 TickOrder = Literal["backward", "forward"]
-"""Which tick row 0 is: the largest (LArCV1: "backward") or the smallest ("forward")."""
+"""Which tick row 0 holds: the largest ("backward", as in LArCV1) or the smallest ("forward")."""
 
 INVALID_INDEX = 65535
-"""LArCV's "not set" for the 16-bit numbers of planes, particles and ROIs."""
+"""LArCV writes this value for "not set" in the 16-bit numbers of planes, particles and ROIs."""
 
 Pixels = npt.NDArray[np.float32]
 
 
 def check_tick_order(order: str) -> None:
-    """Raise `ImageError` for anything but "backward" and "forward"."""
+    """Raise `ImageError` unless `order` is "backward" or "forward"."""
     if order not in get_args(TickOrder):
         raise ImageError(f"want tick order 'backward' or 'forward', got {order!r}")
 
 
 class RSE(NamedTuple):
-    """What names an event."""
+    """The run, subrun and event number that identify an event."""
 
     run: int
     subrun: int
@@ -37,10 +37,11 @@ class RSE(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageMeta:
-    """An image's place on its plane, in exact doubles: x in wires, y in ticks.
+    """The rectangle that an image covers on its plane, in exact doubles: x in wires, y in ticks.
 
-    The origin is the corner at row 0: top left (the largest tick) in tick-backward images, as
-    LArCV1 has them, bottom left in tick-forward ones. A file does not say which: the user does.
+    The origin is the corner at row 0. In tick-backward images, as in LArCV1, it is the top left
+    corner (the largest tick); in tick-forward images it is the bottom left one. A LArCV1 file does
+    not state its order: see `lartpc.ticks`.
     """
 
     width: float
@@ -78,16 +79,16 @@ class ImageMeta:
 
     @property
     def pixel_width(self) -> float:
-        """Wires a pixel; 0 without pixels, as in LArCV."""
+        """Wires per pixel; 0 for an image without pixels, as in LArCV."""
         return self.width / self.cols if self.cols else 0.0
 
     @property
     def pixel_height(self) -> float:
-        """Ticks a pixel; 0 without pixels, as in LArCV."""
+        """Ticks per pixel; 0 for an image without pixels, as in LArCV."""
         return self.height / self.rows if self.rows else 0.0
 
     def dump(self) -> str:
-        """LArCV1's text, newline included. Lossy (`%g`, six digits): never parse it back."""
+        """Return LArCV1's text and its newline. Do not parse it: `%g` rounds to six digits."""
         return (
             f"Plane {self.plane} (rows,cols) = ({self.rows},{self.cols})"
             f" ... Left Top ({self.min_x:g},{self.max_y:g})"
@@ -95,7 +96,7 @@ class ImageMeta:
         )
 
     def in_order(self, order: TickOrder) -> ImageMeta:
-        """The same rectangle with its origin where `order` has it."""
+        """Return the same rectangle in this tick order, with its origin at that order's corner."""
         check_tick_order(order)
         if order == self.tick_order:
             return self
@@ -103,7 +104,7 @@ class ImageMeta:
         return replace(self, origin_y=corner, tick_order=order)
 
     def inclusive(self, other: ImageMeta) -> ImageMeta:
-        """The smallest box around both, on this one's plane, with its pixel size and tick order."""
+        """Return the smallest box around both. It has the plane, pixel size and order of self."""
         min_x, max_x = min(self.min_x, other.min_x), max(self.max_x, other.max_x)
         min_y, max_y = min(self.min_y, other.min_y), max(self.max_y, other.max_y)
         width, height = max_x - min_x, max_y - min_y
@@ -111,7 +112,7 @@ class ImageMeta:
             self,
             width=width,
             height=height,
-            # LArCV1 cuts where this rounds: a canvas of 511.999 pixels lost a row there
+            # LArCV1 truncates where this rounds: it lost a row of a canvas of 511.999 pixels
             rows=round(height / self.pixel_height) if self.pixel_height else 0,
             cols=round(width / self.pixel_width) if self.pixel_width else 0,
             origin_x=min_x,
@@ -119,7 +120,7 @@ class ImageMeta:
         )
 
     def part(self, row: int, col: int, *, rows: int, cols: int) -> ImageMeta:
-        """The meta of these pixels of the image; they may reach beyond it (padding)."""
+        """Return the meta of a part of the image; the part may reach beyond it (padding)."""
         down = -self.pixel_height if self.tick_order == "backward" else self.pixel_height
         return replace(
             self,
@@ -133,17 +134,17 @@ class ImageMeta:
 
 
 def all_finite(array: npt.NDArray[np.floating]) -> bool:
-    """Whether no element is NaN or Inf."""
+    """Return whether no element is NaN or Inf."""
     with np.errstate(all="ignore"):
-        # NaN and Inf survive a sum, so a finite sum clears them all in one quick pass
+        # NaN and Inf survive a sum, so a finite sum proves in one fast pass that there are none
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """One plane's pixels: float32, (rows, cols) = (ticks, wires), ADC. A read-only view.
+    """The pixels of one plane: float32, (rows, cols) = (ticks, wires), ADC. A read-only view.
 
-    The memory may be row major or column major (LArCV1's files are): numpy hides which.
+    The memory may be row-major or column-major (images from LArCV1 files are column-major).
     """
 
     meta: ImageMeta
@@ -158,13 +159,13 @@ class Image:
             raise ImageError(f"want pixels of shape {want}, as in the meta, got {pixels.shape}")
         if not all_finite(pixels):
             bad = int(pixels.size - np.isfinite(pixels).sum())
-            raise ImageError(f"want finite pixels, got {bad} of NaN or Inf")
+            raise ImageError(f"want finite pixels, got {bad} that are NaN or Inf")
         view = pixels.view()
         view.flags.writeable = False
         object.__setattr__(self, "pixels", view)
 
     def in_order(self, order: TickOrder) -> Image:
-        """The same image with its rows as `order` has them."""
+        """Return the same image in this tick order: its rows are flipped if they must be."""
         if order == self.meta.tick_order:
             return self
         return Image(self.meta.in_order(order), self.pixels[::-1])
@@ -177,12 +178,12 @@ class ROI:
     boxes: tuple[ImageMeta, ...]
     index: int = 0
     mcst_index: int = INVALID_INDEX
-    """The MC shower or track it belongs to; 65535: none."""
+    """The index of the MC shower or track that it belongs to; 65535 if there is none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    """One entry of a file: its name, and its images and ROIs by producer."""
+    """One entry of a file: its (run, subrun, event), and its images and ROIs by producer."""
 
     rse: RSE
     images: Mapping[str, tuple[Image, ...]]

@@ -1,4 +1,4 @@
-"""The Majordomo protocol: a broker, its workers and its clients. Knows nothing of images."""
+"""The Majordomo protocol: a broker, its workers and its clients. It does not depend on images."""
 
 from .client.client import Client
 from .errors import (

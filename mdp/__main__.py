@@ -1,4 +1,4 @@
-"""`python -m mdp` is `mdp`."""
+"""`python -m mdp` does the same as the command `mdp`."""
 
 from .commands.cli import main
 

@@ -1,7 +1,8 @@
-"""Addresses of brokers: tcp://HOST:PORT and ipc://PATH, parsed. Pure; refuses all others.
+"""Parse addresses of brokers: tcp://HOST:PORT and ipc://PATH. Pure; refuses all others.
 
-HOST is a name, an IPv4 address, or an IPv6 address in brackets. To bind, it is an address or a
-network interface of this machine, or `*` for all of them, and PORT may be 0 or `*`: any free one.
+HOST is a name, an IPv4 address, or an IPv6 address in brackets. In an address to bind, HOST is an
+address or a network interface of this machine, or `*` for all of them, and PORT may be 0 or `*`
+for any free port.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Address:
-    """An address that libzmq can take."""
+    """An address that libzmq accepts."""
 
     text: str
     host: str = ""
     """Without brackets; empty for ipc."""
     port: int = 0
-    """0: any free one, or ipc."""
+    """0 for any free port, and for ipc."""
     path: str = ""
-    """Of the socket file, for ipc."""
+    """Path of the socket file, for ipc."""
 
     @property
     def ip(self) -> _IP | None:
@@ -40,7 +41,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Only processes of this machine can reach a socket that is bound to it."""
+        """True if only processes of this machine can reach a socket bound to this address."""
         if self.path or self.host == "localhost":
             return True
         ip = self.ip
@@ -49,7 +50,7 @@ class Address:
 
 
 def parse(text: str, *, bind: bool = False) -> Address:
-    """Read an address to connect to, or one to bind. Raises `SettingsError`."""
+    """Parse an address to connect to, or one to bind. Raises `SettingsError`."""
     if ipc := _IPC.fullmatch(text):
         if len(ipc[1].encode()) > MAX_PATH_BYTES:
             raise _refusal(text, f"PATH has more than {MAX_PATH_BYTES} bytes", bind=bind)
@@ -66,7 +67,7 @@ def parse(text: str, *, bind: bool = False) -> Address:
 
 
 def how_to_serve(text: str) -> str:
-    """The command that starts a broker to which this address leads."""
+    """Return a hint: the command that starts a broker which this address reaches."""
     address = parse(text)
     if text == DEFAULT_ENDPOINT:
         return "`mdp broker` starts one"
@@ -92,7 +93,7 @@ def _hint(text: str) -> str:
 
 def _bad_host(host: str, *, in_brackets: bool, bind: bool) -> str:
     if host == "*":
-        return "" if bind else "HOST is * only to bind"
+        return "" if bind else "HOST may be * only to bind"
     ip = _ip(host)
     if in_brackets and not isinstance(ip, ipaddress.IPv6Address):
         return f"{host} is not an IPv6 address"
@@ -104,7 +105,7 @@ def _bad_host(host: str, *, in_brackets: bool, bind: bool) -> str:
 def _bad_port(port: str, *, bind: bool) -> str:
     digits = port.lstrip("0")
     if digits in ("", "*"):
-        return "" if bind else "PORT is * or 0 only to bind"
+        return "" if bind else "PORT may be * or 0 only to bind"
     if len(digits) > 5 or int(digits) > MAX_PORT:
         return f"want a port from 1 to {MAX_PORT}"
     return ""

@@ -1,4 +1,4 @@
-"""The echo worker: a template to copy, and a load to measure a broker with."""
+"""The echo worker: a template for your own, and a service for measuring a broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .worker.worker import Body, Worker
 
 
 class Echo(Worker):
-    """Answers what it was asked."""
+    """A worker that answers each request with the request's own frames."""
 
     def handle(self, frames: list[bytes]) -> Body:
         return frames

@@ -1,4 +1,4 @@
-"""Every error this project raises on purpose. Refuses nothing: it only names what went wrong."""
+"""The exceptions of `mdp`. All of them derive from `MDPError`."""
 
 from __future__ import annotations
 
@@ -6,74 +6,74 @@ from typing import ClassVar
 
 
 class MDPError(Exception):
-    """Base of the errors in this project."""
+    """The base class of the errors of this project."""
 
     code = 500
-    """How an error reply says it."""
+    """The code in an error reply."""
     exit_code: ClassVar[int] = 1
-    """With what a command ends that it stops: 1 failed, 2 misused."""
+    """The exit code of a command that this error ends: 1 failed, 2 misused."""
 
 
 class WireError(MDPError, ValueError):
-    """A peer sent frames that no dialect of MDP allows."""
+    """A peer sent frames that are not valid in any dialect of MDP."""
 
 
 class SettingsError(MDPError, ValueError):
-    """A setting is out of its range, or settings contradict each other."""
+    """A setting is out of its range, or two settings contradict each other."""
 
     exit_code = 2
 
 
 class RequestTimeout(MDPError, TimeoutError):
-    """No answer came in time, after all the tries."""
+    """No answer arrived in time, after all tries."""
 
 
 class ClientClosed(MDPError, RuntimeError):
-    """The client was closed while, or before, it was asked."""
+    """The client was closed before the request, or before its answer."""
 
 
 class WorkerFailed(MDPError, RuntimeError):
-    """A worker's `setup()` failed again and again."""
+    """A worker ended: `setup()` failed too often in a row, or its fingerprint was refused."""
 
 
 class Refused(MDPError, ValueError):
-    """The input is not one the handler takes: raise it in `handle()`, the client gets error 400."""
+    """The handler does not accept the input. Raise it in `handle()`: the client gets error 400."""
 
     code = 400
 
 
 class ServiceError(MDPError, RuntimeError):
-    """The service, or the broker in its place, answered with an error."""
+    """The service answered with an error, or the broker did so in its place."""
 
     code = 500
 
 
 class NotServed(ServiceError, LookupError):
-    """No worker came for the service before the request expired."""
+    """The service had no worker until the request expired."""
 
     code = 404
 
 
 class QueueFull(ServiceError):
-    """The service's queue holds as many requests, or bytes, as it may."""
+    """The service's queue is at its limit of requests or of bytes."""
 
     code = 429
 
 
 class WorkersDied(ServiceError):
-    """Every worker that took the request died of it, or while it held it."""
+    """Too many workers were lost while they held the request."""
 
     code = 502
 
 
 class Draining(ServiceError):
-    """The broker is about to stop and takes no new requests."""
+    """The broker is about to stop and accepts no new requests."""
 
     code = 503
 
 
 class TooSlow(ServiceError, TimeoutError):
-    """The request was held longer than its service's time limit."""
+    """A worker held the request longer than the service's time limit."""
 
     code = 504
 
@@ -85,7 +85,7 @@ _BY_CODE: dict[int, type[MDPError]] = {
 
 
 def from_code(code: int, text: str) -> MDPError:
-    """Make the exception for an error reply's code; an unknown code is a `ServiceError`."""
+    """Return the exception for an error reply; an unknown code gives a `ServiceError`."""
     error = _BY_CODE.get(code, ServiceError)(text)
     error.code = code
     return error

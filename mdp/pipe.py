@@ -1,7 +1,7 @@
 """Messages of frames over a byte stream, between a host and its child. Pure: no descriptor.
 
-A message is the number of its frames, their lengths, and the frames: all unsigned, 8 bytes, big
-endian. Both ends are ours and on one machine, so nothing here defends against a hostile peer.
+A message is the number of its frames, the length of each, and the frames. Numbers are unsigned, 8
+bytes, big endian. Both ends are this code, on one machine, so the lengths are not checked.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ Buffer = bytes | bytearray | memoryview
 
 
 def flat(view: memoryview) -> memoryview | bytes:
-    """A buffer of any shape as its bytes, copied only where they do not lie side by side."""
+    """Return the bytes of a buffer of any shape, copied only if it is empty or not contiguous."""
     return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 
 def encode(frames: Sequence[Buffer]) -> list[memoryview]:
-    """The pieces to write for one message; large frames are not copied."""
+    """Return the pieces to write for one message; frames are not copied."""
     lengths = [len(frame) for frame in frames]
     head = struct.pack(f">{1 + len(lengths)}Q", len(lengths), *lengths)
     return [memoryview(head), *(memoryview(frame) for frame in frames if len(frame))]
 
 
 class Decoder:
-    """Put what was read into `space()`, say how much with `advance()`; whole messages come out."""
+    """Decodes a stream: read bytes into `space()`, then call `advance()` with their number."""
 
     def __init__(self) -> None:
         self._message: list[bytes] | None = None
@@ -33,11 +33,11 @@ class Decoder:
         self._want(next(self._pieces))
 
     def space(self) -> memoryview:
-        """Where the next bytes belong; never empty."""
+        """Return the buffer for the next bytes; it is never empty."""
         return self._view[self._filled :]
 
     def advance(self, count: int) -> list[bytes] | None:
-        """`count` bytes were put there: the message that they completed, or None."""
+        """Accept `count` bytes that are in `space()` now; return the message that they complete."""
         self._filled += count
         self._message = None
         while self._filled == len(self._target) and self._message is None:
@@ -50,7 +50,7 @@ class Decoder:
         self._filled = 0
 
     def _read(self) -> Generator[int, bytearray, None]:
-        """Yield the size of each piece in turn; what comes back is that piece."""
+        """Yield the size of each piece in turn, and receive that piece."""
         while True:
             count = int.from_bytes((yield 8), "big")
             lengths = struct.unpack(f">{count}Q", (yield 8 * count))

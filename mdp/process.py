@@ -1,4 +1,4 @@
-"""What the process of a command sets up: its errors, its log, its signals, its limits."""
+"""What the process of every command sets up: error reports, log, signals and limits."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ FAILED, INTERRUPTED = 1, 130
 
 @contextmanager
 def errors_reported(program: str = "mdp", *, explain: Explain | None = None) -> Iterator[None]:
-    """End the process with one line on stderr for an error that has an `exit_code`.
+    """Report an error that has an `exit_code` as one line on stderr, and exit with that code.
 
-    explain: a better text for an error, or None; with a text, other errors end with 1 as well.
-    What has neither is a bug, and raised. Ctrl-C ends with 130; a reader of stdout that has left
-    ends the process quietly, with 1.
+    explain: returns a better text for an error, or None; an error with such a text but without an
+    `exit_code` exits with 1. An error with neither is a bug, and is raised. Ctrl-C exits with 130.
+    If the reader of stdout is gone, the process exits with 1 and prints nothing.
     """
     try:
         try:
             yield
         finally:
-            sys.stdout.flush()  # a reader that has left is found here, inside the outer try
+            sys.stdout.flush()  # a BrokenPipeError comes here, where it is caught
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `mdp services | head`
@@ -52,7 +52,7 @@ def errors_reported(program: str = "mdp", *, explain: Explain | None = None) -> 
 
 
 def configure_logging(*, verbose: bool, quiet: bool = False) -> None:
-    """Log a line per event on stderr, with its time and zone; quiet: warnings and errors only."""
+    """Log to stderr, one line per event, with time and zone. Quiet: only warnings and errors."""
     if verbose and quiet:
         raise SettingsError("--quiet cannot be combined with --verbose")
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
@@ -67,13 +67,13 @@ class _Formatter(logging.Formatter):
 
 
 def timestamp(unix_s: float) -> str:
-    """ISO 8601 in local time with its zone: `2026-11-28T01:12:10.123+00:00`."""
+    """Format a time as ISO 8601, local with its zone: `2026-11-28T01:12:10.123+00:00`."""
     return datetime.fromtimestamp(unix_s).astimezone().isoformat(timespec="milliseconds")
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """End the block without an error on SIGINT, SIGTERM, or when the reader of stdout leaves."""
+    """End the block, without an error, at SIGINT, at SIGTERM and when stdout's reader is gone."""
     for number in _STOPS:
         signal.signal(number, _interrupt)
     try:
@@ -89,28 +89,29 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for stop in _STOPS:
-        signal.signal(stop, signal.SIG_IGN)  # the second one would disturb the end
+        signal.signal(stop, signal.SIG_IGN)  # a second signal would interrupt the cleanup
     raise KeyboardInterrupt
 
 
 def _drop_stdout() -> None:
-    """Discard what is still to be written to stdout: its reader has left."""
+    """Discard the rest of the output, because its reader is gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def stop_bell() -> Iterator[Bell]:
-    """A wake-up that SIGTERM and Ctrl-C ring: the first asks to drain, the second to stop."""
+    """Return a bell that SIGTERM and Ctrl-C ring: once means drain, twice means stop at once."""
     bell = Bell()
     try:
-        yield _rung_by_signals(bell)
+        yield _ring_at_signals(bell)
     finally:
         signal.set_wakeup_fd(-1)
         bell.close()
 
 
-def _rung_by_signals(bell: Bell) -> Bell:
-    # Python runs a handler only after the poll; the file descriptor ends the poll at once
+def _ring_at_signals(bell: Bell) -> Bell:
+    # the wakeup fd ends the poll: a Python handler alone would run only after it, if the signal
+    # comes just before the poll begins
     signal.set_wakeup_fd(bell.wake_fd(), warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, bell.ring)
     signal.signal(signal.SIGINT, bell.ring)
@@ -118,6 +119,6 @@ def _rung_by_signals(bell: Bell) -> Bell:
 
 
 def raise_file_limit() -> None:
-    """Raise the soft limit of open files to the hard one: each peer is an open file."""
+    """Raise the soft limit of open files (often 1024) to the hard one: each peer is a file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""Every setting with its unit and its reason. Frozen; refuses values out of range."""
+"""All settings, with units and reasons. They are frozen, and refuse values out of range."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .errors import SettingsError
 
-MAX_LANES = 1000  # one message names them all
+MAX_LANES = 1000  # one message of at most 1024 frames names all of them
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
 
@@ -26,12 +26,12 @@ def _ordered(first: str, low: float, last: str, high: float) -> None:
 
 @dataclass(frozen=True)
 class Pulse:
-    """Paranoid Pirate: how often a peer speaks, and how long it may be silent."""
+    """The heartbeats of Paranoid Pirate: their interval, and the limit of silence."""
 
     interval_s: float = 1.0
     """A peer that has sent nothing else for this long sends a HEARTBEAT."""
     liveness: int = 3
-    """A peer silent for this many intervals is gone."""
+    """A peer that is silent for this many intervals counts as gone."""
 
     def __post_init__(self) -> None:
         _positive(interval_s=self.interval_s, liveness=self.liveness)
@@ -43,23 +43,24 @@ class Pulse:
 
 @dataclass(frozen=True)
 class BrokerSettings:
-    """What a broker holds, how long it waits, how often it tries."""
+    """A broker's limits: what it holds, how long it waits, how often it tries."""
 
     pulse: Pulse = field(default_factory=Pulse)
     max_attempts: int = 3
-    """Workers that may die holding one request before its client gets error 502."""
+    """After this many workers were lost with one request, its client gets error 502."""
     max_queue: int = 100_000
-    """Requests that one service's queue holds; the next one gets error 429."""
+    """Requests in one service's queue; the next one gets error 429."""
     max_queue_bytes: int = 2 << 30
-    """Bytes of request bodies that one service may hold, queued and handed out; then 429."""
+    """Bytes of request bodies of one service, queued and held by workers; then error 429."""
     expiry_s: float = 60.0
     """A request for a service without workers waits this long, then gets error 404."""
     time_limits_s: Mapping[str, float] = field(default_factory=dict)
-    """By service: how long a worker may hold a request; then 504, and the worker is sent away."""
+    """By service: how long a worker may hold a request; then the client gets error 504, and the
+    worker is disconnected."""
     max_services: int = 10_000
-    """Service names known at a time, so that invented names cannot fill the memory."""
+    """Service names known at a time: a limit, so that false names cannot fill the memory."""
     drain_s: float = 60.0
-    """How long a broker that was told to stop waits for the requests its workers hold."""
+    """How long a broker that is to stop waits for the requests that its workers hold."""
 
     def __post_init__(self) -> None:
         _positive(
@@ -78,20 +79,20 @@ class BrokerSettings:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker's host keeps its conversation and its child."""
+    """A worker's host: how it treats its session with the broker and its child."""
 
     pulse: Pulse = field(default_factory=Pulse)
     reconnect_s: float = 1.0
     """The first wait before a new socket; it doubles up to `reconnect_max_s` (RFC 6)."""
     reconnect_max_s: float = 32.0
     restart_s: float = 0.5
-    """The wait before a child starts again that crashed in `setup()`, or more often since an answer
-    than one poisonous request makes it; it doubles with each crash."""
+    """The wait before the restart of a child that crashed in `setup()`, or more than three times
+    since its last answer (one poisonous request causes three); it doubles with each crash."""
     restart_max_s: float = 32.0
     max_setup_failures: int = 3
-    """`setup()` failures in a row that end the worker."""
+    """After this many failures of `setup()` in a row the worker ends."""
     orphan_s: float = 10.0
-    """How long a child may go on with a request that was taken from it before it is killed."""
+    """How long a child may finish a request whose session was lost before it is killed."""
 
     def __post_init__(self) -> None:
         _positive(
@@ -108,15 +109,15 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How long a client waits, how often it tries, how much it has in flight."""
+    """A client's limits: how long it waits, how often it tries, how much it has in flight."""
 
     pulse: Pulse = field(default_factory=Pulse)
     timeout_s: float = 300.0
-    """How long one try may take, the wait in the broker's queue included."""
+    """The limit of one try, including the wait in the broker's queue."""
     tries: int = 3
-    """How often a request is sent before the client gives up."""
+    """How many times a request is sent before the client gives up."""
     lanes: int = 64
-    """Requests in flight at once: each has a socket of its own. More wait their turn."""
+    """Requests in flight at the same time, each on its own socket. Further ones wait."""
 
     def __post_init__(self) -> None:
         _positive(timeout_s=self.timeout_s, tries=self.tries, lanes=self.lanes)

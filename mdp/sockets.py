@@ -1,7 +1,8 @@
-"""Sockets, and the clock: the only file in mdp/ that touches either. Nothing here knows MDP.
+"""Sockets and the clock. Only `bench` uses them, too. This file does not depend on MDP.
 
-Nothing here blocks but `Poll.wait`. Frames of more than `SMALL_BYTES` are forwarded by reference
-and never copied; for smaller ones a copy is cheaper than a reference, to make, to hold, to send.
+Sending and receiving never block, except at the child's end of its stream. Frames of more than
+`SMALL_BYTES` are forwarded by reference and never copied; a smaller frame is copied, because that
+costs less than a reference.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from .wire import MAX_FRAMES, Frame, Frames
 
 Stream = posix.socket
 SMALL_BYTES = 16384
-_ZERO_COPY_BYTES = 65536  # out of Python's memory: below it libzmq's copy is cheaper
+_ZERO_COPY_BYTES = 65536  # when sending Python's bytes: below this, libzmq's copy is cheaper
 
-# The methods of pyzmq's compiled core: its Python layer above them costs as much as they do.
+# The methods of pyzmq's compiled core: its Python layer would cost as much time again.
 _recv: Any = _Backend.recv
 _send: Any = _Backend.send
 _MAX_WAIT_S = 86400.0  # libzmq counts milliseconds in a C long
@@ -37,12 +38,12 @@ _NOW_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 
 
 def clock() -> float:
-    """Seconds that only go forward; every `now` in this package is one of these."""
+    """Return monotonic time in seconds; every `now` in this package comes from here."""
     return time.monotonic()
 
 
 def unix_time() -> float:
-    """Seconds since 1970, for people."""
+    """Return the seconds since 1970, for display."""
     return time.time()
 
 
@@ -53,13 +54,13 @@ def new_context(*, max_sockets: int = 1024) -> zmq.Context[Any]:
 
 
 class Pollable(Protocol):
-    """What `Poll` can wait for."""
+    """An object that `Poll` can wait for."""
 
     def handle(self) -> Any: ...
 
 
 class Bell:
-    """Wakes a loop from a signal handler or another thread, and counts how often it was rung."""
+    """Wakes a loop from a signal handler or another thread, and counts its rings."""
 
     def __init__(self) -> None:
         self.rings = 0
@@ -72,10 +73,10 @@ class Bell:
         try:
             self._in.send(b"\0")
         except OSError:
-            return  # it rings already, or nobody listens any more
+            return  # the buffer is full, so it rings already; or it is closed
 
     def hush(self) -> None:
-        """Wait for the next ring."""
+        """Stop ringing, so that a poll waits for the next ring."""
         try:
             while self._out.recv(4096):
                 continue
@@ -86,7 +87,7 @@ class Bell:
         return self._out.fileno()
 
     def wake_fd(self) -> int:
-        """A byte written here ends a poll, as `ring` does, but is not counted."""
+        """Return a descriptor: a byte written to it ends a poll, and is not counted as a ring."""
         return self._in.fileno()
 
     def close(self) -> None:
@@ -95,7 +96,7 @@ class Bell:
 
 
 class Poll:
-    """What a loop waits for."""
+    """The handles that a loop waits for."""
 
     def __init__(self, *things: Pollable) -> None:
         self._poller = zmq.Poller()
@@ -110,18 +111,18 @@ class Poll:
             self._poller.unregister(handle)
 
     def wait(self, deadline: float) -> dict[Any, int]:
-        """The handles that are ready, at the latest at the deadline (rounded up, so it is past)."""
+        """Return the ready handles, at the latest just after the deadline (it is rounded up)."""
         wait_s = min(deadline - clock(), _MAX_WAIT_S)
         wait_ms = max(0, math.ceil(wait_s * 1000))
         return dict(self._poller.poll(wait_ms))
 
 
 def receive_message(socket: zmq.Socket[bytes], message: Frames) -> Frames:
-    """Append the frames of one message; `zmq.Again` if there is none."""
+    """Append the frames of one message to `message`. Raises `zmq.Again` if there is none."""
     more = True
     while more:
         frame: Any = _recv(socket, _NOW, False)
-        if len(message) <= MAX_FRAMES:  # one more than is allowed: the core sees that it is
+        if len(message) <= MAX_FRAMES:  # the limit and one more, so that the core refuses it
             message.append(frame.bytes if len(frame) <= SMALL_BYTES else frame)
         more = frame.more
     return message
@@ -136,33 +137,33 @@ def send_message(socket: zmq.Socket[bytes], frames: Sequence[Frame]) -> None:
 
 
 class Target(NamedTuple):
-    """What a socket connects to, and whether it uses IPv6 for that."""
+    """An endpoint to connect to, and whether the socket must use IPv6."""
 
     endpoint: str
     ipv6: bool
 
 
 def target(text: str) -> Target:
-    """Read an address to connect to, and look up its host. Raises `SettingsError`."""
+    """Parse an address to connect to, and look up its host. Raises `SettingsError`."""
     address = addresses.parse(text)
     return Target(address.text, _only_ipv6(address))
 
 
 def _only_ipv6(address: Address) -> bool:
-    """The host has no IPv4 address. With both, IPv4 is taken: most brokers are bound to that."""
+    """True if the host has no IPv4 address. IPv4 comes first: most brokers are bound to it."""
     if address.path:
         return False
     if address.ip is not None:
         return address.ip.version == 6
     try:
-        found = posix.getaddrinfo(address.host, address.port, type=posix.SOCK_STREAM)
+        entries = posix.getaddrinfo(address.host, address.port, type=posix.SOCK_STREAM)
     except OSError:
-        return False  # unknown as yet; libzmq tries again and again
-    return posix.AF_INET not in {family for family, *_ in found}
+        return False  # not known yet; libzmq repeats the look-up until it succeeds
+    return posix.AF_INET not in {family for family, *_ in entries}
 
 
 def connect(socket: zmq.Socket[bytes], to: Target) -> None:
-    """Raises `MDPError` for what libzmq refuses."""
+    """Connect a socket. Raises `MDPError` if libzmq refuses the endpoint."""
     socket.ipv6 = to.ipv6
     try:
         socket.connect(to.endpoint)
@@ -171,7 +172,7 @@ def connect(socket: zmq.Socket[bytes], to: Target) -> None:
 
 
 def is_served(text: str) -> bool:
-    """Whether anything listens at an address, be it a broker or not."""
+    """True if any process listens at an address, a broker or not."""
     address = addresses.parse(text)
     if address.path:
         return _listens(address.path)
@@ -189,8 +190,8 @@ class Router:
         self, context: zmq.Context[Any], endpoints: Iterable[Address], *, max_frame_bytes: int
     ) -> None:
         socket = self._socket = context.socket(zmq.ROUTER)
-        socket.linger = 500  # ms: the last messages of a broker that stops
-        socket.router_mandatory = True  # say when a peer is gone, instead of dropping in silence
+        socket.linger = 500  # ms, for the last messages of a broker that stops
+        socket.router_mandatory = True  # report that a peer is gone, instead of dropping
         socket.maxmsgsize = max_frame_bytes
         socket.tcp_keepalive = 1
         socket.backlog = 1024
@@ -207,14 +208,14 @@ class Router:
         return self._socket
 
     def receive(self) -> Frames | None:
-        """One message, the peer's address first; None if none is there."""
+        """Return one message, the peer's address first; None if none has arrived."""
         try:
             return receive_message(self._socket, [_recv(self._socket, _NOW)])
         except zmq.Again:
             return None
 
     def send(self, frames: Sequence[Frame]) -> bool:
-        """Send to the peer in the first frame; False if it is gone, or has not read for long."""
+        """Send to the peer named by the first frame; False if it is gone or does not read."""
         try:
             send_message(self._socket, frames)
         except zmq.ZMQError as error:  # only the first frame can be refused
@@ -228,10 +229,10 @@ class Router:
 
 
 def _bind(socket: zmq.Socket[bytes], address: Address) -> None:
-    """Raises `SettingsError` for another machine's host, `MDPError` for a port in use."""
-    # libzmq unlinks an ipc file that is in use, and takes the place of the broker that serves it
+    """Bind. Raises `SettingsError` for another machine's host, `MDPError` for a port in use."""
+    # libzmq would unlink an ipc file that is in use, and so cut off the broker that serves it
     if address.path and _listens(address.path):
-        raise MDPError(f"cannot bind {address.text}: someone serves there already")
+        raise MDPError(f"cannot bind {address.text}: another process serves it already")
     # with * libzmq falls back to IPv4 where the machine has no IPv6
     socket.ipv6 = address.host == "*" or (address.ip is not None and address.ip.version == 6)
     try:
@@ -244,7 +245,7 @@ def _bind(socket: zmq.Socket[bytes], address: Address) -> None:
 
 
 def _listens(path: str) -> bool:
-    """Whether a process serves a socket file."""
+    """True if a process serves this socket file."""
     name = f"\0{path[1:]}" if path.startswith("@") else path  # @: Linux's abstract names
     with posix.socket(posix.AF_UNIX) as probe:
         probe.settimeout(_PROBE_S)
@@ -256,8 +257,11 @@ def _listens(path: str) -> bool:
 
 
 class Dealer:
-    """A DEALER socket connected to a broker. It never drops and never refuses what it is given:
-    there is one request, or one answer, on it at a time."""
+    """A DEALER socket connected to a broker.
+
+    It has no limit of queued messages, so it never drops or refuses one: it carries one request, or
+    one answer, at a time.
+    """
 
     def __init__(
         self, context: zmq.Context[Any], to: Target, *, name: bytes = b"", linger_s: float
@@ -278,7 +282,7 @@ class Dealer:
         return self._socket
 
     def receive(self) -> Frames | None:
-        """One message; None if none is there."""
+        """Return one message; None if none has arrived."""
         try:
             return receive_message(self._socket, [])
         except zmq.Again:
@@ -292,7 +296,7 @@ class Dealer:
 
 
 class Channel:
-    """A host's end of the stream to its child: whole messages, and never a wait."""
+    """A host's end of the stream to its child. It takes whole messages and never blocks."""
 
     def __init__(self) -> None:
         self._stream, self.childs_end = posix.socketpair()
@@ -306,7 +310,7 @@ class Channel:
 
     @property
     def is_full(self) -> bool:
-        """There is more to write than the child has taken."""
+        """True if bytes wait to be written, because the child has not read enough."""
         return bool(self._outbox)
 
     def send(self, frames: Sequence[Frame]) -> None:
@@ -323,10 +327,10 @@ class Channel:
         except BlockingIOError:
             return
         except OSError:
-            self._outbox.clear()  # it died, and its process's sentinel says so
+            self._outbox.clear()  # the child died; the sentinel of its process reports that
 
     def messages(self) -> Iterator[list[bytes]]:
-        """What the child said, as far as it has arrived."""
+        """Yield the child's messages that have arrived."""
         while not self.at_end:
             try:
                 count = self._stream.recv_into(self._decoder.space())
@@ -347,7 +351,7 @@ class Channel:
 
 
 class ChildEnd:
-    """The child's end of that stream. It may wait: the child has nothing else to do."""
+    """The child's end of that stream. It blocks, because the child has nothing else to do."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -358,10 +362,10 @@ class ChildEnd:
             for piece in pipe.encode(frames):
                 self._stream.sendall(piece)
         except (BrokenPipeError, ConnectionResetError):
-            os._exit(1)  # no host, so nobody to tell
+            os._exit(1)  # the host is gone, so nothing can be reported
 
     def receive(self) -> list[bytes] | None:
-        """The next message; None when the host closed its end."""
+        """Return the next message; None when the host has closed its end."""
         while True:
             try:
                 count = self._stream.recv_into(self._decoder.space())
@@ -375,10 +379,10 @@ class ChildEnd:
 
 
 def buffer_of(frame: Frame) -> Any:
-    """A frame's bytes, without copying them."""
+    """Return a frame's bytes without copying them."""
     return frame.buffer if isinstance(frame, zmq.Frame) else frame
 
 
 def as_bytes(body: Sequence[Frame]) -> list[bytes]:
-    """Frames as users get them."""
+    """Return the frames as bytes, as users get them."""
     return [frame if isinstance(frame, bytes) else bytes(buffer_of(frame)) for frame in body]

@@ -1,8 +1,8 @@
-"""Frames to messages and back, in three dialects. Pure: no socket, no clock.
+"""Parse frames into messages, and build frames, in three dialects. Pure: no socket, no clock.
 
-https://rfc.zeromq.org/spec/7/ (MDP/0.1), https://rfc.zeromq.org/spec/18/ (MDP/0.2), and the 0.2
-of PyPI's `majortomo`, which keeps 0.1's empty frame and names no service in its replies.
-docs/protocol.md has the table.
+The dialects are MDP/0.1 (https://rfc.zeromq.org/spec/7/), MDP/0.2
+(https://rfc.zeromq.org/spec/18/), and the 0.2 of PyPI's `majortomo`, which has the empty frame of
+0.1 and no service in its replies. docs/protocol.md has the table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .errors import MDPError, SettingsError, WireError, from_code
 
 
 class Frame(Protocol):
-    """One frame: `bytes`, or a reference to them (`zmq.Frame`) that is passed on unread."""
+    """One frame: `bytes`, or a reference to bytes (`zmq.Frame`) that is forwarded unread."""
 
     def __len__(self) -> int: ...
 
@@ -31,12 +31,12 @@ FINGERPRINT = b"mmi.fingerprint"
 CANCEL = b"mmi.cancel"
 MAX_SERVICE_BYTES = 255
 MAX_FRAMES = 1024
-MAX_BODY_FRAMES = MAX_FRAMES - 8  # what the longest envelope leaves
+MAX_BODY_FRAMES = MAX_FRAMES - 8  # 8: room for the longest envelope
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one family of peers writes its messages. Each prefix stands after the peer's address."""
+    """The message format of one family of peers. Each prefix follows the peer's address."""
 
     name: str
     client_prefix: tuple[bytes, ...]
@@ -55,7 +55,7 @@ class Dialect:
     def __post_init__(self) -> None:
         object.__setattr__(self, "asked", (*self.worker_prefix, REQUEST))
 
-    # What a broker sends. The first frame is the peer's address on the ROUTER socket.
+    # Messages of a broker. The first frame is the peer's address on the ROUTER socket.
 
     def to_worker(self, worker: bytes, token: bytes, body: Sequence[Frame]) -> Frames:
         return [worker, *self.asked, token, EMPTY, *body]
@@ -74,7 +74,7 @@ class Dialect:
     def disconnect_to(self, worker: bytes) -> Frames:
         return [worker, *self.worker_prefix, self.disconnect]
 
-    # What a client or a worker sends. Its DEALER socket has one peer, so no address.
+    # Messages of a client or a worker. Its DEALER socket has one peer, so it needs no address.
 
     def request(self, service: bytes, body: Sequence[Frame]) -> Frames:
         return [*self.client_prefix, *self.client_request, service, *body]
@@ -132,7 +132,7 @@ DIALECTS = {dialect.name: dialect for dialect in (MDP01, MDP02, MAJORTOMO)}
 
 
 class Request(NamedTuple):
-    """A client asks a service."""
+    """A client sends a request to a service."""
 
     dialect: Dialect
     service: bytes
@@ -147,7 +147,7 @@ class Ready(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A worker answers what it was asked under `token`; `final` closes the exchange."""
+    """A worker answers the request that it got under `token`; `final`: no more parts follow."""
 
     dialect: Dialect
     token: bytes
@@ -156,7 +156,7 @@ class Reply(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """A worker is alive, busy or not."""
+    """A worker is alive, idle or busy."""
 
     dialect: Dialect
 
@@ -216,7 +216,7 @@ _AFTER_EMPTY: dict[object, tuple[_Parser, Dialect]] = {
 
 
 def parse(frames: Frames) -> Message:
-    """Read what a ROUTER socket received: the peer's address, then its message."""
+    """Parse a message that a ROUTER socket received; the peer's address is its first frame."""
     if len(frames) > MAX_FRAMES:
         raise WireError(f"want at most {MAX_FRAMES} frames")
     try:
@@ -226,13 +226,13 @@ def parse(frames: Frames) -> Message:
         parser, dialect = _BARE[frames[1]]
         return parser(dialect, frames, 2)
     except IndexError:
-        raise WireError(f"a message breaks off after {len(frames)} frames") from None
+        raise WireError(f"a message is incomplete: it has {len(frames)} frames") from None
     except KeyError:
         raise WireError("want a header MDPC01, MDPC02, MDPW01 or MDPW02, got another") from None
 
 
 class Answer(NamedTuple):
-    """What a client hears about its request; `final` closes the exchange."""
+    """A client gets an answer, or a part of it; `final`: no more parts follow."""
 
     service: bytes
     body: Frames
@@ -240,7 +240,7 @@ class Answer(NamedTuple):
 
 
 def parse_answer(frames: Frames) -> Answer:
-    """Read what a client's DEALER socket received, in MDP/0.2."""
+    """Parse a message that a client's DEALER socket received, in MDP/0.2."""
     if len(frames) < 3 or frames[0] != MDP02.client_prefix[0]:
         raise WireError(f"want MDPC02, a command and a service, got {len(frames)} frames")
     if frames[1] not in (*MDP02.client_partial, *MDP02.client_final):
@@ -249,14 +249,14 @@ def parse_answer(frames: Frames) -> Answer:
 
 
 class Asked(NamedTuple):
-    """A broker hands a worker a request, under a token to be given back."""
+    """A worker gets a request, under a token that its reply must have."""
 
     token: bytes
     body: Frames
 
 
 def parse_order(frames: Frames) -> Asked | Heartbeat | Disconnect:
-    """Read what a worker's DEALER socket received, in MDP/0.2."""
+    """Parse a message that a worker's DEALER socket received, in MDP/0.2."""
     if len(frames) < 2 or frames[0] != MDP02.worker_prefix[0]:
         raise WireError(f"want MDPW02 and a command, got {len(frames)} frames")
     if frames[1] == MDP02.heartbeat:
@@ -271,12 +271,12 @@ def parse_order(frames: Frames) -> Asked | Heartbeat | Disconnect:
 
 
 def error_body(code: int, text: str) -> Frames:
-    """The body of a FINAL reply that says what went wrong."""
+    """Return the body of a FINAL reply that reports an error."""
     return [ERROR, b"%d" % code, text.encode("utf-8", "backslashreplace")]
 
 
 def as_error(body: Sequence[Frame]) -> MDPError | None:
-    """The exception that a reply's body stands for, or None: it is an ordinary reply."""
+    """Return the exception that a reply's body reports, or None if it is an ordinary reply."""
     if len(body) != 3 or body[0] != ERROR:
         return None
     code, text = body[1], body[2]
@@ -286,12 +286,12 @@ def as_error(body: Sequence[Frame]) -> MDPError | None:
 
 
 def printable(name: bytes) -> str:
-    """A name from the wire as text for people: UTF-8 where it is, escaped where it is not."""
+    """Decode a name from the wire for display; bytes that are not UTF-8 are escaped."""
     return one_line(name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace"))
 
 
 def one_line(text: str) -> str:
-    """Text from elsewhere, with nothing in it that moves a terminal's cursor."""
+    """Escape the unprintable characters of a text, so that none moves a terminal's cursor."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
@@ -299,11 +299,11 @@ def one_line(text: str) -> str:
 
 
 def service_name(text: str) -> bytes:
-    """A service's name for the wire. Raises `SettingsError`."""
+    """Encode a service's name for the wire. Raises `SettingsError`."""
     try:
         name = text.encode()
     except UnicodeEncodeError:
         name = b""
     if not 0 < len(name) <= MAX_SERVICE_BYTES:
-        raise SettingsError(f"want a service of 1 to {MAX_SERVICE_BYTES} bytes, got {text!r}")
+        raise SettingsError(f"want a service name of 1 to {MAX_SERVICE_BYTES} bytes, got {text!r}")
     return name

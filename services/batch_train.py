@@ -1,8 +1,7 @@
 """The service `batch-train`: a batch's name in, its images, labels and weights out.
 
-The broker lets only workers of the same files serve. Refuses, with error 400: malformed names,
-batches of other files, crops larger than the images, planes that are not there, an index beyond
-the epoch.
+The broker accepts only workers of the same files. Refused with error 400: malformed names, batches
+of other files, crops larger than the images, planes that the files lack, an index beyond the epoch.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ log = logging.getLogger(__name__)
 
 NAME = "batch-train"
 DESCRIBE = b"describe"
-"""The one frame of a request that asks what the service holds, instead of naming a batch."""
+"""A request with only this frame asks for the service's description and names no batch."""
 
 
 class BatchTrain(Worker):
-    """Makes the batches that it is asked for by name; holds nothing between requests but a cache.
+    """The worker that makes batches by name; between requests it holds no state except a cache.
 
-    A request is one frame, `BatchName.pack()`; the answer is three triples, (batch, planes, rows,
-    cols) each: images, float32 ADC; labels, uint8; weights, float32. Their metas hold a line an
-    image. The one frame `describe` is answered by a msgpack map: fingerprint, each file's own,
-    events, planes, the smallest image's rows and columns, producers.
+    A request is one frame, `BatchName.pack()`. The answer is three triples, (batch, planes, rows,
+    cols) each: images, float32 ADC; labels, uint8; weights, float32. Their metas have one line per
+    image. The single frame `describe` is answered by a msgpack map: the files' fingerprint, each
+    file's own, events, planes, the smallest image's rows and columns, producers.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
@@ -88,5 +87,5 @@ class BatchTrain(Worker):
 
 
 def check(settings: TrainingSettings) -> None:
-    """Look at the files and let them go: raises what a worker's start would."""
+    """Open the files once and close them: raises the errors of a worker's start."""
     TrainingFiles(settings).close()

@@ -1,4 +1,4 @@
-"""The dummy service: says what it was sent, answers zeros. Refuses malformed frames (error 400)."""
+"""The dummy service: logs requests and answers zeros. Refuses malformed frames (error 400)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MAX_LOGGED = 1000  # characters: a batch of many crops has kilobytes of metas
 
 
 class Dummy(Worker):
-    """Logs each batch it is sent, and answers one named `dummy`: zeros under the first's meta.
+    """A worker that logs each batch of a request and answers with one batch named `dummy`.
 
-    Its array: float32, as large as the first batch's: (batch, images, rows, cols).
+    The answer has the first batch's meta and its shape, (batch, images, rows, cols), float32 zeros.
     """
 
     def handle(self, frames: list[bytes]) -> list[bytes]:
@@ -35,7 +35,7 @@ class Dummy(Worker):
 
 
 def _statement(batch: Batch) -> str:
-    """One line, whatever the sender wrote into its name and meta."""
-    said = f"{batch.name} {batch.array.dtype} {batch.array.shape} {batch.meta}"
-    line = "".join(c if c.isprintable() else " | " if c == "\n" else "?" for c in said)
+    """Describe a batch in one line, even if its name and meta hold line breaks."""
+    text = f"{batch.name} {batch.array.dtype} {batch.array.shape} {batch.meta}"
+    line = "".join(c if c.isprintable() else " | " if c == "\n" else "?" for c in text)
     return line if len(line) <= _MAX_LOGGED else line[:_MAX_LOGGED] + "..."

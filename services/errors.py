@@ -1,4 +1,4 @@
-"""Every error that services raise on purpose. Refuses nothing: it only names what went wrong."""
+"""The errors that services raise on purpose."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from mdp import MDPError, Refused
 
 
 class NetworkError(MDPError, ValueError):
-    """A network's files are damaged, contradict each other, or ask for what is not known here."""
+    """A network's files are damaged, contradict each other, or use an unsupported feature."""
 
 
 class SizeRefused(NetworkError, Refused):
-    """The network cannot take images of this size: error 400 to the client."""
+    """The network cannot take images of this size; the client gets error 400."""
 
     code = 400
 
 
 class EngineError(MDPError, RuntimeError):
-    """An engine, its library or its device is not to be had on this machine."""
+    """An engine, its library or its device is not available on this machine."""

@@ -1,7 +1,8 @@
-"""What the extras of ssnetserver ask for, and the line that installs what is missing of them.
+"""The requirements of ssnetserver's extras, and the pip command for those that are missing.
 
-No package index has ssnetserver itself, so the line names its requirements. They are read from the
-installed metadata; a checkout that was never installed has none, and no requirement is known.
+No package index has ssnetserver itself, so the command names the requirements. They are read from
+the installed metadata. A checkout that was never installed has no metadata, so that no requirement
+is known.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from importlib import metadata
 from importlib.util import find_spec
 
 EXTRAS = ("images", "worker", "client", "display", "larcv1", "train")
-"""The smaller ones first."""
+"""Smaller extras come first."""
 
 _MODULES = {"protobuf": "google.protobuf", "root": "ROOT"}
-"""Modules that are not named as their distributions are."""
+"""Distributions whose module has a different name."""
 
 
 def requirements(extra: str) -> Iterator[str]:
-    """Requirements of an extra on this platform, as pip takes them: `numpy>=1.24`."""
+    """Yield the requirements of an extra on this platform in pip's syntax: `numpy>=1.24`."""
     for line in _metadata():
         requirement, _, marker = line.partition(";")
         if re.search(rf"extra == ['\"]{extra}['\"]", marker) and _is_for_this_platform(marker):
@@ -28,30 +29,30 @@ def requirements(extra: str) -> Iterator[str]:
 
 
 def missing(extras: Iterable[str]) -> list[str]:
-    """Requirements of some extras whose modules this Python does not find; each once."""
+    """Return the requirements of these extras whose modules are not installed, each once."""
     wanted = dict.fromkeys(line for extra in extras for line in requirements(extra))
     return [requirement for requirement in wanted if not _is_found(module_of(requirement))]
 
 
 def extra_with(module: str) -> str | None:
-    """The smallest extra that brings a module; None for a module that no extra brings."""
+    """Return the smallest extra that installs a module, or None if no extra installs it."""
     for extra in EXTRAS:
         for requirement in requirements(extra):
-            # `import google.protobuf` fails at `google` where that is missing, too
+            # if protobuf is missing, `import google.protobuf` already fails at `google`
             if module.partition(".")[0] == module_of(requirement).partition(".")[0]:
                 return extra
     return None
 
 
 def install(wanted: Iterable[str]) -> str:
-    """The command that installs requirements."""
+    """Return the pip command that installs these requirements."""
     line = "pip install " + " ".join(f"'{requirement}'" for requirement in wanted)
-    # on Linux the usual index has torch for CUDA, which is some gigabytes
+    # on Linux, PyPI's torch is the CUDA build, which takes several gigabytes
     return f"{line} (docs/install.md: torch for the CPU)" if "'torch" in line else line
 
 
 def module_of(requirement: str) -> str:
-    """The module that a requirement brings."""
+    """Return the module that a requirement installs."""
     name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
     return _MODULES.get(name, name.replace("-", "_"))
 

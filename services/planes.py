@@ -1,6 +1,7 @@
-"""What the plane services and their clients both know: names, and what a service says of itself.
+"""Names and descriptions that the plane services and their clients share.
 
-Light: a client need not have what computes. Refuses descriptions that are not one.
+This module imports no library that computes, so a client does not need one. It refuses malformed
+descriptions.
 """
 
 from __future__ import annotations
@@ -16,47 +17,47 @@ import msgpack
 from mdp import MDPError
 
 DESCRIBE = b"describe"
-"""The one frame of a request that asks what the service is, instead of sending images."""
+"""A request with only this frame asks for the service's description and sends no images."""
 _MAX_TEXT = 200
 _HASH = 16  # characters of a sha256: 64 bits
 
 
 def who() -> dict[str, str]:
-    """What an answer's info says of the process that made it."""
+    """Return the entries of an answer's info that name this process: `worker` and `host`."""
     host = socket.gethostname()
     return {"worker": f"{host}:{os.getpid()}", "host": host}
 
 
 def service_name(plane: int) -> str:
-    """Who scores this plane's images."""
+    """Return the name of the service that scores this plane's images."""
     return f"ssnet-plane{plane}"
 
 
 def answer_name(plane: int) -> str:
-    """The name of the answers: the producer that SSNet's users know."""
+    """Return the name of a plane's answers, the producer name that SSNet's users know."""
     return f"uburn_plane{plane}"
 
 
 class DescriptionError(MDPError, ValueError):
-    """A worker does not describe itself as a plane's."""
+    """A worker's description is not that of a plane service."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What decides a score, besides the image: the same for all workers of a plane."""
+    """All that decides a score besides the image; equal for all workers of a plane."""
 
     engine: str
     network: str
-    """The sha256 of the .prototxt ..."""
+    """The sha256 of the .prototxt."""
     weights: str
-    """... and of the .caffemodel."""
+    """The sha256 of the .caffemodel."""
     threshold_adc: float
-    """Where the image is below, the scores are 0."""
+    """Scores are 0 where the image is below this."""
     dtype: str = ""
-    """Of the scores on the wire, which rounds them; empty in records of older software."""
+    """The type of the scores on the wire, which rounds them; empty in records of older software."""
 
     def fingerprint(self) -> str:
-        """For people, too: workers of a plane must agree in it."""
+        """Return a readable text that must be equal for all workers of a plane."""
         return (
             f"weights {self.weights[:_HASH] or 'none'} network {self.network[:_HASH]}"
             f" {self.engine} {self.threshold_adc:g} ADC {self.dtype}"
@@ -64,7 +65,7 @@ class Origin:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Origin:
-        """From an answer's info or a description; what is not said is empty."""
+        """Read it from an answer's info or a description; missing entries become empty or 0."""
         threshold = info.get("threshold_adc")
         return cls(
             engine=str(info.get("engine", ""))[:_MAX_TEXT],
@@ -77,7 +78,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Description:
-    """What a worker says of itself."""
+    """A worker's description of itself, the answer to `DESCRIBE`."""
 
     plane: int
     divisor: int
@@ -87,21 +88,22 @@ class Description:
     origin: Origin
 
     def pack(self) -> bytes:
-        own = {field.name: getattr(self, field.name) for field in fields(self)[:-1]}
-        packed: bytes = msgpack.packb({**own, **asdict(self.origin)})
+        plain = {field.name: getattr(self, field.name) for field in fields(self)[:-1]}
+        packed: bytes = msgpack.packb({**plain, **asdict(self.origin)})
         return packed
 
     @classmethod
     def unpack(cls, frames: list[bytes], *, plane: int) -> Description:
-        """A plane's description; raises `DescriptionError`."""
+        """Read the description of this plane's worker; raises `DescriptionError`."""
         try:
             (packed,) = frames
-            said = msgpack.unpackb(packed)
-            made = cls(said["plane"], said["divisor"], said["batchable"], Origin.of(said))
+            raw = msgpack.unpackb(packed)
+            description = cls(raw["plane"], raw["divisor"], raw["batchable"], Origin.of(raw))
         except (ValueError, TypeError, KeyError, msgpack.UnpackException):
             raise DescriptionError(
-                f"want workers of ssnetserver at {service_name(plane)}, got an answer of others"
+                f"want workers of ssnetserver at {service_name(plane)}, got an answer from others"
             ) from None
-        if made.plane != plane or type(made.divisor) is not int or made.divisor < 1:
-            raise DescriptionError(f"want plane {plane} and a divisor, got {said!r:.200}")
-        return made
+        divisor = description.divisor
+        if description.plane != plane or type(divisor) is not int or divisor < 1:
+            raise DescriptionError(f"want plane {plane} and a divisor, got {raw!r:.200}")
+        return description

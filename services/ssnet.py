@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 DTYPES = ("float16", "float32")
 BACKGROUND = 0  # the network's channel that is not sent back; [shower, track] follow it
 _MAX_THREADS = 1024
-_MAX_BATCH = 8  # images in one forward pass: more are no faster, and hold more memory
+_MAX_BATCH = 8  # images in one forward pass: more are not faster, and need more memory
 _PLANE = re.compile(r"Plane (\d{1,5}) ")
 
 
 @dataclass(frozen=True)
 class PlaneSettings:
-    """What a plane's worker serves, and how."""
+    """The settings of a plane's worker. Raises `SettingsError`."""
 
     plane: int
     prototxt: Path
@@ -47,17 +47,17 @@ class PlaneSettings:
     engine: str = "onnx"
     device: str = "cpu"
     threads: int = 0
-    """Of one forward pass; 0: as many as there are cores."""
+    """Threads of one forward pass; 0 means one per core."""
     threshold_adc: float = LOW_ADC
-    """Where the image is below, the scores are 0."""
+    """Scores are 0 where the image is below this."""
     dtype: str = "float16"
-    """Of the scores on the wire: float16 halves them, float32 keeps every digit."""
+    """The type of the scores on the wire: float16 halves their size, float32 keeps every digit."""
     warm_up: int = 512
-    """Rows and columns of the first forward pass, before READY; 0: none."""
+    """Rows and columns of a forward pass before READY; 0: no such pass."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold_adc < math.inf:
-            raise SettingsError(f"want a threshold from 0 ADC on, got {self.threshold_adc}")
+            raise SettingsError(f"want a threshold of at least 0 ADC, got {self.threshold_adc}")
         if not 0 <= self.threads <= _MAX_THREADS:
             raise SettingsError(f"want threads from 0 to {_MAX_THREADS}, got {self.threads}")
         if self.dtype not in DTYPES:
@@ -65,11 +65,11 @@ class PlaneSettings:
 
 
 class SSNet(Worker):
-    """Scores the images of one plane.
+    """The worker that scores the images of one plane.
 
-    A request is triples of images (batch, 1, rows, cols); the answer to each is a triple of
-    scores (batch, 2, rows, cols), sent as soon as it is computed. A request of the one frame
-    `describe` is answered by its `Description`.
+    A request holds triples of frames with images (batch, 1, rows, cols). The answer to each triple
+    is a triple with scores (batch, 2, rows, cols), sent as soon as it is computed. A request with
+    only the frame `describe` is answered with the worker's `Description`.
     """
 
     def __init__(self, settings: PlaneSettings) -> None:
@@ -100,7 +100,7 @@ class SSNet(Worker):
         log.info("%s: can compute %s on %s after %.1f s", name, network, device, took_s)
 
     def open(self) -> Engine:
-        """The network, loaded; raises `NetworkError` and `EngineError`."""
+        """Load the network; raises `NetworkError` and `EngineError`."""
         return open_network(self._settings)
 
     def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
@@ -121,7 +121,7 @@ class SSNet(Worker):
             arrived_at = time.perf_counter()
 
     def describe(self) -> Description:
-        """What this worker is."""
+        """Describe this worker: its plane, its network's properties and its origin."""
         network = self._loaded.network
         plane, origin = self._settings.plane, self._origin(self._loaded)
         return Description(plane, network.size_divisor, network.batchable, origin)
@@ -143,12 +143,12 @@ class SSNet(Worker):
         return self._engine
 
     def _check(self, batch: Batch) -> None:
-        """Refuse what this plane's network is not for."""
+        """Raise `Refused` or `NetworkError` for a batch that this plane's network cannot take."""
         want = self._settings.plane
         lines = batch.meta.split("\n")
         if len(lines) != len(batch.array):
             raise Refused(
-                f"want a line of meta for each of {len(batch.array)} images of {batch.name},"
+                f"want one meta line for each of {len(batch.array)} images of {batch.name},"
                 f" got {len(lines)}"
             )
         for line in lines:
@@ -177,23 +177,26 @@ class SSNet(Worker):
         return pack([answer], dtype=self._settings.dtype, late_info=busy)
 
     def _scores(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(batch, 2, rows, cols): 0 below the threshold; without charge, nothing is computed."""
+        """Return (batch, 2, rows, cols), 0 below the threshold.
+
+        Images without charge are not computed: their scores are 0.
+        """
         threshold = self._settings.threshold_adc
         charged = np.flatnonzero((images >= threshold).any(axis=(1, 2, 3)))
         rows, cols = images.shape[2:]
         scores = np.zeros((len(images), len(CLASSES), rows, cols), np.float32)
-        # whose images share no statistics may share a forward pass
+        # images may share a forward pass only if no BatchNorm takes its statistics from the batch
         at_once = _MAX_BATCH if self._loaded.network.batchable else 1
         for start in range(0, len(charged), at_once):
             chosen = charged[start : start + at_once]
             computed = self._loaded.forward(images[chosen])[:, BACKGROUND + 1 :]
-            for index, one in zip(chosen, computed, strict=True):
-                scores[index] = mask(one, images[index, 0], low=threshold)
+            for index, crop_scores in zip(chosen, computed, strict=True):
+                scores[index] = mask(crop_scores, images[index, 0], low=threshold)
         return scores
 
 
 def open_network(settings: PlaneSettings) -> Engine:
-    """The network that the settings name, checked and loaded."""
+    """Check and load the network that the settings name."""
     check_network(read(settings.prototxt))
     return open_engine(
         settings.engine,
@@ -205,7 +208,7 @@ def open_network(settings: PlaneSettings) -> Engine:
 
 
 def load_network(settings: PlaneSettings) -> None:
-    """Load it and let it go: raises what a worker's start would, and converts into the cache."""
+    """Load the network once and drop it: raise a worker's start-up errors, fill the cache."""
     open_network(settings)
 
 
@@ -213,4 +216,6 @@ def check_network(network: Network) -> None:
     """Raise `NetworkError` unless it scores each pixel of one image for each class."""
     require_classes(network, 1 + len(CLASSES))
     if network.input_channels != 1:
-        raise NetworkError(f"want one image into {network.file}, got {network.input_channels}")
+        raise NetworkError(
+            f"want one input channel in {network.file}, got {network.input_channels}"
+        )

@@ -1,7 +1,7 @@
-"""Files of images and labels as training batches. Refuses files that do not fit each other.
+"""Make training batches from files of images and labels. Files that do not match are refused.
 
-What holds of all events is found at the start, from metas alone; pixels are read when they are
-asked for, and kept sparse, up to a limit.
+The events and their sizes are read at the start, from the metas only. Pixels are read on request
+and cached in sparse form, up to a limit.
 """
 
 from __future__ import annotations
@@ -32,28 +32,30 @@ from lartpc.training.sparse import SparseImage, sparse
 from lartpc.training.training_crops import draw, empty
 
 WEIGHTS = "weights"
-"""The name of the third triple of a batch; the others have their producers' names."""
+"""The name of a batch's third triple; the other two have the names of their producers."""
 _OPEN_FILES = 32
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What batches are made of."""
+    """The files that batches are made of, and how they are read. Raises `SettingsError`."""
 
     files: tuple[Path, ...]
     image: str = "wire"
-    """Producer of the images: one of each plane."""
+    """The producer of the images, one image per plane."""
     label: str = "segment"
-    """Producer of their labels: 0 background, 1 shower, 2 track."""
+    """The producer of their labels: 0 background, 1 shower, 2 track."""
     tick_order: AskedOrder = "auto"
     trust_tick_order: bool = False
-    """Take `tick_order` even where the files contradict it."""
+    """Use `tick_order` even if the files contradict it."""
     cache_bytes: int = 512 << 20
-    """Of events that were read, kept sparse: a toy event is 0.1 MB, a whole real one 1 MB."""
+    """The cache's limit; in sparse form a toy event takes 0.1 MB, a whole real event 1 MB."""
 
     def __post_init__(self) -> None:
         if self.image == self.label:
-            raise SettingsError(f"want labels of another producer than images, got {self.label}")
+            raise SettingsError(
+                f"want different producers for images and labels, got {self.label} for both"
+            )
 
 
 class _Entry(NamedTuple):
@@ -65,14 +67,14 @@ class _Entry(NamedTuple):
 class TrainingFiles:
     """The files as a sequence of events; `batch(name)` makes a batch. Raises `LArTPCError`.
 
-    Entries without any images are no events. What there is of planes must be in every event.
+    Entries without images do not count as events. All events must have the same planes.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
         self._readers: OrderedDict[Path, Reader] = OrderedDict()
-        self._kept: OrderedDict[int, tuple[SparseImage, ...]] = OrderedDict()
-        self._kept_bytes = 0
+        self._cache: OrderedDict[int, tuple[SparseImage, ...]] = OrderedDict()
+        self._cache_bytes = 0
         self._tick_order = settings.tick_order
         with self._open(settings.files) as reader:
             self._tick_order = reader.tick_order
@@ -80,14 +82,14 @@ class TrainingFiles:
             entries = [_entry(reader, number, settings) for number in range(len(reader))]
             self.fingerprint = _fingerprint(reader, entries, settings)
             self.parts = dict(zip(reader.paths, _parts(reader, entries), strict=True))
-            """What tells each file from others, wherever it lies: one is known among many."""
+            """Each file's own fingerprint, which does not depend on its path or the other files."""
         self._events = [entry for entry in entries if entry.sizes]
         if not self._events:
             raise ReadError(f"want events with images, got none in {_names(settings)}")
         self.planes = self._same_planes()
         sizes = [size for event in self._events for size in event.sizes]
         self.smallest = min(rows for _, rows, _ in sizes), min(cols for _, _, cols in sizes)
-        """Rows and columns that every image has at least."""
+        """The least number of rows and the least number of columns of all images."""
 
     def __len__(self) -> int:
         return len(self._events)
@@ -98,28 +100,28 @@ class TrainingFiles:
         self._readers.clear()
 
     def check(self, name: BatchName) -> list[int]:
-        """The events of a batch; raises `BatchError` for what these files do not have."""
+        """Return a batch's events; raises `BatchError` if these files cannot provide it."""
         recipe = name.recipe
         if name.fingerprint != self.fingerprint:
             raise BatchError(
-                f"want a batch of the files {self.fingerprint}, which this worker has,"
+                f"want a batch of this worker's files, {self.fingerprint},"
                 f" got one of {name.fingerprint}"
             )
         if not set(recipe.planes) <= set(self.planes):
             raise BatchError(f"want planes of {self.planes}, got {recipe.planes}")
         rows, cols = self.smallest
         if recipe.rows > rows or recipe.cols > cols:
-            want = f"a crop of at most {rows} x {cols} pixels, as the smallest image"
+            want = f"a crop of at most {rows} x {cols} pixels, the size of the smallest image"
             raise BatchError(f"want {want}, got {recipe.rows} x {recipe.cols}")
         return chosen(name, len(self))
 
     def batch(self, name: BatchName) -> list[Batch]:
-        """Images, labels and weights: (batch, planes, rows, cols) each, a meta line an image."""
+        """Return images, labels and weights, (batch, planes, rows, cols), a meta line per image."""
         events = self.check(name)
         recipe = name.recipe
         arrays = empty(recipe, len(events))
         lines = [""] * len(events)
-        for at, event in sorted(enumerate(events), key=itemgetter(1)):  # file after file
+        for at, event in sorted(enumerate(events), key=itemgetter(1)):  # in the files' order
             by_plane = {image.meta.plane: image for image in self.images(event)}
             dice = Dice(recipe.seed, name.epoch, event)
             metas = draw([by_plane[p] for p in recipe.planes], recipe, dice, arrays.of(at))
@@ -132,24 +134,24 @@ class TrainingFiles:
         ]
 
     def images(self, event: int) -> tuple[SparseImage, ...]:
-        """An event's planes, from 0 to below `len(files)`; rows are tick-backward."""
-        kept = self._kept.get(event)
-        if kept is not None:
-            self._kept.move_to_end(event)
-            return kept
+        """Return the planes of an event, 0 to below `len(self)`; rows are tick-backward."""
+        cached = self._cache.get(event)
+        if cached is not None:
+            self._cache.move_to_end(event)
+            return cached
         images = self._read(self._events[event])
-        self._kept[event] = images
-        self._kept_bytes += _nbytes(images)
-        while self._kept_bytes > self.settings.cache_bytes:
-            self._kept_bytes -= _nbytes(self._kept.popitem(last=False)[1])
+        self._cache[event] = images
+        self._cache_bytes += _nbytes(images)
+        while self._cache_bytes > self.settings.cache_bytes:
+            self._cache_bytes -= _nbytes(self._cache.popitem(last=False)[1])
         return images
 
     def _read(self, entry: _Entry) -> tuple[SparseImage, ...]:
         path, local = self._places[entry.number]
         reader = self._reader(path)
         if reader.rse(local) != entry.rse:
-            raise ReadError(f"{path} entry {local} has changed since this worker began")
-        # rows as production has them for the networks, whatever the file's order
+            raise ReadError(f"{path} entry {local} has changed since this worker started")
+        # networks get tick-backward rows in production, so they do here, for any file's order
         wire, segment = (
             {image.meta.plane: image.in_order("backward") for image in several}
             for several in reader.images_at(local).values()
@@ -160,7 +162,7 @@ class TrainingFiles:
             raise ReadError(f"{path} entry {local} {self.settings.label}: {error}") from error
 
     def _reader(self, path: Path) -> Reader:
-        """A file stays open: a permutation of many files' events jumps between them."""
+        """Return a file's reader, which stays open: shuffled events jump between the files."""
         if path not in self._readers:
             if len(self._readers) >= _OPEN_FILES:
                 self._readers.popitem(last=False)[1].close()
@@ -192,10 +194,10 @@ def _entry(reader: Reader, number: int, settings: TrainingSettings) -> _Entry:
     planes = [plane for plane, _, _ in sizes]
     path, local = reader.locate(number)
     if len(set(planes)) != len(planes):
-        raise ReadError(f"want an image a plane in {path} entry {local}, got planes {planes}")
+        raise ReadError(f"want one image per plane in {path} entry {local}, got planes {planes}")
     if sizes != of_labels:
         raise ReadError(
-            f"want {settings.label} of the same planes and sizes as {settings.image} in {path}"
+            f"want {settings.label} with the same planes and sizes as {settings.image} in {path}"
             f" entry {local}, {_text(sizes)}, got {_text(of_labels)}"
         )
     return _Entry(number, reader.rse(number), sizes)
@@ -210,7 +212,7 @@ def _text(sizes: Sequence[tuple[int, int, int]]) -> str:
 
 
 def _fingerprint(reader: Reader, entries: Sequence[_Entry], settings: TrainingSettings) -> str:
-    """What tells these files from others, wherever they lie: their order, sizes and events."""
+    """Return a hash of the files' order, sizes and events; their paths do not matter."""
     digest = hashlib.sha256()
     digest.update(repr((settings.image, settings.label, reader.tick_order)).encode())
     digest.update(repr([(path.stat().st_size, n) for path, n in _files(reader)]).encode())
@@ -223,8 +225,8 @@ def _parts(reader: Reader, entries: Sequence[_Entry]) -> list[str]:
     parts, end = [], 0
     for path, count in _files(reader):
         of_file = [(tuple(entry.rse), entry.sizes) for entry in entries[end : end + count]]
-        said = repr((path.stat().st_size, of_file)).encode()
-        parts.append(hashlib.sha256(said).hexdigest()[:32])
+        content = repr((path.stat().st_size, of_file)).encode()
+        parts.append(hashlib.sha256(content).hexdigest()[:32])
         end += count
     return parts
 

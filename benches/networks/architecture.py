@@ -1,12 +1,12 @@
-"""The shipped network's architecture, as the text of its `.prototxt`. Pure; refuses nothing.
+"""The shipped network's architecture, as the text of its `.prototxt`. Pure.
 
-A U-ResNet of SSNet's layer types: a stem at full resolution, down to 1/32 in residual blocks whose
-first one halves the size, up again by grouped deconvolutions, each joined with what was there on
-the way down. Convolutions that BatchNorm follows have no bias: Scale has it.
+It is a U-ResNet of SSNet's layer types: a stem at full resolution; residual blocks with strides,
+down to 1/32; then grouped deconvolutions up again, each concatenated with the blob of the same size
+on the way down. Convolutions before a BatchNorm have no bias, since Scale has one.
 
-BatchNorm normalises with the statistics of the training, not of the image at hand (SSNet's own
-`use_global_stats: false`): a tile's answer then depends on nothing but its pixels, so that batches
-are allowed, and a tile that is nearly empty is answered like a full one.
+BatchNorm normalises with the statistics of the training, not with those of the current image (as
+SSNet's `use_global_stats: false` does). A tile's scores then depend only on its pixels, so that
+batches are allowed, and a nearly empty tile is scored like a full one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ NAME = "ToyUResNet"
 STEM = 8
 """Channels at full resolution."""
 STAGES = (16, 24, 32, 48, 48)
-"""Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of it."""
+"""Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""
 CLASSES = 3
-"""Background, shower, track."""
-_SIDE = 512  # what the file declares; any multiple of 32 will do
+"""The classes: background, shower, track."""
+_SIDE = 512  # the size in the file; any multiple of 32 works
 
 
 def prototxt() -> str:
-    """The network, from blob `data` (1 channel, ADC) to blob `softmax` (3 channels)."""
+    """Return the network's text; input blob `data` (1 channel, ADC), output `softmax` (3)."""
     shape = f"dim: 1 dim: 1 dim: {_SIDE} dim: {_SIDE}"
     lines = [
         f'name: "{NAME}"',
@@ -36,7 +36,7 @@ def prototxt() -> str:
     levels = [("conv0", STEM)]
     top, channels = "pool0", STEM
     for number, wanted in enumerate(STAGES, start=1):
-        stride = 1 if number == 1 else 2  # the pooling has halved the first one
+        stride = 1 if number == 1 else 2  # the pooling already halved the first block's input
         lines += _residual(f"res{number}", top, wanted, stride=stride)
         top, channels = f"res{number}", wanted
         levels.append((top, channels))
@@ -73,7 +73,7 @@ def _relu(name: str) -> str:
 
 
 def _normalised(name: str, bottom: str, channels: int, *, kernel: int, stride: int) -> list[str]:
-    """A convolution, its BatchNorm and its Scale; all in the blob `name`."""
+    """Return a convolution, its BatchNorm and its Scale, all in the blob `name`."""
     settings = _kernel(channels, kernel, stride=stride)
     return [
         _layer(name, "Convolution", [bottom], settings),
@@ -87,7 +87,7 @@ def _convolution(name: str, bottom: str, channels: int, *, kernel: int) -> list[
 
 
 def _residual(name: str, bottom: str, channels: int, *, stride: int) -> list[str]:
-    """Two convolutions of 3 x 3, added to one of 1 x 1: SSNet's block."""
+    """Return SSNet's residual block: two 3 x 3 convolutions, added to one of 1 x 1."""
     first, second, short = f"{name}_branch2a", f"{name}_branch2b", f"{name}_branch1"
     return [
         *_normalised(short, bottom, channels, kernel=1, stride=stride),
@@ -100,7 +100,7 @@ def _residual(name: str, bottom: str, channels: int, *, stride: int) -> list[str
 
 
 def _enlarge(name: str, bottom: str, skip: str, *, channels: int, wanted: int) -> list[str]:
-    """Twice the size (kernel 4, stride 2, pad 1: exactly), beside what was there before."""
+    """Return layers that double the size (exactly: kernel 4, stride 2, pad 1) and append `skip`."""
     sizes = f"num_output: {wanted} kernel_size: 4 pad: 1 stride: 2 group: {gcd(channels, wanted)}"
     filler = 'bias_term: false weight_filler { type: "msra" }'
     return [

@@ -1,6 +1,6 @@
-"""`python -m benches.networks`: measure the shipped networks, compare them with others.
+"""`python -m benches.networks`: measure the shipped networks and compare them with others.
 
-Tables to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 misused.
+Tables go to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 misused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .measuring import Score, measure, padded
 from .toys import SMALL, WHOLE, events
 
 app = typer.Typer(
-    help="The shipped networks: how good they are. `ssnet train` makes others.",
+    help="Measure how good the shipped networks are. `ssnet train` makes other networks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,7 +33,7 @@ UNSEEN_SEED = 80_000  # detectors and events that no training has seen
 _CLASSES = ("background", "shower", "track")
 
 Directory = Annotated[Path, typer.Option("--networks", help="The folder that holds the networks.")]
-Threads = Annotated[int, typer.Option(help="Cores to compute on.")]
+Threads = Annotated[int, typer.Option(help="Threads for the computation.")]
 
 
 def main() -> None:
@@ -71,14 +71,14 @@ def measure_networks(
     whole: Annotated[int, typer.Option(help="Events of 1008 x 3456 pixels.")] = 40,
     threads: Threads = 2,
 ) -> None:
-    """Score toy events that no training has seen, and count the pixels that are right."""
+    """Score toy events that no training has seen, and count the correct pixels."""
     engines = [_engine(networks, plane, threads) for plane in range(3)]
     for count, chamber in ((small, SMALL), (whole, WHOLE)):
-        made = list(events(count, seed=UNSEEN_SEED, chamber=chamber))
-        for plane, score in enumerate(engines if made else []):
-            found = measure((planes[plane] for planes in made), score)
+        unseen = list(events(count, seed=UNSEEN_SEED, chamber=chamber))
+        for plane, score in enumerate(engines if unseen else []):
+            accuracy = measure((planes[plane] for planes in unseen), score)
             title = f"plane {plane}, {count} events of {chamber.rows} x {chamber.cols}"
-            typer.echo(f"{title}: {found}\n{_table(found)}")
+            typer.echo(f"{title}: {accuracy}\n{_table(accuracy)}")
 
 
 @app.command(name="compare")
@@ -87,13 +87,13 @@ def compare_networks(
     networks: Directory = PROTOTXT.parent,
     image: Annotated[str, typer.Option(help="The producer of the images.")] = "wire",
     scores: Annotated[
-        str, typer.Option(help="The other scores' producers; {plane} stands for 0, 1, 2.")
+        str, typer.Option(help="The producers of the other scores; {plane} stands for 0, 1, 2.")
     ] = "ubspurn_plane{plane}",
     forward: Annotated[bool, typer.Option(help="Whether row 0 is the smallest tick.")] = True,
     picture: Annotated[Path | None, typer.Option(help="A PNG of charge and both scores.")] = None,
     threads: Threads = 2,
 ) -> None:
-    """Score a file's first event, and compare with the scores in it, pixel by pixel."""
+    """Score a file's first event, and compare the result with the file's scores, pixel by pixel."""
     from .real_event import draw, read
 
     event = read(file, image=image, scores=scores, tick_order="forward" if forward else "backward")
@@ -116,13 +116,13 @@ def _engine(networks: Path, plane: int, threads: int) -> Score:
     return padded(engine.forward, engine.network.size_divisor)
 
 
-def _table(found: Accuracy) -> str:
-    strict = _lines(found.strict, "truth", "answer")
-    return f"{strict}\n{_lines(found.seen, 'of two', 'answer', first=1)}\n"
+def _table(accuracy: Accuracy) -> str:
+    strict = _lines(accuracy.strict, "truth", "answer")
+    return f"{strict}\n{_lines(accuracy.seen, 'of two', 'answer', first=1)}\n"
 
 
 def _lines(counts: Counts, rows: str, columns: str, *, first: int = 0) -> str:
-    """A confusion matrix as Markdown, from the class `first` on."""
+    """Format a confusion matrix as Markdown, starting at the class `first`."""
     names = _CLASSES[first:]
     lines = [
         f"| {rows} \\ {columns} | {' | '.join(names)} | right |",

@@ -15,7 +15,7 @@ Score = Callable[[Pixels], Pixels]
 
 
 def measure(pictures: Iterable[Picture], score: Score) -> Accuracy:
-    """Score whole pictures and compare with their truth."""
+    """Score whole pictures and compare the scores with the truth."""
     total = Accuracy(np.zeros((3, 3), np.int64), np.zeros((3, 3), np.int64))
     for picture in pictures:
         adc, label = picture.whole()
@@ -25,7 +25,7 @@ def measure(pictures: Iterable[Picture], score: Score) -> Accuracy:
 
 
 def padded(forward: Callable[[Pixels], Pixels], divisor: int) -> Score:
-    """Score images of any size with a network that takes multiples of `divisor`."""
+    """Pad images of any size for a network that takes multiples of `divisor`."""
 
     def score(image: Pixels) -> Pixels:
         rows, cols = image.shape

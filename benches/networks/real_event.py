@@ -1,6 +1,6 @@
-"""An event with another network's scores in its file, and ours beside them.
+"""Compare our scores for an event with another network's scores in its file.
 
-Refuses files without three planes of both.
+Files without three planes of images and scores are refused.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ class RealEvent:
     rse: RSE
     charge: tuple[Image, ...]
     theirs: tuple[tuple[Image, ...], ...]
-    """[shower, track] of each plane."""
+    """[shower, track] scores of each plane."""
 
     def scored(self, plane: int, score: Score) -> Pixels:
-        """Our [shower, track] for a plane, (2, rows, cols), zero below threshold."""
+        """Return our [shower, track] for a plane, (2, rows, cols), zero below the threshold."""
         image = self.charge[plane]
-        # networks have learnt from tick-backward rows
+        # networks were trained on tick-backward rows
         backward = thresholded(image.in_order("backward").pixels)
-        found = score(backward)[1:] * (backward > 0)
-        return found if image.meta.tick_order == "backward" else found[:, ::-1]
+        scores = score(backward)[1:] * (backward > 0)
+        return scores if image.meta.tick_order == "backward" else scores[:, ::-1]
 
     def agreement(self, plane: int, ours: Pixels) -> Counts:
-        """Pixels by their label (rows) and ours (columns), where both scored the pixel."""
+        """Count pixels that both networks scored, by their label (rows) and ours (columns)."""
         theirs = np.stack([image.pixels for image in self.theirs[plane]])
         both = (theirs.sum(axis=0) > 0) & (ours.sum(axis=0) > 0)
         return count(theirs.argmax(axis=0)[both] + 1, ours.argmax(axis=0)[both] + 1)
 
 
 def read(file: Path, *, image: str, scores: str, tick_order: TickOrder) -> RealEvent:
-    """A file's first event; scores: a producer's name, `{plane}` in it for the plane's number."""
+    """Read a file's first event; scores: a producer's name in which `{plane}` is the plane."""
     producers = [scores.format(plane=plane) for plane in range(_PLANES)]
     with open_reader(file, tick_order=tick_order, images=(image, *producers)) as reader:
         if not len(reader):
@@ -59,7 +59,7 @@ def read(file: Path, *, image: str, scores: str, tick_order: TickOrder) -> RealE
 
 
 def draw(path: Path, event: RealEvent, ours: list[Pixels]) -> None:
-    """A PNG: charge, our scores, theirs."""
+    """Draw a PNG with the charge, our scores and the other network's."""
     from lartpc.display.drawing import adc_row, render, score_row
 
     pairs = [

@@ -1,6 +1,6 @@
-"""Toy events to be measured on: a plane's pixels, kept sparse; boxes of them.
+"""Toy events for measurements: each plane's pixels in sparse form, and crops of them.
 
-Refuses nothing. What is drawn depends on the seeds alone.
+The events depend only on the seeds.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from clients.training.accuracy import Labels, Pixels
 from lartpc.simulation import toy
 from lartpc.simulation.chamber import PLANES, Chamber
 
-THRESHOLD_ADC, SATURATION_ADC = 10.0, 500.0  # the production chain's
+THRESHOLD_ADC, SATURATION_ADC = 10.0, 500.0  # as in the production chain
 EVENTS_A_DETECTOR = 25
-"""Events of one toy seed share their dead wires: a network must see those of many."""
+"""Events of one toy seed share their dead wires, and a network must see many detectors."""
 SMALL, WHOLE = Chamber(512, 512), Chamber(1008, 3456)
-"""A crop's size with an interaction in each, and MicroBooNE's, where cosmic muons prevail."""
+"""A crop's size, with an interaction in each event; MicroBooNE's size, mostly cosmic muons."""
 
 
 class Picture(NamedTuple):
-    """One plane of one event: the pixels that hold charge or a label."""
+    """One plane of one event: the pixels that have charge or a label."""
 
     rows: int
     cols: int
@@ -33,7 +33,7 @@ class Picture(NamedTuple):
     label: Labels
 
     def cut(self, top: int, left: int, rows: int, cols: int) -> tuple[Pixels, Labels]:
-        """ADC as it was read, and labels, of a box: (rows, cols) each."""
+        """Return the ADC, without threshold, and the labels of a crop: (rows, cols) each."""
         row, col = self.row.astype(np.int64) - top, self.col.astype(np.int64) - left
         inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
         adc, label = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.uint8)
@@ -46,12 +46,12 @@ class Picture(NamedTuple):
 
 
 def thresholded(adc: Pixels) -> Pixels:
-    """What the production chain lets a network see."""
+    """Apply the production chain's threshold and saturation."""
     return np.where(adc < THRESHOLD_ADC, np.float32(0), np.minimum(adc, SATURATION_ADC))
 
 
 def events(count: int, *, seed: int, chamber: Chamber) -> Iterator[tuple[Picture, ...]]:
-    """Toy events, three planes each, of the detectors `seed`, `seed + 1` and so on."""
+    """Yield toy events, three planes each, of the detectors `seed`, `seed + 1` and so on."""
     settings = toy.ToySettings(chamber)
     for index in range(count):
         event = toy.make(index, seed=seed + index // EVENTS_A_DETECTOR, settings=settings).event

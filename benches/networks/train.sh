@@ -1,15 +1,15 @@
 #!/bin/sh
-# Makes the shipped networks: toy events, a network of all planes, from there each plane's own.
+# Makes the shipped networks: toy events, a network for all planes, then one for each plane from it.
 #
 #   sh benches/networks/train.sh FOLDER
 #
-# Two cores take about 35 minutes. Started again it goes on where it was stopped.
+# Two cores take about 35 minutes. If it is stopped, run it again to resume.
 set -eu
 folder=${1:?want a folder for the networks and the toy events}
 mkdir -p "$folder/toys"
-trap 'trap "" TERM; kill 0; wait; exit 130' INT TERM # a shell's background ignores Ctrl-C
+trap 'trap "" TERM; kill 0; wait; exit 130' INT TERM # background processes ignore Ctrl-C
 
-# Events of one seed share their dead wires: a network must see those of many detectors.
+# Events of one seed share their dead wires, and a network must see many detectors.
 toys() { # NAME COUNT FIRST_SEED ROWS COLS
     seed=$3
     while [ "$seed" -lt "$(($3 + $2))" ]; do
@@ -26,7 +26,7 @@ learn() { # NAME OPTIONS: from all toy events
         --validate "$folder/toys/unseen-70000.root" --validate "$folder/toys/unseen-70001.root" "$@"
 }
 
-alone() { # PLANE OPTIONS: a plane's own, with BatchNorm as it will be served
+alone() { # PLANE OPTIONS: one plane's network, with BatchNorm as it will be served
     plane=$1
     shift
     learn "plane$plane" --planes "$plane" --weights "$folder/all/uresnet_plane$plane.caffemodel" \
@@ -37,7 +37,7 @@ alone() { # PLANE OPTIONS: a plane's own, with BatchNorm as it will be served
 
 toys crop 36 1000 512 512 & # an interaction in each
 others=$!
-toys whole 16 2000 1008 3456 # MicroBooNE's size, where cosmic muons prevail
+toys whole 16 2000 1008 3456 # MicroBooNE's size, mostly cosmic muons
 toys unseen 2 70000 512 512
 wait "$others"
 

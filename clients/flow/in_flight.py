@@ -1,4 +1,4 @@
-"""Room for requests in flight: so many, and so many bytes. Who would exceed either waits."""
+"""Limit requests in flight, by count and by bytes; `enter` blocks at either limit."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import threading
 
 
 class Window:
-    """A request enters with its bytes, grows by its answer's, and leaves when that is written.
+    """The requests in flight and their bytes.
 
-    Invariant: at most `requests` are inside, and another one enters only below `max_bytes`: the
-    largest request fits in always, alone.
+    A request enters with its own bytes, grows by its answer's bytes, and leaves when the answer is
+    written. Invariant: at most `requests` are inside, and a request enters only if it does not
+    exceed `max_bytes`. An empty window accepts a request of any size.
     """
 
     def __init__(self, *, requests: int, max_bytes: int) -> None:
@@ -21,7 +22,7 @@ class Window:
         self._changed = threading.Condition()
 
     def enter(self, nbytes: int) -> bool:
-        """Wait for room; False if the window was closed."""
+        """Wait for room and return True, or return False if the window was closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._has_room(nbytes))
             if not self._closed:
@@ -44,7 +45,7 @@ class Window:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nobody enters any more."""
+        """Let no request enter any more, and wake those that wait."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

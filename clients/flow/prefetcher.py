@@ -1,6 +1,7 @@
-"""Reads and asks ahead in a thread of its own; gives the answers in the order of the questions.
+"""Prefetch answers: a thread reads questions and requests ahead; answers come in order.
 
-It holds no more than its window allows, and leaves neither thread nor request behind.
+Requests in flight are limited by a window. When the `with` block ends, the thread has ended and no
+request is left.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from mdp import MDPError
 from .in_flight import Window
 from .stopwatch import Stopwatch
 
-# of Python's 5 ms a thread that comes back from zlib or ROOT waits most; an event takes 1 to 100
+# A thread that returns from zlib or ROOT usually waits this long for the GIL. Python's default of
+# 5 ms would be too long: an event takes 1 to 100 ms.
 _SWITCH_S = 0.0005
 
 Reply = list[bytes]
@@ -28,24 +30,25 @@ Replies = Sequence["Future[Reply]"]
 
 
 class Question(Protocol):
-    """What is asked at once, and answered as one."""
+    """A group of requests that are sent together, and whose answers are taken together."""
 
     @property
     def nbytes(self) -> int: ...
 
     @property
     def where(self) -> str:
-        """Which input it is about, for people: `run7.root entry 41`."""
+        """The input that it belongs to, for error messages: `run7.root entry 41`."""
 
 
 Q = TypeVar("Q", bound=Question)
 
 
 class Asker(Generic[Q]):
-    """Iterate, inside of its `with`, for (question, replies), a reply for each of its requests.
+    """The prefetcher: iterate over it inside its `with` block for (question, replies).
 
-    `ask` sends a question's requests, none for one that needs no answer. Raises what the
-    questions' iterator raised, and the errors of requests with the input that they are about.
+    There is one reply for each request of the question. `ask` sends a question's requests, or none
+    if it needs no answer. The iteration raises the errors of the questions' iterator, and those of
+    requests, which name their input.
     """
 
     def __init__(
@@ -88,21 +91,22 @@ class Asker(Generic[Q]):
 
     def __iter__(self) -> Iterator[tuple[Q, list[Reply]]]:
         for question, outcomes in self.outcomes(tolerated=lambda _: False):
-            yield question, [each for each in outcomes if not isinstance(each, MDPError)]
+            yield question, [reply for reply in outcomes if not isinstance(reply, MDPError)]
 
     def outcomes(
         self, *, tolerated: Callable[[MDPError], bool]
     ) -> Iterator[tuple[Q, list[Outcome]]]:
-        """The same, with errors that are tolerated in the place of their replies."""
+        """Iterate in the same way, but yield tolerated errors in place of their replies."""
         while True:
             with self._watch.stage("wait"):
-                asked = self._asked.get()
-                if asked is None:
-                    return
-                if isinstance(asked, Exception):
-                    raise asked
-                self._current = asked
-                outcomes = asked.outcomes(tolerated)
+                match self._asked.get():
+                    case None:
+                        return
+                    case Exception() as error:
+                        raise error
+                    case asked:
+                        self._current = asked
+                        outcomes = asked.outcomes(tolerated)
             yield asked.question, outcomes
             self._window.leave(asked.nbytes)
 
@@ -113,12 +117,12 @@ class Asker(Generic[Q]):
                     return
                 self._asked.put(_Asked(question, self._ask(question), self._window))
             self._asked.put(None)
-        except Exception as error:  # whoever iterates gets it, after the answers before it
+        except Exception as error:  # raised in the iterating code, after the earlier answers
             self._asked.put(error)
 
 
 class _Asked(Generic[Q]):
-    """A question, and its replies when they have come and been counted."""
+    """A question and its replies, once they have arrived and their bytes are counted."""
 
     def __init__(self, question: Q, futures: Replies, window: Window) -> None:
         self.question = question
@@ -143,7 +147,7 @@ class _Asked(Generic[Q]):
         return [self._outcome(number, tolerated) for number in range(len(self._futures))]
 
     def _outcome(self, number: int, tolerated: Callable[[MDPError], bool]) -> Outcome:
-        self._counted[number].wait()  # a future wakes its waiters before it calls back
+        self._counted[number].wait()  # a future wakes its waiters before its callbacks run
         try:
             return self._futures[number].result()
         except MDPError as error:

@@ -1,4 +1,4 @@
-"""Where the time goes, by stage. A stage belongs to one thread; stages of two threads overlap."""
+"""Measure time by stage. A stage belongs to one thread; stages of different threads overlap."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up the seconds of each stage, and keeps the laps of those that somebody takes."""
+    """Sums up the seconds of each stage, and records single laps of stages that are asked for."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        """By stage; `all` is the time from the watch's making to the last `finish`."""
+        """Seconds by stage; `all` is the time from the watch's creation to the last `finish`."""
         self._began_at = time.perf_counter()
         self._laps: dict[str, list[float]] = {}
 
     def finish(self) -> None:
-        """Note the time in all, up to now."""
+        """Set `seconds["all"]` to the time since the watch's creation."""
         self.seconds["all"] = time.perf_counter() - self._began_at
 
     def keep_laps(self, *names: str) -> None:
-        """From now on, until they are taken."""
+        """Record the laps of these stages from now on, until they are taken."""
         self._laps.update({name: [] for name in names})
 
     def take_laps(self, name: str) -> list[float]:
-        """Seconds of each lap since the last taking; for the stage's own thread."""
+        """Return the laps' seconds since the last call; only for the stage's own thread."""
         laps, self._laps[name] = self._laps[name], []
         return laps
 

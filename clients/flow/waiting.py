@@ -1,4 +1,4 @@
-"""Waits until services have workers. Refuses to wait for ever: says which lack any."""
+"""Wait, up to a time limit, until services have workers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def wait_for_workers(
     wait_s: float,
     progress: Progress | None = None,
 ) -> None:
-    """Return when each service has a worker; services: by name the command that starts one.
+    """Return when each service has a worker.
 
-    `progress` is told what is waited for.
-
-    Raises `NotServed` after `wait_s`, `RequestTimeout` where no broker answers.
+    services: for each service's name, the command that starts a worker, for the error message;
+    progress: gets a step for each state of the wait. Raises `NotServed`, which names the services
+    without workers, after `wait_s`, and `RequestTimeout` if no broker answers.
     """
     give_up_at = time.monotonic() + wait_s
     progress = progress or Progress()

@@ -1,1 +1,1 @@
-"""What `ssnet train` does: a network from training batches, and the files that it leaves."""
+"""`ssnet train`: train a network from batches, and write its files."""

@@ -1,8 +1,8 @@
-"""How many pixels a network labels right. Knows no engine; refuses nothing.
+"""Count how many pixels a network labels correctly, for any scoring function.
 
-Two ways to count. `strict`: every pixel whose truth is shower or track, background is a possible
-answer, and what the ADC threshold hides is answered background, as in production. `seen`: pixels at
-or above the threshold, and the larger score of shower and track decides.
+There are two ways to count. `strict`: all pixels whose truth is shower or track; background is a
+possible answer, and a pixel below the ADC threshold counts as background, as in production. `seen`:
+only pixels at or above the threshold; the larger of the shower and the track score decides.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Counts = npt.NDArray[np.int64]
 class Accuracy:
     """Pixels by truth (rows) and answer (columns): background, shower, track.
 
-    Background's row counts pixels at or above the threshold alone.
+    The background row counts only pixels at or above the threshold.
     """
 
     strict: Counts  # (3, 3)
@@ -39,12 +39,12 @@ class Accuracy:
 
 
 def right(counts: Counts) -> float:
-    """The share of shower and track pixels on the diagonal."""
+    """Return the share of shower and track pixels that are correct."""
     return float((counts[1, 1] + counts[2, 2]) / max(counts[1:].sum(), 1))
 
 
 def compare(scores: Pixels, seen: npt.NDArray[np.bool_], label: Labels) -> Accuracy:
-    """One image's counts; seen: where its ADC is at or above the threshold."""
+    """Count one image's pixels; seen: where its ADC is at or above the threshold."""
     answer = np.where(seen, scores.argmax(axis=0), 0)
     counted = seen | (label > 0)
     of_two = scores[1:].argmax(axis=0) + 1
@@ -52,6 +52,6 @@ def compare(scores: Pixels, seen: npt.NDArray[np.bool_], label: Labels) -> Accur
 
 
 def count(truth: npt.NDArray[np.integer], answer: npt.NDArray[np.integer]) -> Counts:
-    """Pixels by class and class, (3, 3)."""
+    """Count pixels by the classes of truth (rows) and answer (columns): (3, 3)."""
     flat = np.bincount(truth.astype(np.int64) * 3 + answer, minlength=9)
     return flat.reshape(3, 3).astype(np.int64)

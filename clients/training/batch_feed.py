@@ -1,4 +1,4 @@
-"""Training batches, asked for ahead of need, in their order. Refuses answers to other names.
+"""Prefetch training batches in order. An answer that is not the named batch is refused.
 
 `for batch in Batches("tcp://head:5555", batch_size=16, seed=1): ...`
 """
@@ -35,27 +35,34 @@ _DTYPES = ("float32", "uint8", "float32")  # images, labels, weights
 
 @dataclass(frozen=True, kw_only=True)
 class Feed(Recipe):
-    """Which batches come, and how they are asked for. Raises `SettingsError`."""
+    """The settings of a feed: its batches, and how they are requested. Raises `SettingsError`."""
 
     epochs: int | None = 1
-    """The epoch after the last one; None: without end."""
+    """The epoch to stop before, counted from 0; None: the feed does not end."""
     start: tuple[int, int] = (0, 0)
-    """(epoch, index) to begin with: another feed's `position`."""
+    """(epoch, index) of the first batch: another feed's `position`."""
     rank: int = 0
-    """Of `world_size` feeds that share the batches: this one's are rank, rank + world_size ..."""
+    """This feed's number among `world_size` feeds that share the batches.
+
+    It gets the batches rank, rank + world_size and so on of each epoch.
+    """
     world_size: int = 1
     turn: int = 0
-    """Of `turns` processes that take turns at a rank's batches: its turn-th, turn + turns-th ..."""
+    """This process's number among `turns` processes that share a rank's batches.
+
+    It gets the rank's batches turn, turn + turns and so on.
+    """
     turns: int = 1
     window: int = 8
-    """Batches in flight, or waiting to be taken."""
+    """The number of batches that are in flight or ready to be taken."""
     fingerprint: str | None = None
-    """The files' fingerprint that is wanted; None: that of the worker which answers first."""
+    """The required fingerprint of the files; None: that of the first worker that answers."""
     timeout_s: float = 300.0
-    """For one try of one batch, the wait in the broker's queue included."""
+    """Seconds for one try of one batch, including the wait in the broker's queue."""
     tries: int = 3
+    """How often a batch is requested before `RequestTimeout`."""
     wait_s: float = 10.0
-    """How long to wait for the first worker."""
+    """Seconds to wait for the first worker."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,70 +76,71 @@ class Feed(Recipe):
             raise SettingsError(f"want a window of at least 1, got {self.window}")
         if min(self.start) < 0 or (self.epochs is not None and self.epochs < 1):
             got = f"{self.start} and {self.epochs}"
-            raise SettingsError(f"want a start of at least (0, 0) and an epoch, got {got}")
+            raise SettingsError(f"want a start of at least (0, 0) and epochs >= 1, got {got}")
 
     def recipe(self) -> Recipe:
-        """What of it makes a batch."""
-        of = {name: getattr(self, name) for name in Recipe.__dataclass_fields__}
-        return Recipe(**of)
+        """Return the fields that decide what a batch holds."""
+        fields = {name: getattr(self, name) for name in Recipe.__dataclass_fields__}
+        return Recipe(**fields)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """A batch: (batch, planes, rows, cols) each, planes in the recipe's order. Read-only."""
+    """A batch of read-only arrays, (batch, planes, rows, cols), planes in the recipe's order."""
 
     epoch: int
     index: int
     images: npt.NDArray[np.float32]
-    """ADC, 0 below SSNet's threshold, at most its ceiling."""
+    """ADC: 0 below SSNet's threshold, at most its saturation value."""
     labels: npt.NDArray[np.uint8]
     """0 background, 1 shower, 2 track."""
     weights: npt.NDArray[np.float32]
-    """Of each pixel in the loss; their mean is not 1."""
+    """Each pixel's weight in the loss; the mean is not 1."""
     rses: tuple[RSE, ...]
     """(run, subrun, event) of each event: (batch,)."""
     worker: str = ""
     made_s: float = 0.0
-    """What the worker took."""
+    """Seconds that the worker needed."""
     latency_s: float = 0.0
-    """From being asked for to being ready to be taken."""
+    """Seconds from the request until the batch was ready to be taken."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """What the workers say of their files."""
+    """The workers' description of their files."""
 
     fingerprint: str
     events: int
     planes: tuple[int, ...]
     rows: int
-    """Of the smallest image."""
+    """Rows of the smallest image."""
     cols: int
+    """Columns of the smallest image."""
     image: str
     label: str
     parts: tuple[str, ...] = ()
-    """A fingerprint of each file."""
+    """One fingerprint per file."""
 
 
 class Batches:
-    """An iterator of `TrainingBatch`; use it as a context manager, and leave it when you like.
+    """An iterator of `TrainingBatch`; use it as a context manager, which may be left at any time.
 
-    Asks the first batches at once. Raises, from the constructor: `NotServed`, `RequestTimeout`
-    without workers or broker; `SettingsError`. From the iterator: `Refused` (other files than the
-    feed began with, a crop larger than the image), `AnswerError`, other `ServiceError`s; each
-    names epoch and batch. Not for several threads at once.
+    The first batches are requested at once. The constructor raises `NotServed` without workers,
+    `RequestTimeout` without a broker, and `SettingsError`. The iterator raises `Refused` (other
+    files than at the feed's start, a crop larger than the image), `AnswerError` and other
+    `ServiceError`s; each names epoch and batch. Use it in one thread at a time.
     """
 
     def __init__(
         self, broker: str = DEFAULT_ENDPOINT, feed: Feed | None = None, **options: Any
     ) -> None:
-        """options: fields of `Feed`, in place of the feed's or of the defaults."""
+        """options: fields of `Feed`, which replace those of `feed` or the defaults."""
         self.feed = feed = replace(feed or Feed(), **options)
         self.waited_s = 0.0
-        """How long whoever iterates has waited for batches."""
+        """Seconds that the iterating code has waited for batches."""
         self.taken = 0
         self.position = feed.start
-        """(epoch, index) of the batch that comes next, to resume with; (epochs, 0) at the end."""
+        """(epoch, index) of the next batch, to resume from; (epochs, 0) at the end."""
         self._recipe = feed.recipe()
         self._asked: deque[_Asked] = deque()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decodes batches")
@@ -148,7 +156,7 @@ class Batches:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Of all ranks together; the last one may be smaller."""
+        """The batches of one epoch, of all ranks together; the last one may be smaller."""
         return self._recipe.batches_of(self.files.events)
 
     def __iter__(self) -> Iterator[TrainingBatch]:
@@ -185,7 +193,7 @@ class Batches:
         self.close()
 
     def close(self) -> None:
-        """Tell the broker that nobody waits, and end the threads."""
+        """Cancel the requests in flight, and end the threads."""
         self._give_up()
         self._client.close()
         self._decoder.shutdown(cancel_futures=True)
@@ -197,7 +205,8 @@ class Batches:
             raise SettingsError(f"want {want} {feed.batch_size}, got {feed.start[1]}")
         if feed.epochs is None and feed.rank >= batches:
             got = f"rank {feed.rank} of {feed.world_size}"
-            raise SettingsError(f"want a rank with batches, below {batches} of an epoch, got {got}")
+            want = f"a rank below {batches}, the number of batches of an epoch"
+            raise SettingsError(f"want {want}, got {got}")
         of_rank = positions(
             feed.start,
             batches=batches,
@@ -208,7 +217,7 @@ class Batches:
         return islice(of_rank, feed.turn, None, feed.turns)
 
     def _fill(self) -> None:
-        """Keep the window full."""
+        """Request batches until the window is full."""
         fingerprint = self.feed.fingerprint or self.files.fingerprint
         while len(self._asked) < self.feed.window:
             position = next(self._positions, None)
@@ -230,7 +239,7 @@ class Batches:
 
 
 class _Asked:
-    """A batch that was asked for; `ready` when it has come and is decoded."""
+    """A requested batch; `ready` is done when its answer has arrived and is decoded."""
 
     def __init__(
         self, name: BatchName, files: Files, client: Client, decoder: ThreadPoolExecutor
@@ -247,46 +256,46 @@ class _Asked:
         self._reply.cancel()
 
     def _on_reply(self, reply: Future[list[bytes]]) -> None:
-        # in the client's thread, which other answers wait for: decoding is for another
+        # this runs in the client's thread, where decoding would delay other answers
         if reply.cancelled():
             self.ready.cancel()
         else:
-            with suppress(RuntimeError):  # nobody waits: the decoder was shut down
+            with suppress(RuntimeError):  # the decoder was shut down, so nobody waits for this
                 self._decoder.submit(self._decode, reply)
 
     def _decode(self, reply: Future[list[bytes]]) -> None:
         try:
             batch = answered(self.name, self._files, reply.result())
-        except Exception as error:  # whoever iterates gets it
+        except Exception as error:  # raised in the iterating code
             self.ready.set_exception(error)
         else:
             latency_s = time.perf_counter() - self._began_at
             self.ready.set_result(replace(batch, latency_s=latency_s))
 
 
-# What comes back.
+# Answers.
 
 
 def describe(client: Client, *, wait_s: float, progress: Progress | None = None) -> Files:
-    """What a worker says of its files; raises `NotServed`, `AnswerError`."""
+    """Ask a worker to describe its files; raises `NotServed`, `AnswerError`."""
     start = {NAME: f"ssnet worker {NAME} FILE"}
     wait_for_workers(client, start, wait_s=wait_s, progress=progress)
     (packed,) = client.request(NAME, [DESCRIBE])
     try:
-        said = msgpack.unpackb(packed)
-        text = [str(said[key]) for key in ("fingerprint", "image", "label")]
-        events, rows, cols = (int(said[key]) for key in ("events", "rows", "cols"))
-        planes = tuple(int(plane) for plane in said["planes"])
-        parts = tuple(str(part) for part in said["parts"])
+        description = msgpack.unpackb(packed)
+        text = [str(description[key]) for key in ("fingerprint", "image", "label")]
+        events, rows, cols = (int(description[key]) for key in ("events", "rows", "cols"))
+        planes = tuple(int(plane) for plane in description["planes"])
+        parts = tuple(str(part) for part in description["parts"])
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise AnswerError(f"want {NAME} to describe itself, got {error!r}") from None
+        raise AnswerError(f"want a description of {NAME}, got {error!r}") from None
     if events < 1:
-        raise AnswerError(f"want {NAME} to have events, got {events}")
+        raise AnswerError(f"want at least one event at {NAME}, got {events}")
     return Files(text[0], events, planes, rows, cols, image=text[1], label=text[2], parts=parts)
 
 
 def answered(name: BatchName, files: Files, frames: Sequence[bytes]) -> TrainingBatch:
-    """The batch in these frames; raises `AnswerError` if it is not the one that was named."""
+    """Decode the batch in these frames; raises `AnswerError` if it is not the named batch."""
     try:
         batches = unpack(frames)
         rses = batches[0].rses()
@@ -297,7 +306,7 @@ def answered(name: BatchName, files: Files, frames: Sequence[bytes]) -> Training
         raise AnswerError(f"want {want_names}, got {[batch.name for batch in batches]}")
     info: Mapping[str, Any] = batches[0].info
     if info.get("batch") != name.plain():
-        raise AnswerError(f"want the batch that was named, got {info.get('batch')}")
+        raise AnswerError(f"want the batch {name.plain()}, got {info.get('batch')}")
     recipe = name.recipe
     planes = len(recipe.planes)
     events = min(recipe.batch_size, files.events - name.index * recipe.batch_size)
@@ -307,7 +316,7 @@ def answered(name: BatchName, files: Files, frames: Sequence[bytes]) -> Training
             got = f"{batch.array.dtype} {batch.array.shape}"
             raise AnswerError(f"want {dtype} {want} in {batch.name}, got {got}")
     if len(rses) != events * planes:
-        raise AnswerError(f"want {events * planes} lines of meta, got {len(rses)}")
+        raise AnswerError(f"want {events * planes} meta lines, got {len(rses)}")
     images, labels, weights = batches
     return TrainingBatch(
         name.epoch,

@@ -1,6 +1,6 @@
-"""A training that is not done yet, in one file: arrays and what they belong to. Whole or absent.
+"""The checkpoint of an unfinished training: one file of arrays and settings, written atomically.
 
-Refuses to go on from another training's, and says what differs.
+A checkpoint of other settings is refused with a message that names what differs.
 """
 
 from __future__ import annotations
@@ -20,28 +20,31 @@ from mdp import MDPError
 from ..flow.signals import uninterrupted
 
 _ABOUT = "about"
-# RuntimeError: zipfile's for what seems to be encrypted, or packed in a way it does not know
+# RuntimeError: zipfile's, for an entry that looks encrypted or has an unknown compression
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 class CheckpointError(MDPError, ValueError):
-    """The checkpoint is not this training's, or is damaged."""
+    """The checkpoint belongs to another training, or is damaged."""
 
 
 class Checkpoint(NamedTuple):
-    """What a training goes on from."""
+    """What a training resumes from."""
 
     settings: Mapping[str, Any]
-    """All that decides the weights, by name; plain values."""
+    """All settings that decide the weights, by name; plain values."""
     history: list[dict[str, Any]]
-    """What was reported so far."""
+    """The reports so far."""
     threads: int
     arrays: Mapping[str, npt.NDArray[Any]]
     """The trainer's state."""
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint there, once the new one is whole. Raises `WriteError`."""
+    """Write a checkpoint; the old one is replaced when the new one is complete.
+
+    Raises `WriteError`.
+    """
     about = json.dumps(checkpoint._replace(arrays={})._asdict())
     arrays: Any = {_ABOUT: np.array(about), **checkpoint.arrays}
 
@@ -54,28 +57,29 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint of a training with these settings; raises `CheckpointError`."""
+    """Read the checkpoint of a training with these settings; raises `CheckpointError`."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         about = json.loads(str(arrays.pop(_ABOUT)))
-        found = Checkpoint(
+        checkpoint = Checkpoint(
             dict(about["settings"]), list(about["history"]), int(about["threads"]), arrays
         )
     except _DAMAGED as error:
         raise damaged(path, error) from error
-    differs = [
-        f"{name} {found.settings.get(name)}, not {settings.get(name)}"
-        for name in dict.fromkeys([*settings, *found.settings])
-        if found.settings.get(name) != settings.get(name)
+    stored = checkpoint.settings
+    differences = [
+        f"{name} {stored.get(name)}, not {settings.get(name)}"
+        for name in dict.fromkeys([*settings, *stored])
+        if stored.get(name) != settings.get(name)
     ]
-    if differs:
+    if differences:
         raise CheckpointError(
-            f"{path} is of another training: {'; '.join(differs)}. --fresh starts over"
+            f"{path} belongs to another training: {'; '.join(differences)}. --fresh starts over"
         )
-    return found
+    return checkpoint
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
-    """What to raise where a checkpoint is none."""
+    """Return the error for a damaged checkpoint."""
     return CheckpointError(f"want a checkpoint in {path}, got {error!r}: --fresh starts over")

@@ -1,4 +1,4 @@
-"""How a training went: lines of JSON, and a picture. Each appears when it is whole."""
+"""A training's history as lines of JSON and as a picture; both files are written atomically."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from lartpc.files.whole_file import write_whole
 
 Line = dict[str, Any]
-"""One report: `step`, `loss`, ..., or `step` and `validation` by plane."""
+"""One report: `step`, `loss` and so on, or `step` and `validation`, which is by plane."""
 
 _INK, _GRID, _BATCHES = "#1d2433", "#d9dce3", "#8b92a3"
-_PLANES = ("#d55e00", "#009e73", "#0072b2")  # Okabe, Ito: apart for any eyes
+_PLANES = ("#d55e00", "#009e73", "#0072b2")  # Okabe and Ito's colours, safe for the colour-blind
 _DPI = 110
-_MOST_MARKERS = 80  # more of them would hide their line
+_MOST_MARKERS = 80  # more markers would hide the line
 _PANELS = (
     ("loss", "loss"),
-    ("right", "shower and track pixels that are right"),
-    ("shower", "shower pixels that are right"),
-    ("track", "track pixels that are right"),
+    ("right", "correct shower and track pixels"),
+    ("shower", "correct shower pixels"),
+    ("track", "correct track pixels"),
 )
 
 
 def write_lines(path: Path, history: Sequence[Line]) -> None:
-    """One line of JSON a report. Raises `WriteError`."""
+    """Write one line of JSON per report. Raises `WriteError`."""
     text = "".join(json.dumps(line) + "\n" for line in history)
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def draw(path: Path, history: Sequence[Line], *, title: str) -> None:
-    """Loss and accuracy against steps, of training batches and of each plane's unseen images.
+    """Draw loss and accuracy against steps, of training batches and of each plane's unseen images.
 
-    A PNG. Raises `WriteError`.
+    The file is a PNG. Raises `WriteError`.
     """
     figure = render(history, title=title)
     write_whole(path, lambda part: figure.savefig(part, format="png", dpi=_DPI))
 
 
 def render(history: Sequence[Line], *, title: str) -> Figure:
-    """The same as a matplotlib figure."""
+    """Return the picture of `draw` as a matplotlib figure."""
     figure = Figure(figsize=(10, 7.4), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     figure.suptitle(title, color=_INK, fontsize=12, parse_math=False)
@@ -68,7 +68,7 @@ def render(history: Sequence[Line], *, title: str) -> Figure:
 def _draw(axes: Axes, history: Sequence[Line], name: str) -> None:
     lines = [line for line in history if "loss" in line]
     if lines:
-        label = "training: crops of the batches since the report before"
+        label = "training: crops of the batches since the last report"
         _plot(axes, lines, [line[name] for line in lines], colour=_BATCHES, label=label)
     validated = [line for line in history if "validation" in line]
     for plane in sorted({plane for line in validated for plane in line["validation"]}):
@@ -88,7 +88,7 @@ def _plot(
 
 
 def _scale_steps(axes: Axes, history: Sequence[Line]) -> None:
-    """Whole steps from 0 on."""
+    """Let the axis start at 0 and have ticks only at whole steps."""
     last = max((line["step"] for line in history), default=1)
     axes.set_xlim(0, 1.03 * max(last, 1))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -96,7 +96,7 @@ def _scale_steps(axes: Axes, history: Sequence[Line]) -> None:
 
 
 def _scale_share(axes: Axes) -> None:
-    """Percent, of no more than 100, and at least 2 of them, so that noise does not look large."""
+    """Show percent, at most up to 100 and over at least 2, so that noise does not look large."""
     low, high = axes.get_ylim()
     low, high = max(low, -0.02), min(high, 1.02)
     missing = max(0.02 - (high - low), 0)
@@ -105,9 +105,10 @@ def _scale_share(axes: Axes) -> None:
 
 
 def _scale_loss(axes: Axes, history: Sequence[Line]) -> None:
-    """Logarithmic if the losses span a decade, from 0 otherwise; plain numbers in both."""
+    """Use a logarithmic axis if the losses span a decade, else start at 0; plain numbers always."""
     losses = [line["loss"] for line in history if "loss" in line]
-    losses += [each["loss"] for line in history for each in line.get("validation", {}).values()]
+    validated = [plane for line in history for plane in line.get("validation", {}).values()]
+    losses += [plane["loss"] for plane in validated]
     if losses and min(losses) > 0 and max(losses) >= 10 * min(losses):
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())

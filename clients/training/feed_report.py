@@ -1,4 +1,4 @@
-"""What a feed of training batches gives: its rate, and a picture. What `ssnet batches` does."""
+"""Measure a feed of training batches and draw a batch: the work of `ssnet batches`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DRAWN = 2  # events
 
 @dataclass
 class FeedReport:
-    """What came, in numbers."""
+    """The batches of a feed, in numbers."""
 
     batches: int = 0
     events: int = 0
@@ -31,15 +31,15 @@ class FeedReport:
     waited_s: float = 0.0
     latency_s: list[float] = field(default_factory=list)
     made_s: list[float] = field(default_factory=list)
-    """What the workers took for each batch."""
+    """Seconds that the workers needed for each batch."""
     workers: set[str] = field(default_factory=set)
     pixels: list[int] = field(default_factory=lambda: [0, 0, 0])
-    """Of each class."""
+    """Pixels of each class."""
     first: TrainingBatch | None = None
 
 
 def statement(batches: Batches, count: int) -> str:
-    """What is asked for, in a line."""
+    """Describe the requested batches in one line."""
     feed, files = batches.feed, batches.files
     planes = ", ".join(map(str, feed.planes))
     return (
@@ -51,7 +51,7 @@ def statement(batches: Batches, count: int) -> str:
 def watch(
     batches: Batches, count: int, *, on_progress: OnProgress = lambda done, total: None
 ) -> FeedReport:
-    """Take up to `count` batches as fast as they come."""
+    """Take up to `count` batches as fast as they arrive."""
     report = FeedReport()
     started_at = time.perf_counter()
     for batch in batches:
@@ -72,36 +72,36 @@ def _count(report: FeedReport, batch: TrainingBatch) -> None:
     report.latency_s.append(batch.latency_s)
     report.made_s.append(batch.made_s)
     report.workers.add(batch.worker)
-    # a class at a time: bincount would make 8 bytes of each
+    # one class at a time: bincount would convert each label to 8 bytes
     counts = [int(np.count_nonzero(batch.labels == label)) for label in (1, 2)]
     background = batch.labels.size - sum(counts)
     report.pixels = [a + b for a, b in zip(report.pixels, (background, *counts), strict=True)]
 
 
 def table(report: FeedReport, batches: Batches) -> Table:
-    """A row a figure."""
+    """Return a table with one row per figure."""
     files, seconds = batches.files, max(report.seconds, 1e-9)
-    made = screen.table("feed", "")
-    made.add_row("files", files.fingerprint)
-    made.add_row("events, batches in an epoch", f"{files.events}, {batches.batches_per_epoch}")
-    made.add_row("batches, events taken", f"{report.batches}, {report.events}")
-    made.add_row("batches/s", f"{report.batches / seconds:.2f}")
-    made.add_row("events/s", f"{report.events / seconds:.1f}")
-    made.add_row("arrays", f"{size(report.nbytes / seconds)}/s")
-    made.add_row("workers used", str(len(report.workers)))
+    rows = screen.table("feed", "")
+    rows.add_row("files", files.fingerprint)
+    rows.add_row("events, batches in an epoch", f"{files.events}, {batches.batches_per_epoch}")
+    rows.add_row("batches, events taken", f"{report.batches}, {report.events}")
+    rows.add_row("batches/s", f"{report.batches / seconds:.2f}")
+    rows.add_row("events/s", f"{report.events / seconds:.1f}")
+    rows.add_row("arrays", f"{size(report.nbytes / seconds)}/s")
+    rows.add_row("workers used", str(len(report.workers)))
     for name, several in (("latency", report.latency_s), ("made in", report.made_s)):
         if several:
             median, most = float(np.median(several)), max(several)
-            made.add_row(f"{name}, median and longest", f"{duration(median)}, {duration(most)}")
-    made.add_row("waited", f"{report.waited_s / seconds:.0%} of {duration(seconds)}")
+            rows.add_row(f"{name}, median and longest", f"{duration(median)}, {duration(most)}")
+    rows.add_row("waited", f"{report.waited_s / seconds:.0%} of {duration(seconds)}")
     total = max(sum(report.pixels), 1)
     for name, pixels in zip(_CLASSES, report.pixels, strict=True):
-        made.add_row(f"pixels of {name}", f"{pixels / total:.3%}")
-    return made
+        rows.add_row(f"pixels of {name}", f"{pixels / total:.3%}")
+    return rows
 
 
 def draw(batch: TrainingBatch, planes: tuple[int, ...], output: Path) -> None:
-    """Draw a batch's first events, charge over labels, into a picture. Raises `WriteError`."""
+    """Draw a batch's first events, charge above labels, as a picture. Raises `WriteError`."""
     from lartpc.display import drawing
     from lartpc.display.rows import AxisNames, Panel, Row, label_row
 
@@ -135,7 +135,7 @@ def _name(rse: tuple[int, ...]) -> str:
 
 
 def _image(pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]], plane: int) -> Image:
-    """A crop on axes of its pixels, row 0 on top: it may be mirrored, so wires would mislead."""
+    """Return a crop with axes in its own pixels, row 0 on top: it may be mirrored."""
     rows, cols = pixels.shape
     meta = ImageMeta(
         width=cols, height=rows, rows=rows, cols=cols, origin_x=0, origin_y=0, plane=plane

@@ -1,4 +1,4 @@
-"""Training batches as a `torch.utils.data.IterableDataset`. Refuses to load without torch.
+"""Training batches as a `torch.utils.data.IterableDataset`. Without torch the import fails.
 
 `DataLoader(BatchDataset("tcp://head:5555", batch_size=16), batch_size=None)`
 """
@@ -26,25 +26,25 @@ except ModuleNotFoundError as error:
 
 
 class TorchBatch(NamedTuple):
-    """A batch: tensors (batch, planes, rows, cols)."""
+    """A batch as tensors, (batch, planes, rows, cols)."""
 
     position: tuple[int, int]
     """(epoch, index)."""
     images: torch.Tensor
     """float32, ADC."""
     labels: torch.Tensor
-    """uint8: 0 background, 1 shower, 2 track; `.long()` where the loss is, not on the way there."""
+    """uint8: 0 background, 1 shower, 2 track; convert with `.long()` only at the loss."""
     weights: torch.Tensor
     """float32."""
     rses: tuple[RSE, ...]
 
 
 class BatchDataset(IterableDataset[TorchBatch]):
-    """The batches of a `Feed` as tensors; each iteration asks anew, from the feed's start.
+    """The batches of a `Feed` as tensors; each iteration begins at the feed's start.
 
-    For a DataLoader with `batch_size=None`. Its worker processes share this rank's batches, and
-    the DataLoader gives them in the feed's order. They are hardly needed: the batches are made
-    elsewhere, and asked for ahead of need. Errors: as of `Batches`.
+    Use it with a DataLoader with `batch_size=None`. The DataLoader's worker processes share this
+    rank's batches, and it returns them in the feed's order. `num_workers=0` is usually enough: the
+    batches are made elsewhere and prefetched. It raises the errors of `Batches`.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class BatchDataset(IterableDataset[TorchBatch]):
         pin_memory: bool = False,
         **options: Any,
     ) -> None:
-        """pin_memory: for use without a DataLoader, which has an option of its own."""
+        """pin_memory: for use without a DataLoader; with one, use the DataLoader's option."""
         self.broker = broker
         self.feed = replace(feed or Feed(), **options)
         self.waited_s = 0.0
-        """How long the last iteration in this process has waited for batches."""
+        """Seconds that the last iteration in this process has waited for batches."""
         self._pin_memory = pin_memory
         if pin_memory:
             check_device("cuda", what="pinned memory")
@@ -72,25 +72,25 @@ class BatchDataset(IterableDataset[TorchBatch]):
 
 
 def tensors(batch: TrainingBatch, *, pin_memory: bool = False) -> TorchBatch:
-    """A batch's arrays as tensors, copied: torch wants what it may write to."""
+    """Copy a batch's arrays into tensors: torch needs writable memory, and they are read-only."""
     arrays = (torch.tensor(array) for array in (batch.images, batch.labels, batch.weights))
     images, labels, weights = (a.pin_memory() if pin_memory else a for a in arrays)
     return TorchBatch((batch.epoch, batch.index), images, labels, weights, batch.rses)
 
 
 def check_device(device: str, *, what: str) -> None:
-    """Raise `SettingsError` for a device that torch has not got here."""
+    """Raise `SettingsError` for a device that this torch or this machine does not have."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         got = str(error).strip().splitlines()[0]
-        raise SettingsError(f"want {device} for {what}, got none here: {got}") from None
+        raise SettingsError(f"want {device} for {what}, but torch cannot use it: {got}") from None
 
 
 def _share(feed: Feed) -> Feed:
-    """This process's part of a rank's batches: every so many-th, as DataLoaders take turns."""
+    """Return this DataLoader process's share of a rank's batches: every n-th of n processes."""
     process = get_worker_info()
     if process is None:
         return feed
-    # by turns, not by index: an epoch may end, and a feed begin, at anyone's turn
+    # counted over the whole feed: an epoch may end, and a feed begin, at any process's turn
     return replace(feed, turn=process.id, turns=process.num_workers)

@@ -1,6 +1,6 @@
 """A Caffe network in torch, so that it can be trained: its weights become parameters.
 
-Any network that `caffe_net` reads. Refuses nothing that `caffe_net` did not refuse.
+It works for every network that `caffe_net` reads.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from services.caffe.caffe_net import Layer, Network
 from services.caffe.caffe_weights import Weights
 
 AVERAGING = 0.02
-"""How far each batch moves BatchNorm's averages while statistics are learnt, at least."""
+"""The least share by which each batch moves BatchNorm's averages while it learns statistics."""
 
 
 class TorchNet:
-    """A network that runs layer by layer on torch's tensors, with Caffe's blobs as parameters."""
+    """A network that runs layer by layer on torch tensors, with Caffe's blobs as parameters."""
 
     def __init__(
         self, network: Network, weights: Weights | None = None, *, device: str = "cpu"
     ) -> None:
-        """weights: those to begin with; None: the network's own."""
+        """weights: the initial weights; None: the network's own."""
         self.network = network
         self.averaging = AVERAGING
-        """How far the next batch moves BatchNorm's averages, where it does."""
+        """The share by which the next batch moves BatchNorm's averages, if it learns statistics."""
         self.device = torch.device(device)
         self._blobs = {
             name: [torch.tensor(array, device=self.device) for array in arrays]
@@ -52,23 +52,23 @@ class TorchNet:
             parameter.requires_grad_(True)
 
     def parameters(self) -> list[Tensor]:
-        """What is learnt by descent: all weights but BatchNorm's averages."""
+        """Return what gradient descent changes: all weights except BatchNorm's averages."""
         norms = {x.name for x in self.network.layers if isinstance(x.does, caffe.BatchNorm)}
         return [blob for name, blobs in self._blobs.items() if name not in norms for blob in blobs]
 
     def blobs(self) -> list[Tensor]:
-        """All weights, BatchNorm's averages too, in the order of the layers."""
+        """Return all weights, including BatchNorm's averages, in the order of the layers."""
         return [blob for blobs in self._blobs.values() for blob in blobs]
 
     def weights(self) -> Weights:
-        """A copy of the weights, as a caffemodel holds them."""
+        """Return a copy of the weights, in the form of a caffemodel."""
         return {
             name: tuple(blob.detach().cpu().numpy().copy() for blob in blobs)
             for name, blobs in self._blobs.items()
         }
 
     def forward(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """As an engine does: each pixel's scores, (batch, classes, rows, cols)."""
+        """Return each pixel's scores, (batch, classes, rows, cols), as an engine does."""
         with torch.no_grad():
             given = torch.tensor(images, device=self.device)
             given = given.contiguous(memory_format=torch.channels_last)
@@ -76,9 +76,9 @@ class TorchNet:
         return scores
 
     def run(self, images: Tensor, *, learn_statistics: bool = False) -> dict[str, Tensor]:
-        """Every blob that images (n, channels, rows, cols) lead to.
+        """Return all blobs that are computed from images (n, channels, rows, cols).
 
-        learn_statistics: normalise by the batch's own statistics, and let the averages follow.
+        learn_statistics: normalise by the batch's own statistics, and update the averages.
         """
         blobs = {self.network.input_name: images}
         scaled = set[str]()
@@ -94,12 +94,12 @@ class TorchNet:
         return blobs
 
     def scores(self, images: Tensor, *, learn_statistics: bool = False) -> Tensor:
-        """What goes into the last layer, a softmax: (n, classes, rows, cols)."""
+        """Return the input of the last layer, a softmax: (n, classes, rows, cols)."""
         blobs = self.run(images, learn_statistics=learn_statistics)
         return blobs[self.network.layers[-1].bottoms[0]]
 
     def _normalise(self, layer: Layer, bottom: Tensor, *, learn: bool) -> Tensor:
-        """BatchNorm, and the Scale that follows it: torch does both at once."""
+        """Apply BatchNorm and the Scale that follows it, which torch does in one call."""
         assert isinstance(layer.does, caffe.BatchNorm)
         mean, variance, _ = self._blobs[layer.name]
         weight, bias = self._blobs.get(self._scales.get(layer.name, ""), (None, None))
@@ -117,7 +117,7 @@ class TorchNet:
 
 
 def fresh(network: Network, *, seed: int) -> Weights:
-    """Weights to begin with: He's normal kernels, and nothing else that changes anything."""
+    """Return initial weights: kernels from He's normal distribution; the rest has no effect."""
     rng = np.random.default_rng(seed)
     shapes = network.shapes(1, *network.input_shape[2:])
     return {
@@ -130,28 +130,34 @@ def fresh(network: Network, *, seed: int) -> Weights:
 def _fresh(
     does: caffe.Operation, index: int, shape: tuple[int, ...], rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    if index == 0 and isinstance(does, (caffe.Convolution, caffe.Deconvolution)):
-        inputs = math.prod(shape) / shape[0]
-        if isinstance(does, caffe.Deconvolution):
-            # of a kernel, each pixel that comes out sees one place in stride x stride
+    match does:
+        case caffe.Convolution() if index == 0:
+            return _he(shape, math.prod(shape) / shape[0], rng)
+        case caffe.Deconvolution() if index == 0:
+            # each output pixel sees one of every stride x stride places of a kernel
             inputs = math.prod(shape) / does.outputs / math.prod(does.window.stride)
-        return (rng.normal(size=shape) * math.sqrt(2 / inputs)).astype(np.float32)
-    ones = (
-        index == 0 if isinstance(does, caffe.Scale) else isinstance(does, caffe.BatchNorm) and index
-    )
-    return np.ones(shape, np.float32) if ones else np.zeros(shape, np.float32)
+            return _he(shape, inputs, rng)
+        case caffe.Scale() if index == 0:  # the factor
+            return np.ones(shape, np.float32)
+        case caffe.BatchNorm() if index > 0:  # the variance and its divisor
+            return np.ones(shape, np.float32)
+    return np.zeros(shape, np.float32)
+
+
+def _he(shape: tuple[int, ...], inputs: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    return (rng.normal(size=shape) * math.sqrt(2 / inputs)).astype(np.float32)
 
 
 def _divide(blobs: list[Tensor]) -> None:
-    """Mean · f, variance · f and f to mean, variance and 1."""
+    """Turn mean · f, variance · f and f into mean, variance and 1."""
     factor = float(blobs[2])
-    share = 1 / factor if factor else 0.0  # as Caffe does: zeros
+    share = 1 / factor if factor else 0.0  # as in Caffe: f = 0 gives zeros
     blobs[:] = [blobs[0] * share, blobs[1] * share, torch.ones_like(blobs[2])]
 
 
 @singledispatch
 def _run(does: caffe.Operation, bottoms: Sequence[Tensor], blobs: Sequence[Tensor]) -> Tensor:
-    """One layer on its inputs, with its weights."""
+    """Run one layer on its inputs, with its weights."""
     raise NotImplementedError(f"no {type(does).__name__} in torch")
 
 
@@ -239,4 +245,4 @@ def _(does: caffe.Sigmoid, bottoms: Sequence[Tensor], blobs: Sequence[Tensor]) -
 
 @_run.register
 def _(does: caffe.Dropout, bottoms: Sequence[Tensor], blobs: Sequence[Tensor]) -> Tensor:
-    return bottoms[0]  # networks this small are not regularised by it
+    return bottoms[0]  # not used in training: networks this small need no dropout

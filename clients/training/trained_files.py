@@ -1,6 +1,6 @@
-"""The files of a training: what it begins with, and what it leaves in its folder.
+"""The files of a training: the network it starts from, and what it writes into its folder.
 
-Refuses to replace networks that are there, unless they are this training's own.
+Existing networks are not replaced, unless they belong to this training.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ log = logging.getLogger(__name__)
 
 
 def begin(prototxt: Path | None, weights: Path | None, *, seed: int) -> tuple[Network, Weights]:
-    """A network (None: the shipped one's) and weights to begin with (None: random ones).
+    """Return the network and the initial weights.
 
-    Raises `NetworkError`.
+    prototxt: None means the shipped one; weights: None means random ones from `seed`. Raises
+    `NetworkError`.
     """
     network = caffe_net.read(prototxt or networks.PROTOTXT, weights)
     return network, network.weights if weights else fresh(network, seed=seed)
 
 
 class TrainedFiles:
-    """Where everything goes. Trainings of single planes can share a folder, and so be served."""
+    """The paths of a training's files; trainings of single planes may share one folder."""
 
     def __init__(self, folder: Path, prototxt: Path | None, planes: Sequence[int]) -> None:
         self._source = source = prototxt or networks.PROTOTXT
-        name = re.sub(r"[-_.]?plane\d*", "", source.stem) or "network"  # else found for one plane
+        # with `plane2` in its name, the prototxt would be found only for that plane
+        name = re.sub(r"[-_.]?plane\d*", "", source.stem) or "network"
         single = f"_plane{planes[0]}" if len(planes) == 1 else ""
         self.folder = folder
         self.checkpoint = folder / f"checkpoint{single}.npz"
@@ -49,7 +51,7 @@ class TrainedFiles:
         self.caffemodels = [folder / f"{name}_plane{plane}.caffemodel" for plane in planes]
 
     def make_folder(self) -> None:
-        """Raises `WriteError`."""
+        """Make the folder if it does not exist. Raises `WriteError`."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -57,9 +59,10 @@ class TrainedFiles:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep others from training the same into this folder; raises `FileExists`, `WriteError`.
+        """Lock the folder against a second training of the same planes.
 
-        The lock's file stays: who removed it might remove another's.
+        The lock file stays: a process that removed it might remove another process's lock. Raises
+        `FileExists` if the folder is locked, and `WriteError`.
         """
         path = self.folder / f".{self.checkpoint.stem}.lock"
         try:
@@ -76,26 +79,30 @@ class TrainedFiles:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FileExists(f"want one training at a time in {self.folder}, got another") from None
-        except OSError as error:  # some cluster file systems have none
-            log.warning("no locks on the file system of %s (%s)", self.folder, error.strerror)
+            raise FileExists(
+                f"want one training at a time in {self.folder}, got another that is running"
+            ) from None
+        except OSError as error:  # some cluster file systems have no locks
+            log.warning("the file system of %s has no locks (%s)", self.folder, error.strerror)
 
     def check_free(self) -> None:
-        """Raise `FileExists` where another's networks would be replaced."""
+        """Raise `FileExists` if the training would replace networks that it did not write."""
         for path in self.caffemodels:
             if path.exists():
-                raise FileExists(f"{path} is there already; --force replaces it")
+                raise FileExists(f"{path} exists already; --force replaces it")
         if self.prototxt.exists() and self.prototxt.read_bytes() != self._source.read_bytes():
-            raise FileExists(f"{self.prototxt} is there already; --force replaces it")
+            raise FileExists(f"{self.prototxt} exists already; --force replaces it")
 
     def check_apart(self, weights: Path | None) -> None:
-        """Raise `FileExists` where what is begun with would be replaced."""
+        """Raise `FileExists` if the training would replace its initial weights."""
         for path in self.caffemodels:
             if weights and path.resolve() == weights.resolve():
-                raise FileExists(f"want networks apart from what they begin with, got {path}")
+                raise FileExists(
+                    f"want an output other than the initial weights, got {path} for both"
+                )
 
     def write(self, network: Network, weights: Weights) -> None:
-        """The network of each plane, each file whole. Raises `WriteError`."""
+        """Write the network of each plane, each file atomically. Raises `WriteError`."""
         data = self._source.read_bytes()
         write_whole(self.prototxt, lambda part: part.write_bytes(data))
         for path in self.caffemodels:

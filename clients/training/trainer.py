@@ -1,7 +1,8 @@
-"""Trains a Caffe network by descent, in torch: one step at a time, from batches that it is given.
+"""Train a Caffe network in torch by gradient descent, one step per batch.
 
 The same batches give the same weights, to the bit, on one machine with the same number of threads.
-Holds no file. Refuses networks that do not score single planes, and losses that are not finite.
+No file is opened here. Networks that do not score single planes, and losses that are not finite,
+are refused.
 """
 
 from __future__ import annotations
@@ -27,43 +28,43 @@ from services.errors import NetworkError
 from .torch_net import AVERAGING, TorchNet
 
 EMPTY_WEIGHT = 0.002
-"""Of a pixel without charge: there are a hundred times as many, and they are easily learnt."""
+"""The weight of a pixel without charge: there are 100 times as many, and they are easily learnt."""
 LARGEST_GRADIENT = 1.0
 MOMENTUM = 0.9
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Counts = npt.NDArray[np.int64]
-"""(3, 3): pixels by truth and answer, where the truth is shower or track."""
+"""(3, 3): pixels by truth (rows) and answer (columns), only where the truth is shower or track."""
 
 
 class TrainingFailed(MDPError, ArithmeticError):
-    """The loss is no number any more."""
+    """The loss or a weight is not finite any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How the weights descend. Raises `SettingsError`."""
+    """The settings of the descent. Raises `SettingsError`."""
 
     steps: int
     optimizer: Literal["adamw", "sgd"] = "adamw"
     rate: float = 3e-3
     """The largest learning rate."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """To 0 by a cosine; a tenth after half of the steps, and again after three quarters."""
+    """cosine: falls to 0; step: a tenth after half of the steps, a hundredth after 3/4 of them."""
     warm_up: int = 50
-    """Steps in which the rate rises in a line."""
+    """Steps at the start in which the rate rises linearly."""
     weight_decay: float = 1e-4
     pixel_weights: Literal["seen", "ssnet"] = "seen"
-    """What a pixel counts: 1 where there is charge and 0.002 elsewhere; or the batches' weights."""
+    """A pixel's weight in the loss. seen: 1 with charge, 0.002 without; ssnet: from the batch."""
     shower_weight: float = 1.0
-    """A factor for a shower's pixels."""
+    """A further factor for shower pixels."""
     freeze_statistics: float = 0.2
-    """Share of the steps, at the end, in which BatchNorm normalises with its averages, as the
-    served network does, instead of each batch's own statistics."""
+    """The share of the steps, at the end, in which BatchNorm normalises with its averages, as the
+    served network does, instead of with each batch's statistics."""
     average: float = 0.999
-    """How much of the moving average of the weights each step keeps; 0: no average is made."""
+    """The decay of the weights' moving average in each step; 0: no moving average."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of forward and backward passes; weights and their steps are float32."""
+    """The type in forward and backward passes; weights and their updates are float32."""
 
     def __post_init__(self) -> None:
         _want("steps", self.steps, 1, math.inf)
@@ -75,7 +76,7 @@ class Training:
             raise SettingsError(f"want average from 0 to below 1, got {self.average}")
 
     def rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step; steps count from 0."""
         rise = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         share = step / self.steps
         if self.schedule == "cosine":
@@ -85,7 +86,7 @@ class Training:
         return self.rate * rise
 
     def learns_statistics(self, step: int) -> bool:
-        """Whether a step, counted from 0, normalises by its batch."""
+        """Return whether a step, counted from 0, normalises by its batch's statistics."""
         return step < self.steps - round(self.freeze_statistics * self.steps)
 
 
@@ -95,14 +96,14 @@ def _want(name: str, value: float, low: float, high: float) -> None:
 
 
 class Step(NamedTuple):
-    """What a step found before it changed the weights."""
+    """A step's loss and counts, from before it changed the weights."""
 
     loss: float
     counts: Counts
 
 
 class Trainer:
-    """A network, its optimiser and the average of its weights, after `done` steps."""
+    """A network, its optimiser and its weights' moving average, after `done` steps."""
 
     def __init__(
         self,
@@ -113,9 +114,9 @@ class Trainer:
         fresh: bool,
         device: str = "cpu",
     ) -> None:
-        """fresh: the weights know no statistics yet, so the first steps' are their mean.
+        """fresh: the weights hold no statistics yet, so the first steps' mean becomes the average.
 
-        Raises `NetworkError` for a network that is not from one plane to three classes.
+        Raises `NetworkError` for a network that does not turn one plane into three classes.
         """
         check_network(network)
         self._fresh = fresh
@@ -127,31 +128,33 @@ class Trainer:
 
     @property
     def best(self) -> TorchNet:
-        """What is validated and served: the average, where one is made."""
+        """The network to validate and serve: the moving average, if there is one."""
         return self._average or self._net
 
     def step(self, images: Tensor, labels: Tensor, weights: Tensor) -> Step:
-        """One step of descent on a batch, (batch, planes, rows, cols) each: float32 ADC, uint8,
-        float32. Each plane of an event is an image of its own. Raises `TrainingFailed`.
+        """Do one step of descent on a batch; raises `TrainingFailed`.
+
+        The tensors are (batch, planes, rows, cols): images float32 ADC, labels uint8, weights
+        float32. Each plane of an event counts as a separate image.
         """
         device, rows_cols = self._net.device, images.shape[-2:]
         flat = (
-            each.to(device, non_blocking=True).reshape(-1, *rows_cols)
-            for each in (images, labels, weights)
+            tensor.to(device, non_blocking=True).reshape(-1, *rows_cols)
+            for tensor in (images, labels, weights)
         )
         adc, truth, weight = next(flat), next(flat).long(), next(flat)
         weight = weigh(self.training, adc, truth, weight)
         scores = self._scores(adc[:, None])
-        each = F.cross_entropy(scores, truth, reduction="none")
-        loss = (each * weight).sum() / weight.sum()
-        found = Step(loss.item(), _count(scores, truth))
-        if not math.isfinite(found.loss):
+        pixel_loss = F.cross_entropy(scores, truth, reduction="none")
+        loss = (pixel_loss * weight).sum() / weight.sum()
+        step = Step(loss.item(), _count(scores, truth))
+        if not math.isfinite(step.loss):
             raise TrainingFailed(
-                f"want a finite loss, got {found.loss} in step {self.done + 1}: a lower rate?"
+                f"want a finite loss, got {step.loss} in step {self.done + 1}: try a lower rate"
             )
         self._descend(loss)
         self.done += 1
-        return found
+        return step
 
     def _scores(self, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -171,49 +174,55 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self._net.parameters(), LARGEST_GRADIENT)
         self._optimizer.step()
         if self._average:
-            # at first nearly nothing is kept: what the weights were by chance is no average
-            kept = min(self.training.average, (1 + self.done) / (10 + self.done))
+            # a small decay at first, so that the random initial weights do not stay in the average
+            decay = min(self.training.average, (1 + self.done) / (10 + self.done))
             with torch.no_grad():
-                for mine, now in zip(self._average.blobs(), self._net.blobs(), strict=True):
-                    mine.lerp_(now, 1 - kept)
+                for average, now in zip(self._average.blobs(), self._net.blobs(), strict=True):
+                    average.lerp_(now, 1 - decay)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """All that the next steps depend on, as arrays to keep. Raises `TrainingFailed`."""
+        """Return all that the next steps depend on, as arrays. Raises `TrainingFailed`."""
         arrays = {"done": np.array(self.done)}
         nets = {"net": self._net, "average": self._average}
         for name, net in nets.items():
             for index, blob in enumerate(net.blobs() if net else ()):
                 arrays[f"{name}/{index}"] = _array(blob)
-        for number, kept in self._optimizer.state_dict()["state"].items():
-            for what, value in kept.items():
+        for number, values in self._optimizer.state_dict()["state"].items():
+            for what, value in values.items():
                 arrays[f"optimizer/{number}/{what}"] = _array(value)
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            # a step's loss was still finite, and what it made of the weights is not
-            raise TrainingFailed(f"want finite weights after step {self.done}: a lower rate?")
+            # the step's loss was still finite, but the weights after it are not
+            raise TrainingFailed(f"want finite weights after step {self.done}: try a lower rate")
         return arrays
 
     def load(self, arrays: Arrays) -> None:
-        """Go on from a state of the same network and settings; raises `KeyError`, `ValueError`."""
-        kept: dict[int, dict[str, Tensor]] = {}
+        """Resume from a state of the same network and settings; raises `KeyError`, `ValueError`."""
+        optimizer: dict[int, dict[str, Tensor]] = {}
         for name, array in arrays.items():
             if name.startswith("optimizer/"):
                 _, number, what = name.split("/")
-                kept.setdefault(int(number), {})[what] = torch.tensor(array)
+                optimizer.setdefault(int(number), {})[what] = torch.tensor(array)
         nets = {"net": self._net, "average": self._average}
         with torch.no_grad():
             for name, net in nets.items():
                 for index, blob in enumerate(net.blobs() if net else ()):
                     array = arrays[f"{name}/{index}"]
                     if array.shape != tuple(blob.shape):
-                        raise ValueError(f"{name}/{index} is {array.shape}, not {blob.shape}")
+                        raise ValueError(
+                            f"want the shape {tuple(blob.shape)} for {name}/{index},"
+                            f" got {array.shape}"
+                        )
                     blob.copy_(torch.tensor(array))
         groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        self._optimizer.load_state_dict({"state": optimizer, "param_groups": groups})
         self.done = int(arrays["done"])
 
 
 def weigh(training: Training, adc: Tensor, truth: Tensor, given: Tensor) -> Tensor:
-    """What pixels count in the loss; given: what they do in SSNet's scheme. Of any one shape."""
+    """Return the pixels' weights in the loss; given: their weights in SSNet's scheme.
+
+    All four tensors have the same shape, which is arbitrary.
+    """
     weights = given
     if training.pixel_weights == "seen":
         weights = torch.where(adc > 0, 1.0, EMPTY_WEIGHT)
@@ -228,10 +237,10 @@ def check_network(network: Network) -> None:
     last = network.layers[-1]
     if network.input_channels != 1:
         got = f"{network.input_channels} in {network.file}"
-        raise NetworkError(f"want a network of 1 channel, a plane's ADC, got {got}")
+        raise NetworkError(f"want a network with 1 input channel, a plane's ADC, got {got}")
     if not isinstance(last.does, caffe.Softmax) or last.does.axis != 1:
         raise NetworkError(
-            f"want a softmax of the classes as the last layer, to learn from what it is given,"
+            f"want a softmax over the classes as the last layer, whose input the loss needs,"
             f" got {last.name!r} ({last.kind}) in {network.file}"
         )
 

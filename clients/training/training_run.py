@@ -1,8 +1,9 @@
-"""Trains a network from the batches of a `batch-train` feed: what `ssnet train` does.
+"""Train a network from the batches of a `batch-train` feed: the work of `ssnet train`.
 
-Started again with the same settings it goes on from its checkpoint, and the weights come out as if
-it had never stopped, to the bit. Refuses checkpoints of other trainings, and to validate with files
-that it learns from. Networks appear when they are trained, each file whole.
+A training that is started again with the same settings resumes from its checkpoint, and its weights
+are equal, to the bit, to those of a training that never stopped. Checkpoints of other trainings,
+and training files among the files to validate, are refused. The networks are written at the end,
+each file atomically.
 """
 
 from __future__ import annotations
@@ -41,36 +42,37 @@ from .validation import Found, Validation
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is trained, from what, and where it goes. Raises `SettingsError`."""
+    """The settings of a training: its input, its course, its output. Raises `SettingsError`."""
 
     folder: Path
-    """For the networks, the checkpoint, the curve."""
+    """The folder for the networks, the checkpoint and the curve."""
     feed: Feed
-    """Its start and its epochs are left to the training."""
+    """The batches; the training sets the feed's `start` and `epochs`."""
     training: Training
     broker: str = DEFAULT_ENDPOINT
     epochs: int | None = None
-    """As many as these, in place of the training's steps."""
+    """The number of epochs, which replaces the training's number of steps."""
     prototxt: Path | None = None
-    """The network; None: the shipped one's architecture."""
+    """The network's architecture; None: the shipped one."""
     weights: Path | None = None
-    """A .caffemodel to begin with; None: random ones."""
+    """A .caffemodel with the initial weights; None: random weights."""
     validate: tuple[Path, ...] = ()
     tick_order: AskedOrder = "auto"
-    """Of the files to validate."""
+    """The tick order of the files to validate."""
     trust_tick_order: bool = False
-    """Take `tick_order` even where these files contradict it."""
+    """Use `tick_order` even if these files contradict it."""
     validate_every: int = 500
-    """Steps; the end is validated, too, and with all events."""
+    """Steps between validations; the end is always validated, with all events."""
     validate_events: int = 50
-    """How many are used before the end."""
+    """Events of each validation before the end."""
     report_every: int = 50
+    """Steps between reports."""
     checkpoint_s: float = 300.0
-    """From one checkpoint to the next; 0: each step."""
+    """Seconds between checkpoints; 0: a checkpoint after each step."""
     threads: int = 1
     device: str = "cpu"
     force: bool = False
-    """Replace networks that exist."""
+    """Replace existing networks."""
     fresh: bool = False
     """Discard the checkpoint of an earlier training, and start over."""
 
@@ -81,25 +83,25 @@ class Job:
         if self.epochs is not None and self.epochs < 1:
             raise SettingsError(f"want at least one epoch, got {self.epochs}")
         if not self.checkpoint_s >= 0:
-            raise SettingsError(f"want a checkpoint from 0 s on, got {self.checkpoint_s}")
+            raise SettingsError(f"want checkpoints every 0 s or more, got {self.checkpoint_s}")
 
 
 def statement(job: Job, *, files: Sequence[Path] = ()) -> str:
-    """What is trained, on what, in a line; files: those of this machine, empty for a broker's."""
+    """Describe the training in one line; files: this machine's, or empty for a broker's."""
     first, *more = [*map(str, files), ""]
-    of = f"{first} and {len(more) - 1} more files" if len(more) > 1 else first
+    source = f"{first} and {len(more) - 1} more files" if len(more) > 1 else first
     network = job.prototxt or "the shipped network"
     length = f"{job.epochs} epochs" if job.epochs else f"{job.training.steps} steps"
     planes = ", ".join(map(str, job.feed.planes))
     return (
         f"trains {network} for planes {planes}: {length} of {job.feed.batch_size} events, crops of"
-        f" {job.feed.rows} x {job.feed.cols}, from {of or f'the workers at {job.broker}'};"
+        f" {job.feed.rows} x {job.feed.cols}, from {source or f'the workers at {job.broker}'};"
         f" on {job.device}, to {job.folder}"
     )
 
 
 def run(job: Job, say: Say, *, on_progress: OnProgress | None = None) -> Done:
-    """Do it. Raises `MDPError` and `LArTPCError`; when it is stopped it leaves a checkpoint."""
+    """Train; a training that is stopped writes a checkpoint. Raises `MDPError`, `LArTPCError`."""
     progress = progress_of(on_progress)
     network, weights = checked(job)
     keep_memory()
@@ -120,11 +122,11 @@ def run(job: Job, say: Say, *, on_progress: OnProgress | None = None) -> Done:
 
 
 def checked(job: Job) -> tuple[Network, Weights]:
-    """What the training begins with; raises what can be said before any batch is there."""
+    """Return the network and its initial weights; raise all errors that need no batch."""
     check_device(job.device, what="training")
     network, weights = begin(job.prototxt, job.weights, seed=job.feed.seed)
     check_network(network)
-    network.shapes(1, job.feed.rows, job.feed.cols)  # or says what it can take
+    network.shapes(1, job.feed.rows, job.feed.cols)  # raises with the sizes that it can take
     places = TrainedFiles(job.folder, job.prototxt, job.feed.planes)
     places.check_apart(job.weights)
     if not job.force and (job.fresh or not places.checkpoint.exists()):
@@ -145,7 +147,7 @@ def _validation(job: Job, network: Network, files: Files) -> Validation:
 
 
 class _Run:
-    """One run's way from the checkpoint, if there is one, to the networks."""
+    """One run, from the checkpoint, if there is one, to the networks."""
 
     def __init__(
         self,
@@ -187,9 +189,9 @@ class _Run:
             with Batches(self._job.broker, feed) as batches:
                 self._train(batches)
             self._save()
-            found = self._validate(None)
+            results = self._validate(None)
         except TrainingFailed:
-            raise  # there is nothing to go on from
+            raise  # the state is not finite, so no checkpoint can be written
         except (KeyboardInterrupt, MDPError):
             self._stop()
             raise
@@ -197,28 +199,28 @@ class _Run:
             self._places.write(self._network, self._trainer.best.weights())
             self._reports.draw()
         spent = self._reports.trained_s, self._reports.waited_s
-        return Done(self._trainer.done, *spent, found, self._places)
+        return Done(self._trainer.done, *spent, results, self._places)
 
     def _begin(self) -> None:
         job, places = self._job, self._places
         if job.fresh or not places.checkpoint.exists():
             return
-        found = checkpoint.load(places.checkpoint, self._settings())
+        stored = checkpoint.load(places.checkpoint, self._settings())
         try:
-            self._trainer.load(found.arrays)
+            self._trainer.load(stored.arrays)
         except (KeyError, ValueError) as error:
             raise checkpoint.damaged(places.checkpoint, error) from error
-        self._reports.history = found.history
+        self._reports.history = stored.history
         self._saved_step = done = self._trainer.done
-        self._reports.say(f"goes on at step {done} of {self._steps}: {places.checkpoint}")
-        if found.threads != job.threads:
+        self._reports.say(f"resumes at step {done} of {self._steps} from {places.checkpoint}")
+        if stored.threads != job.threads:
             self._reports.say(
-                f"with {job.threads} threads after {found.threads}: sums are added in another"
-                " order, and weights will differ in their last bits"
+                f"resumes with {job.threads} threads after {stored.threads}: sums are added in"
+                " another order, so the weights will differ in their last bits"
             )
 
     def _settings(self) -> dict[str, Any]:
-        """All that decides the weights, as plain values."""
+        """Return all settings that decide the weights, as plain values."""
         recipe = {**asdict(self._job.feed.recipe()), "planes": list(self._job.feed.planes)}
         return {
             "files": self._files.fingerprint,
@@ -246,10 +248,10 @@ class _Run:
     def _step(self, batches: Batches) -> None:
         began_at, waited_s = time.perf_counter(), batches.waited_s
         batch = tensors(next(batches), pin_memory=self._job.device != "cpu")
-        with uninterrupted():  # a step is done, or it is not
-            found = self._trainer.step(batch.images, batch.labels, batch.weights)
+        with uninterrupted():  # a signal must not leave half a step
+            step = self._trainer.step(batch.images, batch.labels, batch.weights)
             spent_s, waited_s = time.perf_counter() - began_at, batches.waited_s - waited_s
-            self._reports.add(found, spent_s=spent_s, waited_s=waited_s)
+            self._reports.add(step, spent_s=spent_s, waited_s=waited_s)
 
     def _report(self) -> None:
         done = self._trainer.done
@@ -260,26 +262,26 @@ class _Run:
             return {}
         forward = self._trainer.best.forward
         self._progress.step("validating")
-        found = self._validation.measure(forward, self._weigh, events=events)
+        results = self._validation.measure(forward, self._weigh, events=events)
         self._progress.step("training")
-        self._reports.say_validation(self._trainer.done, found)
+        self._reports.say_validation(self._trainer.done, results)
         self._reports.draw()
-        return found
+        return results
 
     def _weigh(self, adc: Pixels, label: Labels) -> Pixels:
         arrays = adc, label, class_weights(label)
         weights: Pixels = weigh(self._trainer.training, *map(torch.from_numpy, arrays)).numpy()
         return weights
 
-    # What is kept.
+    # Checkpoints.
 
     def _save(self) -> None:
         done, self._saved_at = self._trainer.done, time.monotonic()
         if done == self._saved_step:
             return
         state = self._trainer.state()
-        kept = Checkpoint(self._settings(), self._reports.history, self._job.threads, state)
-        checkpoint.save(self._places.checkpoint, kept)
+        current = Checkpoint(self._settings(), self._reports.history, self._job.threads, state)
+        checkpoint.save(self._places.checkpoint, current)
         self._saved_step = done
 
     def _stop(self) -> None:
@@ -289,7 +291,7 @@ class _Run:
             self._save()
         self._reports.draw()
         done, path = self._trainer.done, self._places.checkpoint
-        where = f"stopped at step {done} of {self._steps}"
-        self._reports.say(
-            f"{where}: the same command goes on from {path} (without --fresh)" if done else where
-        )
+        text = f"stopped at step {done} of {self._steps}"
+        if done:
+            text += f": run the same command again (without --fresh) to resume from {path}"
+        self._reports.say(text)

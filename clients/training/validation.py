@@ -1,7 +1,7 @@
-"""How good a network is on files that it was not trained on. Refuses files that it was trained on.
+"""Measure a network on files that it is not trained on; files of the training are refused.
 
-Whole images are scored, in overlapping tiles where they are large, and pixels counted as
-`clients.training.accuracy` does (strict).
+Whole images are scored, large ones in overlapping tiles, and pixels are counted as in
+`clients.training.accuracy` (strict).
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from services.training_files import TrainingFiles, TrainingSettings
 from .accuracy import Accuracy, compare
 
 Forward = Callable[[Pixels], Pixels]
-"""From ADC above threshold, (1, 1, rows, cols), to scores, (1, 3, rows, cols)."""
+"""A function from thresholded ADC, (1, 1, rows, cols), to scores, (1, 3, rows, cols)."""
 Weigh = Callable[[Pixels, Labels], Pixels]
-"""What each pixel counts in the loss, from an image's ADC and labels, (rows, cols) each."""
+"""A function from ADC and labels to the pixels' weights in the loss, (rows, cols) each."""
 
 _TILE, _OVERLAP = 512, 64  # as in production
-_LEAST = 1e-12  # a score whose logarithm is taken
+_LEAST = 1e-12  # the least score whose logarithm is taken
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Of one plane's images."""
+    """The result for one plane's images."""
 
     accuracy: Accuracy
     lost: float = 0.0
+    """The weighted sum of the pixels' cross entropy."""
     weight: float = 0.0
+    """The sum of the pixels' weights."""
 
     def __add__(self, other: Found) -> Found:
         lost, weight = self.lost + other.lost, self.weight + other.weight
@@ -44,12 +46,12 @@ class Found:
 
     @property
     def loss(self) -> float:
-        """Cross entropy, as in the training; of whole images, which have less charge."""
+        """The cross entropy, as in the training, but of whole images, which have less charge."""
         return self.lost / max(self.weight, _LEAST)
 
 
 class Validation:
-    """Events that are kept apart from the training."""
+    """Events that are not used for training, to measure the network with."""
 
     def __init__(
         self,
@@ -59,9 +61,9 @@ class Validation:
         training: Sequence[str],
         divisor: int,
     ) -> None:
-        """training: the fingerprints of the files that are trained on; divisor: the network's.
+        """training: fingerprints of the training's files; divisor: the network's size divisor.
 
-        Raises `LArTPCError`: `SettingsError` for a file or a plane that will not do.
+        Raises `LArTPCError`: `SettingsError` for a file of the training or a missing plane.
         """
         self._files = files = TrainingFiles(settings)
         self._planes = tuple(planes)
@@ -70,7 +72,7 @@ class Validation:
         for path, fingerprint in files.parts.items():
             if fingerprint in training:
                 raise SettingsError(
-                    f"want files to validate that are not trained on, got {path}, which is"
+                    f"want files to validate that are not used for training, got {path}"
                 )
         if not set(planes) <= set(files.planes):
             raise SettingsError(f"want planes {self._planes} to validate, got {files.planes}")
@@ -84,14 +86,14 @@ class Validation:
     def measure(
         self, forward: Forward, weigh: Weigh, *, events: int | None = None
     ) -> Mapping[int, Found]:
-        """Of each plane; events: the first ones alone."""
+        """Return each plane's result; events: use only this many from the start, None: all."""
         nothing = np.zeros((3, 3), np.int64)
-        found = {plane: Found(Accuracy(nothing, nothing)) for plane in self._planes}
+        results = {plane: Found(Accuracy(nothing, nothing)) for plane in self._planes}
         for event in range(min(events or len(self), len(self))):
             for image in self._files.images(event):
-                if image.meta.plane in found:
-                    found[image.meta.plane] += self._compare(forward, weigh, image)
-        return found
+                if image.meta.plane in results:
+                    results[image.meta.plane] += self._compare(forward, weigh, image)
+        return results
 
     def _compare(self, forward: Forward, weigh: Weigh, image: SparseImage) -> Found:
         shape = image.meta.rows, image.meta.cols
@@ -116,7 +118,7 @@ class Validation:
             tile = adc[row.whole(), col.whole()]
             padded = np.zeros((1, 1, row.size, col.size), np.float32)
             padded[0, 0, : tile.shape[0], : tile.shape[1]] = tile
-            found = forward(padded)[0]
-            kept = found[:, row.kept(row.start), col.kept(col.start)]
-            scores[:, row.kept(), col.kept()] = kept
+            tile_scores = forward(padded)[0]
+            inner = tile_scores[:, row.kept(row.start), col.kept(col.start)]
+            scores[:, row.kept(), col.kept()] = inner
         return scores

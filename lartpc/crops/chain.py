@@ -1,8 +1,8 @@
-"""From an event to the crops that the networks get, and from their answers to score images. Pure.
+"""Plans the crops of an event for the networks, and joins their scores into images. Pure.
 
-Three ways to crop, one `Plan`: regions of interest as LArCV1 crops them (`Croi`), the whole event
-in overlapping tiles (`Tiles`), images as they are (`Whole`). Refuses images that a way does not
-fit, and answers that do not fit their crops.
+Three modes give one `Plan`: regions of interest as LArCV1 crops them (`Croi`), the whole event in
+overlapping tiles (`Tiles`), and images as they are (`Whole`). Refuses images that do not fit the
+mode, and scores that do not fit their crops. An "answer" is the network's scores for one crop.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .rois import cut_rois, merge_rois
 from .tiles import Region, all_of, check_tiles, spans
 
 LOW_ADC = 10.0
-"""SSNet's threshold: a quarter of a minimum-ionising track. What is below is not charge."""
+"""SSNet's threshold: a quarter of a minimum-ionising track. Pixels below it hold no charge."""
 HIGH_ADC = 500.0
-"""SSNet's ceiling: five minimum-ionising tracks."""
+"""SSNet's upper limit: five minimum-ionising tracks."""
 CLASSES = ("shower", "track")
-"""What an answer holds; the networks' background is not sent back."""
+"""The classes in an answer; the workers do not send back the scores of background."""
 
 Scores = npt.NDArray[Any]
 Box = tuple[slice, slice]
@@ -35,29 +35,30 @@ _T = TypeVar("_T")
 
 
 def threshold(pixels: Pixels, *, low: float = LOW_ADC, high: float = HIGH_ADC) -> Pixels:
-    """ADC as the networks were trained on: below `low` 0, at most `high`. Any shape; a copy."""
-    kept = pixels >= np.float32(low)
-    return np.minimum(pixels, np.float32(high), out=np.zeros_like(pixels), where=kept)
+    """Return ADC as in training: 0 below `low`, and at most `high`. Any shape; a copy."""
+    charged = pixels >= np.float32(low)
+    return np.minimum(pixels, np.float32(high), out=np.zeros_like(pixels), where=charged)
 
 
 def mask(scores: Scores, adc: Pixels, *, low: float = LOW_ADC) -> Scores:
-    """Scores, (..., rows, cols), that are 0 wherever `adc`, (rows, cols), is below `low`."""
+    """Set scores, (..., rows, cols), to 0 wherever `adc`, (rows, cols), is below `low`."""
     return np.where(adc < np.float32(low), scores.dtype.type(0), scores)
 
 
 @dataclass(frozen=True)
 class Croi:
-    """The production chain's way: crops of one size around the ROIs, which are merged first.
+    """Crops of one size around the ROIs, which are merged first, as in the production chain.
 
-    Every crop is asked about, be it empty. An image without ROIs has no crops and no scores.
+    Every crop is sent to the network, even an empty one. An image without ROIs has no crops and no
+    scores.
     """
 
     rois: str = "croi"
-    """Producer of the ROIs."""
+    """The producer of the ROIs."""
     size: int = 512
-    """Rows and columns of a crop, in pixels: what SSNet was trained on."""
+    """Rows and columns of a crop, in pixels; the default is the size SSNet was trained on."""
     min_overlap: float = 0.5
-    """How much two ROIs overlap that become one (`merge_rois`)."""
+    """ROIs that overlap by at least this much are merged (`merge_rois`)."""
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -66,19 +67,19 @@ class Croi:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The whole event in tiles, of which the middles are kept; raises `SettingsError`.
+    """The whole event in overlapping tiles; only the scores of their middles are used.
 
-    An image shorter than a tile is padded with zeros, after its last row and column, to the next
-    multiple of `divisor`; answers about the padding are dropped. Tiles whose middle holds no
-    charge are not asked about, and their scores are 0.
+    An image smaller than a tile is padded with zeros, after its last row and column, to the next
+    multiple of `divisor`; scores of the padding are dropped. Tiles whose middle holds no charge are
+    not sent to the network, and their scores are 0. Raises `SettingsError`.
     """
 
     size: int = 512
-    """Rows and columns of a tile, in pixels: a multiple of `divisor`."""
+    """Rows and columns of a tile, in pixels; a multiple of `divisor`."""
     overlap: int = 64
-    """Pixels that neighbours share at least; a kept pixel has half of them around it."""
+    """The fewest pixels that neighbours share; half of them surround every pixel that is used."""
     divisor: int = 32
-    """What the network needs its sides to be multiples of."""
+    """The network needs sides that are multiples of this."""
 
     def __post_init__(self) -> None:
         check_tiles(self.size, self.overlap, self.divisor)
@@ -86,10 +87,13 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Whole:
-    """Images as they are: they were cropped before. Those without charge are not asked about."""
+    """Images as they are, because they are crops already.
+
+    Images without charge are not sent to the network, and their scores are 0.
+    """
 
     divisor: int = 32
-    """What the network needs its sides to be multiples of."""
+    """The network needs sides that are multiples of this."""
 
 
 Mode = Croi | Tiles | Whole
@@ -97,34 +101,34 @@ Mode = Croi | Tiles | Whole
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """Where one image for a network comes from, and which of its answer's pixels go where.
+    """The place that one image for a network is cut from, and where its scores go.
 
-    Rows are tick-backward throughout, which the networks were trained on. It holds no pixels: a
-    plan waits for its answers and weighs nothing (`cut` gives the image).
+    Rows are tick-backward everywhere, because the networks were trained so. A crop holds no pixels
+    (`cut` gives the image), so a plan that waits for its answers needs little memory.
     """
 
     meta: ImageMeta
     source: Box
-    """Rows and columns of the plane's image; fewer than the meta's where it pads."""
+    """Rows and columns of the plane's image; fewer than in the meta if the crop is padded."""
     keep: Box
-    """Rows and columns of the answer."""
+    """The rows and columns of the answer that are used."""
     onto: Box
-    """Rows and columns of the canvas."""
+    """The rows and columns of the canvas that they are painted onto."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlanePlan:
-    """One plane's crops, in the order in which they are painted: the later one wins."""
+    """The crops of one plane, in the order of painting: a later one overwrites an earlier one."""
 
     plane: int
     crops: tuple[Crop, ...]
     canvas: ImageMeta | None
-    """Meta of the score images, in the input's tick order; None: there will be none."""
+    """The meta of the score images, in the input's tick order; None if there will be none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is asked about one event: the crops of each plane, in the order of its images."""
+    """The crops of one event to send to the networks, by plane, in the order of its images."""
 
     rse: RSE
     planes: tuple[PlanePlan, ...]
@@ -138,10 +142,11 @@ def plan(
     low: float = LOW_ADC,
     planes: Container[int] | None = None,
 ) -> Plan:
-    """What to ask about the images of producer `images`; without any ADC of `low`, nothing.
+    """Plan the crops of the images of producer `images`.
 
-    `planes`: only of these; None: of all.
-    Raises `ProductMissing`, and `ImageError` that names event and plane.
+    `low`: the threshold of charge, in ADC; tiles and whole images without charge get no crop.
+    `planes`: the planes to plan; None: all of them.
+    Raises `ProductMissing`, and an `ImageError` that names event and plane.
     """
     rois: tuple[ROI, ...] = ()
     if isinstance(mode, Croi):
@@ -159,7 +164,7 @@ def plan(
                 canvas = _canvas(crops, image.meta.tick_order)
             else:
                 regions = _grid(image.meta, mode)
-                charged = [each for each in regions if _has_charge(backward, each, low)]
+                charged = [region for region in regions if _has_charge(backward, region, low)]
                 crops, canvas = _crops(backward.meta, charged), image.meta
             plans.append(PlanePlan(image.meta.plane, crops, canvas))
     return Plan(event.rse, tuple(plans))
@@ -181,7 +186,7 @@ def _named(rse: RSE, plane: int | None = None) -> Iterator[None]:
 
 
 def _corner(regions: Sequence[Region]) -> tuple[int, int]:
-    """Where the box around these regions begins."""
+    """Return the first row and column of the box around these regions."""
     first_rows = (rows.start for rows, _ in regions)
     first_cols = (cols.start for _, cols in regions)
     return min(first_rows, default=0), min(first_cols, default=0)
@@ -198,7 +203,7 @@ def _grid(meta: ImageMeta, mode: Tiles | Whole) -> list[Region]:
         if meta.rows % mode.divisor or meta.cols % mode.divisor:
             want = f"rows and cols that {mode.divisor} divides for an image as it is"
             got = f"{meta.rows} x {meta.cols}"
-            raise ImageError(f"want {want}, got {got}: --mode tiles takes any size")
+            raise ImageError(f"want {want}, got {got}: --mode tiles accepts any size")
         return [(all_of(0, meta.rows), all_of(0, meta.cols))]
     rows, cols = (
         spans(pixels, size=mode.size, overlap=mode.overlap, divisor=mode.divisor)
@@ -208,7 +213,7 @@ def _grid(meta: ImageMeta, mode: Tiles | Whole) -> list[Region]:
 
 
 def _has_charge(image: Image, region: Region, low: float) -> bool:
-    """Whether the answer would have a score that is not 0: only what is kept counts."""
+    """Return whether there is charge in the part of the region whose scores are used."""
     rows, cols = region
     return bool((image.pixels[rows.kept(), cols.kept()] >= np.float32(low)).any())
 
@@ -216,7 +221,7 @@ def _has_charge(image: Image, region: Region, low: float) -> bool:
 def _crops(
     meta: ImageMeta, regions: Sequence[Region], *, corner: tuple[int, int] = (0, 0)
 ) -> tuple[Crop, ...]:
-    """Crops of these regions; `corner`: where the canvas begins, in pixels of the image."""
+    """Return the crops of these regions; `corner`: the image's pixel where the canvas begins."""
     return tuple(
         Crop(
             meta.part(rows.start, cols.start, rows=rows.size, cols=cols.size),
@@ -229,8 +234,11 @@ def _crops(
 
 
 def cut(image: Image, crop: Crop, *, low: float = LOW_ADC, high: float = HIGH_ADC) -> Image:
-    """A crop of its plane's image, in either tick order: thresholded, padded with 0, a copy."""
-    # row major, as messages are
+    """Cut a crop out of its plane's image, apply the threshold and pad with 0. Returns a copy.
+
+    `image`: in either tick order; the crop is tick-backward.
+    """
+    # row-major, as messages are
     pixels = np.ascontiguousarray(image.in_order("backward").pixels[crop.source])
     pixels = threshold(pixels, low=low, high=high)
     missing = (crop.meta.rows - pixels.shape[0], crop.meta.cols - pixels.shape[1])
@@ -240,11 +248,12 @@ def cut(image: Image, crop: Crop, *, low: float = LOW_ADC, high: float = HIGH_AD
 
 
 def stitch(plan: Plan, answers: Sequence[Sequence[Scores]]) -> tuple[tuple[Image, ...], ...]:
-    """The score images [shower, track] of each plane; none for a plane without a canvas.
+    """Return the score images [shower, track] of each plane; none for a plane without a canvas.
 
     `answers`: for each plane, in the order of its crops, scores of (2, rows, cols), any float.
-    Crops are painted in order, and the later one wins; what no crop covers is 0. The images have
-    the input's tick order. Raises `ImageError` that names event, plane and crop.
+    Crops are painted in order, and a later one overwrites an earlier one; pixels without a crop are
+    0. The images have the input's tick order. Raises an `ImageError` that names event, plane and
+    crop.
     """
     with _named(plan.rse):
         _check_count("planes", len(plan.planes), len(answers))
@@ -272,4 +281,4 @@ def _painted(plane: PlanePlan, answers: Sequence[Scores]) -> tuple[Image, ...]:
         scores[(slice(None), *crop.onto)] = answer[(slice(None), *crop.keep)]
     if plane.canvas.tick_order == "forward":
         scores = scores[:, ::-1]
-    return tuple(Image(plane.canvas, one) for one in scores)
+    return tuple(Image(plane.canvas, pixels) for pixels in scores)

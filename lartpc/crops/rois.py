@@ -1,7 +1,8 @@
-"""Regions of interest: merged where they overlap, and cut into crops of one size. Pure.
+"""Merges overlapping regions of interest, and cuts them into crops of one size. Pure.
 
-Refuses ROIs with too few boxes, boxes off the image, images smaller than a crop. Both steps are
-LArCV1's (ROIMerger, MultiROICropper), to the bit and with their corner cases.
+Refuses ROIs with too few boxes, boxes that are not on the image, and images smaller than a crop.
+Both steps give the same result as LArCV1's (ROIMerger, MultiROICropper), to the bit and in every
+corner case.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ Floats = npt.NDArray[np.float32]
 
 
 def merge_rois(rois: Sequence[ROI], *, min_overlap: float = 0.5) -> tuple[ROI, ...]:
-    """Fewer, larger ROIs: those that overlap become one; the largest comes first.
+    """Merge ROIs that overlap into fewer, larger ones; the largest comes first.
 
     The overlap of two ROIs is the mean over their planes of the intersection's area / the smaller
-    area. From the largest total area down, an ROI that is not taken yet takes every other that
-    overlaps *it* by at least `min_overlap`, and grows around them plane by plane. This does not
-    chain: what overlaps only a taken ROI stays. An ROI may be taken twice. The largest's numbers
-    stay, its `mcst_index` too. Raises `ImageError` for ROIs with different numbers of planes.
+    area. The ROIs are visited from the largest total area down. An ROI that is not taken yet takes
+    every other ROI that overlaps *it* by at least `min_overlap`, and grows around them plane by
+    plane. This does not chain: an ROI that overlaps only a taken ROI is not merged. An ROI may be
+    taken twice. The merged ROI has the index and `mcst_index` of the largest one. Raises
+    `ImageError` for ROIs with different numbers of planes.
     """
     if len({len(roi.boxes) for roi in rois}) > 1:
         counts = [len(roi.boxes) for roi in rois]
-        raise ImageError(f"want as many boxes in one ROI as in another, got {counts}")
+        raise ImageError(f"want the same number of boxes in every ROI, got {counts}")
     if not rois or not rois[0].boxes:
         return tuple(rois)
     areas, overlaps = _areas_and_overlaps(rois)
@@ -40,7 +42,7 @@ def merge_rois(rois: Sequence[ROI], *, min_overlap: float = 0.5) -> tuple[ROI, .
     for largest in np.argsort(-areas, kind="stable").tolist():
         if largest in taken:
             continue
-        # "not less", as LArCV1 asks it: a box without area overlaps everything by NaN, and joins
+        # "not less", as in LArCV1: a box without area overlaps everything by NaN, so it joins
         joins = np.flatnonzero(~(overlaps[largest] < np.float32(min_overlap))).tolist()
         taken.update(joins)
         merged.append(_around(rois[largest], [rois[i] for i in joins if i != largest]))
@@ -48,7 +50,7 @@ def merge_rois(rois: Sequence[ROI], *, min_overlap: float = 0.5) -> tuple[ROI, .
 
 
 def _areas_and_overlaps(rois: Sequence[ROI]) -> tuple[Floats, Floats]:
-    """Total areas (n,) and overlaps (n, n); float32 throughout, as LArCV1's rectangles are."""
+    """Return total areas (n,) and overlaps (n, n), all in float32 as in LArCV1's rectangles."""
     boxes = [[(box.min_x, box.max_x, box.min_y, box.max_y) for box in roi.boxes] for roi in rois]
     edges = np.array(boxes)  # (n, planes, 4)
     low = edges[..., 0::2].astype(np.float32)
@@ -63,16 +65,16 @@ def _areas_and_overlaps(rois: Sequence[ROI]) -> tuple[Floats, Floats]:
 
 def _around(roi: ROI, others: Sequence[ROI]) -> ROI:
     boxes = zip(roi.boxes, *(other.boxes for other in others), strict=True)
-    return replace(roi, boxes=tuple(reduce(ImageMeta.inclusive, each) for each in boxes))
+    return replace(roi, boxes=tuple(reduce(ImageMeta.inclusive, plane) for plane in boxes))
 
 
 def cut_rois(rois: Sequence[ROI], meta: ImageMeta, *, index: int, size: int) -> list[Region]:
-    """The crops of a plane, in LArCV1's order; `meta`: of its tick-backward image.
+    """Return the crops of a plane, in LArCV1's order; `meta` is that of its tick-backward image.
 
-    Each ROI's box of that plane (or number `index`, where its boxes do not tell their planes),
-    as far as it lies on the image, is cut into columns of `size` pixels from the left, and those
-    into rows from the largest tick; what would reach beyond the image is moved inward. ROIs with a
-    valid `mcst_index` are simulation's truth, and skipped.
+    Each ROI's box of that plane (or its box number `index`, if its boxes do not state different
+    planes) is clipped to the image and cut into columns of `size` pixels from the left, and these
+    into rows from the largest tick. A crop that would reach beyond the image is moved inward. ROIs
+    with a valid `mcst_index` are truth from simulation, and are skipped.
     Raises `ImageError`.
     """
     regions: list[Region] = []
@@ -81,7 +83,7 @@ def cut_rois(rois: Sequence[ROI], meta: ImageMeta, *, index: int, size: int) -> 
             continue
         box = _box(roi, meta.plane, index)
         if box is None:
-            planes = [each.plane for each in roi.boxes]
+            planes = [other.plane for other in roi.boxes]
             raise ImageError(f"want a box for plane {meta.plane} in ROI {number}, got {planes}")
         if min(meta.rows, meta.cols) < size:
             got = f"{meta.rows} x {meta.cols}"
@@ -89,18 +91,21 @@ def cut_rois(rois: Sequence[ROI], meta: ImageMeta, *, index: int, size: int) -> 
                 f"want at least {size} x {size} pixels to crop from (--size), got {got}"
             )
         across = (meta.min_x, meta.max_x)
-        down = (-meta.max_y, -meta.min_y)  # ticks count down: turning signs is exact
+        down = (-meta.max_y, -meta.min_y)  # ticks count down, and changing signs is exact
         cols = _starts((box.min_x, box.max_x), across, size=size, pixel=meta.pixel_width)
         rows = _starts((-box.max_y, -box.min_y), down, size=size, pixel=meta.pixel_height)
         if not cols or not rows:
-            where = [f"{each.dump().strip()!r}" for each in (box, meta)]
+            where = [f"{rectangle.dump().strip()!r}" for rectangle in (box, meta)]
             raise ImageError(f"want ROI {number} on the image, got {where[0]} on {where[1]}")
         regions += [(all_of(row, size), all_of(col, size)) for col in cols for row in rows]
     return regions
 
 
 def _box(roi: ROI, plane: int, index: int) -> ImageMeta | None:
-    """The plane's box. LArCV1 takes them by number, which is the plane's where it writes them."""
+    """Return the box of a plane, or None.
+
+    LArCV1 selects boxes by number. In its files the number of a box is the number of its plane.
+    """
     if len({box.plane for box in roi.boxes}) == len(roi.boxes):
         return next((box for box in roi.boxes if box.plane == plane), None)
     return roi.boxes[index] if index < len(roi.boxes) else None
@@ -109,7 +114,7 @@ def _box(roi: ROI, plane: int, index: int) -> ImageMeta | None:
 def _starts(
     box: tuple[float, float], image: tuple[float, float], *, size: int, pixel: float
 ) -> list[int]:
-    """The first pixel of each crop along one axis; none where box and image do not meet."""
+    """Return the first pixel of each crop along one axis; empty if box and image do not meet."""
     near, far = max(box[0], image[0]), min(box[1], image[1])
     if near >= far:
         return []

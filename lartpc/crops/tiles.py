@@ -1,6 +1,6 @@
-"""How an axis is covered by overlapping tiles, each pixel in the middle of one. Pure.
+"""Covers an axis with overlapping tiles, so that every pixel is in the middle of one. Pure.
 
-Refuses tiles that the network's divisor does not divide, and overlaps as large as a tile.
+Refuses tile sizes that are not multiples of the network's divisor, and overlaps as large as a tile.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from ..errors import SettingsError
 
 
 class Span(NamedTuple):
-    """One tile along one axis, in pixels of the image; the tile may end beyond it (padding)."""
+    """One tile along one axis, in pixels of the image. It may end beyond the image (padding)."""
 
     start: int
     size: int
     first: int
-    """The first pixel whose answer is kept ..."""
+    """The first pixel whose score is used."""
     end: int
-    """... and the one after the last."""
+    """The pixel after the last one whose score is used."""
 
     def whole(self) -> slice:
         return slice(self.start, self.start + self.size)
 
     def kept(self, origin: int = 0) -> slice:
-        """What is kept, counted from the pixel `origin` of the image."""
+        """Return the pixels whose scores are used, counted from pixel `origin` of the image."""
         return slice(self.first - origin, self.end - origin)
 
 
@@ -34,12 +34,12 @@ Region = tuple[Span, Span]
 
 
 def all_of(start: int, size: int) -> Span:
-    """A span that is kept from end to end."""
+    """Return a span whose scores are all used."""
     return Span(start, size, start, start + size)
 
 
 def check_tiles(size: int, overlap: int, divisor: int) -> None:
-    """Raise `SettingsError` for tiles that no network could take."""
+    """Raise `SettingsError` for tiles that no network can process."""
     if divisor < 1 or size < 1 or size % divisor:
         raise SettingsError(f"want a tile size that {divisor} divides (--size), got {size}")
     if not 0 <= overlap < size:
@@ -49,11 +49,11 @@ def check_tiles(size: int, overlap: int, divisor: int) -> None:
 
 
 def spans(pixels: int, *, size: int, overlap: int, divisor: int) -> list[Span]:
-    """The fewest tiles that cover `pixels` and overlap by at least `overlap`, evenly spread.
+    """Return the fewest, evenly spread tiles that cover `pixels` and overlap by at least `overlap`.
 
-    The first and the last end at the image's borders; neighbours share their overlap in halves,
-    so each pixel is kept of one tile. An axis shorter than a tile gets a single one, as long as
-    the next multiple of `divisor`. Raises `SettingsError`.
+    The first and the last tile end at the image's borders. Neighbours share their overlap in
+    halves, so the score of each pixel comes from one tile. An axis shorter than a tile gets a
+    single one, whose size is the next multiple of `divisor`. Raises `SettingsError`.
     """
     check_tiles(size, overlap, divisor)
     if pixels <= size:

@@ -1,4 +1,4 @@
-"""What the colours and marks of an event display mean, drawn beside its panels."""
+"""Draws the keys and legends that explain the colours and marks of an event display."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ROI_EDGE: dict[str, Any] = {
     "linestyle": (0, (3, 2)),
     "linewidth": 1.3,
 }
-"""How a region of interest is drawn, in the panels and in the legend."""
+"""The style of a region of interest, in the panels and in the legend."""
 DEAD_BAND: dict[str, Any] = {"color": colours.DEAD, "linewidth": 0, "alpha": 0.75}
 MARKS_INCH = 1.15
-"""Height of the marks' legend."""
+"""The height of the legend of the marks."""
 
 _CLASSES = (
     ("shower", colours.SHOWER),
@@ -38,7 +38,7 @@ _STEPS = 200  # pixels along a side of the triangle
 
 
 def charge_key(key: Axes, norm: Normalize) -> None:
-    """A bar of ADC."""
+    """Draw a colour bar of ADC."""
     bar = key.figure.colorbar(ScalarMappable(norm, colours.adc_map()), cax=key, extend="max")
     bar.outline.set_visible(False)
     bar.set_label("charge in a pixel (ADC)", fontsize=10, color=INK)
@@ -47,7 +47,7 @@ def charge_key(key: Axes, norm: Normalize) -> None:
 
 
 def class_key(key: Axes) -> None:
-    """A patch for each class."""
+    """Draw a patch for each class."""
     key.set_axis_off()
     key.legend(
         handles=[Patch(color=colour, label=name) for name, colour in _CLASSES],
@@ -62,7 +62,7 @@ def class_key(key: Axes) -> None:
 
 
 def score_key(key: Axes) -> None:
-    """The classes, and a triangle of the colours that mixed and weak scores have."""
+    """Draw the classes, and a triangle with the colours of mixed and weak scores."""
     class_key(key)
     triangle = _axes_below(key)
     score = ((np.arange(_STEPS) + 0.5) / _STEPS).astype(np.float32)
@@ -82,7 +82,7 @@ def score_key(key: Axes) -> None:
 
 
 def _axes_below(key: Axes) -> Axes:
-    """Square axes in the column of the keys, below the patches of the classes."""
+    """Add square axes in the column of the keys, below the patches of the classes."""
     figure = key.get_figure(root=True)
     assert figure is not None
     width, height = figure.get_size_inches()
@@ -93,7 +93,10 @@ def _axes_below(key: Axes) -> Axes:
 
 
 def explain_marks(figure: Figure, *, left: float, bottom: float, roi: bool, dead: bool) -> None:
-    """A legend of what is drawn over the pixels, on their ground; its corner in the figure."""
+    """Draw a legend of the marks over the pixels.
+
+    left, bottom: the place of its lower left corner, as fractions of the figure.
+    """
     ground = Patch(color=colours.NOTHING, linewidth=5)
     marks: dict[str, Patch] = {}
     if dead:

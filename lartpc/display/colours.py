@@ -1,6 +1,6 @@
-"""Pixels to colours: cut a window out, pool it so that no pixel gets lost, colour it. Pure.
+"""Turns pixels into colours: cuts a window out, pools it so that no hit is lost, colours it. Pure.
 
-Refuses nothing: what an image does not cover has no colour.
+It refuses nothing: a part of the window that the image does not cover has no colour.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Values = npt.NDArray[np.float32]
 Colours = npt.NDArray[np.float64]
 
 NOTHING = "#0a1128"  # no charge
-DEAD = "#3b4260"  # a wire that reads nothing
-SHOWER, TRACK = "#f5a623", "#4fb3f6"  # orange and sky blue (Okabe, Ito): apart for any eyes
+DEAD = "#3b4260"  # a dead wire
+SHOWER, TRACK = "#f5a623", "#4fb3f6"  # orange, sky blue (Okabe, Ito): safe for the colour-blind
 
-_FAINT_SHARE = 0.08  # of the range: about 10 ADC
-_FAINTEST = 0.25  # of viridis
+_FAINT_SHARE = 0.08  # the part of the range with the steep rise: about 10 ADC
+_FAINTEST = 0.25  # the part of viridis where the colour map starts
 
 
 class Window(NamedTuple):
-    """A part of a plane: wires and ticks."""
+    """A part of a plane: x in wires, y in ticks."""
 
     min_x: float
     max_x: float
@@ -37,28 +37,29 @@ class Window(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A part of an image, the largest tick in row 0, and where it lies."""
+    """A part of an image, with the largest tick in row 0, and the place it covers."""
 
     values: Values  # (rows, cols)
     window: Window
 
 
 def whole(meta: ImageMeta) -> Window:
+    """Return the window that shows a whole image."""
     return Window(meta.min_x, meta.max_x, meta.min_y, meta.max_y)
 
 
 def has_area(image: Image) -> bool:
-    """Whether there is anything to see: pixels, and a size for them."""
+    """Return whether an image has pixels, with a size above 0."""
     return bool(image.pixels.size and image.meta.width and image.meta.height)
 
 
 def upright(image: Image) -> Values:
-    """The pixels with the largest tick in row 0, whatever the image's own order."""
+    """Return the pixels with the largest tick in row 0, for either tick order of the image."""
     return image.pixels if image.meta.tick_order == "backward" else image.pixels[::-1]
 
 
 def cut(image: Image, window: Window, *, most: int) -> Cut:
-    """The pixels that touch a window, pooled to at most `most` each way: a pool is its largest."""
+    """Return the pixels that touch a window, max-pooled to at most `most` along each axis."""
     meta = image.meta
     if not has_area(image):
         return Cut(np.empty((0, 0), np.float32), whole(meta))
@@ -80,7 +81,7 @@ def cut(image: Image, window: Window, *, most: int) -> Cut:
 
 
 def _pixels(low: float, high: float, size: float) -> tuple[int, int]:
-    """From the first pixel that an interval touches to behind the last one."""
+    """Return the first pixel that an interval touches, and the one after the last."""
     return max(0, math.floor(low / size + 1e-9)), max(0, math.ceil(high / size - 1e-9))
 
 
@@ -98,10 +99,10 @@ def _pooled(values: Values, pool_rows: int, pool_cols: int) -> Values:
 
 
 def adc_map() -> LinearSegmentedColormap:
-    """Viridis on the dark ground: the same step of charge is the same step of lightness.
+    """Return viridis on a dark background: equal steps of charge are equal steps of lightness.
 
-    Only the faintest charge rises more steeply, from the ground to where viridis is easily seen:
-    a thin track is a line of one pixel.
+    Only the faintest charge rises more steeply, from the background to a part of viridis that is
+    easy to see, because a thin track is a line of one pixel.
     """
     charge = np.linspace(_FAINT_SHARE, 1, 16)
     viridis = matplotlib.colormaps["viridis"](np.linspace(_FAINTEST, 1, charge.size))
@@ -110,19 +111,22 @@ def adc_map() -> LinearSegmentedColormap:
 
 
 def adc_norm(images: Sequence[Image]) -> Normalize:
-    """From 0 to the ADC that 2 % of the pixels with charge exceed, in steps of 20."""
+    """Return the range from 0 to the 98 % quantile of charged pixels, rounded up to 20 ADC."""
     charged = [image.pixels[image.pixels > 1] for image in images]
     values = np.concatenate([*charged, np.zeros(1, np.float32)])
     return Normalize(0, max(60, 20 * math.ceil(float(np.quantile(values, 0.98)) / 20)))
 
 
 def adc_colours(values: Values, norm: Normalize) -> Colours:
-    """(rows, cols, 3), from 0 to 1."""
+    """Return the colours of ADC values: (rows, cols, 3), from 0 to 1."""
     return np.asarray(adc_map()(norm(values))[..., :3])
 
 
 def class_colours(shower: Values, track: Values) -> Colours:
-    """Scores mixed over the ground, 0.5 half as strong as 1: (rows, cols, 3), from 0 to 1."""
+    """Mix the colours of two scores over the background: (rows, cols, 3), from 0 to 1.
+
+    A score of 0.5 is half as strong as a score of 1.
+    """
     scores = np.stack([shower, track], axis=-1).astype(np.float64)
     scores = np.clip(scores, 0, 1)
     scores /= np.maximum(scores.sum(axis=-1, keepdims=True), 1)

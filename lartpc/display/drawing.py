@@ -1,7 +1,7 @@
-"""Event displays: planes side by side; ADC, labels and scores under each other; to a picture.
+"""Draws event displays: a column for each plane; a row each for ADC, labels and scores.
 
-Matplotlib's canvases alone: no pyplot, no state that outlives a call. A picture appears under its
-name when it is whole. Refuses to draw no row at all.
+It uses matplotlib's figures without pyplot, so no state outlives a call. A picture appears under
+its name only when it is complete. Refuses to draw without any row.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ Mask = npt.NDArray[np.bool_]
 PLANE_NAMES = ("U", "V", "Y")
 
 _PANEL_INCH = 4.6
-_PANEL_WIDE, _PANEL_HIGH = 4.1, 4.15  # of it; the rest is for the axis
-_LETTERS_AN_INCH = 12  # of the statement
+_PANEL_WIDE, _PANEL_HIGH = 4.1, 4.15  # inches for the pixels; the rest is for the axis
+_LETTERS_AN_INCH = 12  # in the font of the statement
 _WIRES_AND_TICKS = AxisNames()
 
 
@@ -82,14 +82,15 @@ def render(
     dead: Sequence[Mask] = (),
     axis_names: AxisNames = _WIRES_AND_TICKS,
 ) -> None:
-    """Draw an event into a PNG, a PDF or an SVG, as the path's suffix says. Raises `WriteError`.
+    """Draw an event into a PNG, PDF or SVG file, by the path's suffix. Raises `WriteError`.
 
-    rse: the event, for the title; title: another one instead.
-    statement: one line that says what is shown.
-    view: "charge" zooms to the charge of the first row, "whole" shows all of it, a ROI its boxes.
-    region: wires, ticks or both to show instead of the view's.
-    rois: drawn as boxes, unless a ROI is the view.
-    dead: by panel, which columns of the first row's image are dead, (cols,).
+    rse: the event to name in the title; title: a text to show instead.
+    statement: one line that describes what is shown.
+    view: "charge" zooms to the charge of the first row, "whole" shows the whole images, and an ROI
+    shows its boxes.
+    region: the wires, ticks or both to show instead of the view's.
+    rois: these are drawn as boxes, unless the view is an ROI.
+    dead: for each panel, which columns of the first row's image are dead, (cols,).
     """
     target = Path(path)
     check_name(target)
@@ -109,7 +110,7 @@ def render(
 
 
 def drawable(text: str) -> str:
-    """As fonts have it: what is no UTF-8 in a file's name as JSON escapes it."""
+    """Escape the bytes of a file name that are not UTF-8, as JSON does: no font can draw them."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -126,7 +127,10 @@ def draw(
     axis_names: AxisNames = _WIRES_AND_TICKS,
     dpi: int = 130,
 ) -> Figure:
-    """The same as a matplotlib figure, to be saved with that many dots per inch."""
+    """Draw an event into a matplotlib figure; the parameters are those of `render`.
+
+    dpi: the dots per inch that the figure will be saved with. Raises `ImageError`.
+    """
     if not rows:
         raise ImageError("want at least one row to draw, got none")
     parts = windows(rows, view, region)
@@ -157,11 +161,11 @@ def _name(rse: RSE | None) -> str:
 
 class _Layout(NamedTuple):
     panels: list[list[Axes]]  # by row and plane
-    keys: list[Axes]  # what the colours mean, one a row
+    keys: list[Axes]  # the colour keys, one per row
 
 
 def _lay_out(figure: Figure, rows: int, planes: int, *, marked: bool) -> _Layout:
-    """Square panels and a narrow column for the keys, placed in inches."""
+    """Place square panels and a narrow column for the keys; all sizes are in inches."""
     width, height = figure.get_size_inches()
 
     def place(left: float, top: float, wide: float, high: float) -> Axes:
@@ -173,7 +177,7 @@ def _lay_out(figure: Figure, rows: int, planes: int, *, marked: bool) -> _Layout
         [place(1.1 + size * p, 0.95 + size * r, _PANEL_WIDE, _PANEL_HIGH) for p in range(planes)]
         for r in range(rows)
     ]
-    # the legend of the marks has the lower end of the first row's key
+    # the legend of the marks takes the lower end of the first row's key
     ends = [MARKS_INCH if marked and r == 0 else 0 for r in range(rows)]
     keys = [
         place(0.78 + size * planes, 0.95 + size * r, 0.14, _PANEL_HIGH - end)
@@ -183,10 +187,10 @@ def _lay_out(figure: Figure, rows: int, planes: int, *, marked: bool) -> _Layout
 
 
 class _Shade:
-    """A row's colours: how its panels are painted, and the key to them."""
+    """The colours of a row: it paints the panels and draws the key."""
 
     def __init__(self, row: Row, *, most: int) -> None:
-        """most: pixels of a panel each way."""
+        """most: the largest number of pixels of a panel along each axis."""
         self.scale = row.scale
         self.most = most
         images = [image for panel in row.panels for image in panel]
@@ -228,7 +232,7 @@ def _say(ax: Axes, text: str) -> None:
 
 
 def _draw_dead(ax: Axes, panels: Sequence[Panel], column: int, dead: Sequence[Mask]) -> None:
-    """Grey bands over dead wires."""
+    """Draw grey bands over dead wires."""
     if column >= len(dead) or column >= len(panels) or not panels[column]:
         return
     meta = panels[column][0].meta
@@ -239,7 +243,7 @@ def _draw_dead(ax: Axes, panels: Sequence[Panel], column: int, dead: Sequence[Ma
 
 
 def _in_sight(rois: Sequence[ROI], plane: int, window: Window) -> list[ImageMeta]:
-    """The boxes on a plane of which the window shows an edge."""
+    """Return the boxes on a plane that have an edge inside the window."""
     boxes = [roi.boxes[plane] for roi in rois if plane < len(roi.boxes)]
     return [box for box in boxes if _overlap(box, window) and not _surrounds(box, window)]
 
@@ -298,7 +302,7 @@ def _name_row(ax: Axes, name: str) -> None:
 
 
 def _shortened(text: str, most: int) -> str:
-    """Without its middle, if it is longer than `most`."""
+    """Cut out the middle of a text that is longer than `most`."""
     if len(text) <= most:
         return text
     half = (most - 1) // 2

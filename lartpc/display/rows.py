@@ -1,6 +1,6 @@
-"""What a picture shows: rows of panels, and the part of each plane that is looked at. Pure.
+"""The content of a picture: rows of panels, and the part of each plane that is shown. Pure.
 
-Refuses panels of the wrong number of images, and more planes than a page holds.
+Refuses panels with a wrong number of images, and more planes than fit on a page.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from . import colours
 from .colours import Window
 
 View = Literal["charge", "whole"]
-Panel = tuple[Image, ...]  # one plane of a row: (ADC,), or (shower, track), or () for none
+Panel = tuple[Image, ...]  # one plane of a row: (ADC,), (shower, track), or () if it has no image
 
 MAX_PLANES = 16
 
 Span = tuple[float, float]
-"""From, to: wires or ticks."""
+"""The first and the last wire or tick."""
 
 
 class Region(NamedTuple):
-    """A part of all planes; None: what the view shows of that axis."""
+    """The part of all planes to show; None: the axis is shown as in the view."""
 
     wires: Span | None = None
     ticks: Span | None = None
 
 
 class AxisNames(NamedTuple):
-    """What stands at the axes of all panels."""
+    """The labels of the axes of all panels."""
 
     across: str = "wire number"
     along: str = "time (ticks)"
     rows_down: bool = False
-    """Rows are counted from the top: y is 0 there and negative below."""
+    """Whether rows are counted from the top, where y is 0; y is negative below."""
 
 
 _NOWHERE = Window(0, 1, 0, 1)
@@ -48,7 +48,7 @@ _NOWHERE = Window(0, 1, 0, 1)
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What one row of the picture shows, a panel a plane."""
+    """One row of the picture, with a panel for each plane."""
 
     name: str
     scale: Literal["adc", "labels", "scores"]
@@ -63,17 +63,17 @@ class Row:
 
 
 def adc_row(images: Sequence[Image], *, name: str = "charge") -> Row:
-    """A row of ADC; images: one a plane."""
+    """Make a row of ADC; images: one per plane."""
     return Row(name, "adc", tuple((image,) for image in images))
 
 
 def label_row(images: Sequence[Image], *, name: str = "truth") -> Row:
-    """A row of labels, 0 background, 1 shower, 2 track; images: one a plane."""
+    """Make a row of labels (0 background, 1 shower, 2 track); images: one per plane."""
     return Row(name, "labels", tuple((_only(image, 1), _only(image, 2)) for image in images))
 
 
 def score_row(images: Sequence[Sequence[Image]], *, name: str = "scores") -> Row:
-    """A row of scores from 0 to 1; images: for each plane [shower, track], or none."""
+    """Make a row of scores from 0 to 1; images: [shower, track] or nothing, for each plane."""
     return Row(name, "scores", tuple(tuple(pair) for pair in images))
 
 
@@ -82,7 +82,7 @@ def _only(image: Image, label: int) -> Image:
 
 
 def planes(rows: Sequence[Row]) -> list[int]:
-    """The number of the plane in each column of panels: that of its images, if it has any."""
+    """Return the plane number of each column: that of its images, or else the column's number."""
     columns = max(1, *(len(row.panels) for row in rows))
     if columns > MAX_PLANES:
         raise ImageError(f"want at most {MAX_PLANES} planes side by side, got {columns}")
@@ -98,7 +98,7 @@ def _column(rows: Sequence[Row], column: int) -> list[Image]:
 
 
 def windows(rows: Sequence[Row], view: View | ROI, region: Region | None = None) -> list[Window]:
-    """The part of each plane that is shown; without a ROI all planes show the same ticks.
+    """Return the part of each plane to show. Without an ROI all planes show the same ticks.
 
     Raises `ImageError` if no image reaches the region.
     """
@@ -161,7 +161,7 @@ def _whole(rows: Sequence[Row], column: int) -> Window | None:
 
 
 def _around_charge(row: Row, column: int) -> Window | None:
-    """Where all but a thousandth of the charge at each edge lies, and a margin around it."""
+    """Return a window, with a margin, that leaves out a thousandth of the charge at each edge."""
     panel = row.panels[column] if column < len(row.panels) else ()
     if not panel:
         return None
@@ -181,7 +181,7 @@ def _around_charge(row: Row, column: int) -> Window | None:
 
 
 def _middle(charge: npt.NDArray[np.float32]) -> tuple[int, int]:
-    """The pixels of an axis that hold the charge: at least 48, so that a dot is not blown up."""
+    """Return the range of pixels that hold the charge: at least 48, so that a dot stays small."""
     share = np.cumsum(charge, dtype=np.float64) / float(charge.sum(dtype=np.float64))
     first, last = (int(n) for n in np.searchsorted(share, [0.001, 0.999]))
     margin = max(8, (last - first) // 25, (48 - (last - first)) // 2)

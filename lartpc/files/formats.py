@@ -27,7 +27,7 @@ _KINDS = {
 
 
 def format_of(path: Path) -> str:
-    """`larcv1` or `larcv3`, as the first bytes say. Raises `ReadError`."""
+    """Return "larcv1" or "larcv3", from the first bytes of the file. Raises `ReadError`."""
     with open_regular(path) as file:
         magic = file.read(4)
     if magic not in _MAGIC:
@@ -37,9 +37,9 @@ def format_of(path: Path) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a local file to read, without a wait. Raises `ReadError` for all else."""
+    """Open a local, regular file to read, without blocking. Raises `ReadError`."""
     try:
-        # without O_NONBLOCK the opening of a FIFO waits until somebody writes into it
+        # without O_NONBLOCK, opening a FIFO blocks until a writer opens it
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _cannot_read(path, error) from error
@@ -56,7 +56,7 @@ def _cannot_read(path: Path, error: OSError) -> ReadError:
         copier = "xrdcp" if "root" in url[1].lower() else "curl -O"
         whole = f"{url[1]}://{url[2]}"
         return ReadError(f"want a local path ({copier} first), got the URL {whole}")
-    if error.errno == errno.ENXIO:  # what Linux says of a socket in the file system
+    if error.errno == errno.ENXIO:  # Linux gives this for a socket in the file system
         return _not_regular(path, stat.S_IFSOCK)
     return ReadError(f"cannot read {path}: {error.strerror}")
 

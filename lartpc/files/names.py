@@ -1,4 +1,4 @@
-"""Names of producers. Refuses what cannot be in a tree's name (ROOT) or a group's (HDF5)."""
+"""Names of producers. Refuses names that a ROOT tree or an HDF5 group cannot have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 def check_name(name: str) -> None:
-    """Raise `ImageError` for anything but a name that both formats can hold."""
+    """Raise `ImageError` unless both formats can hold this name."""
     if not _NAME.fullmatch(name):
         raise ImageError(
             f"want a name of letters, digits, _, - and ., up to 200 of them, got {name[:250]!r}"

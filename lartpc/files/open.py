@@ -1,7 +1,7 @@
-"""Files of events, whatever their format: opened to read, opened to write.
+"""Opens files of events, to read or to write, in either format.
 
-Content says how a file is read, the suffix how it is written; nothing else in the project knows
-which of the two it has. Several files are read as one.
+The first bytes of a file decide how it is read, and its suffix how it is written; no other part of
+the project depends on the format. Several files are read as one sequence of events.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
 
 
 def products(path: PathLike) -> tuple[Product, ...]:
-    """All products of one file, in its order. Raises `ReadError`, and `ProductMissing` for none."""
+    """Return all products of a file, in its order.
+
+    Raises `ReadError`, and `ProductMissing` if the file has no product.
+    """
     file = _open_one(Path(path), "backward")
     try:
         return all_products(file)
@@ -53,7 +56,7 @@ def products(path: PathLike) -> tuple[Product, ...]:
 
 
 def listing(path: PathLike) -> list[Product | LArTPCError]:
-    """As `products`, but with the error of a product that cannot be read in its place."""
+    """Return all products of a file; an error stands in place of a product that is unreadable."""
     file = _open_one(Path(path), "backward")
     try:
         return listed_products(file)
@@ -62,14 +65,14 @@ def listing(path: PathLike) -> list[Product | LArTPCError]:
 
 
 def readable_products(path: PathLike) -> tuple[Product, ...]:
-    """The products that can be read; raises the first error of a file that has none such."""
+    """Return the products that can be read; raises the first error if none can."""
     every = listing(path)
     readable = tuple(product for product in every if isinstance(product, Product))
     return readable or products(path)
 
 
 def producers(path: PathLike) -> tuple[str, ...]:
-    """The producers of images in one file, in its order. Raises `ReadError`."""
+    """Return the producers of images in a file, in its order. Raises `ReadError`."""
     return tuple(product.producer for product in products(path) if product.kind == "image2d")
 
 
@@ -83,13 +86,14 @@ def open_reader(
 ) -> Reader:
     """Open files as one sequence of events.
 
-    `images`: producers to read (None: all of the first file); `rois`: producers of ROIs.
-    `tick_order`: how the rows of LArCV1 files are ordered; "auto": as `files/ticks.py` tells from
-    what they hold. LArCV3 files store their order; there the images are turned to `tick_order`.
-    Every image that comes has the order `reader.tick_order`; `reader.tick_choice` says why.
-    `trust`: take `tick_order` even where the files contradict it.
-    Raises `ReadError`, `ProductMissing` where a file lacks a producer, and `TickOrderError` where
-    the files contradict `tick_order` or each other.
+    `images`: the producers to read (None: all of the first file); `rois`: producers of ROIs.
+    `tick_order`: how the rows of LArCV1 files are ordered; with "auto", `ticks.py` finds the
+    order from the files. LArCV3 files store their order, and their images are turned to
+    `tick_order`. Every image has the order `reader.tick_order`; `reader.tick_choice` gives the
+    reason for it.
+    `trust`: use `tick_order` even if the files contradict it.
+    Raises `ReadError`, `ProductMissing` if a file lacks a producer, and `TickOrderError` if the
+    files contradict `tick_order` or each other.
     """
     if tick_order != "auto":
         check_tick_order(tick_order)
@@ -100,12 +104,12 @@ def open_reader(
     if images is None:
         images = _producers_of_first(files)
     if not images and not rois:
-        raise ProductMissing(f"want images or ROIs to read, got none of either in {files[0]}")
+        raise ProductMissing(f"want images or ROIs to read, got neither in {files[0]}")
     return Reader(files, _open_one, tick_order=tick_order, images=images, rois=rois, trust=trust)
 
 
 def _producers_of_first(files: Sequence[Path]) -> tuple[str, ...]:
-    """Raises for the first file with all others that cannot be read."""
+    """Return the first file's producers; an error names all files that cannot be read."""
     try:
         return producers(files[0])
     except LibraryMissing:
@@ -118,21 +122,21 @@ def _producers_of_first(files: Sequence[Path]) -> tuple[str, ...]:
         except LArTPCError as error:
             errors.append(error)
     raise_together(errors, files=len(files))
-    raise errors[0]  # not reached: there is one at least
+    raise errors[0]  # not reached: there is at least one error
 
 
 def check_fits(path: PathLike, reader: Reader, entries: Sequence[int]) -> None:
     """Raise `ImageError` for an event whose numbers the format of `path` cannot hold.
 
-    `entries`: of the reader; no pixels are read. A file whose numbers cannot be read is passed
-    over: its entries are refused when they are read.
+    `entries`: entries of the reader; their pixels are not read. A file whose numbers cannot be
+    read is skipped here: its entries are refused when they are read.
     """
     largest: int = _format_to_write(Path(path)).MAX_NUMBER
     chosen, start = np.asarray(entries, dtype=np.int64), 0
     for file, size in enumerate(reader.sizes):
         local = chosen[(chosen >= start) & (chosen < start + size)] - start
         rows = np.empty((0, 3), np.int64)
-        with suppress(ReadError):  # the entry that cannot be read is named when it is read
+        with suppress(ReadError):  # reading the entry raises the error later, and names it
             rows = reader.rses(file)[local] if len(local) else rows
         for row in np.flatnonzero(_misfits(rows, largest))[:1]:
             got = tuple(rows[row].tolist())
@@ -144,15 +148,15 @@ def check_fits(path: PathLike, reader: Reader, entries: Sequence[int]) -> None:
 
 
 def _misfits(rows: npt.NDArray[Any], largest: int) -> npt.NDArray[np.bool_]:
-    # no signed number of 64 bits is above what any format holds
+    # every format can hold the largest signed 64-bit number
     bad = rows < 0 if rows.dtype.kind == "i" else rows > np.uint64(largest)
     return np.asarray(bad.any(axis=1))
 
 
 def check_target(path: PathLike) -> None:
-    """Raise `WriteError` for a name under which no file can be written, whatever is in it."""
+    """Raise `WriteError` if no file can be written under this name, whatever its content."""
     target = Path(path)
-    if target.is_dir():  # before the suffix, which no folder has
+    if target.is_dir():  # checked first: a folder has no suffix
         raise WriteError(f"want a file to write, got the directory {target}")
     _format_to_write(target)
     if not target.parent.is_dir():
@@ -166,7 +170,7 @@ def _format_to_write(target: Path) -> ModuleType:
 
 
 def check_output(path: PathLike, *, force: bool, inputs: Iterable[PathLike]) -> ModuleType:
-    """The format's module; raises `WriteError`, `FileExists` where `open_writer` would."""
+    """Return the format's module. Raises `WriteError` and `FileExists` as `open_writer` does."""
     target = Path(path)
     format_module = _format_to_write(target)
     check_free(target, force=force, inputs=map(Path, inputs))
@@ -183,12 +187,12 @@ def open_writer(
     images: Sequence[str] = (),
     rois: Sequence[str] = (),
 ) -> Writer:
-    """Open a file for writing; its suffix (.root, .h5) says the format.
+    """Open a file for writing; its suffix (.root, .h5) decides the format.
 
-    `copy_input`: all of this reader's other products come along, entry by entry; `copy_later`: a
-    format that copies them at a file's end leaves that to the file that parts are joined in.
+    `copy_input`: copy all other products of this reader, entry by entry. `copy_later`: this file is
+    a part; if its format copies products when a file is closed, the joined file copies them.
     `inputs`: files that the output must not replace, even with `force`. `images`, `rois`: producers
-    that the file has even if no event is ever written. Raises `WriteError`, `FileExists`,
+    that the file has even if no event is written. Raises `WriteError`, `FileExists` and
     `LibraryMissing`.
     """
     target = Path(path)

@@ -1,6 +1,7 @@
-"""A file that is made in parts, each whole by itself, and joined at the end. Refuses mixed formats.
+"""A file that is written in parts, which are joined at the end. Refuses mixed formats.
 
-LArCV1: baskets come along as they are compressed. LArCV3: chunks do, where they fit.
+Every part is a complete file. Joining copies compressed data as they are: the baskets of LArCV1,
+and the chunks of LArCV3 where they fit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .writer import Writer
 
 
 class PartFiles:
-    """How the parts of `path` are opened, and how they become one file. Raises `WriteError`."""
+    """Opens the parts of `path` and joins them into one file. Raises `WriteError`."""
 
     def __init__(
         self,
@@ -25,7 +26,7 @@ class PartFiles:
         images: Sequence[str],
         copy_input: Reader | None,
     ) -> None:
-        """As `open_writer`; nothing is written yet."""
+        """Check the output; nothing is written yet. The parameters are those of `open_writer`."""
         format_module = check_output(path, force=force, inputs=inputs)
         self.path = path
         self._images = tuple(images)
@@ -35,19 +36,19 @@ class PartFiles:
             format_module.check_copied(copy_input)
 
     def open(self, path: Path) -> Writer:
-        """A part; of its events `write` is told the input entry where the input is copied."""
+        """Open a part. With `copy_input`, its `write` needs the input entry of every event."""
         return open_writer(
             path, force=True, copy_input=self._copy_input, copy_later=True, images=self._images
         )
 
     def are_whole(self, parts: Sequence[Path]) -> bool:
-        """Whether there is one part only, which lacks nothing that the file must have."""
+        """Return whether the only part has everything that the file must have."""
         return len(parts) == 1 and not (self._copies_at_end and self._copy_input)
 
     def join(self, path: Path, parts: Sequence[Path], entries: Sequence[int]) -> Writer:
-        """All of the parts' events in a file that is still to be closed.
+        """Write the events of all parts to one file, and return its writer, which is still open.
 
-        `entries`: of the input, one for each event.
+        `entries`: the input entry of every event.
         """
         copied = self._copy_input if self._copies_at_end else None
         writer = open_writer(path, force=True, copy_input=copied)

@@ -1,7 +1,7 @@
-"""The provenance of a file: one text for each time it was made, which travels with the file.
+"""Provenance records: texts in a file that say how it was made, one for each step.
 
-The text belongs to the program that wrote it. Where it is a JSON object with a `tick_order`,
-`open_reader` reads that. Raises `ReadError` for files of other formats.
+The program that writes a record defines its content. `open_reader` reads one thing from it:
+`tick_order`, if the text is a JSON object that has it. Refuses files of other formats.
 """
 
 from __future__ import annotations
@@ -10,26 +10,36 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import WriteError
 from .format_modules import module
 from .formats import format_of
 
 
 def append(path: str | os.PathLike[str], records: Sequence[str]) -> None:
-    """Add texts to a closed file, after those that it has.
+    """Append records to a closed file.
 
-    This is not atomic: use it before the file gets its final name. Raises `ReadError`,
+    This is not atomic, so use it only before the file is renamed into place. Raises `ReadError`,
     `WriteError` and `LibraryMissing`.
     """
     if records:
         file = Path(path)
+        for record in records:
+            _check_text(record)
         module(format_of(file)).append_provenance(file, records)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The texts of a file, the oldest first; empty if it has none. Raises `ReadError`."""
+    """Return the records of a file, the oldest first; empty if it has none. Raises `ReadError`."""
     opened = module(format_of(Path(path))).open_file(Path(path), "backward")
     try:
         texts: tuple[str, ...] = opened.provenance()
     finally:
         opened.close()
     return texts
+
+
+def _check_text(record: str) -> None:
+    try:
+        record.encode()
+    except UnicodeEncodeError as error:
+        raise WriteError(f"want provenance that UTF-8 can encode: {error}") from None

@@ -1,6 +1,6 @@
-"""Where a file keeps its provenance, and what these texts state of the tick order.
+"""Where a file holds its provenance records, and the tick order that the records state.
 
-In LArCV1 the texts are entries of a tree `ssnet_provenance`, which LArCV does not read and `hadd`
+In LArCV1 the records are entries of a tree `ssnet_provenance`, which LArCV ignores and `hadd`
 concatenates; in LArCV3 they are rows of a dataset of that name.
 """
 
@@ -16,11 +16,11 @@ from ..image import TickOrder
 NAME = "ssnet_provenance"
 # LArCV1 skips every tree whose name does not end with _tree
 RECORD = "record"
-"""The tree's one branch: a `std::string`."""
+"""The only branch of the tree, a `std::string`."""
 
 
 def tick_orders(records: Sequence[str]) -> tuple[TickOrder, ...]:
-    """The tick orders that these texts state, each once."""
+    """Return the tick orders that these records state, without repetitions."""
     stated: dict[TickOrder, None] = {}
     for text in records:
         with suppress(ValueError, TypeError, KeyError, RecursionError):

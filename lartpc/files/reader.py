@@ -1,6 +1,6 @@
-"""Several files read as one sequence of events. Refuses products that do not line up.
+"""Reads several files as one sequence of events. Refuses products that do not match each other.
 
-A format module reads one file (`OneFile`); what holds of all formats is here.
+A format module reads one file (`OneFile`); the rules that hold for every format are here.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from .ticks import AskedOrder, Span, Survey, choose, regions_of, spans_of
 log = logging.getLogger(__name__)
 
 _LEVELS = {"assumed": logging.WARNING, "regions": logging.INFO, "ticks": logging.INFO}
-"""How loudly a tick order is reported that nobody stated."""
-_SURVEYED = 8  # entries with images that show where the images of a file lie
-_SEARCHED = 1000  # entries in which such are looked for
+"""The log level for a tick order that was found or assumed, and not stated."""
+_SURVEYED = 8  # entries with images that are read to find a file's tick order
+_SEARCHED = 1000  # the first entries of a file, which are searched for them
 
 
 class Product(NamedTuple):
-    """One product of a file: what it is, who made it, how much of it there is."""
+    """One product of a file: its kind, its producer and its size."""
 
     kind: str
-    """`image2d`, `partroi` and others, as in the tree's name."""
+    """`image2d`, `partroi` or another kind, as in the name of the tree."""
     producer: str
     entries: int
     bytes: int
-    """In the file, compressed."""
+    """The compressed size in the file."""
 
     @property
     def name(self) -> str:
@@ -45,25 +45,44 @@ class Product(NamedTuple):
 
 
 class OneFile(Protocol):
-    """What a format module gives for one file. Raises `ReadError` naming file, entry, product."""
+    """One open file, as a format module gives it. Its errors name file, entry and product."""
 
     STORES_TICK_ORDER: bool
-    """Whether the format says which tick row 0 is."""
+    """Whether the format states which tick row 0 holds."""
 
-    def names(self) -> tuple[tuple[str, str], ...]: ...
-    def product(self, kind: str, producer: str) -> Product: ...
-    def entries(self, kind: str, producer: str) -> int: ...
-    def rse(self, kind: str, producer: str, entry: int) -> RSE: ...
-    def rses(self, kind: str, producer: str) -> npt.NDArray[Any]: ...
-    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]: ...
-    def images(self, producer: str, entry: int) -> tuple[Image, ...]: ...
-    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]: ...
-    def provenance(self) -> tuple[str, ...]: ...
-    def close(self) -> None: ...
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """Return (kind, producer) of all products, in the file's order."""
+
+    def product(self, kind: str, producer: str) -> Product:
+        """Return the size of a product; its entries are not checked."""
+
+    def entries(self, kind: str, producer: str) -> int:
+        """Check a product, and return its number of entries."""
+
+    def rse(self, kind: str, producer: str, entry: int) -> RSE:
+        """Return the (run, subrun, event) of an entry."""
+
+    def rses(self, kind: str, producer: str) -> npt.NDArray[Any]:
+        """Return the (run, subrun, event) of all entries: (entries, 3), integers."""
+
+    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+        """Return the metas of an entry's images, without reading their pixels."""
+
+    def images(self, producer: str, entry: int) -> tuple[Image, ...]:
+        """Return the images of an entry."""
+
+    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]:
+        """Return the regions of interest of an entry."""
+
+    def provenance(self) -> tuple[str, ...]:
+        """Return the provenance records of the file."""
+
+    def close(self) -> None:
+        """Close the file."""
 
 
 def listed_products(file: OneFile) -> list[Product | LArTPCError]:
-    """All products of an open file, in its order; the error of one that cannot be read."""
+    """Return all products of an open file; an error stands in place of one that is unreadable."""
     products: list[Product | LArTPCError] = []
     for kind, producer in file.names():
         try:
@@ -74,7 +93,7 @@ def listed_products(file: OneFile) -> list[Product | LArTPCError]:
 
 
 def all_products(file: OneFile) -> tuple[Product, ...]:
-    """All products of an open file; raises the error of the first that cannot be read."""
+    """Return all products of an open file. Raises the first error of a product."""
     products = listed_products(file)
     for product in products:
         if isinstance(product, LArTPCError):
@@ -83,9 +102,10 @@ def all_products(file: OneFile) -> tuple[Product, ...]:
 
 
 class Reader:
-    """Events of one or several files as one sequence; one entry in memory at a time.
+    """Events of one or several files as one sequence, with one entry in memory at a time.
 
-    `len(reader)`, `reader[17]`, `for event in reader.events(10, 20)`. A file at a time is open.
+    `len(reader)`, `reader[17]`, `for event in reader.events(10, 20)`. Only one file is open at a
+    time.
     """
 
     def __init__(
@@ -100,19 +120,19 @@ class Reader:
     ) -> None:
         self.paths = tuple(paths)
         self.tick_order: TickOrder = "backward" if tick_order == "auto" else tick_order
-        """Of every image that comes."""
+        """The tick order of every image that the reader returns."""
         self._open_one = open_one
         self._choose(images, rois)
         self._file: OneFile | None = None
         self._open_index = -1
-        looked = self._look_at_all()
-        self.sizes = tuple(count for count, _ in looked)
-        """Entries of each file."""
+        surveyed = self._survey_all()
+        self.sizes = tuple(count for count, _ in surveyed)
+        """The number of entries of each file."""
         self._ends = list(accumulate(self.sizes))
-        self.surveys = tuple(survey for _, survey in looked)
-        """What each file tells about its tick order."""
+        self.surveys = tuple(survey for _, survey in surveyed)
+        """What each file shows about its tick order."""
         self.tick_choice = choose(tick_order, self.surveys, trust=trust)
-        """The tick order, and why it was taken."""
+        """The tick order, and the reason for it."""
         self._take_order(tick_order)
 
     def _take_order(self, asked: AskedOrder) -> None:
@@ -122,31 +142,31 @@ class Reader:
         if asked == "auto":
             shows = any(survey.images for survey in self.surveys)
             level = _LEVELS.get(self.tick_choice.basis, logging.DEBUG) if shows else logging.DEBUG
-            more = "; --tick-order says it" if self.tick_choice.basis == "assumed" else ""
+            more = "; set it with --tick-order" if self.tick_choice.basis == "assumed" else ""
             log.log(level, "tick order %s: %s%s", self.tick_order, self.tick_choice.reason, more)
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitem__(self, entry: int) -> Event:
-        """The event at `entry`, counted over all files; raises `IndexError` and `ReadError`."""
+        """Return the event at `entry`, counted over all files. Raises `IndexError`, `ReadError`."""
         rse = self._rse(*self._at(entry))
         return Event(rse, self.images_at(entry), self.rois_at(entry))
 
     def images_at(
         self, entry: int, *, without: Container[str] = ()
     ) -> dict[str, tuple[Image, ...]]:
-        """An entry's images by producer, but for those in `without`."""
+        """Return an entry's images by producer, except the producers in `without`."""
         file, local = self._at(entry)
         return {name: file.images(name, local) for name in self.images if name not in without}
 
     def metas_at(self, entry: int) -> dict[str, tuple[ImageMeta, ...]]:
-        """The metas of an entry's images by producer, without reading their pixels."""
+        """Return the metas of an entry's images by producer, without reading their pixels."""
         file, local = self._at(entry)
         return {name: file.metas(name, local) for name in self.images}
 
     def rois_at(self, entry: int) -> dict[str, tuple[ROI, ...]]:
-        """An entry's regions of interest by producer."""
+        """Return an entry's regions of interest by producer."""
         file, local = self._at(entry)
         return {name: file.rois(name, local) for name in self.rois}
 
@@ -154,30 +174,30 @@ class Reader:
         return self.events()
 
     def events(self, start: int = 0, stop: int | None = None) -> Iterator[Event]:
-        """The events of a range, as a slice would name them."""
+        """Yield the events of a range; `start` and `stop` mean the same as in a slice."""
         for entry in range(*slice(start, stop).indices(len(self))):
             yield self[entry]
 
     def rse(self, entry: int) -> RSE:
-        """An entry's (run, subrun, event), without reading its pixels."""
+        """Return an entry's (run, subrun, event), without reading its pixels."""
         return self._rse(*self._at(entry))
 
     def rses(self, file: int) -> npt.NDArray[Any]:
-        """(run, subrun, event) of all entries of a file by its number: (entries, 3), integers.
+        """Return (run, subrun, event) of all entries of file number `file`: (entries, 3), integers.
 
-        They are those of the first product. Raises `ReadError`.
+        They are read from the first product. Raises `ReadError`.
         """
         return self._switch(file).rses(*self._names[0])
 
     def locate(self, entry: int) -> tuple[Path, int]:
-        """The file that holds `entry`, and the entry's number there."""
+        """Return the file that holds `entry`, and the entry's number in that file."""
         if not 0 <= entry < len(self):
             raise IndexError(f"want an entry below {len(self)}, got {entry}")
         index = bisect_right(self._ends, entry)
         return self.paths[index], entry - (self._ends[index] - self.sizes[index])
 
     def products(self, file: int) -> tuple[Product, ...]:
-        """All products of a file by its number, also those that are not read here."""
+        """Return all products of a file by its number, also those that are not read here."""
         opened = self._open_one(self.paths[file], self.tick_order)
         try:
             return all_products(opened)
@@ -186,16 +206,17 @@ class Reader:
 
     @property
     def provenance(self) -> tuple[str, ...]:
-        """What the files say of their making (`lartpc.files.provenance`), file after file."""
-        each = (self._switch(index).provenance() for index in range(len(self.paths)))
-        return tuple(text for texts in each for text in texts)
+        """The provenance records (`lartpc.provenance`) of all files, file after file."""
+        by_file = (self._switch(index).provenance() for index in range(len(self.paths)))
+        return tuple(record for records in by_file for record in records)
 
     def again(
         self, *, images: Sequence[str] | None = None, rois: Sequence[str] | None = None
     ) -> Reader:
-        """A second reader of the same files, which are not counted anew; maybe of other producers.
+        """Return a second reader of the same files, perhaps with other producers.
 
-        It has a place of its own, and is to be closed like the first.
+        The entries are not counted again. The new reader opens files independently of the first,
+        and must be closed too.
         """
         other = copy(self)
         other._file, other._open_index = None, -1
@@ -205,6 +226,7 @@ class Reader:
         return other
 
     def close(self) -> None:
+        """Close the open file; reading another event opens it again."""
         if self._file is not None:
             self._file.close()
         self._file, self._open_index = None, -1
@@ -231,20 +253,20 @@ class Reader:
         _, local = self.locate(entry)
         return self._switch(bisect_right(self._ends, entry)), local
 
-    def _look_at_all(self) -> list[tuple[int, Survey]]:
-        """Each file's entries and tick order; raises for all that cannot be read together."""
-        looked: list[tuple[int, Survey]] = []
+    def _survey_all(self) -> list[tuple[int, Survey]]:
+        """Return the entries and the survey of every file; an error names all unreadable files."""
+        surveyed: list[tuple[int, Survey]] = []
         errors: list[LArTPCError] = []
         for index in range(len(self.paths)):
             try:
-                looked.append((self._count(index), self._survey(index)))
+                surveyed.append((self._count(index), self._survey(index)))
             except LibraryMissing:
                 raise
             except LArTPCError as error:
                 self.close()
                 errors.append(error)
         raise_together(errors, files=len(self.paths))
-        return looked
+        return surveyed
 
     def _count(self, index: int) -> int:
         file = self._switch(index)
@@ -254,7 +276,7 @@ class Reader:
         return next(iter(counts.values()))
 
     def _survey(self, index: int) -> Survey:
-        """What a file tells about its tick order; what cannot be read tells nothing."""
+        """Collect what a file shows about its tick order; unreadable products are skipped."""
         file, path = self._switch(index), self.paths[index]
         if file.STORES_TICK_ORDER:
             return Survey(path, stored=True)
@@ -273,7 +295,7 @@ class Reader:
         return Survey(path, False, recorded, frozenset(spans), frozenset(regions), rois)
 
     def _entries_with_images(self, file: OneFile) -> Iterator[int]:
-        """The first few entries that have images which can be read."""
+        """Yield the first few entries that have readable images."""
         entries = min((file.entries("image2d", name) for name in self.images), default=0)
         seen = 0
         for entry in range(min(entries, _SEARCHED)):
@@ -286,19 +308,19 @@ class Reader:
                 return
 
     def _rse(self, file: OneFile, local: int) -> RSE:
-        said = {f"{kind}_{name}": file.rse(kind, name, local) for kind, name in self._names}
-        if len(set(said.values())) != 1:
+        rses = {f"{kind}_{name}": file.rse(kind, name, local) for kind, name in self._names}
+        if len(set(rses.values())) != 1:
             path = self.paths[self._open_index]
-            raise ReadError(f"want one (run, subrun, event) in {path} entry {local}, got {said}")
-        return next(iter(said.values()))
+            raise ReadError(f"want one (run, subrun, event) in {path} entry {local}, got {rses}")
+        return next(iter(rses.values()))
 
 
 MAX_NAMED = 10
-"""Files that one error names."""
+"""The most files that one error names."""
 
 
 def raise_together(errors: Sequence[LArTPCError], *, files: int) -> None:
-    """Raise what is wrong with several of `files` files as one error, a line for each."""
+    """Raise the errors of some of `files` files as one error, with a line for each."""
     if not errors:
         return
     if len(errors) == 1:

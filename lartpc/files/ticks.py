@@ -1,6 +1,6 @@
-"""The tick order of LArCV1 files, told from what they hold. Pure.
+"""Finds the tick order of LArCV1 files from what they hold. Pure.
 
-A LArCV1 file stores the corner of an image at row 0. It does not store which tick that is: the
+A LArCV1 file stores the corner of an image at row 0. It does not store whether that tick is the
 largest ("backward") or the smallest ("forward"). The two readings put the same image at different
 ticks, and one of them is often impossible. These facts decide, in this order:
 
@@ -8,8 +8,8 @@ ticks, and one of them is often impossible. These facts decide, in this order:
     regions     the regions of interest lie on the images in one reading only
     ticks       images reach below tick 0 in one reading only
 
-Where none of them decides, "auto" assumes "backward", LArCV1's own order. LArCV3 files store their
-order. Refuses an order that contradicts the facts, and files of different orders.
+If none of them decides, "auto" assumes "backward", which is LArCV1's order. LArCV3 files store
+their order. Refuses an order that contradicts the facts, and files of different orders.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ..errors import TickOrderError
 from ..image import ROI, ImageMeta, TickOrder, check_tick_order
 
 AskedOrder = TickOrder | Literal["auto"]
-"""A tick order, or "auto": the one that the files show."""
+"""A tick order, or "auto" for the order that the files show."""
 
 Basis = Literal["asked", "trusted", "provenance", "regions", "ticks", "format", "assumed"]
-"""What a tick order rests on."""
+"""The kind of reason for a tick order."""
 
 _ORDERS: tuple[TickOrder, ...] = get_args(TickOrder)
 
 
 class TickChoice(NamedTuple):
-    """A tick order, and why it was taken."""
+    """A tick order, and the reason for it."""
 
     order: TickOrder
     basis: Basis
     reason: str
-    """One line for people; it names the file."""
+    """The reason in one line, for people; it names the file."""
 
 
 class Span(NamedTuple):
@@ -45,32 +45,32 @@ class Span(NamedTuple):
     corner: float
     """The tick of the corner at row 0."""
     height: float
-    """Ticks."""
+    """The length in ticks."""
 
     def at(self, order: TickOrder) -> tuple[float, float]:
-        """The smallest and the largest tick in this order."""
+        """Return the smallest and the largest tick in this order."""
         if order == "backward":
             return self.corner - self.height, self.corner
         return self.corner, self.corner + self.height
 
 
 class Survey(NamedTuple):
-    """What one file tells about its tick order."""
+    """What one file shows about its tick order."""
 
     path: Path
     stored: bool
-    """Whether the format stores the order, so that nothing has to be told."""
+    """Whether the format stores the order, so that it need not be found."""
     recorded: tuple[TickOrder, ...] = ()
-    """The orders that its provenance states."""
+    """The orders that its provenance records state."""
     images: frozenset[Span] = frozenset()
-    """Of the entries that were looked at."""
+    """The ticks of the images in the entries that were read."""
     regions: frozenset[tuple[Span, Span, float]] = frozenset()
-    """Boxes of regions of interest, each with its image and that image's ticks a pixel."""
+    """The boxes of regions of interest, each with its image and that image's ticks per pixel."""
     rois: tuple[str, ...] = ()
     """All producers of regions of interest in the file."""
 
     def ticks(self, order: TickOrder) -> tuple[float, float] | None:
-        """The smallest and the largest tick of all images in this order; None without images."""
+        """Return the smallest and largest tick of all images in this order; None without images."""
         ranges = [span.at(order) for span in self.images]
         if not ranges:
             return None
@@ -78,14 +78,14 @@ class Survey(NamedTuple):
 
 
 def spans_of(metas: Sequence[ImageMeta]) -> frozenset[Span]:
-    """The ticks of images."""
+    """Return the spans of ticks of images."""
     return frozenset(Span(meta.origin_y, meta.height) for meta in metas)
 
 
 def regions_of(
     rois: Sequence[ROI], metas: Sequence[ImageMeta]
 ) -> frozenset[tuple[Span, Span, float]]:
-    """The boxes of regions of interest, each with the image of its plane."""
+    """Return the boxes of regions of interest, each with its plane's image and ticks per pixel."""
     by_plane = {meta.plane: meta for meta in metas}
     return frozenset(
         (
@@ -100,7 +100,7 @@ def regions_of(
 
 
 def told_by(survey: Survey) -> TickChoice | None:
-    """The order that a file shows; None if it shows none. Raises `TickOrderError`."""
+    """Return the order that a file shows; None if it shows none. Raises `TickOrderError`."""
     if survey.stored:
         return None
     name = survey.path
@@ -134,31 +134,31 @@ def _below_zero(survey: Survey, order: TickOrder) -> bool:
 
 
 def _ticks(survey: Survey) -> str:
-    """`ticks -3648 to 2400 if backward, 2400 to 8448 if forward`."""
+    """Return `ticks -3648 to 2400 if backward, 2400 to 8448 if forward`, or `no images`."""
     ranges = [(order, survey.ticks(order)) for order in _ORDERS]
     shown = [f"{span[0]:g} to {span[1]:g} if {order}" for order, span in ranges if span]
     return f"ticks {', '.join(shown)}" if shown else "no images"
 
 
 def choose(asked: AskedOrder, surveys: Sequence[Survey], *, trust: bool = False) -> TickChoice:
-    """The one tick order of these files.
+    """Return the one tick order of these files.
 
-    `trust`: take `asked` even if the files contradict it. Raises `TickOrderError` if they do, and
-    if they are of different orders; `ImageError` if `asked` is no tick order.
+    `trust`: use `asked` even if the files contradict it. Raises `TickOrderError` if they contradict
+    it without `trust` or have different orders, and `ImageError` if `asked` is not a tick order.
     """
     if asked != "auto":
         check_tick_order(asked)
     if trust and asked == "auto":
         raise TickOrderError("want --tick-order backward or forward with --trust-tick-order")
     if trust and asked != "auto":
-        return TickChoice(asked, "trusted", "as asked, whatever the files show")
+        return TickChoice(asked, "trusted", "as requested, whatever the files show")
     shown = [choice for choice in map(told_by, surveys) if choice]
     for choice in shown:
         if choice.order != shown[0].order:
             raise TickOrderError(
                 f"want files of one tick order, got {shown[0].order} ({shown[0].reason}) and"
                 f" {choice.order} ({choice.reason}): --tick-order with --trust-tick-order reads all"
-                " of them in one order"
+                " files in one order"
             )
     if asked != "auto":
         return _checked(asked, shown)
@@ -178,9 +178,9 @@ def _checked(asked: TickOrder, shown: Sequence[TickChoice]) -> TickChoice:
     if shown and shown[0].order != asked:
         raise TickOrderError(
             f"want --tick-order {shown[0].order}, got {asked}: {shown[0].reason}"
-            f" (--trust-tick-order takes {asked} nevertheless)"
+            f" (--trust-tick-order uses {asked} anyway)"
         )
-    return TickChoice(asked, "asked", "as asked")
+    return TickChoice(asked, "asked", "as requested")
 
 
 def _assumed(surveys: Sequence[Survey]) -> TickChoice:

@@ -1,4 +1,4 @@
-"""A file that appears under its name only when it is whole. Refuses to replace what is there."""
+"""A file that appears under its name only when it is complete. Refuses to replace a file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..errors import FileExists, LArTPCError, WriteError
 
 
 class WholeFile:
-    """Write to `part`; then `publish()` gives it its name, or `discard()` leaves nothing.
+    """A file that is written as `part`; `publish()` renames it, `discard()` removes it.
 
-    `part` lies in the same directory, so the renaming is one atomic step. A process that is
-    killed leaves its `.NAME.xxxxxxxx.part` behind, which nobody takes for the file.
+    `part` lies in the same directory, so the rename is atomic. A process that is killed leaves its
+    `.NAME.xxxxxxxx.part` behind, which cannot be mistaken for the finished file.
     """
 
     def __init__(self, path: Path, *, force: bool, inputs: Iterable[Path]) -> None:
         self.path = path
-        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", path.name)  # ROOT reads some others as a URL's
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", path.name)  # ROOT reads others as a URL
         self.part = path.with_name(f".{plain[:200]}.{secrets.token_hex(4)}.part")
         self._force = force
         check_free(path, force=force, inputs=inputs)
@@ -29,12 +29,12 @@ class WholeFile:
             os.close(os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
 
     def publish(self) -> None:
-        """Make sure of the bytes, then give them their name."""
+        """Sync the bytes to disk, then rename the file into place. Raises `WriteError`."""
         try:
             with named(self.path):
                 check_free(self.path, force=self._force)
                 if not self.part.stat().st_size:
-                    raise WriteError(f"want bytes to name {self.path}, got an empty file")
+                    raise WriteError(f"want a file with content for {self.path}, got an empty file")
                 sync(self.part)
                 move(self.part, self.path)
         except WriteError:
@@ -42,13 +42,14 @@ class WholeFile:
             raise
 
     def discard(self) -> None:
+        """Remove the part file, if it has not been renamed."""
         self.part.unlink(missing_ok=True)
 
 
 def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
-    """Raise `FileExists` or `WriteError` where no file may be written."""
+    """Raise `FileExists` or `WriteError` if no file may be written at this path."""
     if any(_same(path, source) for source in inputs):
-        raise FileExists(f"want an output apart from the inputs, got {path} for both")
+        raise FileExists(f"want an output that is not an input, got {path} for both")
     if path.is_dir():
         raise WriteError(f"want a file to write, got the directory {path}")
     if not force and os.path.lexists(path):
@@ -56,9 +57,9 @@ def check_free(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file of its own, which then replaces what is there; or nothing changes.
+    """Call `write` with the path of a new file, which then replaces `path`.
 
-    Raises `WriteError`.
+    If anything fails, `path` stays as it was. Raises `WriteError`.
     """
     file = WholeFile(path, force=True, inputs=())
     try:
@@ -71,7 +72,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """What the system refuses in the block becomes a `WriteError` that names the file."""
+    """Raise a `WriteError` that names the file for any `OSError` in the block."""
     try:
         yield
     except LArTPCError:
@@ -81,7 +82,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a file that is safe on disk its name, in one step; the name is safe then, too."""
+    """Rename a synced file into place, atomically, and sync the folder, so that the name lasts."""
     os.replace(source, target)
     sync(target.parent)
 
@@ -94,7 +95,7 @@ def _same(path: Path, source: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on disk."""
+    """Wait until the bytes of a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,7 @@
-"""Events written to a file that is whole or absent. Refuses what would not line up.
+"""Writes events to a file that appears only when it is complete.
 
-A format module writes one file (`Sink`); what holds of all formats is here.
+A format module writes one file (`Sink`); the rules that hold for every format are here. Refuses
+events whose producers, tick order or input entry do not fit the file.
 """
 
 from __future__ import annotations
@@ -20,45 +21,49 @@ from .whole_file import WholeFile
 
 log = logging.getLogger(__name__)
 
-# what h5py, ROOT and numpy raise when they cannot write: a full disk shows in any of these ways
-_TROUBLE = (
-    OSError,
-    RuntimeError,
-    ReferenceError,
-    OverflowError,
-    ValueError,
-    TypeError,
-    LookupError,
-    MemoryError,
-)
+# What a file, a full disk or a library can raise: HDF5's own failures are OSError and RuntimeError,
+# a null pointer from ROOT is a ReferenceError. ValueError, TypeError, LookupError and the like are
+# not here, because our own mistakes raise them too, and a mistake must not look like a full disk.
+_TROUBLE = (OSError, RuntimeError, ReferenceError, MemoryError)
+_MISTAKES = (NotImplementedError, RecursionError)  # they are RuntimeErrors
 
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """All calls of a `Sink` are made in here: whatever a library raises becomes a `WriteError`."""
+    """Raise `WriteError` for an error of a file or a library. All calls of a `Sink` run in here.
+
+    A programming error (`TypeError`, `KeyError`, ...) is raised as it is.
+    """
     try:
         yield
-    except LArTPCError:
+    except (LArTPCError, *_MISTAKES):
         raise
     except _TROUBLE as error:
-        said = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        raise WriteError(f"cannot write {what}: {said}") from error
+        reason = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise WriteError(f"cannot write {what}: {reason}") from error
 
 
 class Sink(Protocol):
-    """What a format module gives to write one file."""
+    """Writes one file. Each format module has one such class."""
 
-    def write(self, event: Event, entry: int | None) -> None: ...
-    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
+    def write(self, event: Event, entry: int | None) -> None:
+        """Append an event; `entry`: the input entry whose other products are copied."""
+
+    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
+        """Append the events of complete part files; returns the number of entries."""
+
+    def close(self) -> None:
+        """Write everything that is left, and close the file."""
+
+    def abort(self) -> None:
+        """Close the file, which is removed, without writing what is left."""
 
 
 class Writer:
-    """Writes events, in the order given, to a file that appears when `close()` has succeeded.
+    """Writes events in the given order; the file appears when `close()` has succeeded.
 
-    As a context manager it closes on success and discards on any exception. All events must have
-    the same producers and one tick order; an event without images keeps its (empty) entry.
+    As a context manager it closes the file on success and discards it on any exception. All events
+    must have the same producers and one tick order. An event without images gets an empty entry.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class Writer:
         self.path = whole.path
         self.entries = 0
         self.provenance: tuple[str, ...] = ()
-        """What the file is to say of its making (`files/provenance.py`); set before `finish()`."""
+        """The file's provenance records (`lartpc.provenance`); set them before `finish()`."""
         self._source = source.again() if source else None
         self._whole = whole
         self._sink = sink
@@ -81,7 +86,7 @@ class Writer:
         self._tick_order: TickOrder | None = None
 
     def write(self, event: Event, *, entry: int | None = None) -> None:
-        """Append an event; with `copy_input`, `entry` names the input entry it was made of."""
+        """Append an event. With `copy_input`, `entry` is the input entry that it was made from."""
         if self._state != "open":
             raise WriteError(f"want an open file to write to, got {self.path}, which is closed")
         with self._named(f"entry {self.entries}"):
@@ -91,12 +96,12 @@ class Writer:
         self.entries += 1
 
     def append(self, parts: Sequence[Path], entries: Sequence[int]) -> None:
-        """Take over whole files that were written here, one after the other, into an empty one.
+        """Append the events of complete part files, in order, to a file that is still empty.
 
-        `entries`: of the input, one for each event in them; raises `WriteError` for another number.
+        `entries`: the input entry of every event; raises `WriteError` for a wrong number of them.
         """
         if self._state != "open" or self.entries:
-            raise WriteError(f"want an empty file to join parts in, got {self.path}")
+            raise WriteError(f"want an empty file to join parts into, got {self.path}")
         with self._named("joined"):
             got = self._sink.append(parts, entries)
             if got != len(entries):
@@ -105,11 +110,11 @@ class Writer:
 
     def _check_entry(self, event: Event, entry: int | None) -> None:
         if (entry is None) != (self._source is None):
-            raise WriteError(f"want an input entry with copy_input, and only then, got {entry}")
+            raise WriteError(f"want an input entry with copy_input and none without, got {entry}")
         if self._source is not None and entry is not None:
-            there = self._source.rse(entry)
-            if there != event.rse:
-                raise ImageError(f"want the event {there} of input entry {entry}, got {event.rse}")
+            rse = self._source.rse(entry)
+            if rse != event.rse:
+                raise ImageError(f"want the event {rse} of input entry {entry}, got {event.rse}")
 
     def _check(self, event: Event) -> None:
         got = (set(event.images), set(event.rois))
@@ -124,7 +129,7 @@ class Writer:
                 self._tick_order = self._tick_order or image.meta.tick_order
                 if image.meta.tick_order != self._tick_order:
                     raise ImageError(
-                        f"want {self._tick_order} rows, as the images before had,"
+                        f"want {self._tick_order} rows, as the earlier images have,"
                         f" got {image.meta.tick_order} in {producer}"
                     )
 
@@ -137,7 +142,7 @@ class Writer:
             raise type(error)(f"{self.path} {where}: {error}") from error
 
     def finish(self) -> None:
-        """Write all that is left; then `close()` has only to give the file its name."""
+        """Write everything that is left. After that, `close()` only renames the file."""
         if self._state != "open":
             return
         self._state = "over"
@@ -153,25 +158,25 @@ class Writer:
         self._state = "finished"
 
     def close(self) -> None:
-        """Finish the file and give it its name; on failure nothing is left."""
+        """Finish the file and rename it into place. A failure leaves no file."""
         self.finish()
         if self._state == "finished":
             self._state = "over"
             self._whole.publish()
 
     def discard(self) -> None:
-        """Give up: nothing appears, unless it has its name already."""
+        """Give up and remove the part file. A file that has its name already stays."""
         state, self._state = self._state, "over"
         if state == "over":
             return
-        self._whole.discard()  # first: whatever the library does with its open file
+        self._whole.discard()  # first, because the library may fail to close its file
         if state == "finished":
             return
         self._close_source()
         try:
             with writing(str(self.path)):
                 self._sink.abort()
-        except WriteError as error:  # of a file that is gone; what led here is being raised
+        except WriteError as error:  # the file is gone, and an earlier error is being raised
             log.debug("%s", error)
 
     def _close_source(self) -> None:

@@ -1,1 +1,1 @@
-"""What the toy detector is made of: particles in argon, and the wires that see them."""
+"""The parts of the toy detector: particles in argon, and the wires that detect them."""

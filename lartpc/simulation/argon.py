@@ -1,4 +1,4 @@
-"""Liquid argon in numbers: energy loss, ranges, scattering, photons, charge. Pure; refuses nothing.
+"""The physics of liquid argon: energy loss, ranges, scattering, photons, charge. Pure.
 
 Energies are in MeV, lengths in cm; every function takes arrays. Sources: PDG is "Passage of
 particles through matter" and "Atomic and nuclear properties of materials: liquid argon" of the
@@ -32,19 +32,20 @@ _BIRKS_K_CM_MEV = 0.0486 / (DENSITY_G_CM3 * 0.273)  # the same, at MicroBooNE's 
 
 
 def beta_squared(kinetic_mev: Floats, mass_mev: Floats | float) -> Floats:
+    """Return the square of the speed, v^2/c^2."""
     gamma = 1 + kinetic_mev / mass_mev
     return 1 - 1 / gamma**2
 
 
 def largest_delta(kinetic_mev: Floats, mass_mev: Floats | float) -> Floats:
-    """The most energy that a free electron can take from a heavy particle (PDG, W_max)."""
+    """Return the largest energy that a heavy particle can give to a free electron (PDG, W_max)."""
     gamma = 1 + kinetic_mev / mass_mev
     ratio = ELECTRON_MEV / mass_mev
     return 2 * ELECTRON_MEV * (gamma**2 - 1) / (1 + 2 * gamma * ratio + ratio**2)
 
 
 def stopping_power(kinetic_mev: Floats, mass_mev: float) -> Floats:
-    """Mean dE/dx of a heavy particle, MeV/cm: Bethe with Sternheimer's density term."""
+    """Return the mean dE/dx of a heavy particle, MeV/cm: Bethe with Sternheimer's density term."""
     beta2 = beta_squared(kinetic_mev, mass_mev)
     beta_gamma = np.sqrt(beta2 / (1 - beta2))
     log_term = np.log(
@@ -62,20 +63,20 @@ def _density_term(beta_gamma: Floats) -> Floats:
 
 
 def range_cm(kinetic_mev: Floats, mass_mev: Floats | float) -> Floats:
-    """How far a heavy particle of charge 1 goes before it stops, without interacting."""
+    """Return the range of a heavy particle of charge 1 that stops without interacting."""
     kinetic, length = _range_table()
     return np.interp(kinetic_mev / mass_mev, kinetic, length) * mass_mev
 
 
 def kinetic_mev(range_cm: Floats, mass_mev: Floats | float) -> Floats:
-    """The inverse of `range_cm`: the energy that is left at a residual range."""
+    """Return the energy at a residual range; this is the inverse of `range_cm`."""
     kinetic, length = _range_table()
     return np.interp(range_cm / mass_mev, length, kinetic) * mass_mev
 
 
 @cache
 def _range_table() -> tuple[Floats, Floats]:
-    """(T/M, range/M). dE/dx depends on the speed alone, so one table serves all masses."""
+    """Return (T/M, range/M). dE/dx depends only on the speed, so one table serves all masses."""
     kinetic = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 600)])
     slowness = np.zeros_like(kinetic)
     slowness[1:] = MUON_MEV / stopping_power(kinetic[1:] * MUON_MEV, MUON_MEV)
@@ -84,34 +85,37 @@ def _range_table() -> tuple[Floats, Floats]:
 
 
 def scattering_angle(kinetic_mev: Floats, mass_mev: Floats | float, step_cm: Floats) -> Floats:
-    """Highland's projected angle in radians (PDG), its logarithm taken at one radiation length."""
+    """Return Highland's projected rms angle in radians (PDG).
+
+    Its logarithm is taken at one radiation length for every step, where it is 0.
+    """
     momentum_beta = kinetic_mev * (kinetic_mev + 2 * mass_mev) / (kinetic_mev + mass_mev)
     return 13.6 / momentum_beta * np.sqrt(step_cm / RADIATION_LENGTH_CM)
 
 
 def landau_width(step_cm: Floats, beta2: Floats | float) -> Floats:
-    """Landau's xi in MeV (PDG)."""
+    """Return Landau's xi in MeV (PDG)."""
     return _BETHE_MEV_CM / 2 * step_cm / beta2
 
 
 def fluctuate(
     mean_mev: Floats, width_mev: Floats, cut_mev: float, rng: np.random.Generator
 ) -> Floats:
-    """Energy losses around their means: Landau's law of that width, cut at `cut_mev`.
+    """Draw energy losses around their means, from Landau's distribution cut at `cut_mev`.
 
-    Drawn by Chambers, Mallows and Stuck's method for stable laws (JASA 71 (1976) 340).
+    The method is Chambers, Mallows and Stuck's for stable distributions (JASA 71 (1976) 340).
     """
     angle = rng.uniform(-np.pi / 2, np.pi / 2, mean_mev.shape)
     wait = rng.exponential(size=mean_mev.shape)
     slope = np.pi / 2 + angle
     drawn = slope * np.tan(angle) - np.log(wait * np.cos(angle) / slope)
     most = cut_mev / width_mev
-    excess = np.minimum(drawn, most) - (np.log(most) + 0.577)  # its mean, for most >> 1
+    excess = np.minimum(drawn, most) - (np.log(most) + 0.577)  # minus the mean, for most >> 1
     return np.maximum(mean_mev + width_mev * excess, 0.3 * mean_mev)
 
 
 def photon_rates(energy_mev: Floats) -> tuple[Floats, Floats]:
-    """Compton scatters (Klein and Nishina) and pairs, each per cm.
+    """Return the rates of Compton scattering (Klein and Nishina) and of pairs, both per cm.
 
     The pair rate rises with the logarithm of the energy to 7/9 per radiation length at 1 GeV,
     which is within 20 % of NIST's XCOM above 5 MeV.
@@ -128,5 +132,5 @@ def photon_rates(energy_mev: Floats) -> tuple[Floats, Floats]:
 
 
 def visible(energy_mev: Floats, step_cm: Floats) -> Floats:
-    """The energy whose charge escapes recombination (Birks), in MeV."""
+    """Return the energy whose charge escapes recombination (Birks), in MeV."""
     return _BIRKS_A * energy_mev / (1 + _BIRKS_K_CM_MEV * energy_mev / step_cm)

@@ -1,9 +1,9 @@
-"""The toy's chamber: three wire planes, a drift volume, and the pixels they are read in. Pure.
+"""The toy's chamber: three wire planes, a drift volume, and the pixels of the readout. Pure.
 
 A small MicroBooNE (JINST 12 (2017) P02017): wires 3 mm apart, planes U and V at +-60 degrees to the
 vertical wires of plane Y, 0.11 cm/us of drift, ticks of 0.5 us. At 1008 x 3456 pixels of
-1 wire x 6 ticks it has MicroBooNE's size; at other sizes the volume shrinks with the image, so that
-every image is filled. Refuses sizes that hold nothing.
+1 wire x 6 ticks it has MicroBooNE's size; at other sizes the volume scales with the image, so that
+every image is filled. Refuses images outside 16 x 16 to 16384 x 16384 pixels, and empty pixels.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ PLANES = (0, 1, 2)  # U, V, Y
 PITCH_CM = 0.3
 TICK_US = 0.5
 DRIFT_CM_US = 0.1098  # at 273 V/cm (JINST 12 (2017) P02017)
-MAX_SIDE = 1 << 14  # pixels: several times MicroBooNE's, and a plane still fits into memory
+MAX_SIDE = 1 << 14  # pixels: several times MicroBooNE's size, and a plane still fits into memory
 HEIGHT_CM = 233.0
-FIRST_TICK = 2400  # MicroBooNE's images start there, and its trigger is 800 of 6048 ticks later
+FIRST_TICK = 2400  # MicroBooNE's images start here; its trigger is 800 of 6048 ticks later
 
 _SIN60, _COS60 = math.sin(math.pi / 3), math.cos(math.pi / 3)
 
@@ -49,7 +49,7 @@ class Chamber:
 
     @property
     def ticks(self) -> float:
-        """The length of the readout."""
+        """The length of the readout, in ticks."""
         return self.rows * self.ticks_per_pixel
 
     @property
@@ -62,7 +62,7 @@ class Chamber:
 
     @property
     def size_cm(self) -> tuple[float, float, float]:
-        """Drift, height, length: what the readout and the wires see. MicroBooNE: 256, 233, 1037."""
+        """Drift, height and length of the volume that is read out. MicroBooNE: 256, 233, 1037."""
         drift_cm = 0.77 * self.ticks * TICK_US * DRIFT_CM_US
         length_cm = self.cols * self.wires_per_pixel * PITCH_CM
         height_cm = min(HEIGHT_CM, length_cm * (1 - _COS60) / _SIN60)
@@ -70,12 +70,12 @@ class Chamber:
 
     @property
     def bounds_cm(self) -> Floats:
-        """The volume's corners, (2, 3): lowest and highest x, y, z."""
+        """The corners of the volume, (2, 3): lowest and highest x, y, z."""
         drift, height, length = self.size_cm
         return np.array([[0, -height / 2, 0], [drift, height / 2, length]])
 
     def meta(self, plane: int) -> ImageMeta:
-        """A tick-backward meta: the origin is the top left, row 0 has the largest ticks."""
+        """Return a tick-backward meta: the origin is the top left, row 0 has the largest ticks."""
         width = self.cols * self.wires_per_pixel
         return ImageMeta(
             width=width,
@@ -88,7 +88,7 @@ class Chamber:
         )
 
     def wire(self, plane: int, position_cm: Floats) -> Floats:
-        """The wire coordinate of places (n, 3): wire w reaches from w to w + 1."""
+        """Return the wire coordinates of points (n, 3): wire w reaches from w to w + 1."""
         _, y, z = position_cm.T
         top = self.size_cm[1] / 2
         if plane == 2:
@@ -97,15 +97,16 @@ class Chamber:
         return np.asarray((z * _COS60 + up * _SIN60) / PITCH_CM)
 
     def tick(self, position_cm: Floats, time_us: Floats | float) -> Floats:
-        """When the charge of places (n, 3) arrives, if it was set free at `time_us`."""
+        """Return the ticks at which charge arrives that is freed at points (n, 3) at `time_us`."""
         arrival_us = position_cm[:, 0] / DRIFT_CM_US + time_us
         return np.asarray(self.trigger_tick + arrival_us / TICK_US)
 
     def contains(self, position_cm: Floats) -> npt.NDArray[np.bool_]:
+        """Return which points (n, 3) lie in the volume."""
         low, high = self.bounds_cm
         return np.asarray(np.all((position_cm >= low) & (position_cm <= high), axis=1))
 
     def keep(self, deposits: Deposits) -> Deposits:
-        """The deposits that lie in the volume."""
+        """Return the deposits that lie in the volume."""
         inside = self.contains(deposits.position_cm)
         return Deposits._make(column[inside] for column in deposits)

@@ -1,7 +1,7 @@
-"""What comes out of a neutrino interaction: primary particles of a few topologies. Pure.
+"""Draws the primary particles of a neutrino interaction, in a few topologies. Pure.
 
-A toy: energies and angles are drawn from simple laws of about the right shape for the Booster
-beam (mean 0.8 GeV, along z), not from a generator such as GENIE. Refuses nothing.
+This is a toy: energies and angles come from simple distributions of about the right shape for the
+Booster beam (mean 0.8 GeV, along z), not from a generator such as GENIE. It refuses nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PI0_MEV = 134.98
 
 
 class Primary(NamedTuple):
-    """A particle that leaves the vertex (or, a photon's partner, close to it)."""
+    """A particle that leaves the vertex."""
 
     kind: Kind
     kinetic_mev: float
@@ -26,7 +26,7 @@ class Primary(NamedTuple):
 
 
 class Interaction(NamedTuple):
-    """What happened, in physicists' words, and what came out."""
+    """An interaction: its name as physicists write it, and its primary particles."""
 
     name: str
     primaries: tuple[Primary, ...]
@@ -45,7 +45,7 @@ def interact(rng: np.random.Generator) -> Interaction:
 
 
 def pi0(kinetic_mev: float, direction: Floats, rng: np.random.Generator) -> tuple[Primary, Primary]:
-    """The two photons of a neutral pion that decays at once: isotropic at rest, then boosted."""
+    """Draw the two photons of a neutral pion that decays at once (isotropic at rest, boosted)."""
     gamma = 1 + kinetic_mev / PI0_MEV
     boost = np.sqrt(gamma**2 - 1)
     at_rest = _anywhere(rng) * PI0_MEV / 2
@@ -62,7 +62,7 @@ def pi0(kinetic_mev: float, direction: Floats, rng: np.random.Generator) -> tupl
 def _with_hadrons(
     name: str, primaries: tuple[Primary, ...], rng: np.random.Generator
 ) -> Interaction:
-    """Add one or two protons mostly, sometimes a charged pion, seldom a neutral one."""
+    """Add protons (mostly one or two), sometimes a charged pion, and rarely a neutral pion."""
     protons = int(rng.choice([0, 1, 2, 3], p=[0.1, 0.5, 0.3, 0.1]))
     for _ in range(protons):
         primaries += (Primary("proton", float(rng.gamma(2, 50) + 25), _forward(rng, 1.2)),)
@@ -83,7 +83,7 @@ def _anywhere(rng: np.random.Generator) -> Floats:
 
 
 def _forward(rng: np.random.Generator, pull: float) -> Floats:
-    """A direction around the beam, density exp(pull cos(angle)) per solid angle."""
+    """Draw a direction around the beam, with density exp(pull cos(angle)) per solid angle."""
     lowest = np.exp(-2 * pull)
     cosine = 1 + np.log(lowest + rng.uniform() * (1 - lowest)) / pull
     turn = rng.uniform(0, 2 * np.pi)

@@ -1,7 +1,7 @@
-"""Charged particles on their way through argon: paths with scattering, energy loss, delta rays.
+"""Tracks charged particles through argon, with scattering, energy loss and delta rays.
 
-Everything is flat: the steps of all particles lie behind each other in one array, so that a
-hundred particles cost as many numpy calls as one. Pure; refuses nothing.
+All arrays are flat: the steps of all particles are concatenated in one array, so a hundred
+particles need as few numpy calls as one. Pure; refuses nothing.
 Coordinates in cm: x along the drift (0 at the wires), y up, z along the beam.
 """
 
@@ -21,13 +21,13 @@ Ints = npt.NDArray[np.int64]
 
 BACKGROUND, SHOWER, TRACK = 0, 1, 2  # SSNet's classes
 
-STEP_CM = 0.1  # a third of a wire's distance
+STEP_CM = 0.1  # a third of the wire pitch
 DELTA_CUT_MEV = 1.0
-"""Delta rays above this get paths of their own; the others are in Landau's tail."""
+"""Delta rays above this energy are tracked; the others are part of Landau's tail."""
 
 
 class Deposits(NamedTuple):
-    """Energy left in argon, one entry a step."""
+    """Energy deposited in argon, one entry per step."""
 
     position_cm: Floats  # (n, 3)
     energy_mev: Floats  # (n,)
@@ -37,7 +37,7 @@ class Deposits(NamedTuple):
 
 
 class Rays(NamedTuple):
-    """Electrons or photons about to set out."""
+    """Electrons or photons at the start of their paths."""
 
     start_cm: Floats  # (n, 3)
     direction: Floats  # (n, 3), unit vectors
@@ -47,26 +47,26 @@ class Rays(NamedTuple):
 
 
 class Tracks(NamedTuple):
-    """Heavy particles about to set out."""
+    """Heavy particles at the start of their paths."""
 
     start_cm: Floats  # (n, 3)
     direction: Floats  # (n, 3), unit vectors
     kinetic_mev: Floats  # (n,)
     mass_mev: Floats
-    length_cm: Floats  # no further than this; `numpy.inf`: until it stops
+    length_cm: Floats  # the longest path; `numpy.inf`: until the particle stops
     time_us: Floats
 
 
 class Steps(NamedTuple):
-    """The steps of a number of particles, flat."""
+    """The steps of several particles, in flat arrays."""
 
     owner: Ints  # (steps,), index of the particle
-    number: Ints  # 0, 1, 2 … within it
+    number: Ints  # 0, 1, 2 … within the particle
     length_cm: Floats
 
 
 def cut_into_steps(length_cm: Floats) -> Steps:
-    """Equal steps of about `STEP_CM` each, at least one a particle."""
+    """Cut paths into equal steps of about `STEP_CM`, at least one per particle."""
     counts = np.maximum(np.ceil(length_cm / STEP_CM).astype(np.int64), 1)
     owner = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -74,7 +74,7 @@ def cut_into_steps(length_cm: Floats) -> Steps:
 
 
 def running_sum(values: Floats, steps: Steps) -> Floats:
-    """The sum over each particle's earlier steps, without the step itself; values: (steps, …)."""
+    """Sum over the earlier steps of each particle, without the step itself; values: (steps, …)."""
     total = np.cumsum(values, axis=0) - values
     starts = np.flatnonzero(steps.number == 0)
     return np.asarray(total - total[starts][steps.owner])
@@ -83,9 +83,9 @@ def running_sum(values: Floats, steps: Steps) -> Floats:
 def walk(
     start_cm: Floats, direction: Floats, steps: Steps, *, angle: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Scatter particles along their way: each step's middle and direction, (steps, 3) both.
+    """Scatter particles; returns the middle and the direction of each step, both (steps, 3).
 
-    angle: (steps,), radians, the rms of one step's projected deflection (`scattering_angle`).
+    angle: (steps,), radians: the rms projected deflection in one step (`scattering_angle`).
     """
     first, second = normals(direction)
     kicks = rng.normal(size=(len(angle), 2)) * np.minimum(angle, 1.0)[:, None]
@@ -99,7 +99,7 @@ def walk(
 
 
 def normals(direction: Floats) -> tuple[Floats, Floats]:
-    """Two unit vectors perpendicular to each direction and to each other; (n, 3) each."""
+    """Return two unit vectors perpendicular to each direction and to each other; both (n, 3)."""
     other = np.zeros_like(direction)
     along_z = np.abs(direction[:, 2]) > 0.9
     other[along_z, 0] = 1
@@ -110,7 +110,7 @@ def normals(direction: Floats) -> tuple[Floats, Floats]:
 
 
 def tilted(direction: Floats, cosine: Floats, rng: np.random.Generator) -> Floats:
-    """Directions at an angle to others, its cosine given, turned around them at random."""
+    """Return directions with a given cosine to `direction`, at random azimuths around it."""
     first, second = normals(direction)
     turn = rng.uniform(0, 2 * np.pi, len(direction))
     sine = np.sqrt(np.clip(1 - cosine**2, 0, None))
@@ -119,23 +119,23 @@ def tilted(direction: Floats, cosine: Floats, rng: np.random.Generator) -> Float
 
 
 def leave_tracks(tracks: Tracks, rng: np.random.Generator) -> tuple[Deposits, Rays, Floats]:
-    """Lead heavy particles through argon until they stop or their length is reached.
+    """Track heavy particles through argon until they stop or reach their length.
 
-    Returns what they deposit (labelled track), the delta rays that they knock out, and the places
-    where they ended, (n, 3).
+    Returns their deposits (labelled track), the delta rays that they knock out, and their end
+    points, (n, 3).
     """
     reach = argon.range_cm(tracks.kinetic_mev, tracks.mass_mev)
     steps = cut_into_steps(np.minimum(reach, tracks.length_cm))
     mass = tracks.mass_mev[steps.owner]
     behind = steps.number * steps.length_cm
-    before = argon.kinetic_mev(reach[steps.owner] - behind, mass)
-    after = argon.kinetic_mev(reach[steps.owner] - behind - steps.length_cm, mass)
-    middle = np.maximum((before + after) / 2, 1e-3)
+    entering = argon.kinetic_mev(reach[steps.owner] - behind, mass)
+    leaving = argon.kinetic_mev(reach[steps.owner] - behind - steps.length_cm, mass)
+    middle = np.maximum((entering + leaving) / 2, 1e-3)
     angle = argon.scattering_angle(middle, mass, steps.length_cm)
     place, heading = walk(tracks.start_cm, tracks.direction, steps, angle=angle, rng=rng)
     deposits = Deposits(
         position_cm=place,
-        energy_mev=_ionisation(before - after, middle, mass, steps, rng),
+        energy_mev=_ionisation(entering - leaving, middle, mass, steps, rng),
         step_cm=steps.length_cm,
         time_us=tracks.time_us[steps.owner],
         label=np.full(len(mass), TRACK, np.uint8),
@@ -148,11 +148,11 @@ def leave_tracks(tracks: Tracks, rng: np.random.Generator) -> tuple[Deposits, Ra
 def _ionisation(
     loss_mev: Floats, kinetic: Floats, mass: Floats, steps: Steps, rng: np.random.Generator
 ) -> Floats:
-    """The loss without what the delta rays carry away, with Landau's fluctuations."""
+    """Return the loss without the energy of the delta rays, with Landau's fluctuations."""
     width = argon.landau_width(steps.length_cm, argon.beta_squared(kinetic, mass))
     most = argon.largest_delta(kinetic, mass)
     carried = width * np.log(np.maximum(most / DELTA_CUT_MEV, 1))
-    # A slow particle cannot give much to one electron: its fluctuations are nearly Gaussian.
+    # A slow particle cannot give much energy to one electron: it fluctuates nearly like a Gaussian.
     narrow = np.minimum(width, most / 20)
     return argon.fluctuate(np.maximum(loss_mev - carried, 0), narrow, DELTA_CUT_MEV, rng)
 
@@ -160,9 +160,9 @@ def _ionisation(
 def _knock_out(
     deposits: Deposits, heading: Floats, kinetic: Floats, mass: Floats, rng: np.random.Generator
 ) -> Rays:
-    """Delta rays: Rutherford's 1/T^2 spectrum between the cut and the most that is possible.
+    """Draw delta rays from Rutherford's 1/T^2 spectrum, from the cut to the kinematic maximum.
 
-    They belong to their track; what their photons free is shower (`showers`).
+    They have the label of their track; electrons that their photons free are shower (`showers`).
     """
     most = argon.largest_delta(kinetic, mass)
     width = argon.landau_width(deposits.step_cm, argon.beta_squared(kinetic, mass))
@@ -182,14 +182,17 @@ def _knock_out(
 
 
 def concatenate(parts: list[Deposits]) -> Deposits:
+    """Concatenate deposits."""
     columns: Iterable[tuple[Any, ...]] = zip(*parts, strict=True)
     return Deposits._make(np.concatenate(column) for column in columns)
 
 
 def join(first: Rays, second: Rays) -> Rays:
+    """Concatenate two sets of rays."""
     columns: Iterable[tuple[Any, ...]] = zip(first, second, strict=True)
     return Rays._make(np.concatenate(column) for column in columns)
 
 
 def chosen(rays: Rays, which: npt.NDArray[np.bool_]) -> Rays:
+    """Return the rays that the mask `which`, (n,), selects."""
     return Rays._make(column[which] for column in rays)

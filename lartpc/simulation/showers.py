@@ -1,9 +1,10 @@
-"""Electromagnetic showers: electrons radiate, photons scatter and make pairs, until none is left.
+"""Electromagnetic showers: electrons radiate, photons scatter and convert, until none is left.
 
-One generation at a time, all of an event's showers together. Electrons lose 2.1 MeV/cm and
-radiate Tsai's spectrum in its simple form (PDG, "Passage of particles through matter"); photons
-fly until they scatter (Klein and Nishina's 1/e tail) or convert. Left out: positron annihilation,
-Moeller scattering, the angle of radiation (m/E, far below the scattering). Pure; refuses nothing.
+All showers of an event are followed together, one generation at a time. Electrons lose 2.1 MeV/cm
+and radiate Tsai's spectrum in its simple form (PDG, "Passage of particles through matter"). Photons
+fly until they scatter (Klein and Nishina's 1/e tail) or convert. Not simulated: positron
+annihilation, Moeller scattering, and the angle of radiation (m/E, far smaller than the scattering).
+Pure; refuses nothing.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from .particles import (
 )
 
 SOFTEST_MEV = 0.5
-"""Electrons radiate photons above this; what is softer counts as ionisation."""
+"""Electrons radiate photons above this energy; softer radiation counts as ionisation."""
 ABSORBED_MEV = 0.15
-"""A photon below this gives all its energy to one electron."""
+"""A photon below this energy gives all of it to one electron."""
 REST_MEV = 0.02
-"""An electron below this has stopped."""
+"""An electron below this energy has stopped."""
 
 
 def leave_showers(
     electrons: Rays, photons: Rays, *, bounds_cm: Floats, rng: np.random.Generator
 ) -> Deposits:
-    """Let electrons and photons shower; what they deposit, with the labels they came with.
+    """Let electrons and photons shower, and return their deposits with the labels of the rays.
 
-    What a radiated photon frees is shower, whatever the electron was.
+    Electrons that a radiated photon frees are labelled shower, whatever the radiating electron was.
 
-    bounds_cm: (2, 3), the corners of the box outside which nothing is followed.
+    bounds_cm: (2, 3), the corners of the box; nothing is followed outside of it.
     """
     parts = []
     while len(electrons.energy_mev) + len(photons.energy_mev):
@@ -64,7 +65,7 @@ def _inside(rays: Rays, bounds_cm: Floats) -> Rays:
 
 
 def _fly(photons: Rays, bounds_cm: Floats, rng: np.random.Generator) -> Rays:
-    """Photons at the places of their next interaction, those that leave the box left out."""
+    """Move photons to their next interaction, and drop those that leave the box."""
     path_cm = rng.exponential(size=len(photons.energy_mev))
     path_cm /= np.add(*argon.photon_rates(photons.energy_mev))
     return _inside(
@@ -74,7 +75,7 @@ def _fly(photons: Rays, bounds_cm: Floats, rng: np.random.Generator) -> Rays:
 
 
 def _interact(photons: Rays, rng: np.random.Generator) -> tuple[Rays, Rays]:
-    """The electrons that photons free where they are, and the photons that go on."""
+    """Let photons interact where they are; returns freed electrons and scattered photons."""
     compton, pair = argon.photon_rates(photons.energy_mev)
     converts = rng.uniform(size=len(pair)) * (compton + pair) < pair
     absorbed = ~converts & (photons.energy_mev < ABSORBED_MEV)
@@ -85,7 +86,7 @@ def _interact(photons: Rays, rng: np.random.Generator) -> tuple[Rays, Rays]:
 
 
 def _make_pairs(photons: Rays, rng: np.random.Generator) -> Rays:
-    """Two electrons that share the energy evenly distributed, and set out close to each other."""
+    """Make two electrons per photon: they share its energy uniformly, at a small opening angle."""
     available = np.maximum(photons.energy_mev - 2 * ELECTRON_MEV, 0)
     share = rng.uniform(size=len(available))
     both = join(
@@ -98,20 +99,20 @@ def _make_pairs(photons: Rays, rng: np.random.Generator) -> Rays:
 
 
 def _scatter(photons: Rays, rng: np.random.Generator) -> tuple[Rays, Rays]:
-    """Compton's electrons and scattered photons, by Compton's kinematics."""
+    """Return the electrons and the photons of Compton scattering, from its kinematics."""
     energy = photons.energy_mev
     least = 1 / (1 + 2 * energy / ELECTRON_MEV)
-    kept = least ** rng.uniform(size=len(energy))
-    cosine = np.clip(1 - ELECTRON_MEV / energy * (1 / kept - 1), -1, 1)
+    ratio = least ** rng.uniform(size=len(energy))  # the photon's energy after / before
+    cosine = np.clip(1 - ELECTRON_MEV / energy * (1 / ratio - 1), -1, 1)
     turned = tilted(photons.direction, cosine, rng)
-    left = energy[:, None] * (photons.direction - kept[:, None] * turned)
+    left = energy[:, None] * (photons.direction - ratio[:, None] * turned)
     left /= np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)
-    freed = photons._replace(direction=left, energy_mev=(1 - kept) * energy)
-    return freed, photons._replace(direction=turned, energy_mev=kept * energy)
+    freed = photons._replace(direction=left, energy_mev=(1 - ratio) * energy)
+    return freed, photons._replace(direction=turned, energy_mev=ratio * energy)
 
 
 def _slow_down(electrons: Rays, rng: np.random.Generator) -> tuple[Deposits, Rays]:
-    """Lead electrons until they stop: what they deposit and the photons that they radiate."""
+    """Track electrons until they stop; returns their deposits and the photons they radiate."""
     steps = cut_into_steps(_longest_path(electrons.energy_mev))
     share = _radiated_share(electrons.energy_mev[steps.owner], steps, rng)
     energy = _energy_along(electrons.energy_mev, share, steps)
@@ -139,15 +140,19 @@ def _slow_down(electrons: Rays, rng: np.random.Generator) -> tuple[Deposits, Ray
 
 
 def _longest_path(energy_mev: Floats) -> Floats:
-    """Far enough: ionisation alone, or the mean path with radiation and three lengths more."""
+    """Return a safe upper limit of the path.
+
+    It is the path with ionisation alone or, if shorter, the mean path with radiation plus three
+    radiation lengths.
+    """
     with_radiation = np.log1p(energy_mev / argon.CRITICAL_ENERGY_MEV) + 3
     return np.minimum(energy_mev / argon.MIP_MEV_CM, with_radiation * argon.RADIATION_LENGTH_CM)
 
 
 def _radiated_share(energy_mev: Floats, steps: Steps, rng: np.random.Generator) -> Floats:
-    """The share of its energy that an electron radiates at the end of each step, mostly 0.
+    """Draw the share of its energy that an electron radiates at the end of each step, mostly 0.
 
-    dN/dy = (4/3 - 4y/3 + y^2) / y per radiation length; at most one photon a step.
+    dN/dy = (4/3 - 4y/3 + y^2) / y per radiation length; at most one photon per step.
     """
     octaves = np.log(np.maximum(energy_mev / SOFTEST_MEV, 1))
     share = np.exp(-octaves * rng.uniform(size=len(octaves)))
@@ -157,7 +162,10 @@ def _radiated_share(energy_mev: Floats, steps: Steps, rng: np.random.Generator) 
 
 
 def _energy_along(energy_mev: Floats, share: Floats, steps: Steps) -> Floats:
-    """Each step's energy at its start, from E' = (E - 2.1 MeV/cm h) (1 - share), solved at once."""
-    log_kept = np.maximum(running_sum(np.log1p(-share), steps), -12)  # e-12: long at rest
+    """Return the energy at the start of each step of length h.
+
+    It solves E' = (E - 2.1 MeV/cm h) (1 - share) for all steps at once.
+    """
+    log_kept = np.maximum(running_sum(np.log1p(-share), steps), -12)  # at e^-12 it has stopped
     lost = running_sum(np.exp(-log_kept), steps) * steps.length_cm * argon.MIP_MEV_CM
     return np.asarray(np.exp(log_kept) * (energy_mev[steps.owner] - lost))

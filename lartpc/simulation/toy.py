@@ -1,7 +1,7 @@
 """A toy detector: neutrino-like events among cosmics, with truth. Refuses settings out of range.
 
-Event k of seed s is the same whatever else is made, in this process or another. Each event has
-`wire` (ADC) and `segment` (0 background, 1 shower, 2 track), three planes each, and a CROI.
+Event k of seed s depends on k and s only, in every process. Each event has three planes of `wire`
+(ADC) and of `segment` (0 background, 1 shower, 2 track), and a CROI.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _MUON_LIFE_US = 2.197
 
 @dataclass(frozen=True)
 class ToySettings:
-    """What is made: the image's size, its response, how many cosmics."""
+    """The settings of the toy: the size of an image, the response, the number of cosmics."""
 
     chamber: Chamber = field(default_factory=Chamber)
     response: Response = field(default_factory=Response)
     cosmics: float | None = None
-    """Mean number of cosmic muons an event; None: 12 in a full-size image, fewer in smaller ones,
-    in proportion to the side rather than the area, so that small images still show some."""
+    """The mean number of cosmic muons per event. None: 12 in a full-size image, and fewer in a
+    smaller one, in proportion to its side (not its area), so that small images still show some."""
     roi_pixels: int = 512
-    """The side of a CROI, unless the image is smaller: what SSNet's chain crops."""
+    """The side of a CROI (at most the image's); the default is the crop size of SSNet's chain."""
 
     def __post_init__(self) -> None:
         if self.cosmics is not None and not 0 <= self.cosmics <= 1000:
@@ -58,7 +58,7 @@ class ToySettings:
 
 @dataclass(frozen=True, eq=False)
 class ToyEvent:
-    """An event and what is known about it."""
+    """An event and the truth about it."""
 
     event: Event
     interaction: Interaction
@@ -67,7 +67,7 @@ class ToyEvent:
 
     @property
     def statement(self) -> str:
-        """What is in the event, in a line."""
+        """The content of the event, in one line."""
         cosmics = {0: "no cosmic muon", 1: "one cosmic muon"}
         others = cosmics.get(self.cosmics, f"{self.cosmics} cosmic muons")
         return f"toy detector: {self.interaction.name}, {others}"
@@ -76,13 +76,13 @@ class ToyEvent:
 def events(
     count: int, *, seed: int, settings: ToySettings | None = None, start: int = 0
 ) -> Iterator[Event]:
-    """Events `start` to `start + count - 1` of a seed."""
+    """Yield events `start` to `start + count - 1` of a seed."""
     for index in range(start, start + count):
         yield make(index, seed=seed, settings=settings).event
 
 
 def make(index: int, *, seed: int, settings: ToySettings | None = None) -> ToyEvent:
-    """Event `index` of a seed: one neutrino interaction and cosmics, read out on three planes.
+    """Make event `index` of a seed: a neutrino interaction and cosmics, read out on three planes.
 
     Its (run, subrun, event) is (seed, index // 100, index).
     """
@@ -110,7 +110,7 @@ def make(index: int, *, seed: int, settings: ToySettings | None = None) -> ToyEv
 
 
 def dead_columns(seed: int, settings: ToySettings) -> tuple[Mask, ...]:
-    """The dead wires of each plane, (cols,): a detector's, so the same in all events of a seed."""
+    """Return each plane's dead wires, (cols,); they are the same in all events of a seed."""
     rng = np.random.default_rng([seed, 0])
     return tuple(dead_wires(settings.chamber, settings.response, rng) for _ in PLANES)
 
@@ -123,7 +123,7 @@ def _somewhere(chamber: Chamber, rng: np.random.Generator, *, margin: float) -> 
 def _set_out(
     interaction: Interaction, vertex_cm: Floats, rng: np.random.Generator
 ) -> tuple[Tracks, Rays, Rays]:
-    """The primaries as tracks, electrons and photons, all from the vertex at time 0."""
+    """Return the primaries as tracks, electrons and photons that leave the vertex at time 0."""
     heavy = [p for p in interaction.primaries if p.kind in _MASS_MEV]
     length = [
         rng.exponential(argon.INTERACTION_LENGTH_CM) if p.kind != "muon" else np.inf for p in heavy
@@ -152,9 +152,9 @@ def _rays(interaction: Interaction, kind: str, vertex_cm: Floats) -> Rays:
 
 
 def _cosmics(count: int, chamber: Chamber, rng: np.random.Generator) -> Tracks:
-    """Muons from above, cos^2 of the zenith angle (PDG), through random places of the volume.
+    """Draw muons from above, cos^2 of the zenith angle (PDG), through random points in the volume.
 
-    They come at any time that brings the charge of these places into the readout.
+    Their times are such that the charge at these points drifts into the readout window.
     """
     low, high = chamber.bounds_cm
     cosine = np.cbrt(rng.uniform(0.001, 1, count))
@@ -184,7 +184,7 @@ def _follow(
     chamber: Chamber,
     rng: np.random.Generator,
 ) -> Deposits:
-    """All that these particles, and those that come of them, leave in the volume."""
+    """Return what these particles and their secondaries deposit in the volume."""
     tracks = Tracks(*(np.concatenate(column) for column in zip(*batches, strict=True)))
     deposits, deltas, ends = leave_tracks(tracks, rng)
     electrons = join(join(electrons, deltas), _decays(tracks, ends, rng))
@@ -193,10 +193,11 @@ def _follow(
 
 
 def _decays(tracks: Tracks, ends_cm: Floats, rng: np.random.Generator) -> Rays:
-    """Michel electrons of muons that stopped, of a pion's muon (4 MeV, 1 mm) where the pion did.
+    """Draw Michel electrons of muons that stopped.
 
-    Their spectrum is x^2 (3 - 2x) up to 52.8 MeV (PDG). Three quarters of the negative muons are
-    captured by argon, so of a cosmic mixture 65 % decay; a positive pion's always does.
+    A pion's muon has 4 MeV and goes 1 mm, so it decays where the pion stopped. The spectrum is
+    x^2 (3 - 2x) up to 52.8 MeV (PDG). Argon captures three quarters of the negative muons, so 65 %
+    of the cosmic mixture decay; a positive pion's muon always decays.
     """
     stops = argon.range_cm(tracks.kinetic_mev, tracks.mass_mev) <= tracks.length_cm
     chance = np.select(
@@ -228,7 +229,7 @@ def _read_out(
 
 
 def _croi(vertex_cm: Floats, settings: ToySettings, rng: np.random.Generator) -> ROI:
-    """A box a plane around the vertex, not quite in its middle; all share the time range."""
+    """Return a box per plane around the vertex, off its centre; all boxes share the ticks."""
     chamber = settings.chamber
     rows, cols = min(settings.roi_pixels, chamber.rows), min(settings.roi_pixels, chamber.cols)
     vertex_tick = chamber.tick(vertex_cm[None], 0.0)[0]
@@ -253,6 +254,6 @@ def _croi(vertex_cm: Floats, settings: ToySettings, rng: np.random.Generator) ->
 
 
 def _around(place: float, side: int, size: int, rng: np.random.Generator) -> int:
-    """The first pixel of a box of that side around a place, inside of an axis of that size."""
+    """Return the first pixel of a box of length `side` around `place`, inside `size` pixels."""
     first = round(place - side * rng.uniform(0.3, 0.7))
     return min(max(first, 0), size - side)

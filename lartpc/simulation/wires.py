@@ -1,7 +1,7 @@
-"""Deposits to pixels: recombination, diffusion, shaping, dead wires, noise. Pure.
+"""Turns deposits into pixels: recombination, diffusion, shaping, dead wires, noise. Pure.
 
-The same places are projected onto each plane, so the charge of a particle is the same on all of
-them but for what leaves the image. Refuses settings out of range.
+The same points are projected onto every plane, so a particle has the same charge on all planes,
+except for charge outside the image. Refuses settings out of range.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ Pixels = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _LONGITUDINAL_CM2_US = 3.74e-6  # diffusion at 273 V/cm (MicroBooNE, JINST 16 (2021) P09025)
-_TRANSVERSE_CM2_US = 5.9e-6  # the same, calculated
-_FAINT_ADC = 0.5  # below this, hit finding would not have kept the pixel
+_TRANSVERSE_CM2_US = 5.9e-6  # the same reference, calculated
+_FAINT_ADC = 0.5  # hit finding would drop a pixel below this
 _EDGES = np.linspace(-6, 6, 2401)
 _NORMAL = np.array([0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in _EDGES])
 
 
 @dataclass(frozen=True)
 class Response:
-    """What wires and electronics make of the charge."""
+    """The response of wires and electronics to charge."""
 
     mip_adc: float = 80.0
-    """The sum over ticks of one wire that a minimum ionising particle crosses at right angles;
-    its brightest pixel then holds about half of it. As in MicroBooNE's images."""
+    """The sum over ticks on one wire that a minimum ionising particle crosses at right angles. The
+    brightest pixel then holds about half of it, as in MicroBooNE's images."""
     threshold_adc: float = 10.0
-    """A pixel that reads less is labelled background: SSNet's chain drops it."""
+    """A pixel below this is labelled background, because SSNet's chain drops it."""
     noise_adc: float = 1.5
-    """The rms of the noise of a pixel that hit finding kept."""
+    """The rms noise of a pixel that passes hit finding."""
     noise_hits: float = 8.0
-    """Mean number of lone noise hits per million pixels."""
+    """The mean number of isolated noise hits per million pixels."""
     dead_fraction: float = 0.06
-    """The share of wires that are dead, in bands."""
+    """The share of wires that are dead; dead wires come in bands."""
     shaping_ticks: float = 3.0
-    """The rms that electronics and deconvolution add along time."""
+    """The rms width that electronics and deconvolution add along time."""
     crosstalk_wires: float = 0.25
-    """The rms that field and deconvolution add across wires."""
+    """The rms width that field and deconvolution add across wires."""
 
     def __post_init__(self) -> None:
         for name in ("mip_adc", "threshold_adc", "shaping_ticks", "crosstalk_wires"):
@@ -67,7 +67,7 @@ class Response:
 
 
 def dead_wires(chamber: Chamber, response: Response, rng: np.random.Generator) -> Mask:
-    """Which columns are dead: bands of a few, (cols,)."""
+    """Draw which columns are dead, in bands of up to 16: (cols,)."""
     dead = np.zeros(chamber.cols, np.bool_)
     missing = round(response.dead_fraction * chamber.cols)
     while missing > 0:
@@ -81,7 +81,7 @@ def dead_wires(chamber: Chamber, response: Response, rng: np.random.Generator) -
 def true_charge(
     deposits: Deposits, chamber: Chamber, response: Response, plane: int
 ) -> tuple[Pixels, Pixels]:
-    """A plane's charge of showers and of tracks, without noise: ADC, (rows, cols) each."""
+    """Return a plane's charge of showers and of tracks, without noise: ADC, both (rows, cols)."""
     clouds = _clouds(deposits, chamber, response, plane)
     is_shower = deposits.label == SHOWER
     shower, track = (
@@ -92,7 +92,7 @@ def true_charge(
 
 
 class _Clouds(NamedTuple):
-    """Charge as it arrives, in pixels: pixel c reaches from c to c + 1."""
+    """Clouds of charge that arrive at a plane, in pixels: pixel c reaches from c to c + 1."""
 
     adc: Floats
     column: Floats
@@ -116,7 +116,7 @@ def _clouds(deposits: Deposits, chamber: Chamber, response: Response, plane: int
 
 
 def _paint(clouds: _Clouds, chamber: Chamber) -> Pixels:
-    """Spread each cloud as a Gaussian over the pixels around it, and add all up."""
+    """Spread each cloud as a Gaussian over the pixels around it, and add up all clouds."""
     if not len(clouds.adc):
         return np.zeros((chamber.rows, chamber.cols), np.float32)
     left, across = _shares(clouds.column, clouds.column_rms, chamber.cols)
@@ -134,9 +134,10 @@ def _paint(clouds: _Clouds, chamber: Chamber) -> Pixels:
 
 
 def _shares(place: Floats, rms: Floats, size: int) -> tuple[Ints, Floats]:
-    """How a Gaussian's weight falls on pixels: the first one, (n,), and the shares, (n, window).
+    """Return the first pixel, (n,), and the share of each pixel, (n, window), of Gaussians.
 
-    Windows lie at most their own width outside of an axis of `size` pixels; shares there are 0.
+    A window lies at most its width outside of an axis of `size` pixels; a window that is entirely
+    outside has shares of 0.
     """
     reach = math.ceil(3 * float(rms.max()))
     first = np.floor(place).astype(np.int64) - reach
@@ -150,12 +151,12 @@ def _shares(place: Floats, rms: Floats, size: int) -> tuple[Ints, Floats]:
 def digitise(
     charge: tuple[Pixels, Pixels], dead: Mask, response: Response, rng: np.random.Generator
 ) -> tuple[Pixels, Pixels]:
-    """What is read out, ADC, and what it shows, 0 background, 1 shower, 2 track; (rows, cols) each.
+    """Return ADC and labels (0 background, 1 shower, 2 track), both (rows, cols).
 
-    A pixel is labelled where what is read passes the threshold and a particle left charge: shower
-    if showers gave more than twice what tracks did. (By the larger of the two, chance would decide,
-    pixel by pixel, along every delta ray that keeps close to its muon.)
-    Dead wires read nothing and are labelled background: there is nothing to be seen.
+    A pixel is labelled if its ADC passes the threshold and a particle left charge in it. It is
+    shower if the charge of showers is more than twice that of tracks. (If the larger charge
+    decided, the labels along every delta ray close to its muon would be random.)
+    Dead wires read nothing and are labelled background.
     """
     shower, track = charge
     total = shower + track
@@ -171,7 +172,7 @@ def digitise(
 
 
 def _add_noise_hits(adc: Pixels, response: Response, rng: np.random.Generator) -> None:
-    """Fluctuations that hit finding took for charge: two pixels, one after the other in time."""
+    """Add noise that hit finding mistakes for charge: two pixels each, consecutive in time."""
     rows, cols = adc.shape
     count = rng.poisson(response.noise_hits * adc.size / 1e6)
     row, col = rng.integers(0, rows - 1, count), rng.integers(0, cols, count)

@@ -1,7 +1,8 @@
-"""Batches of training data are named, not drawn: which events a name stands for. Pure.
+"""Names of training batches, and the events that a name stands for. Pure.
 
-Whoever has the files makes the same batch of the same name, to the bit; so a batch can be asked
-for again, of anyone, in any order. Refuses names that are malformed, or of other files.
+The name and the files determine a batch to the bit. So any worker that has the files can make it,
+and a client can request it again, in any order. Refuses names that are malformed, or that lie
+beyond the end of an epoch.
 """
 
 from __future__ import annotations
@@ -19,33 +20,34 @@ from ..errors import BatchError, SettingsError
 from ..frames import DEFAULT_LIMITS
 
 MAX_NUMBER = (1 << 32) - 1
-"""The largest seed, epoch and entry: a word each in what seeds the dice."""
+"""The largest seed, epoch and entry: each is one 32-bit word of the random generator's seed."""
 MAX_PLANE = 9
 PIXEL_BYTES = 9
-"""What a pixel of a batch weighs: float32 ADC, uint8 label, float32 weight."""
+"""Bytes per pixel of a batch: float32 ADC, uint8 label, float32 weight."""
 
 _MAX_NAME_BYTES = 4096
-_MAX_IMAGES = 8192  # of 85 bytes of meta text each, of which a message holds 1 MB
-_ORDER, _EVENT = 0, 1  # what dice are for
+_MAX_IMAGES = 8192  # their meta texts have 85 bytes each, and a message holds 1 MB of them
+_ORDER, _EVENT = 0, 1  # words of the seed that keep the two kinds of draws independent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How batches are made; all of it is part of their names. Raises `SettingsError`."""
+    """How batches are made; every field is part of their names. Raises `SettingsError`."""
 
     seed: int = 0
     batch_size: int = 16
-    """Events in a batch; an epoch's last batch holds those that are left."""
+    """Events in a batch; the last batch of an epoch holds the remaining ones."""
     planes: tuple[int, ...] = (0, 1, 2)
     rows: int = 256
-    """Of a crop, in pixels."""
+    """Rows of a crop, in pixels."""
     cols: int = 256
+    """Columns of a crop, in pixels."""
     flips: bool = True
-    """Whether half of the crops are mirrored in time, and half in the wires."""
+    """Whether to mirror half of the crops in time and, independently, half of them in the wires."""
     gain: float = 0.2
     """ADC is scaled by a factor from 1 - gain to 1 + gain, before the threshold."""
     shower_share: float = 0.4
-    """Of the crops around a shower, where there is one: of all pixels a sixth are a shower's."""
+    """The share of crops around a shower, if there is one; a sixth of all pixels are shower."""
 
     def __post_init__(self) -> None:
         _want_integer("seed", self.seed, 0, MAX_NUMBER)
@@ -63,15 +65,15 @@ class Recipe:
             raise SettingsError(f"want at most {_MAX_IMAGES} images in a batch, got {got}")
         if self.nbytes > DEFAULT_LIMITS.array_bytes:
             want = f"batches of at most {DEFAULT_LIMITS.array_bytes} bytes"
-            raise SettingsError(f"want {want}, got {self.nbytes}: fewer events or smaller crops")
+            raise SettingsError(f"want {want}, got {self.nbytes}: use fewer events, smaller crops")
 
     @property
     def nbytes(self) -> int:
-        """What the arrays of a batch weigh."""
+        """The size of the arrays of a batch, in bytes."""
         return self.batch_size * len(self.planes) * self.rows * self.cols * PIXEL_BYTES
 
     def batches_of(self, events: int) -> int:
-        """How many batches an epoch of so many events has."""
+        """Return the number of batches in an epoch of `events` events."""
         return -(-events // self.batch_size)
 
 
@@ -82,7 +84,7 @@ def _want_integer(name: str, value: Any, low: int, high: int) -> None:
 
 @dataclass(frozen=True)
 class BatchName:
-    """Batch `index` of an `epoch` over the files with this fingerprint, made by this recipe."""
+    """Names batch `index` of an `epoch`, made by `recipe` from the files with this fingerprint."""
 
     fingerprint: str
     recipe: Recipe
@@ -90,7 +92,7 @@ class BatchName:
     index: int
 
     def plain(self) -> dict[str, Any]:
-        """The name as a flat map of plain values."""
+        """Return the name as a flat map of plain values."""
         recipe = {field.name: getattr(self.recipe, field.name) for field in fields(Recipe)}
         return {
             "fingerprint": self.fingerprint,
@@ -101,53 +103,57 @@ class BatchName:
         }
 
     def pack(self) -> bytes:
-        """The name as a message's frame."""
+        """Return the name as a message frame."""
         packed: bytes = msgpack.packb(self.plain())
         return packed
 
 
 def unpack_name(frame: bytes) -> BatchName:
-    """The name that `BatchName.pack` made a frame of; raises `BatchError`."""
+    """Return the name that `BatchName.pack` packed into this frame. Raises `BatchError`."""
     if len(frame) > _MAX_NAME_BYTES:
         raise BatchError(f"want a name of at most {_MAX_NAME_BYTES} bytes, got {len(frame)}")
     try:
-        said = msgpack.unpackb(frame)
+        values = msgpack.unpackb(frame)
     except (ValueError, msgpack.UnpackException) as error:
         raise BatchError(f"want a batch's name as a msgpack map: {error!r}") from None
-    return _name(said)
+    return _name(values)
 
 
-def _name(said: Any) -> BatchName:
+def _name(values: Any) -> BatchName:
     want = {"fingerprint", "epoch", "index"} | {field.name for field in fields(Recipe)}
-    if not isinstance(said, Mapping) or set(said) != want:
-        got = sorted(map(str, said)) if isinstance(said, Mapping) else type(said).__name__
+    if not isinstance(values, Mapping) or set(values) != want:
+        got = sorted(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
         raise BatchError(f"want a batch's name of {sorted(want)}, got {got}")
-    rest = dict(said)
+    rest = dict(values)
     fingerprint, epoch, index = (rest.pop(key) for key in ("fingerprint", "epoch", "index"))
     try:
         recipe = Recipe(**{**rest, "planes": tuple(rest["planes"])})
         _want_integer("epoch", epoch, 0, MAX_NUMBER)
         _want_integer("index", index, 0, MAX_NUMBER)
     except (SettingsError, TypeError) as error:
-        raise BatchError(f"want a batch's name, got one with {error}") from None
+        raise BatchError(f"want a valid name of a batch: {error}") from None
     if not isinstance(fingerprint, str) or type(recipe.flips) is not bool:
-        raise BatchError(f"want text and a truth value, got {fingerprint!r} and {recipe.flips!r}")
+        got = f"{fingerprint!r} and {recipe.flips!r}"
+        raise BatchError(f"want fingerprint as a text and flips as a bool, got {got}")
     return BatchName(fingerprint, recipe, epoch, index)
 
 
-# What a name stands for.
+# The events of a batch.
 
 
 @lru_cache(maxsize=2)
 def order(seed: int, epoch: int, events: int) -> npt.NDArray[np.int64]:
-    """The order of an epoch's events: each number from 0 to `events - 1` once. Read-only."""
+    """Return the order of an epoch's events: every number from 0 to `events - 1`. Read-only."""
     drawn = np.argsort(_philox(seed, epoch, _ORDER, 0).random_raw(events), kind="stable")
     drawn.flags.writeable = False
     return drawn
 
 
 def chosen(name: BatchName, events: int) -> list[int]:
-    """The events of a batch, of so many; raises `BatchError` for one beyond the epoch's end."""
+    """Return the entries in a batch, drawn from files of `events` events.
+
+    Raises `BatchError` for a batch beyond the end of the epoch.
+    """
     recipe = name.recipe
     batches = recipe.batches_of(events)
     if name.index >= batches:
@@ -163,9 +169,9 @@ def chosen(name: BatchName, events: int) -> list[int]:
 def positions(
     start: tuple[int, int], *, batches: int, epochs: int | None, rank: int, world_size: int
 ) -> Iterator[tuple[int, int]]:
-    """(epoch, index) of each batch from `start` on that is this rank's, up to epoch `epochs`.
+    """Yield (epoch, index) of this rank's batches, from `start` to the end of epoch `epochs - 1`.
 
-    Rank r of w has the batches r, r + w, r + 2w ... of every epoch; None: epochs without end.
+    Rank r of w has the batches r, r + w, r + 2w ... of every epoch. With None the epochs never end.
     """
     epoch, first = start
     while epochs is None or epoch < epochs:
@@ -175,21 +181,21 @@ def positions(
 
 
 class Dice:
-    """Draws for one event of one epoch: the same whatever batch it is in."""
+    """Random numbers for one event of one epoch; they do not depend on its batch."""
 
     def __init__(self, seed: int, epoch: int, event: int) -> None:
         self._philox = _philox(seed, epoch, _EVENT, event)
 
     def below(self, count: int) -> int:
-        """From 0 to `count - 1`."""
+        """Draw an integer from 0 to `count - 1`."""
         return int(self._philox.random_raw()) % count
 
     def share(self) -> float:
-        """From 0 to below 1."""
+        """Draw a number from 0 to below 1."""
         return (int(self._philox.random_raw()) >> 11) * 2.0**-53
 
 
 def _philox(*key: int) -> Any:
-    # NEP 19: a bit generator's raw words stay as they are from one numpy to the next; what a
-    # Generator makes of them may change
+    # NEP 19: the raw words of a bit generator are the same in every version of numpy, but what a
+    # Generator makes from them may change
     return np.random.Philox(np.random.SeedSequence(key))

@@ -1,7 +1,7 @@
-"""Training crops: around charge, mirrored, brighter or darker, with labels and weights. Pure.
+"""Training crops around charge: mirrored, scaled in ADC, with labels and weights. Pure.
 
-An event's planes share the crop's ticks and its mirrors, as one interaction seen from three sides.
-Refuses nothing: what does not fit was refused with the batch's name.
+All planes of an event share the ticks and the mirroring of its crop, because they show the same
+interaction. Nothing is refused here: the batch's name was checked before.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from .batches import Dice, Recipe
 from .sparse import BACKGROUND, SHOWER, TRACK, Labels, SparseImage
 
 WEIGHT_MAX = 1000
-"""Of one pixel, so that three pixels of a shower do not outweigh the rest of the event."""
+"""The largest weight of a pixel, so that three shower pixels do not outweigh the whole event."""
 
 
 class Arrays(NamedTuple):
-    """A batch, (batch, planes, rows, cols) each; or one event of it, (planes, rows, cols)."""
+    """A batch, every array (batch, planes, rows, cols); or one event, (planes, rows, cols)."""
 
     images: Pixels
-    """ADC, 0 below the threshold, at most SSNet's ceiling."""
+    """ADC, 0 below the threshold, and at most SSNet's upper limit."""
     labels: Labels
-    """0 background, 1 shower, 2 track; 0 where no charge is left to be seen."""
+    """0 background, 1 shower, 2 track; 0 also where the threshold left no charge."""
     weights: Pixels
-    """Of each pixel in the loss: see `class_weights`."""
+    """The weight of each pixel in the loss: see `class_weights`."""
 
     def of(self, event: int) -> Arrays:
-        """One event's part; writing there writes here."""
+        """Return views of one event's arrays; writing to them changes these arrays."""
         return Arrays(self.images[event], self.labels[event], self.weights[event])
 
 
 def empty(recipe: Recipe, events: int) -> Arrays:
-    """Room for the crops of so many events."""
+    """Allocate arrays for the crops of `events` events; images and labels are 0."""
     shape = (events, len(recipe.planes), recipe.rows, recipe.cols)
     return Arrays(np.zeros(shape, np.float32), np.zeros(shape, np.uint8), np.empty(shape, "f4"))
 
@@ -45,7 +45,7 @@ def empty(recipe: Recipe, events: int) -> Arrays:
 def draw(
     planes: Sequence[SparseImage], recipe: Recipe, dice: Dice, into: Arrays
 ) -> list[ImageMeta]:
-    """Cut an event's crop out of each plane; returns where they lie.
+    """Cut an event's crop out of each plane, and return the metas of the crops.
 
     planes: in the recipe's order. into: (planes, rows, cols), images and labels all 0.
     """
@@ -64,7 +64,7 @@ def draw(
 
 
 def _top(planes: Sequence[SparseImage], recipe: Recipe, dice: Dice, *, shower: bool) -> int:
-    """The first row of all planes' crops: around a pixel of one of them."""
+    """Return the first row of the crops of all planes: they lie around a pixel of one plane."""
     seen = [image for image in planes if len(image.adc) and image.adc.max() >= LOW_ADC]
     image = (seen or planes)[dice.below(len(seen or planes))]
     rows = min(plane.meta.rows for plane in planes)
@@ -86,27 +86,27 @@ def _place(
     *,
     shower: bool,
 ) -> int:
-    """Where a crop begins on an axis: a pixel with charge lies in its middle three quarters."""
+    """Return where a crop begins on an axis: its middle three quarters hold a charged pixel."""
     among = _anchors(image.adc[part], image.label[part], shower=shower)
-    before = side // 8 + dice.below(side - 2 * (side // 8))
+    offset = side // 8 + dice.below(side - 2 * (side // 8))
     anchor = dice.below(max(len(among), 1))
     if not len(among):
         return dice.below(size - side + 1)
-    return min(max(int(axis[part][among[anchor]]) - before, 0), size - side)
+    return min(max(int(axis[part][among[anchor]]) - offset, 0), size - side)
 
 
 def _anchors(adc: Pixels, label: Labels, *, shower: bool) -> npt.NDArray[np.int64]:
-    """The pixels to look at: a shower's if wanted, else a shower's or track's, else any charge."""
+    """Return candidate pixels: a shower's if wanted, else a shower's or track's, else charged."""
     charged = adc >= LOW_ADC
     choices = [charged & (label != BACKGROUND), charged]
     if shower:
         choices.insert(0, charged & (label == SHOWER))
-    found = (np.flatnonzero(choice) for choice in choices)
-    return next((among for among in found if len(among)), np.empty(0, np.int64))
+    candidates = (np.flatnonzero(choice) for choice in choices)
+    return next((among for among in candidates if len(among)), np.empty(0, np.int64))
 
 
 def _mirrored(one: Arrays, flips: Sequence[bool]) -> Arrays:
-    """Views, so that what is written unmirrored lies mirrored."""
+    """Return views that mirror what is written to them."""
     rows, cols = (slice(None, None, -1 if flip else 1) for flip in flips)
     return Arrays(one.images[rows, cols], one.labels[rows, cols], one.weights[rows, cols])
 
@@ -123,11 +123,12 @@ def _cut(image: SparseImage, top: int, left: int, brighter: np.float32, into: Ar
 
 
 def class_weights(labels: Labels) -> Pixels:
-    """What each pixel of a crop counts in the loss, (rows, cols): SSNet's scheme.
+    """Return the weight of each pixel of a crop in the loss, (rows, cols), in SSNet's scheme.
 
-    As LArCV1's SegWeightTrackShower (larcv/app/ImageMod) makes them: background 1; a pixel of a
-    shower, of a track, or of the background next to either: 1 + all pixels // pixels of that kind,
-    so that the four kinds weigh the same. At most `WEIGHT_MAX`.
+    It is that of LArCV1's SegWeightTrackShower (larcv/app/ImageMod): background has weight 1. A
+    pixel of a shower, of a track, or of the background next to either has weight
+    1 + all pixels // pixels of that kind, so that all four kinds have the same total weight. No
+    weight exceeds `WEIGHT_MAX`.
     """
     rows, cols = labels.shape
     where = np.flatnonzero(labels != BACKGROUND)

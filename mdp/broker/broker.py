@@ -1,8 +1,53 @@
-"""The broker as a state machine: messages and the time in, messages out.
+"""The Majordomo broker as a state machine: messages and the time in, messages out.
 
-Nothing here opens a socket or reads a clock; `sockets.serve_broker` does both. What it promises
-stands in docs/protocol.md. Every request accepted is in exactly one place: queued with its
-service, held by one worker, or gone (answered, refused or cancelled) and counted as that.
+Pure: `broker_loop` has the socket and the clock. docs/protocol.md lists the broker's guarantees.
+
+In the Majordomo protocol (RFC 7 and RFC 18) clients and workers know only the broker. A worker
+registers for one service, a name, with READY. A client sends a REQUEST to a service. The broker
+queues the requests of each service, first in, first out, and gives the request at the head to the
+worker that has been idle longest. A worker holds one request at a time and answers it with any
+number of PARTIAL messages (MDP/0.1 has none) and one FINAL. The broker gives out each request
+under a new token, and drops an answer under any other token: it comes too late. Every message from
+a worker shows that it is alive; broker and worker send HEARTBEAT when nothing else is to be sent.
+
+A worker is lost if it sends DISCONNECT or a second READY, if it is silent for liveness * interval,
+or if a message to it cannot be sent; then its request goes to another worker. A worker's states:
+
+event                   not registered          idle                    busy: it holds a request
+--------------------    --------------------    --------------------    -------------------------
+READY                   -> idle (1)             DISCONNECT, -> lost     DISCONNECT, -> lost
+head of the queue       -                       REQUEST, -> busy        -
+PARTIAL                 DISCONNECT              dropped                 forwarded to the client
+FINAL                   DISCONNECT              dropped                 forwarded, -> idle
+HEARTBEAT               DISCONNECT              stays                   stays
+mmi.retire              -                       -> retired (2)          -> retired after its FINAL
+DISCONNECT              ignored                 -> lost                 -> lost
+silence                 -                       DISCONNECT, -> lost     DISCONNECT, -> lost
+time limit is over      -                       -                       504, DISCONNECT, -> gone
+
+(1) DISCONNECT instead if the broker drains, the name starts with `mmi.`, the fingerprint differs
+    from that of the service's other workers, or the broker knows too many services.
+(2) A retired worker stays registered, like an idle one, but gets no more requests.
+
+Each accepted request is in one of three states, and is counted by how it ended:
+
+event                                         queued                    held by one worker
+------------------------------------------    ----------------------    -------------------------
+a worker of the service is idle               held, under a new token   -
+FINAL under that token                        -                         over: answered
+the worker is lost                            -                         queued, at the head (3)
+no worker for `expiry_s`                      over: refused, 404        -
+the service's time limit is over              -                         over: refused, 504
+the client cancels, or cannot be reached      over: cancelled           over: cancelled (4)
+`drain`                                       over: refused, 503        stays
+`close`                                       over: refused, 503        over: refused, 503
+
+(3) over: refused, 502, at the `max_attempts`-th loss. A worker that was already gone when the
+    request was given to it does not count.
+(4) The worker computes on and stays busy; the broker drops its answer.
+A new request is refused at once if the queue is full (429), if the broker drains (503) or if it
+knows too many services (429). A client of MDP/0.1 gets all parts in one reply; they count towards
+`max_queue_bytes` of the service, and a request that exceeds it is refused with 500.
 """
 
 from __future__ import annotations
@@ -26,9 +71,10 @@ log = logging.getLogger(__name__)
 
 
 class Broker:
-    """`receive` a message, `tick` at the `deadline`; each returns the messages to send.
+    """Call `receive` for each message and `tick` at the `deadline`: both return messages to send.
 
-    `instance` names this life of the broker: 8 random bytes. `started_at` is Unix time, for people.
+    `instance` identifies this run of the broker: 8 random bytes. `started_at` is Unix time, for
+    display.
     """
 
     def __init__(
@@ -39,7 +85,7 @@ class Broker:
         self.started_at = started_at
         self.services: dict[bytes, Service] = {}
         self.workers: dict[bytes, Worker] = {}
-        self.clients: dict[bytes, Client] = {}  # those that wait for something
+        self.clients: dict[bytes, Client] = {}  # those that wait for an answer
         self.counters = Counters()
         self.draining = False
         self._started = now
@@ -49,10 +95,10 @@ class Broker:
         self._alarm_numbers = itertools.count()
         self._throttle = Throttle(log)
 
-    # What a shell calls.
+    # Called by the loop that has the socket.
 
     def receive(self, frames: Frames, now: float) -> list[Frames]:
-        """Take one message as a ROUTER socket gives it: the peer's address first."""
+        """Handle one message, as a ROUTER socket receives it: the peer's address comes first."""
         try:
             message = wire.parse(frames)
         except WireError as error:
@@ -67,7 +113,7 @@ class Broker:
             return self._on_ready(peer, message, now)
         worker = self.workers.get(peer)
         if worker is None:
-            return self._on_stranger(peer, message, now)
+            return self._on_unregistered(peer, message, now)
         worker.heard_at = now
         if isinstance(message, wire.Reply):
             return self._on_reply(worker, message, now)
@@ -77,12 +123,12 @@ class Broker:
         return []
 
     def tick(self, now: float) -> list[Frames]:
-        """Do what is due: heartbeats, silent workers, time limits, expired requests."""
+        """Do what is due: send heartbeats, drop silent workers, refuse requests that expired."""
         out: list[Frames] = []
         while self._alarms and self._alarms[0][0] <= now:
             at, _, thing = heapq.heappop(self._alarms)
             if at != thing.alarm_at:
-                continue  # an earlier alarm took its place
+                continue  # an earlier alarm replaced this one
             thing.alarm_at = math.inf
             if isinstance(thing, Service):
                 out += self._check_service(thing, now)
@@ -91,41 +137,41 @@ class Broker:
         return out
 
     def deadline(self) -> float:
-        """When `tick` may next have something to do."""
+        """Return the time at which `tick` may next have something to do."""
         return self._alarms[0][0] if self._alarms else math.inf
 
     def unreachable(self, peer: bytes, now: float) -> list[Frames]:
-        """A message could not be sent: the peer is gone, or does not read."""
+        """Handle a message that could not be sent: the peer is gone, or does not read."""
         self.counters.unreachable += 1
         worker = self.workers.get(peer)
         if worker is not None:
             self.counters.workers_lost += 1
-            return self._forget(worker, now, "cannot be reached", saw_it=worker.asked_at < now)
-        given_up = self.cancel(peer)  # after one lost part or answer, no later one may follow
-        if given_up:  # else it left with a question to us, or a last answer, on the way
-            line = "a client cannot be reached: gave up %d requests of it"
+            return self._forget(worker, now, "cannot be reached", saw_request=worker.asked_at < now)
+        given_up = self.cancel(peer)  # a client that misses one part must not get a later one
+        if given_up:  # 0: the lost message was its last answer, or an answer of the broker's own
+            line = "a client cannot be reached: cancelled its %d requests"
             self._throttle.warning(now, line, given_up)
         return []
 
     def drain(self, now: float) -> list[Frames]:
-        """Take no new requests and refuse those that no worker holds."""
+        """Refuse new requests from now on, and those that are queued."""
         self.draining = True
-        queued = [job for job in self._waited_for() if job.worker is None]
-        log.info("draining: %d requests held, %d queued ones refused", self.held, len(queued))
+        queued = [job for job in self._unanswered() if job.worker is None]
+        log.info("draining: %d requests held, refused %d in the queues", self.held, len(queued))
         return [frames for job in queued for frames in self._refuse(job, 503, _DRAINING, now)]
 
     def close(self, now: float) -> list[Frames]:
-        """Refuse all that is still waited for, and send every worker away."""
+        """Refuse all requests that are not answered yet, and disconnect every worker."""
         out = [
             frames
-            for job in self._waited_for()
+            for job in self._unanswered()
             for frames in self._refuse(job, 503, _DRAINING, now)
         ]
         out += [worker.dialect.disconnect_to(worker.name) for worker in self.workers.values()]
         return out
 
     def cancel(self, client: bytes) -> int:
-        """Give up what a client waits for; a worker that holds it goes on, its reply is dropped."""
+        """Cancel a client's requests and return their number. Answers of workers are dropped."""
         jobs = [*self.clients[client].jobs] if client in self.clients else []
         for job in jobs:
             self.counters.cancelled += 1
@@ -134,30 +180,30 @@ class Broker:
 
     @property
     def held(self) -> int:
-        """Requests that workers hold and clients wait for."""
+        """The number of requests that workers hold and clients wait for."""
         return sum(w.job is not None and not w.job.over for w in self.workers.values())
 
-    def _waited_for(self) -> list[Job]:
+    def _unanswered(self) -> list[Job]:
         return [job for client in self.clients.values() for job in client.jobs]
 
     # Messages from clients.
 
     def _on_request(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
-        asker = self.workers.get(peer)
-        if asker is not None:
-            asker.heard_at = now  # every message of a peer counts as its heartbeat
+        worker = self.workers.get(peer)
+        if worker is not None:
+            worker.heard_at = now  # every message from a worker counts as its heartbeat
         if request.service.startswith(management.PREFIX):
             body = self._manage(peer, request, now)
             return [request.dialect.to_client(peer, request.service, body, final=True)]
         self.counters.accepted += 1
         service = self._service(request.service, now)
         if service is None:
-            return self._turn_away(peer, request, 429, "the broker knows too many services", now)
+            return self._refuse_new(peer, request, 429, "the broker knows too many services", now)
         if self.draining:
-            return self._turn_away(peer, request, 503, _DRAINING, now)
+            return self._refuse_new(peer, request, 503, _DRAINING, now)
         body_bytes = sum(map(len, request.body))
-        if full := self._overfull(service, body_bytes):
-            return self._turn_away(peer, request, 429, full, now)
+        if full := self._why_full(service, body_bytes):
+            return self._refuse_new(peer, request, 429, full, now)
         client = self.clients.get(peer)
         if client is None:
             client = self.clients[peer] = Client(peer)
@@ -173,7 +219,7 @@ class Broker:
         """Answer a request for a service under `mmi.`: three change the broker, others report."""
         match request.service:
             case wire.FINGERPRINT:
-                return self._fingerprints.hear(peer, request.body, self.services)
+                return self._fingerprints.announce(peer, request.body, self.services)
             case wire.RETIRE:
                 if peer in self.workers:
                     self._retire(self.workers[peer])
@@ -183,12 +229,12 @@ class Broker:
         return management.answer(self, request.service, request.body, now)
 
     def _cancel_named(self, body: Frames) -> int:
-        # a name that a broker chose (RFC 28: it starts with a zero byte) can be guessed,
-        # so only clients that chose their own name can be cancelled
+        # routing ids that a ROUTER assigned (RFC 28: they start with a zero byte) can be guessed,
+        # so only the requests of clients that chose their own id are cancelled
         names = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
         return sum(self.cancel(name) for name in names)
 
-    def _overfull(self, service: Service, body_bytes: int) -> str | None:
+    def _why_full(self, service: Service, body_bytes: int) -> str | None:
         if service.queued >= self.settings.max_queue:
             return f"the queue of {service.text} is full: {service.queued} requests"
         total = service.body_bytes + body_bytes
@@ -197,7 +243,7 @@ class Broker:
             return f"the queue of {service.text} is full: {total} bytes, want at most {limit}"
         return None
 
-    def _turn_away(
+    def _refuse_new(
         self, peer: bytes, request: wire.Request, code: int, text: str, now: float
     ) -> list[Frames]:
         self.counters.refused += 1
@@ -221,7 +267,7 @@ class Broker:
             self.counters.unexpected += 1
             why = f": {why_not}" if why_not else ""
             name = printable(ready.service)
-            self._throttle.warning(now, "sent a worker for %r away%s", name, why)
+            self._throttle.warning(now, "disconnected a worker for %r at its READY%s", name, why)
             return [ready.dialect.disconnect_to(peer)]
         worker = Worker(peer, ready.dialect, service, now=now, fingerprint=fingerprint)
         self.workers[peer] = worker
@@ -233,20 +279,20 @@ class Broker:
         self._watch(worker, self._due(worker))
         return self._dispatch(service, now)
 
-    def _on_stranger(self, peer: bytes, message: wire.Message, now: float) -> list[Frames]:
+    def _on_unregistered(self, peer: bytes, message: wire.Message, now: float) -> list[Frames]:
         if isinstance(message, wire.Disconnect):
-            return []  # it says goodbye to a broker that forgot it already
+            return []  # the broker has forgotten the worker already
         if isinstance(message, wire.Reply):
             self.counters.dead_tokens += 1
         self.counters.unexpected += 1
-        self._throttle.warning(now, "sent a worker that is not registered away")
+        self._throttle.warning(now, "disconnected a worker that is not registered")
         return [message.dialect.disconnect_to(peer)]
 
     def _on_reply(self, worker: Worker, reply: wire.Reply, now: float) -> list[Frames]:
         job = worker.job
         if job is None or reply.token != worker.token:
             self.counters.dead_tokens += 1
-            self._throttle.warning(now, "%s: dropped a reply to a dead token", worker.service.text)
+            self._throttle.warning(now, "%s: dropped a reply that is too late", worker.service.text)
             return []
         if not reply.final:
             return self._on_partial(worker, job, reply, now)
@@ -277,7 +323,7 @@ class Broker:
         if job.over:
             return []
         if worker.parts_skipped < job.parts_sent:
-            worker.parts_skipped += 1  # a requeued request: its client has this part already
+            worker.parts_skipped += 1  # the request was requeued: its client has this part
             return []
         job.parts_sent += 1
         worker.parts_skipped += 1
@@ -290,18 +336,18 @@ class Broker:
         return [job.dialect.to_client(job.client.name, job.service.name, reply.body, final=False)]
 
     def _bounded(self, job: Job, more_bytes: int, now: float) -> list[Frames]:
-        """What is gathered counts like what is queued, and has the same bound."""
+        """Refuse the job if its parts exceed `max_queue_bytes`: they count like queued bytes."""
         job.service.body_bytes += more_bytes
         limit = self.settings.max_queue_bytes
         if job.service.body_bytes <= limit:
             return []
-        text = f"the parts of the answer do not fit into {limit} bytes; ask in a dialect with parts"
+        text = f"the parts of the answer do not fit into {limit} bytes; use MDP/0.2, it has parts"
         return self._refuse(job, 500, text, now)
 
-    # What happens to requests.
+    # Requests.
 
     def _dispatch(self, service: Service, now: float) -> list[Frames]:
-        """Hand the head of the queue to the least recently used workers."""
+        """Give the requests at the head of the queue to the least recently used workers."""
         out: list[Frames] = []
         jobs, idle = service.jobs, service.idle
         while jobs and idle:
@@ -321,12 +367,12 @@ class Broker:
         return out
 
     def _refuse(self, job: Job, code: int, text: str, now: float) -> list[Frames]:
-        """Answer in the service's place, with an error."""
+        """Answer the client with an error, in place of the service."""
         self._end(job)
         self.counters.refused += 1
         line = "%s: refused a request with %d after %.1f s: %s"
         values = (job.service.text, code, now - job.accepted_at, text)
-        if code in (502, 504):  # as rare as the workers they cost: each is said
+        if code in (502, 504):  # each one costs workers, so they are rare: log all of them
             log.warning(line, *values)
         else:
             self._throttle.warning(now, line, *values)
@@ -348,7 +394,7 @@ class Broker:
         return []
 
     def _end(self, job: Job) -> None:
-        """Nobody waits for the job any more: its place, queue or worker, is told by `over`."""
+        """Mark the job as over. It stays in the queue or with its worker, which check `over`."""
         job.over = True
         job.service.body_bytes -= job.body_bytes
         job.body = ()
@@ -360,21 +406,23 @@ class Broker:
             self._sweep(job.service)
 
     def _sweep(self, service: Service) -> None:
-        """One more job is over that stands in the queue: clear them out when they are many."""
+        """Count one more queued job that is over, and remove such jobs when they are many."""
         service.gone += 1
         if service.gone > 64 and service.gone > service.queued:
             service.jobs = deque(job for job in service.jobs if not job.over)
             service.gone = 0
 
-    # What happens to workers and services.
+    # Workers and services.
 
     def _retire(self, worker: Worker) -> None:
-        """It is about to leave: it finishes what it holds, and gets nothing more."""
+        """Give the worker no more requests: it will leave. It still answers the one it holds."""
         worker.retired = True
         worker.service.idle.pop(worker, None)
 
-    def _forget(self, worker: Worker, now: float, why: str, *, saw_it: bool = True) -> list[Frames]:
-        """Drop a worker; what it holds goes back to the head of its queue."""
+    def _forget(
+        self, worker: Worker, now: float, why: str, *, saw_request: bool = True
+    ) -> list[Frames]:
+        """Remove a worker; the request that it holds goes back to the head of its queue."""
         service, job = worker.service, worker.job
         del self.workers[worker.name]
         service.workers -= 1
@@ -384,9 +432,9 @@ class Broker:
         log.info("%s: worker %s %s after %.1f s", service.text, name, why, stayed_s)
         out: list[Frames] = []
         if job is not None and not job.over:
-            # one that was silent before it was asked died of something else
+            # a worker that was silent before it got the request did not die of it
             was_alive = worker.asked_at < worker.heard_at + 1.5 * self.settings.pulse.interval_s
-            out += self._requeue(job, now, why, counts=saw_it and was_alive)
+            out += self._requeue(job, now, why, counts=saw_request and was_alive)
         if not service.workers:
             service.unserved_since = now
             self._watch(service, now + self.settings.expiry_s)
@@ -420,7 +468,7 @@ class Broker:
         return out
 
     def _check_service(self, service: Service, now: float) -> list[Frames]:
-        """Refuse what has waited too long for any worker to come."""
+        """Refuse the requests that have waited too long for a worker of the service."""
         out: list[Frames] = []
         while service.jobs and not service.workers:
             job = service.jobs[0]
@@ -437,7 +485,7 @@ class Broker:
         return out
 
     def _service(self, name: bytes, now: float) -> Service | None:
-        """The service of that name, made where it is new; None where there are too many."""
+        """Return the service, creating it if it is new; None if there are too many services."""
         service = self.services.get(name)
         if service is not None:
             return service
@@ -452,10 +500,10 @@ class Broker:
         return service
 
     def _watch(self, thing: Worker | Service, at: float) -> None:
-        """See that `tick` looks at `thing` at that time, or before."""
+        """Make `tick` check `thing` at time `at`, or earlier."""
         if at < thing.alarm_at:
             thing.alarm_at = at
             heapq.heappush(self._alarms, (at, next(self._alarm_numbers), thing))
 
 
-_DRAINING = "the broker is about to stop and takes no new requests"
+_DRAINING = "the broker is about to stop and accepts no new requests"

@@ -1,4 +1,4 @@
-"""Runs a broker core on its socket: poll until the deadline, receive, tick, send."""
+"""Run a broker core on its socket: poll until the deadline, receive, tick, send."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .broker import Broker
 
 log = logging.getLogger(__name__)
 
-_BATCH = 64  # messages between two looks at the clock
-_BUSY = 0.25  # intervals: a busy socket must not starve the heartbeats for longer
+_BATCH = 64  # messages between two readings of the clock
+_BUSY = 0.25  # heartbeat intervals: heartbeats must not wait longer for a busy socket
 
 
 def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell) -> None:
-    """Be a broker on these endpoints until the bell rings and what workers hold is answered.
+    """Run a broker on these endpoints until `stop` rings and all held requests are answered.
 
     A second ring ends it at once. Raises `MDPError` for an endpoint that cannot be bound.
     """
-    wanted = [addresses.parse(endpoint, bind=True) for endpoint in endpoints]
+    parsed = [addresses.parse(endpoint, bind=True) for endpoint in endpoints]
     context = new_context()
     try:
-        router = Router(context, wanted, max_frame_bytes=settings.max_queue_bytes)
+        router = Router(context, parsed, max_frame_bytes=settings.max_queue_bytes)
         try:
             log.info("serving at %s", ", ".join(router.endpoints))
             broker = Broker(settings, clock(), instance=os.urandom(8), started_at=unix_time())
@@ -58,9 +58,10 @@ def run(broker: Broker, router: Router, stop: Bell) -> None:
 
 
 def _route(broker: Broker, router: Router) -> None:
-    """Receive what is there, and send what follows from it.
+    """Receive the messages that have arrived, and send the broker's answers.
 
-    What waits is heard before anyone is called silent: after a pause of ours, say.
+    This comes before `tick`: after a pause of this process (swapping, say) the heartbeats that wait
+    in the socket must be received before a worker is declared silent.
     """
     until = clock() + _BUSY * broker.settings.pulse.interval_s
     while (now := clock()) < until:

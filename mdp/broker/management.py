@@ -1,6 +1,6 @@
-"""What the broker says of itself: the services under `mmi.`, from its state. Pure.
+"""The broker's own services under `mmi.`, which report its state. Pure.
 
-RFC 8 (https://rfc.zeromq.org/spec/8/) names `mmi.service`; the others are ours.
+RFC 8 (https://rfc.zeromq.org/spec/8/) defines `mmi.service`; the others are extensions of ours.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Reported(Protocol):
 
 
 def answer(broker: Reported, service: bytes, body: Frames, now: float) -> Frames:
-    """Answer a request for a service under `mmi.`: a code, then mostly a msgpack map."""
+    """Answer a request to `service`, under `mmi.`: a code and, with most of them, a msgpack map."""
     if service == b"mmi.service":
         return [_served(broker, body)]
     report = _REPORTS.get(service)
@@ -48,7 +48,7 @@ def ok(report: dict[str, Any]) -> Frames:
 
 
 def _served(broker: Reported, body: Frames) -> bytes:
-    """RFC 8: 200 if a worker lives for the service that the body names, 404 otherwise."""
+    """RFC 8: 200 if the service named in the body has a worker, 404 otherwise."""
     name = body[0] if body else b""
     service = broker.services.get(name) if isinstance(name, bytes) else None
     return b"200" if service is not None and service.workers else b"404"
@@ -87,7 +87,7 @@ def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
 
 
 def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
-    """Who the broker is, and for which of the clients that the body names it holds nothing."""
+    """Report the broker, and those clients named in the body for which it has no requests."""
     return {
         "instance": broker.instance.hex(),
         "version": VERSION,

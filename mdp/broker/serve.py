@@ -1,6 +1,6 @@
-"""The broker's process: `mdp broker` replaces itself by it.
+"""The broker's process: `mdp broker` replaces itself by it (exec).
 
-The libraries of a command line take 13 MB that a broker has better uses for.
+This frees the 13 MB of memory that the libraries of the command line take.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..process import configure_logging, errors_reported, raise_file_limit, stop
 from ..settings import BrokerSettings, Pulse
 from .broker_loop import serve_broker
 
-# Not `-m`: that would import whatever lies in the current folder under a library's name.
+# Not `-m`: that would import a file of the current folder that has the name of a library.
 _START = (
     "import sys; sys.path[0] = sys.argv[1]; from mdp.broker.serve import start; start(sys.argv[3])"
 )
@@ -27,19 +27,19 @@ def become_broker(
     """Replace this process, under its own pid, by a broker."""
     plan = {"endpoints": endpoints, "settings": asdict(settings)}
     plan["logging"] = {"verbose": verbose, "quiet": quiet}
-    ours = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-    command = [sys.executable, "-c", _START, ours, "mdp broker", json.dumps(plan)]
+    package_parent = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+    command = [sys.executable, "-c", _START, package_parent, "mdp broker", json.dumps(plan)]
     os.execv(sys.executable, command)
 
 
 def main(plan: str) -> None:
-    told = json.loads(plan)
-    values = told["settings"]
+    options = json.loads(plan)
+    values = options["settings"]
     settings = BrokerSettings(**{**values, "pulse": Pulse(**values["pulse"])})
-    configure_logging(**told["logging"])
+    configure_logging(**options["logging"])
     raise_file_limit()
     with stop_bell() as stop:
-        serve_broker(told["endpoints"], settings, stop)
+        serve_broker(options["endpoints"], settings, stop)
 
 
 def start(plan: str) -> None:

@@ -1,6 +1,6 @@
-"""What a broker holds: requests, their clients, workers, services, and what it has counted. Pure.
+"""The data that a broker holds: requests, clients, workers, services and counters. Pure.
 
-Nothing here decides anything: `broker.Broker` does.
+`broker.Broker` makes all decisions and changes; `broker` lists the states.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from ..wire import Frames, printable
 
 @dataclass
 class Counters:
-    """What happened since the start. accepted = answered + refused + cancelled + queued + held."""
+    """Counts since the start. accepted = answered + refused + cancelled + queued + held."""
 
     accepted: int = 0
     answered: int = 0
     refused: int = 0
-    """Answered by the broker itself with an error."""
+    """Requests that the broker itself answered with an error."""
     cancelled: int = 0
     partials: int = 0
     requeued: int = 0
     dead_tokens: int = 0
-    """Replies to a request that was no longer the sender's: dropped."""
+    """Replies, dropped, to a request that their sender did not hold any more."""
     malformed: int = 0
-    """Messages that no dialect allows: dropped."""
+    """Messages, dropped, that are not valid in any dialect."""
     unexpected: int = 0
-    """Valid commands at the wrong moment: answered with DISCONNECT."""
+    """Valid commands at the wrong time, answered with DISCONNECT."""
     unreachable: int = 0
-    """Messages whose receiver was gone, or had not read for too long."""
+    """Messages, dropped, whose receiver was gone or had not read for too long."""
     workers_lost: int = 0
-    """Workers that fell silent, were cut off, or broke the protocol."""
+    """Workers that fell silent, lost their connection, broke the protocol, left while they held a
+    request, or exceeded the time limit."""
 
 
 class Client:
-    """A peer that waits for something, and what it waits for."""
+    """A peer that waits for answers, and its requests."""
 
     __slots__ = ("jobs", "name")
 
@@ -68,11 +69,11 @@ class Job:
         self.service = service
         self.body = tuple(request.body)
         self.accepted_at = now
-        self.worker: Worker | None = None  # who holds it; None: it is queued
-        self.attempts = 0  # workers that were lost while they held it
-        self.over = False  # nobody waits for it any more
+        self.worker: Worker | None = None  # the worker that holds it; None: it is queued
+        self.attempts = 0  # losses of workers that held it
+        self.over = False  # answered, refused or cancelled
         self.parts_sent = 0
-        self.gathered: Frames | None = None  # parts kept for a client that cannot take a stream
+        self.gathered: Frames | None = None  # parts, for a client of MDP/0.1
 
     @property
     def body_bytes(self) -> int:
@@ -80,7 +81,7 @@ class Job:
 
 
 class Worker:
-    """A worker that said READY. It is idle when it holds no job, and has not retired."""
+    """A registered worker. It is idle if it holds no job and has not retired."""
 
     __slots__ = (
         "alarm_at",
@@ -113,16 +114,16 @@ class Worker:
         self.fingerprint = fingerprint  # the same for all workers of the service
         self.since = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
-        self.retired = False  # it is about to leave, and gets nothing more
+        self.retired = False  # it will leave, and gets no more requests
         self.job: Job | None = None
-        # Of the job it holds: its token, since when, and the parts that an earlier worker sent.
+        # For the job that it holds: token, start, and parts not to be sent to the client again.
         self.token = b""
         self.asked_at = math.inf
         self.parts_skipped = 0
 
 
 class Service:
-    """A pool of workers and the queue before it: a plane of the detector is just one of these."""
+    """A queue of requests and the workers that serve it; one for each detector plane, say."""
 
     __slots__ = (
         "alarm_at",
@@ -142,13 +143,13 @@ class Service:
     def __init__(self, name: bytes, *, time_limit_s: float, now: float) -> None:
         self.name = name
         self.time_limit_s = time_limit_s
-        self.jobs: deque[Job] = deque()  # jobs that are over stay until their turn or a sweep
-        self.gone = 0  # how many of them
-        self.body_bytes = 0  # of what is queued and held
+        self.jobs: deque[Job] = deque()  # with jobs that are over, until their turn or a sweep
+        self.gone = 0  # the number of queued jobs that are over
+        self.body_bytes = 0  # of the requests that are queued and held
         self.workers = 0
-        self.fingerprint = b""  # of all of them; meaningful while there are any
+        self.fingerprint = b""  # of all its workers; meaningful only while it has some
         self.idle: OrderedDict[Worker, None] = OrderedDict()  # least recently used first
-        self.unserved_since = now  # meaningful while there are no workers
+        self.unserved_since = now  # meaningful only while it has no workers
         self.answered = 0
         self.requeued = 0
         self.alarm_at = math.inf
@@ -159,7 +160,7 @@ class Service:
 
     @property
     def busy(self) -> int:
-        return self.workers - len(self.idle)
+        return self.workers - len(self.idle)  # retired workers, too: they cannot take a request
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Log lines at a bounded rate: a peer that misbehaves all day fills no disk. Pure."""
+"""Log lines at a bounded rate, so that a peer's errors cannot fill the disk. Pure."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import logging
 
 
 class Throttle:
-    """Of each kind of line (its template) one in `every_s` seconds; the rest are counted."""
+    """Logs one line of each kind (template) per `every_s` seconds, and counts the others."""
 
     def __init__(self, log: logging.Logger, *, every_s: float = 5.0) -> None:
         self._log = log
         self._every_s = every_s
         self._next_at: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
+        self._skipped: dict[str, int] = {}
 
     def warning(self, now: float, template: str, *values: object) -> None:
         if now < self._next_at.get(template, now):
-            self._unsaid[template] = self._unsaid.get(template, 0) + 1
+            self._skipped[template] = self._skipped.get(template, 0) + 1
             return
         self._next_at[template] = now + self._every_s
-        unsaid = self._unsaid.pop(template, 0)
-        more = f" (and {unsaid} more like it)" if unsaid else ""
+        skipped = self._skipped.pop(template, 0)
+        more = f" (and {skipped} more like it)" if skipped else ""
         self._log.warning(template + "%s", *values, more)

@@ -1,4 +1,4 @@
-"""The client: ask services from any thread; the lanes below see to tries, times and order."""
+"""The client: send requests to services from any thread, and get their answers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Body = Sequence[Frame]
 class Client:
     """A connection to a broker. Close it, or use it as a context manager.
 
-    Bodies are lists of bytes (or anything with a buffer); leave them unchanged until the answer
-    is there, for they may have to be sent again. Errors, from every method that waits for an
-    answer: `RequestTimeout`; `ServiceError` and its children (`NotServed`, `QueueFull`,
-    `WorkersDied`, `TooSlow`, `Draining`); `Refused`; `ClientClosed`. Each names the service, the
-    time and the tries.
+    A body is a list of bytes, or of objects with a buffer. Do not change it until the answer has
+    arrived, because it may be sent again. Every method that waits for an answer may raise
+    `RequestTimeout`; `ServiceError` and its subclasses (`NotServed`, `QueueFull`, `WorkersDied`,
+    `TooSlow`, `Draining`); `Refused`; `ClientClosed`. Each message has the service, the time and
+    the number of tries.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give up what is in flight; whoever waits for it gets `ClientClosed`."""
+        """Give up the requests in flight: callers that wait for one get `ClientClosed`."""
         if not self._closed:
             self._closed = True
             self._loop.close()
@@ -66,15 +66,15 @@ class Client:
         timeout_s: float | None = None,
         tries: int | None = None,
     ) -> list[bytes]:
-        """Ask, wait, and return the frames of the answer; of a stream, those of all its parts.
+        """Send a request, wait, and return the frames of the answer, with those of all its parts.
 
-        `timeout_s` is for one try, the wait in the broker's queue included.
+        `timeout_s` is the limit of one try, including the wait in the broker's queue.
         """
         future = self.submit(service, body, timeout_s=timeout_s, tries=tries)
         try:
             return future.result()
         finally:
-            future.cancel()  # Ctrl-C while waiting: tell the broker that nobody waits
+            future.cancel()  # after Ctrl-C: it cancels the request at the broker, too
 
     def submit(
         self,
@@ -84,7 +84,7 @@ class Client:
         timeout_s: float | None = None,
         tries: int | None = None,
     ) -> Future[list[bytes]]:
-        """Ask, and return at once. Callbacks of the future run in the client's thread: be brief."""
+        """Send a request and return a future at once. Its callbacks block the client: be brief."""
         promise = _Promise()
         call = self._call(service, body, promise, timeout_s, tries)
         promise.future.add_done_callback(
@@ -102,9 +102,9 @@ class Client:
         timeout_s: float | None = None,
         tries: int | None = None,
     ) -> Iterator[list[bytes]]:
-        """Ask for each body, and yield the answers in the order of the bodies.
+        """Send each body as a request, and yield the answers in the order of the bodies.
 
-        At most `window` are in flight or waiting to be yielded, so memory stays bounded.
+        At most `window` requests are in flight or wait to be yielded, so memory stays bounded.
         """
         if window < 1:
             raise SettingsError(f"want window of at least 1, got {window}")
@@ -128,7 +128,7 @@ class Client:
         timeout_s: float | None = None,
         tries: int | None = None,
     ) -> Iterator[list[bytes]]:
-        """Ask, and yield the answer part by part, as the parts come; the last one is the FINAL."""
+        """Send a request and yield each part of the answer as it arrives; the FINAL is the last."""
         parts = _Parts()
         call = self._call(service, body, parts, timeout_s, tries)
         self._loop.submit(call)
@@ -138,12 +138,12 @@ class Client:
             self._loop.abandon(call)
 
     def services(self, *, timeout_s: float = 5.0) -> dict[str, dict[str, int]]:
-        """What the broker serves: by service its workers, idle and busy, and what is queued."""
+        """Return the broker's services by name, with numbers of workers and of queued requests."""
         report: dict[str, dict[str, int]] = self.management("services", timeout_s=timeout_s)
         return report
 
     def management(self, report: str, body: Body = (), *, timeout_s: float = 5.0) -> dict[str, Any]:
-        """One of the broker's own reports: `services`, `workers`, `broker` (docs/protocol.md)."""
+        """Return a report of the broker: `services`, `workers`, `broker` (docs/protocol.md)."""
         code, *packed = self.request(f"mmi.{report}", body, timeout_s=timeout_s, tries=1)
         if code != b"200" or not packed:
             raise ServiceError(f"mmi.{report} answered {code.decode('ascii', 'replace')}")
@@ -159,7 +159,7 @@ class Client:
         tries: int | None,
     ) -> Call:
         if self._closed or not self._loop.is_alive():
-            raise ClientClosed(f"the client was closed before {service} was asked")
+            raise ClientClosed(f"the client was closed before the request to {service}")
         name = service_name(service)
         if isinstance(body, (bytes, str)) or len(body) > MAX_BODY_FRAMES:
             raise SettingsError(f"want a list of at most {MAX_BODY_FRAMES} frames for {service}")
@@ -173,7 +173,7 @@ class Client:
 
 
 def _checked(body: Body, service: str) -> list[Frame]:
-    """Frames that the sockets take as they are, each as long as its bytes."""
+    """Return the frames as flat buffers, as the sockets need them. Raises `TypeError`."""
     frames: list[Frame] = []
     for number, frame in enumerate(body):
         if not isinstance(frame, bytes):
@@ -189,7 +189,7 @@ def _checked(body: Body, service: str) -> list[Frame]:
 
 
 class _Promise:
-    """Listens to a call for a future."""
+    """The listener of a call that sets a future."""
 
     def __init__(self) -> None:
         self.future: Future[list[bytes]] = Future()
@@ -208,26 +208,26 @@ class _Promise:
 
 
 class _Parts:
-    """Listens to a call for whoever iterates over its parts."""
+    """The listener of a call whose parts another thread iterates over."""
 
     def __init__(self) -> None:
-        self._said: queue.SimpleQueue[tuple[list[bytes], bool] | MDPError] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[list[bytes], bool] | MDPError] = queue.SimpleQueue()
 
     def on_part(self, body: list[bytes]) -> None:
-        self._said.put((body, False))
+        self._events.put((body, False))
 
     def on_done(self, body: list[bytes]) -> None:
-        self._said.put((body, True))
+        self._events.put((body, True))
 
     def on_failed(self, error: MDPError) -> None:
-        self._said.put(error)
+        self._events.put(error)
 
     def __iter__(self) -> Iterator[list[bytes]]:
         while True:
-            said = self._said.get()
-            if isinstance(said, MDPError):
-                raise said
-            body, final = said
+            event = self._events.get()
+            if isinstance(event, MDPError):
+                raise event
+            body, final = event
             yield body
             if final:
                 return

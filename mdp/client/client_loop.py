@@ -1,4 +1,4 @@
-"""Runs a client's lanes: one thread owns their sockets, the others hand it calls."""
+"""Run a client's lanes: one thread owns their sockets, other threads give it calls."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from . import lane
 
 
 class ClientLoop(threading.Thread):
-    """Listeners of calls (`on_part`, `on_done`, `on_failed`) are told in this thread."""
+    """The client's thread: it calls the listeners' `on_part`, `on_done` and `on_failed`."""
 
     def __init__(self, broker: str, lanes: lane.Lanes) -> None:
         super().__init__(name=f"mdp client of {broker}", daemon=True)
         self._target = target(broker)
         self._lanes = lanes
-        self._context = new_context(max_sockets=4 * lanes.settings.lanes + 64)  # closed ones linger
+        # more than lanes, because closed sockets linger
+        self._context = new_context(max_sockets=4 * lanes.settings.lanes + 64)
         self._check()
         self._bell = Bell()
         self._poll = Poll(self._bell)
@@ -28,7 +29,7 @@ class ClientLoop(threading.Thread):
             deque()
         )
         self._closing = False
-        self._lock = threading.Lock()  # nothing enters the inbox once it is closing
+        self._lock = threading.Lock()  # nothing is put into the inbox after `_closing` is set
         self._dealers: dict[bytes, Dealer] = {}
         self._names: dict[Any, bytes] = {}  # by handle
 
@@ -41,15 +42,15 @@ class ClientLoop(threading.Thread):
             raise
 
     def submit(self, call: lane.Call) -> None:
-        """Raises `ClientClosed` if nobody is there to answer."""
+        """Start a call. Raises `ClientClosed` if the client is closed."""
         if not self._post(self._lanes.submit, call):
-            raise ClientClosed("the client was closed before it was asked")
+            raise ClientClosed("the client was closed before the request")
 
     def abandon(self, call: lane.Call) -> None:
         self._post(self._lanes.abandon, call)
 
     def close(self) -> None:
-        """Give up what is in flight, and end the thread."""
+        """Give up the calls in flight, and end the thread."""
         with self._lock:
             self._closing = True
         self._bell.ring()
@@ -71,7 +72,7 @@ class ClientLoop(threading.Thread):
         finally:
             with self._lock:
                 self._closing = True
-            self._take_inbox()  # what came too late is failed with the rest
+            self._take_inbox()  # `close` fails the calls that came last, too
             self._carry_out(self._lanes.close())
             self._context.term()
             self._bell.close()
@@ -82,7 +83,7 @@ class ClientLoop(threading.Thread):
         self._take_inbox()
         for handle in ready:
             if handle in self._names:
-                self._hear(self._names[handle])
+                self._receive(self._names[handle])
         self._carry_out(self._lanes.tick(clock()))
 
     def _take_inbox(self) -> None:
@@ -90,8 +91,8 @@ class ClientLoop(threading.Thread):
             verb, call = self._inbox.popleft()
             self._carry_out(verb(call, clock()))
 
-    def _hear(self, name: bytes) -> None:
-        while name in self._dealers:  # an answer may close it
+    def _receive(self, name: bytes) -> None:
+        while name in self._dealers:  # an answer may close the lane
             frames = self._dealers[name].receive()
             if frames is None:
                 return
@@ -120,12 +121,12 @@ class ClientLoop(threading.Thread):
     def _close(self, name: bytes) -> None:
         dealer = self._dealers.pop(name, None)
         if dealer is None:
-            return  # it could not be opened
+            return  # the socket could not be opened
         del self._names[dealer.handle()]
         self._poll.drop(dealer.handle())
         dealer.close()
 
 
 def new_lane_name() -> bytes:
-    """Random, so that nobody can guess it; no zero byte at its head: those are the ROUTER's own."""
+    """Return a random name that nobody can guess. A ROUTER's own names begin with a zero byte."""
     return b"L" + os.urandom(15)

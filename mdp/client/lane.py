@@ -1,12 +1,39 @@
-"""The client's side: each request's life, from sent to answered or given up. Pure.
+"""The client's side as a state machine: each request from `submit` to its answer. Pure.
 
-MDP has no request id and its client dialog is synchronous, so each request in flight has a lane
-of its own: a socket under a random name, one request at a time. A lane whose request came to
-nothing is closed, and the late reply to its name goes nowhere.
+Majordomo has no request id: a client sends a request on a socket and waits for its answer there.
+So each request in flight has a *lane*: a socket with a random routing id, for one request at a
+time. After an answer the lane is idle, and the next request uses it. A lane that was given up is
+closed, and a late answer to its name reaches nobody; so an answer never gets to another request.
 
-While anything is in flight the client asks `mmi.broker` each interval and names its lanes. The
-answer says which broker lives there, and for which lanes it holds nothing: what a broker that
-was restarted, or a connection that was cut, has lost is sent again.
+A try without an answer in `timeout_s` is given up, and the request is sent again, up to `tries`
+times (Lazy Pirate, ZeroMQ Guide, chapter 4). To notice a loss earlier, one more lane, the pulse,
+asks the broker each interval (`mmi.broker`) while any request is in flight, and names the lanes.
+The answer has the broker's instance id, new after a restart, and the lanes without a request.
+
+call         event                                         next         steps
+-----------  --------------------------------------------  -----------  -------------------------
+pending      a lane is free: fewer than `lanes` in flight  in flight    Open if none is idle, Send
+in flight    PARTIAL                                       in flight    Part (1)
+in flight    FINAL                                         over         Done
+in flight    FINAL with an error                           over         Failed
+in flight    FINAL with error 503: the broker drains       backing off  - (2)
+in flight    `timeout_s` is over, a try is left            in flight    Close; Open, Send (3)
+in flight    `timeout_s` is over, no try is left           over         Close; Failed
+in flight    the broker does not hold it (4)               in flight    Close; Open, Send (2, 3)
+backing off  `interval_s` is over                          pending      - (5)
+any          `abandon`                                     over         Close if in flight (3)
+any          `close`                                       over         Failed; Close if in flight
+
+(1) Only parts that no earlier try has brought.
+(2) This does not count as a try. But a call is over `tries` * `timeout_s` after its first try; if
+    `interval_s` would end later than that, error 503 is Failed, too.
+(3) The pulse sends mmi.cancel with the lane's name, so that the broker drops the request.
+(4) Believed at once from a new instance, else after `liveness` such answers in a row, because an
+    answer may be on its way; each time this happens, twice as many are needed for that call.
+(5) At the head. If its time is over before a lane is free: over, Failed.
+The pulse is closed and opened again when it got no answer for liveness * interval; that doubles,
+up to 60 s, while no broker has ever answered it. A broker that does not know mmi.broker is not
+asked again.
 """
 
 from __future__ import annotations
@@ -28,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 class Call:
-    """One request. `listener` is whom the shell tells; nothing here looks at it."""
+    """One request. `listener` is for the loop with the sockets; nothing in this file uses it."""
 
     def __init__(
         self,
@@ -44,15 +71,15 @@ class Call:
         self.listener = listener
         self.timeout_s = timeout_s
         self.tries = tries
-        self.lane: bytes | None = None  # None: waiting for a lane, or over
-        self.tried = 0
+        self.lane: bytes | None = None  # None: pending, backing off, or over
+        self.tries_used = 0
         self.started_at = math.nan
         self.sent_at = math.nan
-        self.due_at = math.inf  # of this try, or, while it rests, of the next
+        self.due_at = math.inf  # end of this try or, while backing off, start of the next
         self.parts_seen = 0
-        self.parts_skipped = 0  # of this try: parts that an earlier one brought already
-        self.misses = 0  # pulses in a row in which the broker held nothing for it
-        self.patience = 0  # how many of them are believed
+        self.parts_skipped = 0  # of this try: parts that an earlier try brought
+        self.misses = 0  # answers in a row that the broker does not hold it
+        self.patience = 0  # how many misses show that it is lost
 
 
 class Open(NamedTuple):
@@ -75,21 +102,21 @@ class Close(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A PARTIAL came."""
+    """A PARTIAL has arrived."""
 
     call: Call
     body: Frames
 
 
 class Done(NamedTuple):
-    """The FINAL came: the call is over."""
+    """The FINAL has arrived: the call is over."""
 
     call: Call
     body: Frames
 
 
 class Failed(NamedTuple):
-    """The call is over, for this reason."""
+    """The call has failed with this error: it is over."""
 
     call: Call
     error: MDPError
@@ -99,18 +126,19 @@ Step = Open | Send | Close | Part | Done | Failed
 
 
 class Lanes:
-    """`submit` a call, `receive` a lane's message, `tick` at the `deadline`; steps come out.
+    """All calls of a client. `submit`, `receive`, `tick` and the others return steps.
 
-    `new_name` makes a lane's name: random, not to be guessed, no zero byte at its head.
+    `new_name` returns a name for a lane: random, hard to guess, and without a zero byte at its
+    head.
     """
 
     def __init__(self, settings: ClientSettings, new_name: Callable[[], bytes]) -> None:
         self.settings = settings
-        self.flying: dict[bytes, Call] = {}  # by lane
+        self.in_flight: dict[bytes, Call] = {}  # by lane
         self.idle: list[bytes] = []
-        self.pending: deque[Call] = deque()  # no lane is free for them yet
-        self.resting: list[Call] = []  # the broker drains: to be sent again at `due_at`
-        self.instance: str | None = None  # of the broker, as far as it is known
+        self.pending: deque[Call] = deque()  # they wait for a lane
+        self.backing_off: list[Call] = []  # the broker drains: sent again at `due_at`
+        self.instance: str | None = None  # the broker's id; None: not known yet
         self._new_name = new_name
         self._pulse: bytes | None = None  # the lane that asks `mmi.broker`
         self._pulse_at = -math.inf  # the first call asks at once who the broker is
@@ -118,7 +146,7 @@ class Lanes:
         self._pulse_works = True  # a foreign broker may not know `mmi.broker`
         self._pulse_wait_s = settings.pulse.silence_s
 
-    # What a shell calls.
+    # Called by the loop that has the sockets.
 
     def submit(self, call: Call, now: float) -> list[Step]:
         self.pending.append(call)
@@ -132,9 +160,9 @@ class Lanes:
             return []
         if lane == self._pulse:
             return self._on_pulse(answer, now)
-        call = self.flying.get(lane)
+        call = self.in_flight.get(lane)
         if call is None or answer.service != call.service:
-            log.warning("dropped an answer that nobody asked for")
+            log.warning("dropped an answer to no request in flight")
             return []
         if not answer.final:
             return self._on_part(call, answer)
@@ -142,72 +170,72 @@ class Lanes:
 
     def tick(self, now: float) -> list[Step]:
         out: list[Step] = []
-        for call in [call for call in self.flying.values() if now >= call.due_at]:
+        for call in [call for call in self.in_flight.values() if now >= call.due_at]:
             out += self._on_timeout(call, now)
-        rested = [call for call in self.resting if now >= call.due_at]
-        self.resting = [call for call in self.resting if now < call.due_at]
-        self.pending.extendleft(reversed(rested))
+        again = [call for call in self.backing_off if now >= call.due_at]
+        self.backing_off = [call for call in self.backing_off if now < call.due_at]
+        self.pending.extendleft(reversed(again))
         out += self._start(now)
         if now >= self._pulse_due():
             out += self._send_pulse(now)
         return out
 
     def deadline(self) -> float:
-        dues = [call.due_at for call in (*self.flying.values(), *self.resting)]
+        dues = [call.due_at for call in (*self.in_flight.values(), *self.backing_off)]
         return min(self._pulse_due(), *dues) if dues else math.inf
 
     def abandon(self, call: Call, now: float) -> list[Step]:
-        """Nobody wants the answer any more."""
+        """Give up a call whose answer nobody wants any more."""
         if call in self.pending:
             self.pending.remove(call)
-        elif call in self.resting:
-            self.resting.remove(call)
+        elif call in self.backing_off:
+            self.backing_off.remove(call)
         elif call.lane is not None:
             return [*self._leave(call), *self._start(now)]
         return []
 
     def close(self) -> list[Step]:
-        """Give everything up."""
-        flying = list(self.flying.values())
-        out = [step for call in flying for step in self._leave(call)]
+        """Give up all calls and close all lanes."""
+        in_flight = list(self.in_flight.values())
+        out = [step for call in in_flight for step in self._leave(call)]
         out += [
             Failed(call, ClientClosed(f"the client was closed before {_name(call)} answered"))
-            for call in (*flying, *self.resting, *self.pending)
+            for call in (*in_flight, *self.backing_off, *self.pending)
         ]
-        self.resting.clear()
+        self.backing_off.clear()
         self.pending.clear()
         out += [Close(lane) for lane in self.idle]
         if self._pulse is not None:
             out.append(Close(self._pulse))
         return out
 
-    # One request's life.
+    # One call.
 
     def _start(self, now: float) -> list[Step]:
         out: list[Step] = []
-        while self.pending and len(self.flying) < self.settings.lanes:
+        while self.pending and len(self.in_flight) < self.settings.lanes:
             call = self.pending.popleft()
-            if not self.flying and self._pulse_answered and self.instance is not None:
-                self._pulse_at = now  # nobody waited until now: no pulse was due
+            if not self.in_flight and self._pulse_answered and self.instance is not None:
+                self._pulse_at = now  # no call was in flight, so no pulse was due
             if math.isnan(call.started_at):
                 call.started_at = now
                 call.patience = self.settings.pulse.liveness
             if now < self._give_up_at(call):
                 out += self._send(call, now)
-            else:  # it rested, and then no lane was free for too long
+            else:  # it backed off, and then no lane was free for too long
                 out.append(self._too_late(call, now))
         return out
 
     def _send(self, call: Call, now: float, *, fresh: bool = False) -> list[Step]:
-        """One try, on an idle lane or a new one."""
+        """Start a try, on an idle lane or on a new one."""
         out: list[Step] = []
         if self.idle and not fresh:
             call.lane = self.idle.pop()
         else:
             call.lane = self._new_name()
             out.append(Open(call.lane))
-        self.flying[call.lane] = call
-        call.tried += 1
+        self.in_flight[call.lane] = call
+        call.tries_used += 1
         call.sent_at = now
         call.due_at = min(now + call.timeout_s, self._give_up_at(call))
         call.misses = call.parts_skipped = 0
@@ -224,15 +252,15 @@ class Lanes:
 
     def _on_final(self, call: Call, answer: wire.Answer, now: float) -> list[Step]:
         assert call.lane is not None
-        del self.flying[call.lane]
+        del self.in_flight[call.lane]
         self.idle.append(call.lane)
         call.lane = None
         error = wire.as_error(answer.body)
-        rested_at = now + self.settings.pulse.interval_s
-        if isinstance(error, Draining) and rested_at < self._give_up_at(call):
-            call.tried -= 1  # it was not tried: another broker will be there soon
-            call.due_at = rested_at
-            self.resting.append(call)
+        again_at = now + self.settings.pulse.interval_s
+        if isinstance(error, Draining) and again_at < self._give_up_at(call):
+            call.tries_used -= 1  # the broker did not try it, and another one will start soon
+            call.due_at = again_at
+            self.backing_off.append(call)
             return self._start(now)
         if error is None:
             return [Done(call, answer.body), *self._start(now)]
@@ -241,57 +269,57 @@ class Lanes:
 
     def _on_timeout(self, call: Call, now: float) -> list[Step]:
         out = self._leave(call)
-        if call.tried < call.tries and now < self._give_up_at(call):
+        if call.tries_used < call.tries and now < self._give_up_at(call):
             log.warning("%s did not answer in %.1f s; sent again", _name(call), call.timeout_s)
             return out + self._send(call, now, fresh=True)
         return [*out, self._too_late(call, now)]
 
     def _too_late(self, call: Call, now: float) -> Failed:
-        silent = "" if self.instance else "; no broker was heard, either"
+        silent = "" if self.instance else "; no broker has answered at all"
         text = f"{_name(call)} did not answer within {_spent(call, now)}{silent}"
         return Failed(call, RequestTimeout(text))
 
     def _give_up_at(self, call: Call) -> float:
-        """However often brokers restart: a call ends at the latest when all its tries are over."""
+        """Return when the call fails at the latest, however often brokers are restarted."""
         return call.started_at + call.tries * call.timeout_s
 
     def _leave(self, call: Call) -> list[Step]:
-        """Close the call's lane, and tell the broker that nobody waits there."""
+        """Close the call's lane, and cancel the request that the broker holds for it."""
         assert call.lane is not None
         lane, call.lane = call.lane, None
-        del self.flying[lane]
+        del self.in_flight[lane]
         out: list[Step] = [Close(lane)]
         if self._pulse is None:
             self._pulse = self._new_name()
             out.append(Open(self._pulse))
         return [*out, Send(self._pulse, MDP02.request(CANCEL, [lane]))]
 
-    # The broker's pulse.
+    # The pulse.
 
     def _pulse_due(self) -> float:
-        if not self.flying or not self._pulse_works:
+        if not self.in_flight or not self._pulse_works:
             return math.inf
         wait_s = self.settings.pulse.interval_s if self._pulse_answered else self._pulse_wait_s
         return self._pulse_at + wait_s
 
     def _send_pulse(self, now: float) -> list[Step]:
-        """Ask which broker lives there, on a fresh socket if the last question went unanswered."""
+        """Ask for the broker's instance, on a new socket if the last question got no answer."""
         out: list[Step] = []
         if self._pulse is not None and not self._pulse_answered:
             out.append(Close(self._pulse))
             self._pulse = None
-            if self.instance is None:  # it never answered: perhaps it is a broker that does not
+            if self.instance is None:  # it never answered: perhaps a foreign broker that never does
                 self._pulse_wait_s = min(2 * self._pulse_wait_s, 60.0)
         if self._pulse is None:
             self._pulse = self._new_name()
             out.append(Open(self._pulse))
         self._pulse_at = now
         self._pulse_answered = False
-        return [*out, Send(self._pulse, MDP02.request(b"mmi.broker", list(self.flying)))]
+        return [*out, Send(self._pulse, MDP02.request(b"mmi.broker", list(self.in_flight)))]
 
     def _on_pulse(self, answer: wire.Answer, now: float) -> list[Step]:
         if answer.service != b"mmi.broker":
-            return []  # the answer to a cancel
+            return []  # the answer to mmi.cancel
         self._pulse_answered = True
         try:
             _, packed = answer.body
@@ -299,7 +327,7 @@ class Lanes:
             instance, lost = str(report["instance"]), set(report["lost"])
         except (ValueError, TypeError, KeyError, msgpack.UnpackException):
             if self.instance is None:
-                log.info("the broker does not know mmi.broker: its restarts will not be noticed")
+                log.info("the broker does not know mmi.broker: only timeouts show its restarts")
                 self._pulse_works = False
             return []
         restarted = self.instance not in (None, instance)
@@ -308,22 +336,24 @@ class Lanes:
         if restarted:
             log.warning("the broker was restarted; %d requests are sent again", len(lost))
         out: list[Step] = []
-        for call in [call for call in self.flying.values() if call.sent_at <= self._pulse_at]:
-            out += self._judge(call, call.lane in lost, restarted, now)
+        for call in [call for call in self.in_flight.values() if call.sent_at <= self._pulse_at]:
+            out += self._check_loss(call, call.lane in lost, restarted, now)
         return out
 
-    def _judge(self, call: Call, missed: bool, restarted: bool, now: float) -> list[Step]:
-        """Send a call again that the broker does not hold. Its answer may be on the way, so the
-        same broker is asked a few times, and ever more patiently, before that is believed."""
+    def _check_loss(self, call: Call, missed: bool, restarted: bool, now: float) -> list[Step]:
+        """Send a call again if the broker does not hold it.
+
+        Its answer may be on the way, so the same broker must say so `patience` times in a row.
+        """
         call.misses = call.misses + 1 if missed else 0
-        believed = restarted or call.misses >= call.patience
-        if not (missed and believed and now < call.due_at):
+        is_lost = restarted or call.misses >= call.patience
+        if not (missed and is_lost and now < call.due_at):
             return []
         if not restarted:
             call.patience *= 2
             log.warning("%s: the request, or its answer, was lost; sent again", _name(call))
         out = self._leave(call)
-        call.tried -= 1  # nobody tried it
+        call.tries_used -= 1  # the request or its answer was lost: not a try
         return out + self._send(call, now, fresh=True)
 
 
@@ -332,4 +362,4 @@ def _name(call: Call) -> str:
 
 
 def _spent(call: Call, now: float) -> str:
-    return f"{now - call.started_at:.1f} s (try {call.tried} of {call.tries})"
+    return f"{now - call.started_at:.1f} s (try {call.tries_used} of {call.tries})"

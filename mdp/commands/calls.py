@@ -1,4 +1,4 @@
-"""What `mdp call` does: ask, print the answer, keep its frames."""
+"""What `mdp call` does: send a request, print the answer, write its frames to files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from . import tables
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.2
-_PATIENCE_S = 1.0  # for a broker that knows the question
+_POLL_S = 0.2
+_TRY_S = 1.0  # a broker that knows mmi.service answers sooner
 _MAX_NAMES = 20
 
 
 def read_frame(name: str) -> bytes:
-    """A file's contents; `-` is standard input."""
+    """Return a file's contents; `-` is standard input."""
     if name == "-":
         return sys.stdin.buffer.read()
     try:
@@ -41,34 +41,34 @@ def read_frame(name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Call:
-    """What is asked, and how: as `mdp call` takes it."""
+    """A request, with the options of `mdp call`."""
 
     service: str
     body: list[bytes]
     out: Path | None
-    """Folder for the answer's frames."""
+    """Folder for the frames of the answer."""
     wait_s: float
     """How long to wait for a worker first."""
     quiet: bool
 
 
 def call_once(broker: str, settings: ClientSettings, call: Call) -> None:
-    """Print each part of the answer as it comes."""
+    """Send the request once, and print each part of the answer as it arrives."""
     with Client(broker, settings) as client:
         _check_served(client, call)
         number = 0
         for part in client.stream(call.service, call.body):
             for frame in part:
                 print(tables.frame(frame), flush=True)
-                _keep(call.out, f"{number:04d}", frame)
+                _write(call.out, f"{number:04d}", frame)
                 number += 1
 
 
 def call_often(
     broker: str, settings: ClientSettings, call: Call, *, repeat: int, window: int
 ) -> None:
-    """Ask again and again; print what came how often."""
-    seen: Counter[bytes] = Counter()
+    """Send the request `repeat` times; print each different answer with its count."""
+    counts: Counter[bytes] = Counter()
     samples: dict[bytes, list[bytes]] = {}
     terminal = Console(stderr=True)
     with Client(broker, settings) as client:
@@ -84,21 +84,21 @@ def call_often(
         try:
             for request, answer in enumerate(shown):
                 digest = hashlib.sha256(b"".join(len(f).to_bytes(8, "big") + f for f in answer))
-                seen[digest.digest()] += 1
+                counts[digest.digest()] += 1
                 samples.setdefault(digest.digest(), answer)
                 for number, frame in enumerate(answer):
-                    _keep(call.out, f"{request:06d}-{number:04d}", frame)
+                    _write(call.out, f"{request:06d}-{number:04d}", frame)
         finally:
-            _summarise(seen, samples)
+            _summarise(counts, samples)
 
 
-# Is it served?
+# Does the service have workers?
 
 
 def _check_served(client: Client, call: Call) -> None:
-    """Raise `NotServed` if the broker knows of no worker for the service; wait for one first.
+    """Wait `wait_s` for a worker of the service; raise `NotServed` if the broker has none then.
 
-    A broker that does not know `mmi.service` (RFC 8) cannot say: then the service is asked anyway.
+    If the broker does not know `mmi.service` (RFC 8), return: the request is sent in any case.
     """
     if call.service.startswith(PREFIX.decode()):
         return
@@ -112,25 +112,25 @@ def _check_served(client: Client, call: Call) -> None:
             line = f"waiting up to {call.wait_s:g} s for a worker of {call.service}"
             print(f"mdp: {line} at {client.broker}", file=sys.stderr, flush=True)
         waiting = True
-        threading.Event().wait(_LOOK_S)
+        threading.Event().wait(_POLL_S)
 
 
 def _code(client: Client, service: str, patience_s: float) -> bytes:
-    """What `mmi.service` says; 501 from a broker that does not answer it."""
+    """Return the code from `mmi.service`; 501 if the broker does not answer it."""
     give_up_at = clock() + patience_s
     while True:
-        left_s = max(_LOOK_S, give_up_at - clock())
+        left_s = max(_POLL_S, give_up_at - clock())
         try:
-            body, timeout_s = [service_name(service)], min(_PATIENCE_S, left_s)
+            body, timeout_s = [service_name(service)], min(_TRY_S, left_s)
             return client.request("mmi.service", body, timeout_s=timeout_s, tries=1)[0]
         except RequestTimeout:
             if is_served(client.broker):
-                line = "%s does not answer mmi.service; asking %s without it"
+                line = "%s does not answer mmi.service; sending the request to %s all the same"
                 log.info(line, client.broker, service)
                 return b"501"
         if clock() >= give_up_at:
-            how = addresses.how_to_serve(client.broker)
-            text = f"no broker answers at {client.broker} within {patience_s:g} s; {how}"
+            hint = addresses.how_to_serve(client.broker)
+            text = f"no broker answers at {client.broker} within {patience_s:g} s; {hint}"
             raise RequestTimeout(text)
 
 
@@ -142,23 +142,23 @@ def _not_served(client: Client, call: Call) -> str:
 
 def _served(client: Client) -> str:
     try:
-        services = client.services(timeout_s=_PATIENCE_S)
+        services = client.services(timeout_s=_TRY_S)
     except MDPError:
-        return ""  # another kind of broker
+        return ""  # a foreign broker
     names = sorted(name for name, row in services.items() if row["workers"])
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return f"; served there: {', '.join(names[:_MAX_NAMES]) or 'nothing'}{more}"
+    return f"; it serves: {', '.join(names[:_MAX_NAMES]) or 'nothing'}{more}"
 
 
-def _summarise(seen: Counter[bytes], samples: dict[bytes, list[bytes]]) -> None:
-    for key, count in seen.most_common(10):
+def _summarise(counts: Counter[bytes], samples: dict[bytes, list[bytes]]) -> None:
+    for key, count in counts.most_common(10):
         print(f"{count} times: {' | '.join(tables.frame(frame) for frame in samples[key])}")
-    if len(seen) > 10:
-        print(f"and {len(seen) - 10} other answers")
+    if len(counts) > 10:
+        print(f"and {len(counts) - 10} other answers")
 
 
-def _keep(folder: Path | None, name: str, frame: bytes) -> None:
-    """Write a frame to its file; no half-written one stands under its final name."""
+def _write(folder: Path | None, name: str, frame: bytes) -> None:
+    """Write a frame to its file; a partly written file never has the final name."""
     if folder is None:
         return
     temporary = folder / f".{name}.part"
@@ -170,7 +170,7 @@ def _keep(folder: Path | None, name: str, frame: bytes) -> None:
 
 
 def make_folder(folder: Path | None) -> None:
-    """See that the answers can be kept, before anything is asked."""
+    """Create the folder for the answers, so that an error comes before any request."""
     try:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `mdp services` does: look at what a broker serves, once or again and again."""
+"""What `mdp services` does: show what a broker serves, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ..settings import ClientSettings
 from ..sockets import clock, unix_time
 from . import tables
 
-_WIDE = 1000  # columns, where no terminal limits them
+_WIDE = 1000  # columns, if stdout is not a terminal
 
 Report = dict[str, Any]
 
 
 class Look:
-    """One broker, seen through its own reports; a single service, or all."""
+    """Shows a broker's own reports, for one service or for all."""
 
     def __init__(
         self, broker: str, service: str | None, *, workers: bool, timeout_s: float
@@ -37,25 +37,25 @@ class Look:
         self._timeout_s = timeout_s
         if not timeout_s > 0:
             raise SettingsError(f"want timeout_s above 0, got {timeout_s}")
-        self._answered: dict[str, int] = {}  # at the look before, for the rates
-        self._looked_at = 0.0
+        self._answered: dict[str, int] = {}  # in the previous report, for the rates
+        self._reported_at = 0.0
 
     def once(self, *, json: bool, quiet: bool = False) -> bool:
-        """Print, unless quiet; False if a service was named for which no worker lives."""
+        """Print a report, unless quiet. Return False if the named service has no worker."""
         with Client(self._broker, ClientSettings(tries=1)) as client:
             try:
                 report = self._report(client)
             except RequestTimeout:
-                raise RequestTimeout(self._silent()) from None
+                raise RequestTimeout(self._no_answer()) from None
         if json and not quiet:
             print(json_text.dumps(report, indent=2))
         elif not quiet:
             wide = None if sys.stdout.isatty() else _WIDE
             Console(width=wide).print(self._tables(report, rates=None))
-        return self._service is None or self._lives(report)
+        return self._service is None or self._has_workers(report)
 
     def watch(self, *, every_s: float, json: bool) -> None:
-        """Show it again and again, until KeyboardInterrupt; wait for a broker that is away."""
+        """Show reports until KeyboardInterrupt, also while no broker answers."""
         with Client(self._broker, ClientSettings(tries=1)) as client:
             if json:
                 self._repeat(client, every_s, _write_object)
@@ -65,19 +65,19 @@ class Look:
                 self._repeat(client, every_s, self._write_rows)
 
     def _repeat(self, client: Client, every_s: float, show: Callable[[Report], None]) -> None:
-        """Show a report each interval; without a broker it has an `error`."""
-        pause = threading.Event()  # nobody sets it
+        """Show a report each interval; it has only `error` while no broker answers."""
+        pause = threading.Event()  # never set: only its `wait` is used
         while True:
             due_at = clock() + every_s
             try:
                 report = self._report(client)
             except MDPError:
-                report = {"error": f"{self._silent()}; still trying"}
+                report = {"error": f"{self._no_answer()}; still trying"}
             show({"time": timestamp(unix_time()), **report})
             pause.wait(max(0.0, due_at - clock()))
 
     def _watch_terminal(self, client: Client, every_s: float) -> None:
-        """The table on a screen of its own, and the last one on the terminal's when it ends."""
+        """Show the table on the alternate screen; print the last one when it ends."""
         shown: RenderableType = ""
         console = Console()
 
@@ -94,7 +94,7 @@ class Look:
             console.print(shown)
 
     def _write_rows(self, report: Report) -> None:
-        """Plain lines, each with the time."""
+        """Write plain lines, each with the time."""
         console = Console(width=_WIDE, no_color=True, highlight=False)
         with console.capture() as captured:
             console.print(self._view(report))
@@ -113,11 +113,11 @@ class Look:
             report["workers"] = [w for w in workers if wanted in (None, w["service"])]
         return report
 
-    def _silent(self) -> str:
-        how = addresses.how_to_serve(self._broker)
-        return f"no broker answers at {self._broker} within {self._timeout_s:g} s; {how}"
+    def _no_answer(self) -> str:
+        hint = addresses.how_to_serve(self._broker)
+        return f"no broker answers at {self._broker} within {self._timeout_s:g} s; {hint}"
 
-    def _lives(self, report: Report) -> bool:
+    def _has_workers(self, report: Report) -> bool:
         return any(row["workers"] for row in report["services"].values())
 
     def _view(self, report: Report) -> RenderableType:
@@ -125,12 +125,12 @@ class Look:
             return Text(report["error"], style="red")
         now = clock()
         answered = {name: row["answered"] for name, row in report["services"].items()}
-        passed_s = max(now - self._looked_at, 1e-3)
+        passed_s = max(now - self._reported_at, 1e-3)
         rates = {
             name: max(0, count - self._answered.get(name, count)) / passed_s
             for name, count in answered.items()
         }
-        self._answered, self._looked_at = answered, now
+        self._answered, self._reported_at = answered, now
         return self._tables(report, rates=rates)
 
     def _tables(self, report: Report, *, rates: dict[str, float] | None) -> RenderableType:
@@ -144,6 +144,6 @@ class Look:
 
 
 def _write_object(report: Report) -> None:
-    """One line of JSON."""
+    """Write one line of JSON."""
     sys.stdout.write(json_text.dumps(report) + "\n")
     sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""What `mdp bench` does: load a service of any broker, and a bare loop as the ceiling.
+"""What `mdp bench` does: put load on a service of a broker, and on a bare loop as the ceiling.
 
-A load generator is the other end of the wire, so this file holds sockets of its own. The lanes of
-all clients hang on one ROUTER socket, and so do all echo workers: thousands of peers, each with a
-connection of its own, cost one poll.
+The load generator is a client with its own kind of sockets, so this file has sockets, too. One
+ROUTER socket has the lanes of all clients, and another has all echo workers: thousands of peers,
+each with its own connection, need only one poll.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Plan:
         if self.ceiling and self.broker:
             raise SettingsError("--bare-loop cannot be combined with --broker")
         if min(self.workers) < (0 if self.broker else 1):
-            least = "0" if self.broker else "1, or 0 with a --broker that has its own"
+            least = "0" if self.broker else "1, or 0 with a --broker that has workers"
             raise SettingsError(f"want workers of at least {least}, got {min(self.workers)}")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measurement. Times in ms, payload one way in MB/s, the server's CPU in us a request."""
+    """One measurement. `mb_per_s` is the payload in one direction; `cpu_us` is per request."""
 
     workers: int
     size: int
@@ -89,7 +89,8 @@ def dialect_named(name: str) -> Dialect:
 
 def show(plan: Plan, *, json: bool, quiet: bool) -> None:
     """Measure, and print the figures."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no process behind
+    # an exit, unlike a kill, ends the child processes
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     terminal = Console(stderr=True)
     cells = len(plan.workers) * len(plan.sizes) * len(plan.windows)
     figures = []
@@ -109,7 +110,10 @@ def show(plan: Plan, *, json: bool, quiet: bool) -> None:
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Each cell of the plan: the median of its rounds; the ceiling in turn with the broker."""
+    """Measure each cell of the plan, as the median of its rounds.
+
+    In each round the ceiling is measured right after the broker.
+    """
     for workers in plan.workers:
         with ExitStack() as stack:
             served = stack.enter_context(_served(plan, workers))
@@ -121,7 +125,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 @dataclass(frozen=True)
 class _Server:
-    """Something under load: where it is, and its process if it is ours."""
+    """What is under load: its endpoint, and its process id if this program started it."""
 
     endpoint: str
     pid: int | None
@@ -168,8 +172,10 @@ class _Run:
 
 
 def _load(server: _Server, size: int, window: int, seconds: float) -> _Run:
-    """Keep so many requests in flight for some seconds: each on a lane of its own, if there are
-    not too many for that."""
+    """Keep `window` requests in flight for some seconds.
+
+    Each has its own lane; above `_MAX_LANES`, all are on one socket.
+    """
     context: zmq.Context[Any] = zmq.Context()
     deep = window > _MAX_LANES
     socket = context.socket(zmq.DEALER if deep else zmq.ROUTER)
@@ -187,7 +193,7 @@ def _load(server: _Server, size: int, window: int, seconds: float) -> _Run:
 
 
 def _connect(router: zmq.Socket[bytes], endpoint: str, count: int) -> list[bytes]:
-    """Connect one ROUTER so many times, each under a name of its own."""
+    """Connect one ROUTER `count` times, each time under another name."""
     names = [b"peer%d" % number for number in range(count)]
     router.router_mandatory = True
     to = target(endpoint)
@@ -223,12 +229,12 @@ def _drive(
     for name in names:
         ask(name)
     started = time.perf_counter()
-    hear(started + min(0.3, seconds / 4))  # warm
+    hear(started + min(0.3, seconds / 4))  # warm up
     times.clear()
     started, cpu = time.perf_counter(), _cpu_s(server.pid)
     hear(started + seconds)
     while len(times) < 20 and time.perf_counter() < started + 10 * seconds + 5:
-        hear(time.perf_counter() + 0.1)  # large payloads, many in flight: their answers take long
+        hear(time.perf_counter() + 0.1)  # with many large payloads in flight, answers take long
     passed = time.perf_counter() - started
     used = _cpu_s(server.pid)
     if len(times) < 2:
@@ -252,7 +258,7 @@ def _messages(socket: zmq.Socket[bytes]) -> Iterator[Frames]:
 def _drive_deep(
     dealer: zmq.Socket[bytes], server: _Server, payload: bytes, window: int, seconds: float
 ) -> _Run:
-    """One asynchronous client with all of the window on its socket: a deep queue."""
+    """Measure with one asynchronous client that has the whole window on one socket."""
     request = server.request(payload)
     sent: deque[float] = deque()
     times: list[float] = []
@@ -267,7 +273,7 @@ def _drive_deep(
             for _ in range(min(100, count - len(sent))):
                 sent.append(time.perf_counter())
                 send_message(dealer, request)
-            hear()  # or the answers pile up at the broker while the queue is filled
+            hear()  # else answers would pile up at the broker while the queue is filled
 
     ask_up_to(window)
     times.clear()
@@ -293,7 +299,7 @@ def _check_answer(server: _Server, frames: Frames) -> None:
 
 
 def _cpu_s(pid: int | None) -> float | None:
-    """CPU seconds that a process has used, all its threads together (Linux)."""
+    """Return the CPU seconds that a process has used, with all its threads (Linux)."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
@@ -302,12 +308,12 @@ def _cpu_s(pid: int | None) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-# What is loaded.
+# What is under load.
 
 
 @contextmanager
 def _served(plan: Plan, workers: int) -> Iterator[_Server]:
-    """The broker that was named, or one of our own with echo workers."""
+    """Yield the broker of the plan, or a new one; with echo workers."""
     dialect, service = plan.dialect, plan.service.encode()
     final = [*dialect.client_prefix, *dialect.client_final]
 
@@ -333,7 +339,7 @@ def _served(plan: Plan, workers: int) -> Iterator[_Server]:
 
 @contextmanager
 def _bare(workers: int) -> Iterator[_Server]:
-    """The ceiling: a loop that only forwards, and the same number of peers that echo."""
+    """Yield the ceiling: a loop that only forwards, and as many peers that echo."""
     front, back = _free_endpoint(), _free_endpoint()
     with _process(_forward, front, back, workers) as pid, _process(_echo_bare, back, workers):
         server = _Server(front, pid, lambda payload: [b"", payload], lambda frames: True)
@@ -342,7 +348,7 @@ def _bare(workers: int) -> Iterator[_Server]:
 
 
 def _wait_for(server: _Server) -> None:
-    """Until the first answer."""
+    """Wait for the first answer."""
     context: zmq.Context[Any] = zmq.Context()
     dealer = context.socket(zmq.DEALER)
     dealer.linger = 0
@@ -369,7 +375,7 @@ def _broker(endpoint: str) -> Iterator[int]:
 
 def _serve(endpoint: str) -> None:
     raise_file_limit()
-    logging.disable(logging.CRITICAL)  # peers come and go here
+    logging.disable(logging.CRITICAL)  # the peers that connect and leave would fill the log
     settings = BrokerSettings(max_queue=1_000_000)
     serve_broker([endpoint], settings, Bell())
 
@@ -388,14 +394,14 @@ def _process(target: Callable[..., None], *args: object) -> Iterator[int]:
 
 
 def _tethered(parent_pid: int, target: Callable[..., None], *args: object) -> None:
-    """Run until killed, which the parent's end does, too."""
+    """Run until killed; the end of the parent process kills it, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent_pid)
     target(*args)
 
 
 def _echo_fleet(endpoint: str, service: str, count: int, dialect_name: str) -> None:
-    """So many echo workers of one service, with READY and heartbeats, until killed."""
+    """Run `count` echo workers of one service, with READY and heartbeats, until killed."""
     dialect = DIALECTS[dialect_name]
     fleet: zmq.Socket[bytes] = zmq.Context().socket(zmq.ROUTER)
     fleet.set_hwm(0)
@@ -423,11 +429,11 @@ def _echo_fleet(endpoint: str, service: str, count: int, dialect_name: str) -> N
 
 
 def _echo_bare(endpoint: str, count: int) -> None:
-    """So many peers that send back what they get, until killed."""
+    """Run `count` peers that send back each message, until killed."""
     fleet: zmq.Socket[bytes] = zmq.Context().socket(zmq.ROUTER)
     fleet.set_hwm(0)
     for name in _connect(fleet, endpoint, count):
-        send_message(fleet, [name, b""])  # the forwarder deals only to peers that it knows
+        send_message(fleet, [name, b""])  # the forwarder can only send to connected peers
     while True:
         fleet.poll()
         for frames in _messages(fleet):
@@ -435,7 +441,7 @@ def _echo_bare(endpoint: str, count: int) -> None:
 
 
 def _forward(front: str, back: str, workers: int) -> None:
-    """A bare ROUTER-DEALER loop: whole messages, by the same calls that the broker uses."""
+    """Run a bare ROUTER-DEALER loop: whole messages, with the same calls that the broker uses."""
     context: zmq.Context[Any] = zmq.Context()
     router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     poller = zmq.Poller()
@@ -444,7 +450,7 @@ def _forward(front: str, back: str, workers: int) -> None:
         socket.bind(endpoint)
         poller.register(socket, zmq.POLLIN)
     for _ in range(workers):
-        dealer.recv()  # each peer's first word: now there is somebody to deal to
+        dealer.recv()  # each peer's first message: now it is connected
     while True:
         for socket, _ in poller.poll():
             other = dealer if socket is router else router
@@ -453,7 +459,7 @@ def _forward(front: str, back: str, workers: int) -> None:
 
 
 def _short(number: float) -> str:
-    """Three digits of it, or all before the point."""
+    """Format a number with three digits, or with all digits before the point."""
     decimals = 2 if number < 10 else 1 if number < 100 else 0
     return f"{number:,.{decimals}f}"
 

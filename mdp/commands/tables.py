@@ -1,4 +1,4 @@
-"""What the commands print: the broker's reports as tables, frames as text. Pure."""
+"""What the commands print: the broker's reports as tables, and frames as text. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHORT = 24  # characters of a fingerprint
 
 
 def size(count: float) -> str:
-    """A number of bytes for people: `1.5 MB`."""
+    """Format a number of bytes: `1.5 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             break
@@ -22,7 +22,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: `340 ms`, `12.3 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Format a duration: `340 ms`, `12.3 s`, `3 min 20 s`, `2 h 5 min`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
@@ -34,7 +34,7 @@ def duration(seconds: float) -> str:
 def services(
     report: Mapping[str, Mapping[str, int]], *, rates: Mapping[str, float] | None = None
 ) -> Table:
-    """Discovery: a row a service. `rates`, in answers/s, adds its column."""
+    """Return a table with one row per service. `rates`, in answers/s, adds a column."""
     table = _table("service", "workers", "idle", "busy", "queued", "bytes", "answered", "requeued")
     if rates is not None:
         table.add_column("per s", justify="right")
@@ -49,7 +49,7 @@ def services(
 
 
 def workers(report: list[Mapping[str, Any]]) -> Table:
-    """Discovery: a row a worker, those of one service together, the oldest first."""
+    """Return a table with one row per worker, sorted by service, the oldest worker first."""
     table = _table(
         "service", "worker", "dialect", "state", "for", "registered", "heard", "fingerprint"
     )
@@ -59,7 +59,7 @@ def workers(report: list[Mapping[str, Any]]) -> Table:
         since = duration(row["busy_s"]) if busy else ""
         age, heard = duration(row["since_s"]), duration(row["heard_s"])
         named = (Text(row["service"]), Text(row["address"]), Text(row["dialect"]))
-        short = row.get("fingerprint", "")  # an older broker says none
+        short = row.get("fingerprint", "")  # brokers of older versions have none
         short = short if len(short) <= _SHORT else short[: _SHORT - 3] + "..."
         table.add_row(*named, state, since, age, heard, Text(short))
     return table
@@ -74,7 +74,7 @@ def _table(*columns: str) -> Table:
 
 
 def frame(content: bytes) -> str:
-    """A frame for people: text as it is, anything else as its length and digest."""
+    """Format a frame: printable text as it is, else its length and the start of its SHA-256."""
     try:
         text = content.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,8 @@
-"""The process that computes: `setup()` once, then one request after the other.
+"""The process that computes: it runs `setup()` once, then one request after the other.
 
-It talks with its host over a socket pair. Signals that a terminal or a batch system sends to the
-whole group are the host's to answer, so they are ignored here; when the host dies, it dies.
+It exchanges messages with its host over a socket pair. It ignores SIGINT and SIGTERM, which a
+terminal or a batch system sends to the whole group, because the host handles them. It is killed
+when the host dies.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ def run(
     prepare: Callable[[], None] | None,
     name: str,
 ) -> None:
-    """Compute until the host closes its end. `prepare` runs first (logging, say).
+    """Compute until the host closes its end of `stream`. `prepare` runs first (logging, say).
 
-    `name` is the worker's, for the log: `echo#1`.
+    `name` is the worker's name in the log: `echo#1`.
     """
     name = f"{name} (pid {os.getpid()})"
-    os.setsid()  # leads a group of its own: what it starts is killed with it
+    os.setsid()  # a new process group: processes that the user's code starts are killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with(host_pid)
@@ -54,7 +55,7 @@ def run(
         worker = factory()
         worker.setup()
         fingerprint = fingerprint_of(worker.fingerprint)
-    except (Exception, SystemExit) as error:  # the user's code
+    except (Exception, SystemExit) as error:  # code that the user wrote
         log.exception("%s: setup() failed", name)
         host.send([SETUP_FAILED, _describe(error).encode("utf-8", "backslashreplace")])
         stream.close()
@@ -69,14 +70,14 @@ def run(
 def answers(
     worker: Worker, frames: list[bytes], *, name: str = ""
 ) -> Iterator[tuple[bool, list[Any]]]:
-    """What `handle` answers, part by part: (is it the last?, frames). An exception is an answer."""
+    """Run `handle` and yield its parts: (is it the last?, frames). An exception is an answer."""
     try:
         reply = worker.handle(frames)
         if isinstance(reply, (list, tuple)):
             yield True, _checked(reply)
             return
         if not isinstance(reply, Iterator):
-            raise TypeError(f"want a list of frames or a generator of such, got {reply!r:.100}")
+            raise TypeError(f"want a list of frames, or a generator of lists, got {reply!r:.100}")
         last: list[Any] = []
         for number, part in enumerate(reply):
             if number:
@@ -85,7 +86,7 @@ def answers(
         yield True, last
     except Refused as error:
         yield True, error_body(400, str(error))
-    except (Exception, SystemExit) as error:  # the user's code
+    except (Exception, SystemExit) as error:  # code that the user wrote
         log.exception("%s: handle() failed", name or type(worker).__name__)
         text = f"{_describe(error)}{_place(error)} at worker {worker_name()}"
         yield True, error_body(500, text)
@@ -103,16 +104,16 @@ def _checked(part: Any) -> list[Any]:
 
 
 def worker_name() -> str:
-    """This process, for who looks for it: `host:pid`."""
+    """Return the name of this process in error messages: `host:pid`."""
     return f"{os.uname().nodename}:{os.getpid()}"
 
 
 def _place(error: BaseException) -> str:
-    """Where it was raised: ` (mymodule.py:12)`, the last line in the file that has the handler."""
+    """Return where it was raised, ` (mymodule.py:12)`: the last line in the handler's file."""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [frame for frame in frames if frame.filename != __file__]
     if not outside:
-        return ""  # `handle` gave something else than frames
+        return ""  # `handle` returned something that is not a list of frames
     last = [frame for frame in outside if frame.filename == outside[0].filename][-1]
     return f" ({os.path.basename(last.filename)}:{last.lineno})"
 
@@ -127,9 +128,9 @@ def _describe(error: BaseException) -> str:
 
 
 def die_with(host_pid: int) -> None:
-    """Let the kernel kill this process when its host dies, even by SIGKILL (Linux)."""
+    """Have the kernel kill this process when its host dies, even by SIGKILL (Linux)."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != host_pid:
-        os._exit(1)  # it died before it could be watched
+        os._exit(1)  # the host died before the call above

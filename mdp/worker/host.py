@@ -1,8 +1,36 @@
-"""One worker: its conversation with the broker and the child that computes. Pure.
+"""One worker's host as a state machine: it joins the broker and the child that computes. Pure.
 
-The host keeps the heartbeats whatever its child does, starts the child again when it dies, and
-offers the worker to the broker only while the child is ready and idle. `sockets.serve_workers`
-carries out the steps.
+A Majordomo worker must send heartbeats while it computes, but the user's `handle()` may hold the
+GIL, run for hours or crash. So `setup()` and `handle()` run in a child process, and the host is in
+another one. The host has the session with the broker (`session.Session`): it sends the heartbeats,
+passes requests to the child and answers to the broker, and starts the child again when it dies. It
+sends READY only while the child is idle, and closes the session when the child dies, so that the
+broker gives the request to another worker. Events and the time go in, steps come out;
+`worker_loop` carries out the steps.
+
+child      event                                    next      steps, and what follows
+---------  ---------------------------------------  --------  -----------------------------------
+dead       restart time is reached                  starting  StartChild
+starting   `setup()` returned                       idle      open the session when it may be
+starting   child died: `setup()` failed             dead      restart time: `restart_s`, doubling
+starting   the same, `max_setup_failures` in a row  ended     `failure` has the reason
+idle       REQUEST from the broker                  busy      Work
+busy       PARTIAL from the child                   busy      send it to the broker
+busy       FINAL from the child                     idle      send it to the broker
+busy       session lost: the request is orphaned    busy      wait `orphan_s`; drop its answers
+busy       `orphan_s` is over                       killed    KillChild
+idle       session lost                             idle      open a new one when it may be
+any other  child died                               dead      close the session; restart time (1)
+any        fingerprint refused for too long (2)     ended     KillChild; `failure` has the reason
+any        `stop`                                   ended     close the session, KillChild
+
+`drain` ends a child that is dead, starting, killed or orphaned at once. Otherwise the host sends
+mmi.retire. The child answers the request that it holds, and ends when it is idle and the broker
+has confirmed (or the session is closed, or liveness * interval is over). If the child dies while
+the host drains, the worker has ended, too.
+
+(1) The first `_AT_ONCE` crashes since an answer: at once. Then after `restart_s`, doubling.
+(2) For liveness * interval: by then the broker has noticed the death of every other worker.
 """
 
 from __future__ import annotations
@@ -19,7 +47,7 @@ from .session import Session, SocketStep
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 3  # restarts since an answer: as often a lone worker dies of one poisonous request
+_AT_ONCE = 3  # restarts since an answer: one poisonous request kills a lone worker this often
 
 
 class StartChild(NamedTuple):
@@ -27,11 +55,11 @@ class StartChild(NamedTuple):
 
 
 class KillChild(NamedTuple):
-    """Kill it; that it died will be reported like any death."""
+    """Kill that process. Its death is then reported to `died`, like any death."""
 
 
 class Work(NamedTuple):
-    """Hand the child a request. Its answers carry the number back."""
+    """Give the child a request. Its answers carry the same number."""
 
     number: int
     body: Frames
@@ -41,18 +69,18 @@ Step = SocketStep | StartChild | KillChild | Work
 
 
 class Child(enum.Enum):
-    """Where the child stands."""
+    """The child's state."""
 
     DEAD = "dead"
-    STARTING = "starting"  # setup() runs
+    STARTING = "starting"  # setup() is running
     IDLE = "idle"
     BUSY = "busy"
     KILLED = "being killed"  # its death has not been seen yet
-    ENDED = "ended"  # and will not be started again
+    ENDED = "ended"  # it is not started again
 
 
 class Host:
-    """Events and the time in, steps out; `ended` when the worker is over, `failure` says why."""
+    """A worker: `ended` is true when it is over, and `failure` is the reason, if it failed."""
 
     def __init__(self, service: bytes, settings: WorkerSettings, *, name: str = "") -> None:
         self.settings = settings
@@ -61,37 +89,37 @@ class Host:
         self.child = Child.DEAD
         self.failure: str | None = None
         self.draining = False
-        self._leave_at = math.inf  # draining: the broker had its time to say that it knows
-        self._number = 0  # of the request that the child has, or had last
+        self._leave_at = math.inf  # draining: an idle child may end, confirmed by the broker or not
+        self._number = 0  # of the child's request, or of its latest one
         self._asked_at = 0.0
-        self._orphan_until = math.inf  # the child's request was taken from it: its grace
+        self._orphan_until = math.inf  # the session of its request was lost: time to finish
         self._restart_at = 0.0
-        self._crashes = 0  # since an answer
+        self._crashes = 0  # since the last answer
         self._setup_failures = 0  # in a row
-        self._setup_reason: str | None = None  # why the latest one failed, as the child said
+        self._setup_reason: str | None = None  # of the latest failure, from the child
 
     @property
     def ended(self) -> bool:
         return self.child is Child.ENDED
 
-    # What the child does.
+    # Events of the child.
 
     def ready(self, now: float, fingerprint: bytes = b"") -> list[Step]:
-        """The child's `setup()` is done, and it says what decides its answers."""
+        """Handle the end of the child's `setup()`, after which its fingerprint is known."""
         self.session.fingerprint = fingerprint
         self._setup_failures = 0
         self.child = Child.IDLE
         return self.tick(now)
 
     def setup_failed(self, reason: str, now: float) -> list[Step]:
-        """The child's `setup()` raised; its death follows, and is what counts."""
+        """Note why the child's `setup()` raised. The child's death follows, and is counted."""
         self._setup_reason = reason
         return []
 
     def answered(
         self, number: int, body: Sequence[Frame], *, final: bool, now: float
     ) -> list[Step]:
-        """The child answered; an answer to a request that was taken away goes nowhere."""
+        """Handle an answer of the child; drop it if the session of its request was lost."""
         if number != self._number or self.child is not Child.BUSY:
             return []
         out: list[Step] = list(self.session.reply(body, final=final, now=now))
@@ -104,22 +132,22 @@ class Host:
         return out + self.tick(now)
 
     def died(self, how: str, now: float) -> list[Step]:
-        """The child is gone. Saying so to the broker puts its request back in the queue."""
-        was = self.child
-        if was is Child.STARTING:
+        """Handle the child's death. Closing the session makes the broker requeue its request."""
+        state = self.child
+        if state is Child.STARTING:
             self._count_setup_failure(self._setup_reason or f"the child {how} in setup()")
         self.child = Child.ENDED if self.draining or self.failure else Child.DEAD
         self._orphan_until = math.inf
-        wait_s = self._rest_s(was)
+        wait_s = self._restart_wait_s(state)
         self._restart_at = now + wait_s
         if self.child is Child.DEAD:
-            line = "%s: the child %s while %s; started again in %.1f s"
-            log.warning(line, self.name, how, was.value, wait_s)
+            line = "%s: the child %s while %s; it is started again in %.1f s"
+            log.warning(line, self.name, how, state.value, wait_s)
         return list(self.session.close(now))
 
-    def _rest_s(self, was: Child) -> float:
-        """How long to wait before the child that died is started again."""
-        if was is Child.STARTING:
+    def _restart_wait_s(self, state: Child) -> float:
+        """Return the wait before the restart of a child that died in this state."""
+        if state is Child.STARTING:
             self._crashes = max(self._crashes, _AT_ONCE)
         doublings = self._crashes - _AT_ONCE
         self._crashes += 1
@@ -136,7 +164,7 @@ class Host:
         if self._setup_failures >= limit:
             self.failure = f"{self.name}: setup() failed {limit} times; the last: {reason}"
 
-    # What the broker does.
+    # Messages of the broker.
 
     def receive(self, frames: Frames, now: float) -> list[Step]:
         was_open = self.session.is_open
@@ -152,29 +180,29 @@ class Host:
         if self.session.refused_s >= self.settings.pulse.silence_s:
             return out + self._give_up(now)
         if was_open and not self.session.is_open:
-            self._lost(self.session.refusal or "the broker ended the conversation", now)
+            self._on_lost(self.session.refusal or "the broker ended the session", now)
         return out
 
     def _give_up(self, now: float) -> list[Step]:
-        """Others serve the name: had they died unseen, the broker would know by now."""
+        """End: the broker would know by now if the workers of the other fingerprint were dead."""
         self.failure = f"{self.name}: {self.session.refusal}"
         log.error("%s", self.failure)
         self.child = Child.ENDED
         return [*self.session.close(now), KillChild()]
 
-    def _lost(self, why: str, now: float) -> None:
-        wait_s = self.session.rest_until - now
-        log.warning("%s: %s; back in %.1f s", self.name, why, wait_s)
+    def _on_lost(self, why: str, now: float) -> None:
+        wait_s = self.session.closed_until - now
+        log.warning("%s: %s; connecting again in %.1f s", self.name, why, wait_s)
         if self.child is Child.BUSY:
             self._orphan_until = now + self.settings.orphan_s
 
-    # What time does, and the person at the terminal.
+    # Time, and the user's signals.
 
     def tick(self, now: float) -> list[Step]:
         was_open = self.session.is_open
         out: list[Step] = list(self.session.tick(now))
         if was_open and not self.session.is_open:
-            self._lost("the broker is silent", now)
+            self._on_lost("the broker is silent", now)
         if self.child is Child.DEAD and now >= self._restart_at:
             self.child, self._setup_reason = Child.STARTING, None
             out.append(StartChild())
@@ -186,17 +214,17 @@ class Host:
             log.info("%s: ready", self.name)
             out += self.session.open(now)
         if self.child is Child.BUSY and now >= self._orphan_until:
-            log.warning("%s: killed the child: it goes on with what was taken from it", self.name)
+            log.warning("%s: killed the child: the session of its request is over", self.name)
             self._orphan_until = math.inf
             self.child = Child.KILLED
             out.append(KillChild())
         return out
 
     def _may_open(self, now: float) -> bool:
-        return not self.session.is_open and not self.draining and now >= self.session.rest_until
+        return not self.session.is_open and not self.draining and now >= self.session.closed_until
 
     def _may_leave(self, now: float) -> bool:
-        """A request may be on its way until the broker knows; it would count as tried."""
+        """Return False while a request may be on its way: its loss would count as an attempt."""
         return not self.session.is_open or now >= self._leave_at
 
     def deadline(self) -> float:
@@ -212,7 +240,7 @@ class Host:
         return due
 
     def drain(self, now: float) -> list[Step]:
-        """Finish what is held, then leave."""
+        """Finish the request that the child holds, then end."""
         if self.draining:
             return self.tick(now)
         self.draining = True
@@ -229,11 +257,11 @@ class Host:
 
     @property
     def _orphaned(self) -> bool:
-        """The child computes what was taken from it."""
+        """The child computes a request whose session was lost."""
         return self.child is Child.BUSY and self.session.token is None
 
     def stop(self, now: float) -> list[Step]:
-        """Leave at once; the broker hands what is held to someone else."""
+        """End at once; the broker gives the request that the child holds to another worker."""
         self.draining = True
         self.child = Child.ENDED
         return [*self.session.close(now), KillChild()]

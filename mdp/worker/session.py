@@ -1,7 +1,24 @@
-"""A worker's side of the conversation with a broker, in MDP/0.2. Pure: no socket, no clock.
+"""A worker's session with a broker, in MDP/0.2. Pure: no socket, no clock.
 
-Paranoid Pirate (https://rfc.zeromq.org/spec/6/): READY opens it, heartbeats keep it, silence ends
-it, and then a new socket is tried after a wait that doubles.
+The rules are those of Paranoid Pirate (https://rfc.zeromq.org/spec/6/): READY opens a session,
+heartbeats keep it alive, and silence ends it; then the worker opens a new one on a new socket,
+after a wait that doubles. The session is closed, open, or open with a request:
+
+event                            closed              open            open with a request
+-------------------------------  ------------------  --------------  -----------------------------
+`open`                           READY, -> open      (not called)    (not called)
+REQUEST                          -                   -> request (1)  ignored
+`reply`, final                   dropped             dropped         FINAL, -> open
+`reply`, not final               dropped             dropped         PARTIAL
+DISCONNECT                       -                   -> closed (2)   -> closed (2)
+silence for liveness * interval  -                   -> closed (2)   -> closed (2)
+nothing sent for an interval     -                   HEARTBEAT       HEARTBEAT
+`close`                          -                   DISCONNECT, -> closed; may open again at once
+
+`open` first sends the fingerprint (mmi.fingerprint), if there is one; the broker may refuse it.
+(1) It keeps the broker's token, under which it replies.
+(2) It may open again after `reconnect_s`, which doubles with each silence in a row, up to
+    `reconnect_max_s`. REQUEST, HEARTBEAT and DISCONNECT reset the wait.
 """
 
 from __future__ import annotations
@@ -26,26 +43,26 @@ class Send(NamedTuple):
 
 
 class Close(NamedTuple):
-    """Close that socket, when what was sent is out."""
+    """Close that socket after all messages were sent."""
 
 
 SocketStep = Open | Send | Close
 
 
 class Session:
-    """Open or closed; while it is open it may hold one request, under the broker's token."""
+    """One worker's session: open or closed. `token` is that of the request that it holds."""
 
     def __init__(self, service: bytes, settings: WorkerSettings) -> None:
         self.service = service
         self.settings = settings
         self.is_open = False
         self.token: bytes | None = None
-        self.retired = False  # the broker knows that we are about to leave
-        self.fingerprint = b""  # of what computes; known before the session is opened
-        self.refusal: str | None = None  # why the broker did not take us, the last time it said so
-        self.refused_s = 0.0  # how long it had not taken us then
-        self._refused_at = 0.0  # meaningful with a refusal: the first one in a row
-        self.rest_until = 0.0  # meaningful while closed: not to be opened before
+        self.retired = False  # the broker has confirmed that it sends no more requests
+        self.fingerprint = b""  # of the child; known when the session is opened
+        self.refusal: str | None = None  # the broker's latest reason for refusing the fingerprint
+        self.refused_s = 0.0  # how long it has refused it, up to its latest answer
+        self._refused_at = 0.0  # the first refusal in a row; only with a refusal
+        self.closed_until = 0.0  # only while closed: not to be opened earlier
         self._wait_s = settings.reconnect_s
         self._heard_at = 0.0
         self._sent_at = 0.0
@@ -54,45 +71,45 @@ class Session:
         self.is_open, self.retired = True, False
         self._heard_at = self._sent_at = now
         out: list[SocketStep] = [Open()]
-        if self.fingerprint:  # other brokers answer 501, or nothing
+        if self.fingerprint:  # foreign brokers answer 501, or nothing
             out.append(Send(MDP02.request(FINGERPRINT, [self.service, self.fingerprint])))
         return [*out, Send(MDP02.ready(self.service))]
 
     def retire(self) -> list[SocketStep]:
-        """Ask for no more requests; what is held, or on its way, is still to be answered."""
+        """Ask for no more requests. A request that is held, or on its way, is still answered."""
         return [Send(MDP02.request(RETIRE, []))]
 
     def close(self, now: float) -> list[SocketStep]:
-        """Leave, on the worker's own wish: it may come back at once."""
+        """Leave because the worker wants to: the session may be opened again at once."""
         if not self.is_open:
             return []
-        self.is_open, self.token, self.rest_until = False, None, now
+        self.is_open, self.token, self.closed_until = False, None, now
         return [Send(MDP02.disconnect_to(b"")[1:]), Close()]
 
     def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | None]:
-        """Take one message from the broker: what to do, and the request's body if it is one."""
+        """Handle one message of the broker; return the steps and, if it is a request, its body."""
         if frames[:3] == [*MDP02.client_prefix, *MDP02.client_final, RETIRE]:
             self.retired, self._heard_at = True, now
             return [], None
         if frames[:3] == [*MDP02.client_prefix, *MDP02.client_final, FINGERPRINT]:
             self._heard_at = now
-            self._judged(frames[3:], now)
+            self._on_verdict(frames[3:], now)
             return [], None
         try:
             order = wire.parse_order(frames)
         except WireError:
-            return [], None  # what cannot be parsed is dropped
+            return [], None  # a message that cannot be parsed is dropped
         self._heard_at = now
         self._wait_s = self.settings.reconnect_s
         if isinstance(order, wire.Disconnect):
-            return self._rest(now), None
+            return self._break_off(now), None
         if isinstance(order, wire.Asked) and self.token is None:
             self.token = order.token
             return [], order.body
         return [], None
 
-    def _judged(self, verdict: Frames, now: float) -> None:
-        """The broker has compared our fingerprint with those of the service's other workers."""
+    def _on_verdict(self, verdict: Frames, now: float) -> None:
+        """Note whether the broker accepts our fingerprint beside the service's other workers."""
         if verdict[:1] == [b"200"]:
             self.refusal, self.refused_s = None, 0.0
         if len(verdict) == 2 and verdict[0] == b"409":
@@ -102,7 +119,7 @@ class Session:
             self.refusal = one_line(bytes(verdict[1]).decode("utf-8", "replace"))  # type: ignore[call-overload]
 
     def reply(self, body: Sequence[Frame], *, final: bool, now: float) -> list[SocketStep]:
-        """Answer the request that is held."""
+        """Answer the request that is held; return no steps if there is none."""
         if self.token is None:
             return []
         frames = MDP02.reply(self.token, body, final=final)
@@ -115,23 +132,23 @@ class Session:
         if not self.is_open:
             return []
         if now >= self._heard_at + self.settings.pulse.silence_s:
-            self.refusal, self.refused_s = None, 0.0  # the next broker may think otherwise
-            return self._rest(now)
+            self.refusal, self.refused_s = None, 0.0  # the next broker may accept it
+            return self._break_off(now)
         if now >= self._sent_at + self.settings.pulse.interval_s:
             self._sent_at = now
             return [Send([*MDP02.worker_prefix, MDP02.heartbeat])]
         return []
 
     def deadline(self) -> float:
-        """When `tick` has something to do; while closed, when the session may be opened."""
+        """Return when `tick` has something to do; while closed, when the session may be opened."""
         if not self.is_open:
-            return self.rest_until
+            return self.closed_until
         pulse = self.settings.pulse
         return min(self._heard_at + pulse.silence_s, self._sent_at + pulse.interval_s)
 
-    def _rest(self, now: float) -> list[SocketStep]:
-        """The broker is gone, or wants this conversation to end."""
+    def _break_off(self, now: float) -> list[SocketStep]:
+        """Close the session: the broker is gone, or has sent DISCONNECT."""
         self.is_open, self.token = False, None
-        self.rest_until = now + self._wait_s
+        self.closed_until = now + self._wait_s
         self._wait_s = min(2 * self._wait_s, self.settings.reconnect_max_s)
         return [Close()]

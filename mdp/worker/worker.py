@@ -1,4 +1,4 @@
-"""What users subclass to serve. It knows no socket: `sockets.serve_workers` runs it."""
+"""The class that users subclass to write a service. `worker_loop.serve_workers` runs it."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ Body = Sequence[bytes | bytearray | memoryview]
 
 
 class Worker(ABC):
-    """Override `handle`, and `setup` where there is something to load.
+    """Base class: override `handle`, and `setup` if there is something to load.
 
-    Both run in a process of their own, one call at a time, so they may hold the GIL, take as
-    long as they need and even crash: the host process keeps the heartbeats, and the broker gives
+    Both run in a separate process, one call at a time. So they may hold the GIL and take as long
+    as they need: another process, the host, sends the heartbeats. If they crash, the broker gives
     the request to another worker.
     """
 
     fingerprint: str = ""
-    """What decides the answers besides the requests: a hash of a network's weights, say.
+    """Identifies what the answers depend on besides the requests: a hash of weights, say.
 
-    Known when `setup()` has returned; at most 255 bytes. The broker lets only workers of one
-    fingerprint serve a name together. Empty: this worker does not say, like foreign ones.
+    Set it in `setup()` at the latest; at most 255 bytes. Only workers with the same fingerprint
+    may serve a name together. Empty: no fingerprint, as foreign workers have none.
     """
 
     def setup(self) -> None:  # noqa: B027  (most workers have nothing to load)
-        """Load what `handle` needs. The worker takes requests only after this returned."""
+        """Load what `handle` needs. The worker gets requests only after this has returned."""
 
     @abstractmethod
     def handle(self, frames: list[bytes]) -> Body | Iterator[Body]:
         """Answer a request.
 
-        Return the reply's frames, or yield lists of frames: each is sent as a PARTIAL, the last
-        one as the FINAL. Requests may be handed out more than once (a worker may die), so the
-        same request must give the same parts in the same order.
+        Return the reply's frames, or yield lists of frames: the last list is sent as the FINAL,
+        the others as PARTIALs. The same request must give the same parts in the same order,
+        because it may be given to another worker after this one dies.
 
-        Errors: raise `Refused` for an input that you do not take (400); anything else that is
-        raised reaches the client as error 500 with its message, and the worker lives on.
+        Errors: raise `Refused` for an input that you do not accept (400). Any other exception
+        reaches the client as error 500 with its message, and the worker goes on.
         """
 
 
 def load(module: str, name: str) -> Worker:
-    """The worker that MODULE:CLASS names."""
-    made = getattr(importlib.import_module(module), name)()
-    if not isinstance(made, Worker):
+    """Create the worker that MODULE:CLASS names."""
+    worker = getattr(importlib.import_module(module), name)()
+    if not isinstance(worker, Worker):
         raise TypeError(f"want a subclass of mdp.Worker, got {module}:{name}")
-    return made
+    return worker

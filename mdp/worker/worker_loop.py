@@ -1,4 +1,4 @@
-"""Runs workers: each host core with its socket to the broker and its child process."""
+"""Run workers: each host core with its socket to the broker and its child process."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ def serve_workers(
     settings: WorkerSettings | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> None:
-    """Run a worker for each (service, factory) until the bell rings and what they hold is done.
+    """Run a worker for each (service, factory) until `stop` rings and held requests are answered.
 
-    `factory` makes the `Worker` in its child, and `prepare` runs there before it (logging, say):
-    both must be picklable: a class, a function, a `functools.partial`. A second ring stops at
-    once. Raises `SettingsError` for a bad address, and `WorkerFailed` when all have ended and a
-    `setup()` had failed again and again.
+    `factory` creates the `Worker` in the child, and `prepare` runs there first (logging, say).
+    Both must be picklable: a class, a function, a `functools.partial`. A second ring stops at
+    once. Raises `SettingsError` for a bad address, and `WorkerFailed` when all workers have ended
+    and one of them has failed: in `setup()` too often, or by its fingerprint.
     """
     settings = settings or WorkerSettings()
     connected_to = target(broker)
     context = new_context()
     poll = Poll(stop)
     numbers: dict[str, int] = {}
-    posts = []
+    slots = []
     for service, factory in factories:
         number = numbers[service] = numbers.get(service, 0) + 1
         core = host.Host(_checked(service), settings, name=f"{service}#{number}")
         start = _Starter(core.name, factory, prepare)
-        posts.append(_Post(core, start, lambda: Dealer(context, connected_to, linger_s=1), poll))
+        slots.append(_Slot(core, start, lambda: Dealer(context, connected_to, linger_s=1), poll))
     try:
-        _run(posts, poll, stop)
+        _run(slots, poll, stop)
     finally:
-        for post in posts:
-            post.kill()
+        for slot in slots:
+            slot.kill()
         context.term()
-    failures = [post.host.failure for post in posts if post.host.failure]
+    failures = [slot.host.failure for slot in slots if slot.host.failure]
     if failures:
         raise WorkerFailed("; ".join(failures))
 
@@ -58,27 +58,27 @@ def serve_workers(
 def _checked(service: str) -> bytes:
     name = service_name(service)
     if name.startswith(PREFIX):
-        raise SettingsError(f"want a service of one's own, got {service!r}: that is the broker's")
+        raise SettingsError(f"want a service name that does not start with mmi., got {service!r}")
     return name
 
 
-def _run(posts: list[_Post], poll: Poll, stop: Bell) -> None:
-    heard = 0  # rings
-    while not all(post.host.ended for post in posts):
-        ready = poll.wait(min(post.host.deadline() for post in posts))
+def _run(slots: list[_Slot], poll: Poll, stop: Bell) -> None:
+    rings_seen = 0
+    while not all(slot.host.ended for slot in slots):
+        ready = poll.wait(min(slot.host.deadline() for slot in slots))
         now = clock()
-        for post in posts:
-            post.serve(ready, now)
-        if stop.rings > heard:
+        for slot in slots:
+            slot.serve(ready, now)
+        if stop.rings > rings_seen:
             stop.hush()
-            heard = stop.rings
-            for post in posts:
-                steps = post.host.drain(now) if heard == 1 else post.host.stop(now)
-                post.carry_out(steps, now)
+            rings_seen = stop.rings
+            for slot in slots:
+                steps = slot.host.drain(now) if rings_seen == 1 else slot.host.stop(now)
+                slot.carry_out(steps, now)
 
 
 class _Starter:
-    """Starts one worker's child process, as often as it is called."""
+    """Starts a new child process for one worker each time it is called."""
 
     def __init__(
         self, name: str, factory: Callable[[], Worker], prepare: Callable[[], None] | None
@@ -99,8 +99,8 @@ class _Starter:
         return process, channel
 
 
-class _Post:
-    """One worker's socket and process, and the core that says what to do with them."""
+class _Slot:
+    """One worker's socket and child process, and the core that decides about them."""
 
     def __init__(
         self, core: host.Host, start: _Starter, connect: Callable[[], Dealer], poll: Poll
@@ -114,13 +114,13 @@ class _Post:
         self._channel: Channel | None = None
 
     def serve(self, ready: dict[Any, int], now: float) -> None:
-        """Do what the poll found, then what is due."""
+        """Handle the events that the poll returned, then do what is due."""
         if self._dealer is not None and self._dealer.handle() in ready:
-            self._hear_broker(now)
+            self._receive_broker(now)
         if self._channel is not None and self._channel.handle() in ready:
-            self._hear_child(now)
+            self._receive_child(now)
         if self._process is not None and self._process.sentinel in ready:
-            self._bury(now)
+            self._on_death(now)
         self.carry_out(self.host.tick(now), now)
 
     def carry_out(self, steps: Sequence[host.Step], now: float) -> None:
@@ -145,14 +145,14 @@ class _Post:
                 self._kill()
 
     def kill(self) -> None:
-        """Leave nothing behind."""
+        """Kill the child, and close all that belongs to it and to the session."""
         self._kill()
         if self._process is not None:
             self._process.join()
             self._drop_child()
         self._close()
 
-    def _hear_broker(self, now: float) -> None:
+    def _receive_broker(self, now: float) -> None:
         while self._dealer is not None:  # a DISCONNECT closes it
             frames = self._dealer.receive()
             if frames is None:
@@ -165,14 +165,14 @@ class _Post:
             self._dealer.close()
             self._dealer = None
 
-    def _hear_child(self, now: float) -> None:
+    def _receive_child(self, now: float) -> None:
         assert self._channel is not None
         self._channel.flush()
         for kind, *rest in self._channel.messages():
-            self.carry_out(self._understand(kind, rest, now), now)
+            self.carry_out(self._on_message(kind, rest, now), now)
         self._watch_channel()
 
-    def _understand(self, kind: bytes, rest: list[bytes], now: float) -> list[host.Step]:
+    def _on_message(self, kind: bytes, rest: list[bytes], now: float) -> list[host.Step]:
         if kind == child.READY:
             return self.host.ready(now, rest[0])
         if kind == child.SETUP_FAILED:
@@ -188,11 +188,11 @@ class _Post:
         else:
             self._poll.add(self._channel.handle(), writing=self._channel.is_full)
 
-    def _bury(self, now: float) -> None:
-        """The child is dead: hear its last words, then say so."""
+    def _on_death(self, now: float) -> None:
+        """Handle the child's death, after its last messages."""
         assert self._process is not None
-        self._hear_child(now)
-        self._kill()  # what it may have started itself
+        self._receive_child(now)
+        self._kill()  # the processes that the child has started
         self._process.join()
         how = _cause(self._process.exitcode or 0)
         self._drop_child()
@@ -214,7 +214,7 @@ class _Post:
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
-            self._process.kill()  # it leads no group yet, or none any more
+            self._process.kill()  # its process group does not exist, or not yet
 
 
 def _cause(exit_code: int) -> str:

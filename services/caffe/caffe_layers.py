@@ -1,7 +1,7 @@
-"""What each layer of Caffe does to shapes, and which weights it has. Computes no pixel.
+"""Caffe's layers: output shapes and the shapes of their weights. No pixel is computed here.
 
-Refuses, with `NetworkError`, inputs that a layer cannot take; whoever holds the layer says which
-it is, and of which file. Shapes are (batch, channels, rows, cols), pairs are (rows, cols).
+Inputs that a layer cannot take raise `NetworkError`; the caller adds the layer's name and its file.
+Shapes are (batch, channels, rows, cols), pairs are (rows, cols).
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _MAX_INPUTS = 1 << 16
 
 @dataclass(frozen=True)
 class Operation:
-    """A layer's doing: one blob out, as large as its first input unless it says otherwise."""
+    """A layer's operation: one output blob, by default of its first input's shape."""
 
     inputs: ClassVar[tuple[int, int]] = (1, 1)
-    """How many blobs it takes, at least and at most."""
+    """The least and the largest number of input blobs."""
 
     @property
     def in_place(self) -> bool:
-        """Whether its top may be its bottom: those that leave the shape as it is."""
+        """Whether its top may be its bottom: true if it does not change the shape."""
         return type(self).shape is Operation.shape
 
     def shape(self, *inputs: Shape) -> Shape:
-        """The shape of what comes out; raises `NetworkError`."""
+        """Return the output's shape; raises `NetworkError`."""
         return inputs[0]
 
     def weights(self, *inputs: Shape) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the blobs that a caffemodel holds for it."""
+        """Return the shapes of the blobs that a caffemodel holds for it."""
         return ()
 
     def strides(self) -> tuple[Fraction, Fraction]:
-        """How many pixels of its input one pixel of its output stands for, in rows and in cols."""
+        """Return how many input pixels one output pixel stands for, in rows and in cols."""
         return Fraction(1), Fraction(1)
 
 
 @dataclass(frozen=True)
 class Window:
-    """What a convolution or a pooling lays over its input; all in pixels."""
+    """The window of a convolution or a pooling; all lengths in pixels."""
 
     kernel: Pair
     stride: Pair = (1, 1)
@@ -54,18 +54,18 @@ class Window:
     dilation: Pair = (1, 1)
 
     def extent(self, axis: int) -> int:
-        """What the kernel spans in rows (0) or cols (1), holes of its dilation included."""
+        """Return the kernel's extent in rows (0) or cols (1), including gaps from dilation."""
         return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
     def places(self, side: int, axis: int, overhang: int = 0) -> int:
-        """At how many places of a padded side it can be laid, `overhang` pixels beyond included."""
+        """Return the number of positions along a padded side, which `overhang` pixels extend."""
         room = side + 2 * self.pad[axis] + overhang - self.extent(axis)
         return room // self.stride[axis] + 1
 
 
 @dataclass(frozen=True)
 class Convolution(Operation):
-    """Weights: (outputs, channels / group, kernel rows, kernel cols), and a bias."""
+    """A convolution. Weights: (outputs, channels / group, kernel rows, kernel cols) and a bias."""
 
     window: Window
     outputs: int
@@ -88,7 +88,7 @@ class Convolution(Operation):
 
 @dataclass(frozen=True)
 class Deconvolution(Operation):
-    """Weights: (channels, outputs / group, kernel rows, kernel cols), and a bias."""
+    """A deconvolution. Weights: (channels, outputs / group, kernel rows, cols) and a bias."""
 
     window: Window
     outputs: int
@@ -112,7 +112,10 @@ class Deconvolution(Operation):
 
 @dataclass(frozen=True)
 class BatchNorm(Operation):
-    """Weights: mean · f, variance · f and f. `batch_statistics`: of the batch at hand instead."""
+    """Normalisation per channel. Weights: mean · f, variance · f and f.
+
+    batch_statistics: use the current batch's mean and variance instead of the stored ones.
+    """
 
     eps: float = 1e-5
     batch_statistics: bool = False
@@ -124,7 +127,7 @@ class BatchNorm(Operation):
 
 @dataclass(frozen=True)
 class Scale(Operation):
-    """Weights: a factor a channel, and a bias a channel."""
+    """Scaling per channel. Weights: a factor and, if `bias`, an offset for each channel."""
 
     bias: bool = False
 
@@ -135,24 +138,24 @@ class Scale(Operation):
 
 @dataclass(frozen=True)
 class ReLU(Operation):
-    """max(x, 0) + negative_slope · min(x, 0)."""
+    """The (leaky) ReLU: max(x, 0) + negative_slope · min(x, 0)."""
 
     negative_slope: float = 0.0
 
 
 @dataclass(frozen=True)
 class Pooling(Operation):
-    """Largest or mean of each window. Caffe rounds the number of windows up unless told not to."""
+    """The maximum or mean of each window; by default Caffe rounds the number of windows up."""
 
     method: Literal["MAX", "AVE"]
     window: Window
     ceil: bool = True
 
     def overhang(self, axis: int) -> int:
-        """How far the last window may reach beyond the padding, in rows (0) or cols (1).
+        """Return how far the last window may extend beyond the padding, in rows (0) or cols (1).
 
-        Rounding up is rounding down with stride - 1 pixels more. Caffe then drops a last window
-        that begins beyond the image, which leaves at most kernel - pad - 1 of them.
+        Rounding up equals rounding down with stride - 1 pixels more. Caffe then drops a last window
+        that begins beyond the image, so that at most kernel - pad - 1 of these pixels remain.
         """
         if not self.ceil:
             return 0
@@ -163,9 +166,9 @@ class Pooling(Operation):
         n, channels, *sides = inputs[0]
         w = self.window
         rows, cols = (w.places(sides[i], i, self.overhang(i)) for i in range(2))
-        for i, found in enumerate((rows, cols)):
-            # without padding Caffe keeps that window, and fills it with what is no number
-            if self.ceil and not any(w.pad) and found < w.places(sides[i], i, w.stride[i] - 1):
+        for i, places in enumerate((rows, cols)):
+            # without padding Caffe keeps the window outside of the image, with a meaningless value
+            if self.ceil and not any(w.pad) and places < w.places(sides[i], i, w.stride[i] - 1):
                 raise NetworkError(f"want no window outside of {_text(inputs[0])}")
         return _positive((n, channels, rows, cols), inputs[0])
 
@@ -175,7 +178,7 @@ class Pooling(Operation):
 
 @dataclass(frozen=True)
 class GlobalPooling(Operation):
-    """Largest or mean of each whole channel."""
+    """The maximum or mean of each whole channel."""
 
     method: Literal["MAX", "AVE"]
 
@@ -186,7 +189,7 @@ class GlobalPooling(Operation):
 
 @dataclass(frozen=True)
 class Eltwise(Operation):
-    """Sum (each times its coefficient), product or largest of blobs of one shape."""
+    """The sum (weighted by the coefficients), product or maximum of blobs of the same shape."""
 
     inputs = (2, _MAX_INPUTS)
     operation: Literal["SUM", "PROD", "MAX"] = "SUM"
@@ -194,7 +197,7 @@ class Eltwise(Operation):
 
     def shape(self, *inputs: Shape) -> Shape:
         if len(set(inputs)) > 1:
-            raise NetworkError(f"want inputs of one shape, got {_text(*inputs)}")
+            raise NetworkError(f"want inputs of the same shape, got {_text(*inputs)}")
         if self.coefficients and len(self.coefficients) != len(inputs):
             raise NetworkError(
                 f"want a coeff for each of {len(inputs)} inputs, got {len(self.coefficients)}"
@@ -204,7 +207,7 @@ class Eltwise(Operation):
 
 @dataclass(frozen=True)
 class Concat(Operation):
-    """Blobs one after the other along an axis: 1 for channels, 2 for rows, 3 for cols."""
+    """Blobs joined along an axis: 1 for channels, 2 for rows, 3 for cols."""
 
     inputs = (1, _MAX_INPUTS)
     axis: int = 1
@@ -213,7 +216,7 @@ class Concat(Operation):
         rest = {shape[: self.axis] + shape[self.axis + 1 :] for shape in inputs}
         if len(rest) > 1:
             raise NetworkError(
-                f"want inputs that differ in axis {self.axis} alone, got {_text(*inputs)}"
+                f"want inputs that differ only in axis {self.axis}, got {_text(*inputs)}"
             )
         sides = list(inputs[0])
         sides[self.axis] = sum(shape[self.axis] for shape in inputs)
@@ -223,12 +226,12 @@ class Concat(Operation):
 
 @dataclass(frozen=True)
 class Crop(Operation):
-    """The first blob, cut to the second's size in `axis` and those after it."""
+    """The first blob, cut to the second's size in `axis` and all later axes."""
 
     inputs = (2, 2)
     axis: int = 2
     offsets: tuple[int, ...] = (0, 0)
-    """One for each axis that is cut."""
+    """One offset for each axis that is cut."""
 
     def shape(self, *inputs: Shape) -> Shape:
         whole, like = inputs
@@ -245,31 +248,31 @@ class Crop(Operation):
 
 @dataclass(frozen=True)
 class Softmax(Operation):
-    """Each pixel's channels to scores whose sum is 1 (axis 1)."""
+    """The softmax along an axis; with axis 1 each pixel's channels become scores of sum 1."""
 
     axis: int = 1
 
 
 @dataclass(frozen=True)
 class Sigmoid(Operation):
-    """1 / (1 + exp(-x))."""
+    """The sigmoid: 1 / (1 + exp(-x))."""
 
 
 @dataclass(frozen=True)
 class Dropout(Operation):
-    """Nothing, where a network is served."""
+    """Dropout, which does nothing when a network is served."""
 
 
 def _check_groups(channels: int, outputs: int, group: int) -> None:
     if channels % group or outputs % group:
         raise NetworkError(
-            f"want channels that {group} groups divide, got {channels} in and {outputs} out"
+            f"want channels divisible by {group} groups, got {channels} in and {outputs} out"
         )
 
 
 def _positive(shape: Shape, given: Shape) -> Shape:
     if min(shape) < 1:
-        raise NetworkError(f"want at least one pixel to come out of {_text(given)}")
+        raise NetworkError(f"want at least one output pixel from {_text(given)}")
     if prod(shape) > 1 << 62:
         raise NetworkError(f"want fewer pixels than {_text(shape)}")
     return shape

@@ -1,7 +1,7 @@
-"""A Caffe network from its own two files, checked. Refuses what Caffe would abort on or make up.
+"""Read and check a Caffe network from its prototxt and caffemodel.
 
-Caffe keeps random values for a layer that a caffemodel lacks, and ends the process over a size that
-does not fit. Here both are errors, which name the layer and the file.
+Caffe leaves random values in a layer that a caffemodel lacks, and ends the process if a size does
+not fit. Here both are errors, which name the layer and the file.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .caffe_weights import Weights, read_weights
 
 log = logging.getLogger(__name__)
 
-_LARGEST_STRIDE = 1024  # input pixels that one pixel of any blob stands for: SSNet has 32
-_FAR = 4096  # pixels: sides on which no network is too small to tell its divisor
+_LARGEST_STRIDE = 1024  # input pixels that one pixel of any blob stands for; SSNet has 32
+_FAR = 4096  # pixels: a side that is large enough to find the divisor of any network
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer: its name and type in the prototxt, blobs in, blob out, and what it does."""
+    """A layer: its name and type in the prototxt, input blobs, output blob, and operation."""
 
     name: str
     kind: str
@@ -40,24 +40,24 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network of images: one blob in, one blob out.
+    """A network with one input blob and one output blob, both images.
 
-    Layers are in the order they run. A top that is there already is replaced (in place): a blob's
-    value is that of the last layer that wrote it.
+    Layers are in the order in which they run. A layer may write in place, to a blob that exists
+    already: a blob's value is that of the last layer that wrote it.
     """
 
     name: str
     file: str
-    """The prototxt, for errors."""
+    """The prototxt's path, for error messages."""
     layers: tuple[Layer, ...]
     input_name: str
     input_shape: Shape
-    """As the prototxt has it; other batches and sizes are taken too."""
+    """The shape in the prototxt; other batches and sizes are accepted too."""
     output_name: str
     sha256: str
-    """Of the prototxt."""
+    """The prototxt's checksum."""
     weights_sha256: str | None = None
-    """Of the caffemodel; None where it was not read."""
+    """The caffemodel's checksum; None if it was not read."""
     weights: Weights = field(default_factory=dict)
 
     @property
@@ -70,7 +70,7 @@ class Network:
 
     @property
     def batchable(self) -> bool:
-        """Whether an image's answer is the same whatever other images are in its batch."""
+        """Whether an image's scores do not depend on the other images in its batch."""
         return not any(
             isinstance(layer.does, BatchNorm) and layer.does.batch_statistics
             for layer in self.layers
@@ -78,14 +78,14 @@ class Network:
 
     @cached_property
     def size_divisor(self) -> int:
-        """Rows and cols (pixels) must be multiples of this, unless they are too small anyway."""
+        """Rows and cols (pixels) must be multiples of this; very small sizes may still not fit."""
         stride = _total_stride(self.layers, self.input_name, self.file)
         far = _FAR // stride * stride
         for divisor in (d for d in range(1, stride + 1) if stride % d == 0):
-            # sizes a total stride apart fare alike, so one such span tells about all
+            # sizes that differ by a total stride behave alike, so one such span is enough
             if all(self._fits(far + side) for side in range(0, stride, divisor)):
                 return divisor
-        raise NetworkError(f"want a network that takes multiples of some size, got {self.file}")
+        raise NetworkError(f"want a network that takes all multiples of a size, got {self.file}")
 
     def _fits(self, side: int) -> bool:
         try:
@@ -95,7 +95,7 @@ class Network:
         return True
 
     def shapes(self, batch: int, rows: int, cols: int) -> dict[str, Shape]:
-        """Every blob's shape for a batch of this size; raises `SizeRefused`."""
+        """Return every blob's shape for a batch of this size; raises `SizeRefused`."""
         if min(batch, rows, cols) < 1:
             raise SizeRefused(f"want at least one pixel, got {batch} x {rows} x {cols}")
         try:
@@ -107,11 +107,15 @@ class Network:
             ) from None
 
     def _checked(self, given: Shape) -> dict[str, Shape]:
-        """As large out as in, if the file's own size is: 33 pixels could come out as 34."""
+        """Return every blob's shape for this input.
+
+        Raises `NetworkError` if the output's size differs from the input's, although it is the same
+        for the size in the file: 33 pixels could become 34.
+        """
         shapes = self._shapes(given)
         out = shapes[self.output_name]
         if self._same_size and out[2:] != given[2:]:
-            raise NetworkError(f"{out[2]} x {out[3]} would come out of {self.file}")
+            raise NetworkError(f"the output of {self.file} would be {out[2]} x {out[3]}")
         return shapes
 
     @cached_property
@@ -123,7 +127,7 @@ class Network:
 
 
 def read(prototxt: Path, weights: Path | None = None) -> Network:
-    """Read a network, and its weights if their file is given; raises `NetworkError`."""
+    """Read a network, and its weights if a caffemodel is given; raises `NetworkError`."""
     file = str(prototxt)
     text = _bytes(prototxt)
     net, unknown = caffe_proto.from_text(text, file)
@@ -134,8 +138,8 @@ def read(prototxt: Path, weights: Path | None = None) -> Network:
         raise NetworkError(f"{error} in {file}") from None
     layers = _layers(messages, input_name, file)
     if unknown and len(messages) == len(net.layer) + len(net.layers):
-        raise NetworkError(f"want a network's text in {file}, got at {unknown}")
-    if unknown:  # a data layer of training has parameters that Caffe itself does not know
+        raise NetworkError(f"want a network's text in {file}, got an error at {unknown}")
+    if unknown:  # data layers for training have parameters that plain Caffe does not know
         log.warning("ignored in %s, which has layers for training: %s", file, unknown)
     want = _weight_shapes(layers, _shapes(layers, input_name, input_shape, file), file)
     network = Network(
@@ -147,7 +151,7 @@ def read(prototxt: Path, weights: Path | None = None) -> Network:
         output_name=_output(layers, file),
         sha256=hashlib.sha256(text).hexdigest(),
     )
-    log.debug("%s takes multiples of %d", file, network.size_divisor)  # or is refused here
+    log.debug("%s takes multiples of %d", file, network.size_divisor)  # raises if there is none
     if weights is None:
         return network
     data = _bytes(weights)
@@ -162,7 +166,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise NetworkError(f"want a network's file: {error}") from None
+        raise NetworkError(f"cannot read a network's file: {error}") from None
 
 
 def _layers(messages: list[Any], input_name: str, file: str) -> tuple[Layer, ...]:
@@ -191,11 +195,12 @@ def _check_blobs(message: Any, does: Operation, blobs: set[str]) -> None:
         )
     for bottom in message.bottom:
         if bottom not in blobs:
-            raise NetworkError(f"want a bottom that a layer before it made, got {bottom!r}")
+            raise NetworkError(f"want a bottom that an earlier layer wrote, got {bottom!r}")
     if message.top[0] in blobs and message.top[0] != message.bottom[0]:
-        raise NetworkError(f"want a new top, or its own bottom, got {message.top[0]!r} again")
+        top = message.top[0]
+        raise NetworkError(f"want a new top or the layer's own bottom, got {top!r} again")
     if message.top[0] in blobs and not does.in_place:
-        raise NetworkError(f"want a new top, got its own bottom {message.top[0]!r}")
+        raise NetworkError(f"want a new top, got the layer's own bottom {message.top[0]!r}")
 
 
 def _in_layer(name: str, kind: str, file: str, error: NetworkError) -> NetworkError:
@@ -203,7 +208,7 @@ def _in_layer(name: str, kind: str, file: str, error: NetworkError) -> NetworkEr
 
 
 def _output(layers: Sequence[Layer], file: str) -> str:
-    """The one blob that no later layer takes."""
+    """Return the one blob that no later layer uses."""
     loose: dict[str, None] = {}
     for layer in layers:
         for bottom in layer.bottoms:
@@ -227,19 +232,22 @@ def _shapes(layers: Sequence[Layer], name: str, given: Shape, file: str) -> dict
 def _weight_shapes(
     layers: Sequence[Layer], shapes: Mapping[str, Shape], file: str
 ) -> dict[str, tuple[tuple[int, ...], ...]]:
-    """Of each layer that has weights; those in place leave a blob's channels as they are."""
+    """Return the weights' shapes of each layer that has any.
+
+    The blobs' final shapes serve for all layers: those in place do not change the channels.
+    """
     want: dict[str, tuple[tuple[int, ...], ...]] = {}
     for layer in layers:
-        found = layer.does.weights(*(shapes[bottom] for bottom in layer.bottoms))
-        if found and layer.name in want:
+        wanted = layer.does.weights(*(shapes[bottom] for bottom in layer.bottoms))
+        if wanted and layer.name in want:
             raise NetworkError(f"want one layer {layer.name!r} with weights, got two in {file}")
-        if found:
-            want[layer.name] = found
+        if wanted:
+            want[layer.name] = wanted
     return want
 
 
 def _total_stride(layers: Sequence[Layer], input_name: str, file: str) -> int:
-    """The number of input pixels after which every blob's pixels fall into step again."""
+    """Return the least number of input pixels that is a whole number of pixels in every blob."""
     steps = {input_name: (Fraction(1), Fraction(1))}
     total = 1
     for layer in layers:
@@ -258,7 +266,7 @@ def _total_stride(layers: Sequence[Layer], input_name: str, file: str) -> int:
 
 
 def require_classes(network: Network, classes: int = 3) -> None:
-    """Raise `NetworkError` unless each pixel comes out with this many scores."""
+    """Raise `NetworkError` unless the output has this many scores for each input pixel."""
     shapes = network.shapes(*network.input_shape[:1], *network.input_shape[2:])
     wanted = (network.input_shape[0], classes, *network.input_shape[2:])
     got = shapes[network.output_name]

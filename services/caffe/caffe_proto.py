@@ -1,7 +1,7 @@
-"""Caffe's files as messages: text and binary. Refuses what is no Caffe network; checks no layer.
+"""Parse Caffe's text and binary files into protobuf messages, without checks of the layers.
 
-No package on PyPI ships Caffe's messages in a form that today's protobuf loads, so the part of them
-that networks of images use is described here, field by field, and built when this is imported.
+No package on PyPI ships Caffe's messages in a form that today's protobuf loads. Therefore the part
+that networks of images use is described here, field by field, and built at import.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _ENUMS = {
     " ELTWISE POWER SIGMOID_CROSS_ENTROPY_LOSS HINGE_LOSS MEMORY_DATA ARGMAX THRESHOLD DUMMY_DATA"
     " SLICE MVN ABSVAL SILENCE CONTRASTIVE_LOSS EXP DECONVOLUTION",
 }
-# name[*]:number[:type][=default], where * is repeated and the type is uint32 unless said.
-# Blobs stay bytes, and so do their packed floats: millions of them become arrays without a copy.
+# name[*]:number[:type][=default], where * means repeated and the default type is uint32.
+# Blobs and their packed floats stay bytes, so that millions of floats become arrays without a copy.
 _MESSAGES = {
     "BlobShape": "dim*:1:int64",
     "BlobProto": "num:1:int64 channels:2:int64 height:3:int64 width:4:int64"
@@ -105,7 +105,7 @@ def _add_field(to: descriptor_pb2.DescriptorProto, text: str) -> None:
 def _classes() -> dict[str, type[message.Message]]:
     file = descriptor_pb2.FileDescriptorProto(name="ssnet_caffe.proto", package=_PACKAGE)
     for name, values in _ENUMS.items():
-        # an enum's values share the scope that it stands in: MAX would be there twice
+        # an enum's values share the enclosing scope, where MAX would occur twice
         enum = file.message_type.add(name=name).enum_type.add(name="Values")
         for number, value in enumerate(values.split()):
             enum.value.add(name=value, number=number)
@@ -125,15 +125,15 @@ _CLASSES = _classes()
 
 
 def new(name: str) -> Any:
-    """An empty message of Caffe's, e.g. `NetParameter`."""
+    """Return an empty Caffe message of this type, e.g. `NetParameter`."""
     return _CLASSES[name]()
 
 
 def from_text(text: bytes, file: str) -> tuple[Any, str]:
-    """The `NetParameter` that a prototxt says, and the first parameter in it that is unknown.
+    """Return a prototxt's `NetParameter`, and the message for its first unknown parameter or "".
 
-    Raises `NetworkError` with line and column; a field that is unknown within a layer's known
-    parameter is an error, as in Caffe.
+    Raises `NetworkError` with line and column. An unknown field inside a known parameter is an
+    error, as in Caffe.
     """
     net = new("NetParameter")
     try:
@@ -146,18 +146,18 @@ def from_text(text: bytes, file: str) -> tuple[Any, str]:
             text_format.Parse(text, net, allow_unknown_field=True)
             return net, str(error)
     except (text_format.ParseError, ValueError, RecursionError) as error:
-        # the last two: not UTF-8, or nested without end
-        raise NetworkError(f"want a network's text in {file}, got at {error}") from None
+        # ValueError: not UTF-8; RecursionError: nested too deep
+        raise NetworkError(f"want a network's text in {file}, got an error at {error}") from None
     return net, ""
 
 
 def from_bytes(name: str, data: bytes, file: str) -> Any:
-    """The message of this name in these bytes; raises `NetworkError` where they are cut."""
+    """Parse these bytes as the message of this name; raises `NetworkError` if they are not one."""
     parsed = new(name)
     try:
         parsed.ParseFromString(data)
     except message.DecodeError:
         raise NetworkError(
-            f"want a caffemodel in {file}, got {len(data)} bytes that are none, or a part of one"
+            f"want a caffemodel in {file}, got {len(data)} bytes that are not one, or not complete"
         ) from None
     return parsed

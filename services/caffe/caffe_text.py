@@ -1,4 +1,7 @@
-"""A prototxt's layers as operations. Refuses what is unknown, missing or contradicts itself."""
+"""Turn a prototxt's layers into operations.
+
+Unknown types, missing values and contradictions raise `NetworkError`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from .caffe_layers import (
 )
 
 _TEST = 1  # Phase
-_LARGEST = 1 << 15  # of a kernel, a stride, a pad: far beyond any, and safe to multiply
+_LARGEST = 1 << 15  # kernel, stride or pad: far beyond any real one, and safe to multiply
 _V1_TYPES = {
     "CONCAT": "Concat",
     "CONVOLUTION": "Convolution",
@@ -42,7 +45,7 @@ _V1_TYPES = {
 
 
 def kind(layer: Any) -> str:
-    """A layer message's type, by the name that V2 has for it."""
+    """Return a layer message's type under its V2 name."""
     numbered = layer.DESCRIPTOR.fields_by_name["type"].enum_type
     if numbered is None:
         return str(layer.type)
@@ -51,7 +54,7 @@ def kind(layer: Any) -> str:
 
 
 def operation(layer: Any) -> Operation:
-    """What a layer message asks for; raises `NetworkError`, which the caller completes."""
+    """Return a layer message's operation; the caller adds layer and file to a `NetworkError`."""
     try:
         build = _BUILD[kind(layer)]
     except KeyError:
@@ -59,11 +62,11 @@ def operation(layer: Any) -> Operation:
     return build(layer)
 
 
-# Which layers: by phase, as Caffe filters them.
+# Which layers take part: filtered by phase, level and stage, as Caffe does.
 
 
 def served(net: Any) -> list[Any]:
-    """The layer messages that take part at TEST."""
+    """Return the layer messages that take part in phase TEST."""
     if net.layer and net.layers:
         raise NetworkError("want either `layer` or the older `layers`, got both")
     return [layer for layer in (*net.layer, *net.layers) if _is_served(layer, net.state)]
@@ -86,11 +89,11 @@ def _meets(rule: Any, state: Any) -> bool:
     return stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage)
 
 
-# The input: a layer, or the header that came before it.
+# The input: an `Input` layer, or the older header.
 
 
 def network_input(net: Any, layers: list[Any]) -> tuple[str, Shape]:
-    """The one input's name and the shape that the file gives it."""
+    """Return the only input's name and its shape in the file."""
     inputs = [layer for layer in layers if kind(layer) == "Input"]
     tops = [(top, layer.input_param.shape) for layer in inputs for top in layer.top]
     headers = [net.input_dim[i : i + 4] for i in range(0, len(net.input_dim), 4)]
@@ -106,11 +109,11 @@ def network_input(net: Any, layers: list[Any]) -> tuple[str, Shape]:
     return name, (dim[0], dim[1], dim[2], dim[3])
 
 
-# What a layer does.
+# The layers' operations.
 
 
 def _pair(param: Any, name: str, default: int | None, least: int) -> Pair:
-    """A length in both directions: said once, twice, or as `_h` and `_w`."""
+    """Return a length in both directions, which is given once, twice, or as `_h` and `_w`."""
     short = name.removesuffix("_size")
     both = list(getattr(param, name))
     for side, suffix in enumerate(("_h", "_w")):
@@ -144,7 +147,8 @@ def _convolution(layer: Any) -> Operation:
         raise NetworkError(f"want a convolution of axis 1, got {param.axis}")
     if not 1 <= param.num_output <= 1 << 20 or not 1 <= param.group <= param.num_output:
         raise NetworkError(
-            f"want num_output from 1 and a group within it, got {param.num_output}, {param.group}"
+            f"want num_output of at least 1 and a group of at most that, got {param.num_output}"
+            f" and {param.group}"
         )
     make = Deconvolution if kind(layer) == "Deconvolution" else Convolution
     return make(_window(param), param.num_output, param.group, param.bias_term)
@@ -154,9 +158,9 @@ def _batch_norm(layer: Any) -> Operation:
     param = layer.batch_norm_param
     if not 0 < param.eps < 1e6:
         raise NetworkError(f"want an eps above 0, got {param.eps}")
-    # without the flag Caffe takes the stored statistics at TEST; with `false` it obeys, at TEST too
-    own = param.HasField("use_global_stats") and not param.use_global_stats
-    return BatchNorm(param.eps, own)
+    # without the flag Caffe uses the stored statistics at TEST; `false` holds at TEST, too
+    of_batch = param.HasField("use_global_stats") and not param.use_global_stats
+    return BatchNorm(param.eps, of_batch)
 
 
 def _scale(layer: Any) -> Operation:
@@ -177,7 +181,7 @@ def _pooling(layer: Any) -> Operation:
         return GlobalPooling(method)  # type: ignore[arg-type]
     window = _window(param)
     if any(pad >= kernel for pad, kernel in zip(window.pad, window.kernel, strict=True)):
-        raise NetworkError(f"want a pad within the kernel {window.kernel}, got {window.pad}")
+        raise NetworkError(f"want a pad below the kernel {window.kernel}, got {window.pad}")
     return Pooling(method, window, ceil=param.round_mode == 0)  # type: ignore[arg-type]
 
 
@@ -185,7 +189,7 @@ def _eltwise(layer: Any) -> Operation:
     param = layer.eltwise_param
     name = ("PROD", "SUM", "MAX")[param.operation]
     if param.coeff and name != "SUM":
-        raise NetworkError(f"want coeff with SUM alone, got it with {name}")
+        raise NetworkError(f"want coeff only with SUM, got it with {name}")
     return Eltwise(name, tuple(param.coeff))  # type: ignore[arg-type]
 
 
@@ -202,7 +206,7 @@ def _crop(layer: Any) -> Operation:
     if len(offsets) == 1:
         offsets *= 4 - axis
     if len(offsets) != 4 - axis:
-        raise NetworkError(f"want 1 or {4 - axis} offsets from axis {axis} on, got {len(offsets)}")
+        raise NetworkError(f"want 1 or {4 - axis} offsets for axis {axis}, got {len(offsets)}")
     return Crop(axis, offsets)
 
 
@@ -211,7 +215,7 @@ def _softmax(layer: Any) -> Operation:
 
 
 def _axis(axis: int) -> int:
-    """From 1 to 3; axis 0 would mix the images of a batch."""
+    """Return an axis from 1 to 3; axis 0 is refused, as it would mix the images of a batch."""
     counted = axis + 4 if axis < 0 else axis
     if counted not in (1, 2, 3):
         raise NetworkError(f"want an axis from 1 to 3, got {axis}")

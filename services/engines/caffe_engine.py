@@ -1,7 +1,8 @@
-"""A Caffe network in Caffe itself, where it is importable. Refuses what Caffe would abort on.
+"""The pycaffe engine, for machines where Caffe can be imported. Refuses what Caffe aborts on.
 
-Caffe holds the GIL through a forward pass and ends the process on an error: files and sizes are
-checked first, and the network must live in another process than the sockets (a worker's does).
+Caffe holds the GIL during a forward pass and ends the process on an error. Therefore files and
+sizes are checked first, and the network must run in another process than the sockets (a worker's
+network does).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .engine import Images, check_blobs, check_images, gpu_of
 
 
 class CaffeEngine:
-    """A network of pycaffe's."""
+    """An `Engine` that runs the network in pycaffe."""
 
     name = "caffe"
 
@@ -36,7 +37,7 @@ class CaffeEngine:
     ) -> None:
         self.device = device
         self._gpu = gpu_of(device)
-        self.network = replace(caffe_net.read(prototxt, weights), weights={})  # Caffe has its own
+        self.network = replace(caffe_net.read(prototxt, weights), weights={})  # Caffe has a copy
         check_blobs(self.network, blobs)
         self.blobs: dict[str, Images] = dict.fromkeys(blobs, np.zeros(0, np.float32))
         self._caffe = _import_caffe(threads)
@@ -44,14 +45,14 @@ class CaffeEngine:
         self._net = self._caffe.Net(str(prototxt), str(weights), self._caffe.TEST)
 
     def forward(self, images: Images) -> Images:
-        """Each pixel's scores; raises `SizeRefused`, where Caffe would abort."""
+        """Return each pixel's scores; raises `SizeRefused` where Caffe would abort."""
         check_images(self.network, images)
         self._select_device()
         data = self._net.blobs[self.network.input_name]
         data.reshape(*images.shape)
         data.data[...] = images
         self._net.forward()
-        # what Caffe hands out is a view that the next forward pass overwrites
+        # Caffe returns a view that the next forward pass overwrites
         self.blobs = {name: self._net.blobs[name].data.copy() for name in self.blobs}
         scores: Images = self._net.blobs[self.network.output_name].data.copy()
         return scores
@@ -66,7 +67,7 @@ class CaffeEngine:
 
 
 def _import_caffe(threads: int) -> Any:
-    # all three are read once, when Caffe and its BLAS are loaded
+    # Caffe and its BLAS read all three only when they are loaded
     os.environ.setdefault("GLOG_minloglevel", "2")
     if threads:
         os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
@@ -74,6 +75,6 @@ def _import_caffe(threads: int) -> Any:
         return importlib.import_module("caffe")
     except ImportError as error:
         raise EngineError(
-            f"want pycaffe for the engine caffe ({error}): its build's python directory in"
-            " PYTHONPATH, or take the engine onnx"
+            f"want pycaffe for the engine caffe ({error}): put its build's python directory into"
+            " PYTHONPATH, or use the engine onnx"
         ) from None

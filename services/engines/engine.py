@@ -23,21 +23,21 @@ class Engine(Protocol):
     """A network, loaded and ready, on one device."""
 
     name: str
-    """Of `ENGINES`."""
+    """One of `ENGINES`."""
     device: str
     network: Network
     blobs: dict[str, Images]
-    """The inner blobs that were asked for, as the last `forward` left them."""
+    """The inner blobs requested at opening, with their values after the last `forward`."""
 
     def forward(self, images: Images) -> Images:
-        """Each pixel's scores: (batch, classes, rows, cols); raises `SizeRefused`.
+        """Return each pixel's scores: (batch, classes, rows, cols); raises `SizeRefused`.
 
-        Of a network that is not `batchable`, an answer depends on the whole batch.
+        If the network is not `batchable`, an image's scores depend on the whole batch.
         """
 
 
 def gpu_of(device: str) -> int | None:
-    """The GPU's number, or None for the CPU; raises `EngineError` for what is neither."""
+    """Return the GPU's number, or None for the CPU; raises `EngineError` for other names."""
     match = _CUDA.fullmatch(device)
     if match is None and device != "cpu":
         raise EngineError(f"want a device, cpu or cuda:0, got {device!r}")
@@ -45,7 +45,7 @@ def gpu_of(device: str) -> int | None:
 
 
 def check_images(network: Network, images: Images) -> None:
-    """Raise `SizeRefused` unless the network can take these."""
+    """Raise `SizeRefused` unless the network can take these images."""
     if images.ndim != 4 or images.shape[1] != network.input_channels:
         raise SizeRefused(
             f"want (batch, {network.input_channels}, rows, cols) for {network.file},"
@@ -55,13 +55,13 @@ def check_images(network: Network, images: Images) -> None:
 
 
 def check_blobs(network: Network, blobs: Sequence[str]) -> None:
-    """Raise `EngineError` where the network has no blob of such a name."""
+    """Raise `EngineError` if the network has no blob of one of these names."""
     known = {network.input_name, *(layer.top for layer in network.layers)}
     unknown = [name for name in blobs if name not in known]
     if unknown:
-        raise EngineError(f"want blobs of {network.file}, got {', '.join(unknown)}")
+        raise EngineError(f"want names of blobs in {network.file}, got {', '.join(unknown)}")
 
 
 def warm_up(engine: Engine, rows: int, cols: int) -> None:
-    """One forward pass of an empty image: what a first one costs is paid before READY."""
+    """Run one forward pass of an empty image, so that its extra cost comes before READY."""
     engine.forward(np.zeros((1, engine.network.input_channels, rows, cols), np.float32))

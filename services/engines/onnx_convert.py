@@ -1,4 +1,4 @@
-"""A Caffe network as an ONNX model of any batch and size. Refuses nothing: that is done before."""
+"""Convert a Caffe network, already checked, into an ONNX model of any batch and image size."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from ..caffe.caffe_weights import Array
 
 INPUT = "images"
 _OPSET = 17
-_IR = 8  # what onnxruntime 1.13 and newer read
+_IR = 8  # onnxruntime 1.13 and newer read it
 
 
 class _Graph:
-    """A model while it grows; values have names of their own, not the blobs'."""
+    """A model under construction; its values have new names, not those of Caffe's blobs."""
 
     def __init__(self) -> None:
         self.model: Any = onnx.ModelProto(ir_version=_IR, producer_name="ssnetserver")
@@ -50,10 +50,10 @@ class _Graph:
     def constant(self, values: Any, dtype: Any = np.float32) -> str:
         array = np.ascontiguousarray(values, dtype)
         constants = self.model.graph.initializer
-        kept = constants.add(name=f"constant{len(constants)}", dims=array.shape)
-        kept.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
-        kept.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-        name: str = kept.name
+        tensor = constants.add(name=f"constant{len(constants)}", dims=array.shape)
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        name: str = tensor.name
         return name
 
     def by_channel(self, values: Array) -> str:
@@ -61,20 +61,20 @@ class _Graph:
 
 
 def convert(network: Network, keep: Sequence[str] = ()) -> bytes:
-    """An ONNX model: `images` in, the network's output out, and after it the blobs in `keep`.
+    """Return an ONNX model with input `images`; outputs: the network's, then the blobs in `keep`.
 
-    float32, (batch, channels, rows, cols), any batch and any size that the network takes.
+    All are float32, (batch, channels, rows, cols), of any batch and size that the network takes.
     """
     graph = _Graph()
     blobs = {network.input_name: INPUT}
     for layer in network.layers:
         inputs = [blobs[name] for name in layer.bottoms]
         blobs[layer.top] = _emit(layer.does, graph, inputs, network.weights.get(layer.name, ()))
-    made = graph.model.graph
-    made.name = network.name or "network"
-    made.input.append(_value(INPUT, ["batch", network.input_channels, "rows", "cols"]))
+    proto = graph.model.graph
+    proto.name = network.name or "network"
+    proto.input.append(_value(INPUT, ["batch", network.input_channels, "rows", "cols"]))
     for name in (network.output_name, *keep):
-        made.output.append(_value(graph.add("Identity", blobs[name]), [None] * 4))
+        proto.output.append(_value(graph.add("Identity", blobs[name]), [None] * 4))
     packed: bytes = graph.model.SerializeToString()
     return packed
 
@@ -123,10 +123,10 @@ def _(does: BatchNorm, graph: _Graph, inputs: list[str], weights: Sequence[Array
 
 
 def _normalised(graph: _Graph, x: str, eps: float) -> str:
-    """By the batch's own mean and biased variance.
+    """Normalise by the mean and the biased variance of the batch.
 
-    Not by onnxruntime's own normalisations, which are wrong here in training mode (its issue 29790)
-    or for batches.
+    onnxruntime's own normalisations are not used: they are wrong here in training mode (its issue
+    29790) or for batches.
     """
     centred = graph.add("Sub", x, _mean(graph, x))
     variance = _mean(graph, graph.add("Mul", centred, centred))
@@ -135,7 +135,7 @@ def _normalised(graph: _Graph, x: str, eps: float) -> str:
 
 
 def _mean(graph: _Graph, x: str) -> str:
-    for axis in (3, 2, 0):  # in stages: one long float32 sum costs two digits
+    for axis in (3, 2, 0):  # axis by axis: one long float32 sum loses two digits
         x = graph.add("ReduceMean", x, axes=[axis])
     return x
 
@@ -166,7 +166,7 @@ def _(does: Pooling, graph: _Graph, inputs: list[str], weights: Sequence[Array])
 
 
 def _inside(graph: _Graph, x: str, window: Window, beyond: tuple[int, int]) -> str:
-    """What part of each window lies in the image and its padding: by that Caffe divides a sum."""
+    """Return the share of each window inside the padded image, by which Caffe divides a sum."""
     sides = graph.add("Shape", x, start=2)
     padded = graph.add("Add", sides, graph.constant([2 * pad for pad in window.pad], np.int64))
     shape = graph.add("Concat", graph.constant([1, 1], np.int64), padded, axis=0)

@@ -1,6 +1,6 @@
-"""A Caffe network in onnxruntime: converted once, cached by content, run on CPU or GPU.
+"""The onnxruntime engine: a Caffe network, converted once, cached by content, on CPU or GPU.
 
-Refuses devices that this onnxruntime does not have: it would take another one in silence.
+It refuses a device that this onnxruntime does not have: onnxruntime would silently use another.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .engine import Images, check_blobs, check_images, gpu_of
 log = logging.getLogger(__name__)
 
 CONVERTER = 1
-"""Part of a cached model's name: counts up when the converter writes something else."""
+"""Version of the converter, part of a cached model's name: raise it when its output changes."""
 _ERRORS_ONLY = 3
 _CHUNK_BYTES = 1 << 20
 
 
 class OnnxEngine:
-    """A network in an onnxruntime session."""
+    """An `Engine` that runs the network in an onnxruntime session."""
 
     name = "onnx"
 
@@ -46,10 +46,13 @@ class OnnxEngine:
         blobs: Sequence[str] = (),
         cache: Path | None = None,
     ) -> None:
-        """Load, or convert and cache; without a `cache`, and with `blobs`, always convert."""
+        """Load the converted network from the cache, or convert and cache it.
+
+        Without `cache`, or with `blobs`, always convert. Raises `NetworkError` and `EngineError`.
+        """
         self.device = device
         gpu = gpu_of(device)
-        # read once, when it is loaded: official builds send telemetry, and leave files in TMPDIR
+        # official builds send telemetry and leave files in TMPDIR; they read this when loaded
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         ort = _import("onnxruntime", "to run networks")
         providers = _providers(ort, gpu)
@@ -57,18 +60,18 @@ class OnnxEngine:
         check_blobs(self.network, blobs)
         self.blobs: dict[str, Images] = dict.fromkeys(blobs, np.zeros(0, np.float32))
         model = (
-            _convert(self.network, prototxt, weights, blobs)  # more outputs than are kept
+            _convert(self.network, prototxt, weights, blobs)  # with outputs that no cache holds
             if blobs
             else _load(self.network, prototxt, weights, cache)
         )
         self._session = _session(ort, model, providers, threads, device)
 
     def forward(self, images: Images) -> Images:
-        """Each pixel's scores; raises `SizeRefused`."""
+        """Return each pixel's scores; raises `SizeRefused`."""
         check_images(self.network, images)
         feed = {"images": np.ascontiguousarray(images, np.float32)}
-        scores, *kept = self._session.run(None, feed)
-        self.blobs = dict(zip(self.blobs, kept, strict=True))
+        scores, *blobs = self._session.run(None, feed)
+        self.blobs = dict(zip(self.blobs, blobs, strict=True))
         answer: Images = scores
         return answer
 
@@ -86,8 +89,8 @@ def _providers(ort: Any, gpu: int | None) -> list[Any]:
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise EngineError(
-            f"want an onnxruntime with CUDA for cuda:{gpu}, got {ort.__version__} without:"
-            " pip install onnxruntime-gpu, or take the device cpu"
+            f"want an onnxruntime with CUDA for cuda:{gpu}, got {ort.__version__} without CUDA:"
+            " pip install onnxruntime-gpu, or use the device cpu"
         )
     return [("CUDAExecutionProvider", {"device_id": gpu})]
 
@@ -96,38 +99,38 @@ def _session(ort: Any, model: Path | bytes, providers: list[Any], threads: int, 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
-    # threads that wait without sleeping take the cores of the node's other workers
+    # threads that spin while they wait would take the cores of the node's other workers
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=providers
         )
-    except Exception as error:  # its errors share no class but this
+    except Exception as error:  # onnxruntime's errors have no narrower common class
         raise EngineError(f"onnxruntime cannot load the network on {device}: {error}") from None
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
-    if session.get_providers()[0] != wanted:  # it goes on without a GPU, and only logs it
-        raise EngineError(f"want the device {device}, onnxruntime could not open it")
+    if session.get_providers()[0] != wanted:  # without the GPU it falls back to the CPU
+        raise EngineError(f"want the device {device}, but onnxruntime could not open it")
     return session
 
 
-# Converted once, and kept by what went into it.
+# The cache: a network is converted once; the key is a hash of its files.
 
 
 def _load(
     network: caffe_net.Network, prototxt: Path, weights: Path, cache: Path | None
 ) -> Path | bytes:
-    """The converted model's file, or the model itself where there is no cache to keep it."""
-    kept = None if cache is None else _find(cache, _key(network))
-    if kept is not None:
-        return kept
+    """Return the converted model's file, or the model itself if no cache can store it."""
+    cached = None if cache is None else _find(cache, _key(network))
+    if cached is not None:
+        return cached
     model = _convert(network, prototxt, weights)
-    return (None if cache is None else _keep(cache, _key(network), model)) or model
+    return (None if cache is None else _store(cache, _key(network), model)) or model
 
 
 def _convert(
     network: caffe_net.Network, prototxt: Path, weights: Path, blobs: Sequence[str] = ()
 ) -> bytes:
-    log.info("converting %s; the cache keeps what comes of it", prototxt)
+    log.info("converting %s; the result goes into the cache", prototxt)
     _import("onnx", "to convert a network that is not in the cache")
     from .onnx_convert import convert
 
@@ -138,23 +141,23 @@ def _convert(
 
 
 def _key(network: caffe_net.Network) -> str:
-    of = f"{CONVERTER} {network.sha256} {network.weights_sha256}"
-    return hashlib.sha256(of.encode()).hexdigest()
+    content = f"{CONVERTER} {network.sha256} {network.weights_sha256}"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _find(cache: Path, key: str) -> Path | None:
-    """A model kept under this key whose content is what its name says; removes any other."""
+    """Return the cached model of this key; remove files whose content does not match their name."""
     for path in cache.glob(f"{key}-*.onnx"):
         with contextlib.suppress(OSError):
             if path.stem == f"{key}-{_digest(path)}":
                 return path
-            log.warning("removed %s: its content is not what was written", path)
+            log.warning("removed %s: its content does not match the checksum in its name", path)
             path.unlink()
     return None
 
 
-def _keep(cache: Path, key: str, model: bytes) -> Path | None:
-    """Write a model whole, whoever else does so; None, and a line in the log, where one cannot."""
+def _store(cache: Path, key: str, model: bytes) -> Path | None:
+    """Write a model atomically, so that others may do so too; log and return None on failure."""
     path = cache / f"{key}-{hashlib.sha256(model).hexdigest()}.onnx"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -167,7 +170,7 @@ def _keep(cache: Path, key: str, model: bytes) -> Path | None:
                 os.unlink(part.name)
                 raise
     except OSError as error:
-        log.warning("the converted network is not kept: %s", error)
+        log.warning("cannot write the converted network to the cache: %s", error)
         return None
     return path
 
@@ -176,7 +179,7 @@ def _sha256(weights: Path) -> str:
     try:
         return _digest(weights)
     except OSError as error:
-        raise NetworkError(f"want a network's file: {error}") from None
+        raise NetworkError(f"cannot read a network's file: {error}") from None
 
 
 def _digest(path: Path) -> str:

@@ -20,10 +20,11 @@ def open_engine(
     blobs: Sequence[str] = (),
     cache: Path | None = None,
 ) -> Engine:
-    """Load a network; `blobs` are inner ones to keep after each forward pass, for tests.
+    """Load a network into the engine of this name.
 
-    device: `cpu` or `cuda:0`; threads: 0 for as many as there are cores; cache: a directory of
-    converted networks, the user's own unless given. Raises `NetworkError` and `EngineError`.
+    device: `cpu` or `cuda:0`; threads: 0 means one per core; blobs: inner blobs to keep after each
+    forward pass, for tests; cache: the directory of converted networks, by default the user's.
+    Raises `NetworkError` and `EngineError`.
     """
     if name == "onnx":
         from .onnx_engine import OnnxEngine
@@ -40,10 +41,10 @@ def open_engine(
         from .caffe_engine import CaffeEngine
 
         return CaffeEngine(prototxt, weights, device=device, threads=threads, blobs=blobs)
-    raise EngineError(f"want an engine of {', '.join(ENGINES)}, got {name!r}")
+    raise EngineError(f"want one of the engines {', '.join(ENGINES)}, got {name!r}")
 
 
 def user_cache() -> Path:
-    """Where this user's converted networks are kept."""
+    """Return the directory of this user's converted networks."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "ssnetserver"

@@ -1,4 +1,4 @@
-"""The small networks that are shipped, one a plane, and how folders of networks are read."""
+"""The small shipped networks, one per plane, and a function that finds a plane's files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from pathlib import Path
 from ..errors import NetworkError
 
 SHIPPED = Path(__file__).parent
-"""U-ResNets trained on toy events: docs/networks.md."""
+"""The folder of the U-ResNets that were trained on toy events: docs/networks.md."""
 PROTOTXT = SHIPPED / "uresnet.prototxt"
-"""The architecture of all three."""
+"""The architecture, the same for all three planes."""
 
 
 def weights(plane: int) -> Path:
-    """The shipped caffemodel of plane 0, 1 or 2."""
+    """Return the path of the shipped caffemodel of plane 0, 1 or 2."""
     return SHIPPED / f"uresnet_plane{plane}.caffemodel"
 
 
 def find(folder: Path, plane: int) -> tuple[Path, Path]:
-    """The .prototxt and the .caffemodel of a plane; raises `NetworkError`.
+    """Find the .prototxt and the .caffemodel of a plane; raises `NetworkError`.
 
-    The one of each suffix that has `plane<p>` in its name; where none has, the only one.
+    For each suffix this is the file with `plane<p>` in its name, or, if no name has that, the only
+    file without `plane` in its name.
     """
     return _one(folder, plane, ".prototxt"), _one(folder, plane, ".caffemodel")
 
@@ -31,8 +32,8 @@ def _one(folder: Path, plane: int, suffix: str) -> Path:
     every = sorted(path for path in folder.iterdir() if path.suffix == suffix)
     of_plane = [path for path in every if f"plane{plane}" in path.name]
     of_all = [path for path in every if "plane" not in path.name]
-    found = of_plane or of_all
-    if len(found) != 1:
+    fitting = of_plane or of_all
+    if len(fitting) != 1:
         names = ", ".join(path.name for path in every) or "none"
         raise NetworkError(f"want one {suffix} of plane {plane} in {folder}, got {names}")
-    return found[0]
+    return fitting[0]

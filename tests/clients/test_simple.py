@@ -286,7 +286,7 @@ LIES = {
     "no_frames": "got 0 frames",
     "unknown_dtype": "complex64",
     "wrong_byte_count": "bytes, above 0, got 7",
-    "bomb": "zstd data that say",
+    "bomb": "zstd data that state",
     "huge": "bytes of arrays, got",
     "other_event": "want an answer about event (7, 0, 0), got one about (7, 0, 1)",
     "other_meta": "Plane 9",

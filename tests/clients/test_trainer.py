@@ -202,11 +202,11 @@ def test_weights_that_are_no_numbers_are_not_kept(
 @pytest.mark.parametrize(
     ("channels", "layers", "says"),
     [
-        (2, tiny_networks.UNET, "want a network of 1 channel, a plane's ADC, got 2"),
+        (2, tiny_networks.UNET, "want a network with 1 input channel, a plane's ADC, got 2"),
         (
             1,
             tiny_networks.UNET.partition('layer { name: "softmax"')[0],
-            "want a softmax of the classes",
+            "want a softmax over the classes",
         ),
         (1, tiny_networks.UNET.replace("num_output: 3", "num_output: 4"), "want 3 scores"),
     ],

@@ -133,5 +133,5 @@ def test_an_index_beyond_the_epoch_is_refused() -> None:
 
 
 def test_a_batch_that_fits_no_message_is_refused() -> None:
-    with pytest.raises(SettingsError, match="fewer events or smaller crops"):
+    with pytest.raises(SettingsError, match=r"at most .* bytes, got .*: use fewer events"):
         Recipe(batch_size=64, rows=1008, cols=3456)

@@ -213,5 +213,5 @@ def test_answers_that_do_not_fit_are_refused() -> None:
         stitch(asked, [[np.zeros((2, 32, 32))] * 2])
     with pytest.raises(ImageError, match=r"want \(2, 32, 32\) scores for crop 0, got \(3, 32, 32"):
         stitch(asked, [[np.zeros((3, 32, 32))]])
-    with pytest.raises(ImageError, match="plane 2: want finite pixels, got 1024 of NaN"):
+    with pytest.raises(ImageError, match="plane 2: want finite pixels, got 1024 that are NaN"):
         stitch(asked, [[np.full((2, 32, 32), np.nan)]])

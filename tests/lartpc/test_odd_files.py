@@ -271,7 +271,7 @@ def test_more_entries_than_the_bytes_can_hold_are_refused(tmp_path: Path) -> Non
         for name in ("Events/event_id", f"{GROUP}/extents"):
             file[name].resize(1 << 40, axis=0)
 
-    with pytest.raises(ReadError, match=r"want the entries that .* bytes can hold, got 1099511"):
+    with pytest.raises(ReadError, match=r"no more entries than .* bytes can hold, got 1099511"):
         opened(spoilt(tmp_path, change), images=["wire"])
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 
-from lartpc import Event, WriteError, open_reader, open_writer, products
+from lartpc import Event, ReadError, WriteError, open_reader, open_writer, products
 from lartpc.files.parts import PartFiles
 from tests.lartpc.test_larcv1_write import root_says
 from tests.support.images import event, same
@@ -116,6 +117,18 @@ def test_parts_of_another_number_of_entries_are_refused(tmp_path: Path, suffix: 
         writer.write(scores(1))
     with pytest.raises(WriteError, match="want 2 entries in 1 parts, got 1"):
         files.join(files.path, [writer.path], range(2))
+    assert not files.path.exists()
+
+
+@pytest.mark.parametrize("lost", ["Events/event_id", "Data/image2d_scores_group/image_extents"])
+def test_a_damaged_part_is_a_read_error_that_names_it(tmp_path: Path, lost: str) -> None:
+    files = part_files(tmp_path / "out.h5")
+    with files.open(tmp_path / "part.h5") as writer:
+        writer.write(scores(1))
+    with h5py.File(writer.path, "r+") as file:
+        del file[lost]
+    with pytest.raises(ReadError, match=rf"part\.h5, got no \['{lost}'\]"):
+        files.join(files.path, [writer.path], range(1))
     assert not files.path.exists()
 
 

@@ -135,6 +135,19 @@ def test_what_is_of_another_kind_under_that_name_is_an_error(make: Make, suffix:
             file[provenance_texts.NAME] = "a string"
     with pytest.raises(ReadError, match=f"{provenance_texts.NAME}: damaged"):
         provenance.read(path)
+    with pytest.raises(WriteError, match=f"as {provenance_texts.NAME}, got"):
+        provenance.append(path, ["x"])
+
+
+@SUFFIXES
+def test_records_that_a_file_cannot_hold_are_write_errors(make: Make, suffix: str) -> None:
+    path = make("a" + suffix)
+    with pytest.raises(WriteError, match="UTF-8"):
+        provenance.append(path, ["half a character: \udc80"])
+    if suffix == ".h5":
+        with pytest.raises(WriteError, match="NUL"):
+            provenance.append(path, ["a\0b"])
+    assert provenance.read(path) == ()
 
 
 @SUFFIXES

@@ -18,6 +18,7 @@ from lartpc import (
     open_reader,
     open_writer,
 )
+from lartpc.files.larcv3.quiet_file import QuietFile
 from lartpc.files.whole_file import WholeFile
 from tests.support.images import event, same
 from tests.support.optional import optional
@@ -93,9 +94,9 @@ def test_an_input_is_not_replaced_even_by_force(tmp_path: Path) -> None:
     with open_reader(path, tick_order="backward") as reader:
         for output in (path, link, tmp_path / "x" / ".." / "in.h5"):
             (tmp_path / "x").mkdir(exist_ok=True)
-            with pytest.raises(FileExists, match="apart from the inputs"):
+            with pytest.raises(FileExists, match="not an input"):
                 open_writer(output, force=True, copy_input=reader)
-            with pytest.raises(FileExists, match="apart from the inputs"):
+            with pytest.raises(FileExists, match="not an input"):
                 open_writer(output, force=True, inputs=[path])
 
 
@@ -191,6 +192,85 @@ def test_giving_up_leaves_nothing_even_if_the_library_cannot(
     with pytest.raises(WriteError, match=r"out.h5 at its end: .*can't close file"):
         open_writer(tmp_path / "out.h5").close()
     assert names(tmp_path) == []
+
+
+def write_with(error: Exception, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write two events; `HDF5Sink.write` raises `error` for the second one."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    with open_writer(path) as writer:
+        writer.write(event())
+        monkeypatch.setattr("lartpc.larcv3.HDF5Sink.write", fails)
+        writer.write(event())
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        TypeError("unexpected argument"),
+        AttributeError("no such attribute"),
+        NameError("not defined"),
+        AssertionError("never"),
+        KeyError("key"),
+        IndexError("index"),
+        ValueError("shapes do not match"),
+        ZeroDivisionError("division by zero"),
+        NotImplementedError("not written yet"),
+        RecursionError("too deep"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_programming_error_is_raised_as_it_is(
+    mistake: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(type(mistake)) as caught:
+        write_with(mistake, tmp_path / "out.h5", monkeypatch)
+    assert caught.value is mistake
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("can't flush"),
+        MemoryError("too large"),
+        ReferenceError("null pointer"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_a_file_or_a_library_is_a_write_error(
+    trouble: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(WriteError, match=r"out.h5 entry 1: cannot write") as caught:
+        write_with(trouble, tmp_path / "out.h5", monkeypatch)
+    assert str(trouble) in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_the_first_error_of_a_file_replaces_what_hdf5_raises_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    path.touch()
+    file = QuietFile(path)
+
+    def reads(missing: str) -> None:
+        with file.first_error():
+            raise KeyError(missing)
+
+    with pytest.raises(KeyError):
+        reads("our own mistake: the file has no error")
+    monkeypatch.setattr(os, "pwrite", full)
+    file.write(memoryview(b"bytes"))
+    with pytest.raises(OSError, match="No space left"):
+        reads("Unable to open object")
+    file.close()
 
 
 def test_an_empty_file_gets_no_name(tmp_path: Path) -> None:

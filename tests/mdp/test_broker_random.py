@@ -50,6 +50,7 @@ ACTS = [
         "heartbeat",
         "heartbeat",
         "leave",
+        "retire",
         "junk",
         "cancel",
         "cancel",
@@ -100,6 +101,8 @@ class World:
     """By token: the request handed out under it."""
     live: dict[bytes, bytes] = field(default_factory=dict)
     """By worker: the token it may answer under."""
+    retired: set[bytes] = field(default_factory=set)
+    """Registered workers that have asked for no more requests."""
     parts: Counter[bytes] = field(default_factory=Counter)
     """By token: how many parts its worker sent."""
     sent: Counter[bytes] = field(default_factory=Counter)
@@ -128,6 +131,7 @@ class World:
         self.take(asked.spelled.ask(client, asked.service, *body))
 
     def _ready(self, a: int, b: int, c: int) -> None:
+        self.retired.discard(b"w%d" % a)  # a second READY ends the first registration
         self.take(_dialect(a).ready(b"w%d" % a, SERVICES[b]))
 
     def _part(self, a: int, b: int, c: int) -> None:
@@ -158,8 +162,19 @@ class World:
         self.take(_dialect(a).heartbeat(b"w%d" % a))
 
     def _leave(self, a: int, b: int, c: int) -> None:
-        self.live.pop(b"w%d" % a, None)
+        self._lose(b"w%d" % a)
         self.take(_dialect(a).disconnect(b"w%d" % a))
+
+    def _retire(self, a: int, b: int, c: int) -> None:
+        worker = b"w%d" % a
+        if worker in self.broker.workers:
+            self.retired.add(worker)
+            self.seen["retired while held" if worker in self.live else "retired while idle"] += 1
+        (answer,) = self.broker.receive(_dialect(a).ask(worker, b"mmi.retire"), self.now)
+        assert answer == _dialect(a).final(worker, b"mmi.retire", b"200", b"\x80")
+        if worker in self.cut:
+            self._lose(worker)
+            self.deliver(self._cut_off(worker))
 
     def _junk(self, a: int, b: int, c: int) -> None:
         before = self.broker.counters.malformed
@@ -224,9 +239,14 @@ class World:
             else:
                 self._client_hears(sent, frames)
             if sent.peer in self.cut:
-                self.live.pop(sent.peer, None)
+                self._lose(sent.peer)
                 messages += self._cut_off(sent.peer)
         return [read(frames) for frames in messages]
+
+    def _lose(self, worker: bytes) -> None:
+        """The broker forgets this worker, or is about to."""
+        self.live.pop(worker, None)
+        self.retired.discard(worker)
 
     def _cut_off(self, peer: bytes) -> list[Frames]:
         """It cannot be reached: what a client waits for is given up, a worker is forgotten."""
@@ -245,7 +265,7 @@ class World:
     def _worker_hears(self, sent: Sent, frames: Frames) -> None:
         self.seen[sent.what] += 1
         if sent.what == "disconnect":
-            self.live.pop(sent.peer, None)
+            self._lose(sent.peer)
         if sent.what == "asked":
             number = sent.body[0]
             assert isinstance(number, bytes)
@@ -254,6 +274,7 @@ class World:
             assert frames == spelled.asked(sent.peer, sent.token, *asked.body)
             assert sent.token not in self.owners, "a token was used twice"
             assert sent.peer not in self.live, "a worker got a second request"
+            assert sent.peer not in self.retired, "a retired worker got a request"
             assert number not in (self.owners[t] for t in self.live.values()), "held twice"
             assert not asked.cancelled or self.cut  # given up with the message just before
             assert not asked.answers
@@ -321,7 +342,7 @@ class World:
         held = [w.job for w in workers if w.job is not None and not w.job.over]
         queued = [job for job in service.jobs if not job.over]
         assert service.workers == len(workers)
-        assert service.busy == sum(w.job is not None for w in workers)
+        assert service.busy == sum(w.job is not None or w.retired for w in workers)
         assert service.gone == sum(job.over for job in service.jobs)
         assert service.queued == len(queued)
         assert service.body_bytes == sum(job.body_bytes for job in [*queued, *held])
@@ -338,9 +359,12 @@ class World:
         for name, worker in broker.workers.items():
             assert worker.name == name
             assert broker.services[worker.service.name] is worker.service
-            assert (worker in worker.service.idle) == (worker.job is None)
+            assert worker.retired == (name in self.retired)
+            may_get_more = worker.job is None and not worker.retired
+            assert (worker in worker.service.idle) == may_get_more
             assert self.live.get(name, b"") == (worker.token if worker.job else b"")
         assert set(self.live) <= set(broker.workers)
+        assert self.retired <= set(broker.workers)
         idle = [w for s in broker.services.values() for w in s.idle]
         assert all(broker.workers.get(w.name) is w for w in idle)
         assert len(idle) == len(set(map(id, idle)))
@@ -446,6 +470,8 @@ def test_the_random_steps_reach_everything_that_can_happen() -> None:
     for what in ("heartbeat", "disconnect", "cancelled while held", "cancelled in the queue"):
         assert world.seen[what] > 5, (what, world.seen)
     assert world.seen["answer to what was cancelled"] > 5
+    for what in ("retired while idle", "retired while held"):
+        assert world.seen[what] > 5, (what, world.seen)
 
 
 def test_a_long_queue_in_which_much_is_cancelled_stays_consistent() -> None:

@@ -168,7 +168,7 @@ def test_workers_of_every_dialect_can_say_theirs(broker: Broker, spelling: Spell
 def test_peers_that_say_one_and_never_come_do_not_fill_the_memory(broker: Broker) -> None:
     for number in range(10_050):
         say(broker, b"p%d" % number, S, b"A")
-    assert len(broker._fingerprints._said) == 10_000
+    assert len(broker._fingerprints._announced) == 10_000
     broker.receive(RFC18.ready(b"p10049", S), 0.0)
     assert broker.workers[b"p10049"].fingerprint == b"A"
 

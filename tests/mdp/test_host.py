@@ -227,20 +227,20 @@ def test_a_child_may_crash_for_days_and_is_still_started_again() -> None:
 # setup().
 
 
-@pytest.mark.parametrize("said", ["FileNotFoundError: no net.caffemodel", None])
-def test_a_setup_that_fails_three_times_ends_the_worker_and_says_why(said: str | None) -> None:
+@pytest.mark.parametrize("reason", ["FileNotFoundError: no net.caffemodel", None])
+def test_a_setup_that_fails_three_times_ends_the_worker_and_says_why(reason: str | None) -> None:
     host, now = a_host(), 0.0
     for attempt in (1, 2, 3):
         assert host.tick(now) == [StartChild()]
-        if said is not None:
-            assert host.setup_failed(said, now) == []
+        if reason is not None:
+            assert host.setup_failed(reason, now) == []
             assert not host.ended  # its death follows
         assert host.died("exited with code 1", now) == []
         assert host.ended == (attempt == 3)
         now = min(host.deadline(), 1e9)
     assert host.failure is not None
     assert "echo#1" in host.failure
-    assert (said or "exited with code 1") in host.failure
+    assert (reason or "exited with code 1") in host.failure
     assert host.deadline() == math.inf
     assert host.tick(1e9) == []
 
@@ -582,7 +582,7 @@ class HostWalk(RuleBasedStateMachine):
         self.process = "none"  # starting, failing, idle, busy
         self.number = 0  # that the child works on
         self.is_open = False
-        self.ready_said = False
+        self.ready_sent = False
         self.held: bytes | None = None  # the token of the request on this socket
         self.tokens = 0
         self.failures = 0  # of setup(), in a row
@@ -602,7 +602,7 @@ class HostWalk(RuleBasedStateMachine):
             elif isinstance(step, Open):
                 assert not self.is_open, "an Open without a Close before it"
                 assert self.process == "idle", "offered while its child cannot work"
-                self.is_open, self.ready_said, self.held = True, False, None
+                self.is_open, self.ready_sent, self.held = True, False, None
             elif isinstance(step, Close):
                 assert self.is_open, "a Close without an Open before it"
                 self.is_open, self.held = False, None
@@ -618,11 +618,11 @@ class HostWalk(RuleBasedStateMachine):
     def _on_send(self, frames: Frames) -> None:
         assert self.is_open, "a Send without a socket"
         if frames == RETIRE.frames:
-            assert self.ready_said
+            assert self.ready_sent
             return
         assert frames[0] == b"MDPW02"
-        assert (frames[1] == b"\x01") == (not self.ready_said), "READY first, and only once"
-        self.ready_said = True
+        assert (frames[1] == b"\x01") == (not self.ready_sent), "READY first, and only once"
+        self.ready_sent = True
         if frames[1] in (b"\x03", b"\x04"):
             assert self.held is not None, "an answer to nothing"
             assert frames[2:4] == [self.held, b""]

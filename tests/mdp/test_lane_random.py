@@ -225,19 +225,19 @@ class ClientWalk(RuleBasedStateMachine):
     @invariant()
     def every_call_is_in_one_place(self) -> None:
         core = self.core
-        alive = [*core.flying.values(), *core.resting, *core.pending]
+        alive = [*core.in_flight.values(), *core.backing_off, *core.pending]
         assert len(alive) == len(set(alive))
         assert set(alive) == set(self.calls) - self.ended - self.abandoned
 
     @invariant()
     def what_flies_is_what_the_wire_carries(self) -> None:
-        assert self.core.flying == self.carried
+        assert self.core.in_flight == self.carried
         assert not set(self.core.idle) & set(self.carried)
         assert set(self.core.idle) <= self.open
 
     @invariant()
     def nobody_waits_while_a_lane_is_free(self) -> None:
-        assert not self.core.pending or len(self.core.flying) == LANES
+        assert not self.core.pending or len(self.core.in_flight) == LANES
 
     @invariant()
     def there_are_no_more_sockets_than_lanes_and_a_pulse(self) -> None:

@@ -220,6 +220,42 @@ def test_names_that_a_broker_gave_cannot_be_cancelled_since_they_can_be_guessed(
     assert broker.services[b"plane2"].queued == 2
 
 
+# mmi.retire
+
+
+@CLIENTS
+def test_a_worker_that_retires_while_idle_gets_no_more_requests(client: Spelling) -> None:
+    broker = a_broker()
+    broker.receive(RFC18.ready(b"w1", b"plane2"), 0.0)
+    assert broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)[0][-2:] == [b"200", b"\x80"]
+    assert broker.receive(client.ask(b"c1", b"plane2", b"a"), 0.0) == []
+    assert ask(broker, b"mmi.services")["plane2"]["queued"] == 1
+    (asked,) = broker.receive(RFC18.ready(b"w2", b"plane2"), 0.0)
+    assert asked == RFC18.asked(b"w2", token_of(asked), b"a")
+
+
+def test_a_worker_that_retires_while_busy_answers_what_it_holds_and_gets_no_more_requests() -> None:
+    broker = a_broker()
+    broker.receive(RFC18.ready(b"w1", b"plane2"), 0.0)
+    token = token_of(broker.receive(RFC18.ask(b"c1", b"plane2", b"a"), 0.0)[0])
+    broker.receive(RFC18.ask(b"c2", b"plane2", b"b"), 0.0)
+    broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)
+    out = broker.receive(RFC18.reply(b"w1", token, b"x"), 0.0)
+    assert out == [RFC18.final(b"c1", b"plane2", b"x")]
+    (asked,) = broker.receive(RFC18.ready(b"w2", b"plane2"), 0.0)
+    assert asked == RFC18.asked(b"w2", token_of(asked), b"b")
+
+
+def test_a_worker_that_registers_again_after_it_retired_gets_requests() -> None:
+    broker = a_broker()
+    broker.receive(RFC18.ready(b"w1", b"plane2"), 0.0)
+    broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)
+    broker.receive(RFC18.disconnect(b"w1"), 0.0)
+    broker.receive(RFC18.ready(b"w1", b"plane2"), 0.0)
+    (asked,) = broker.receive(RFC18.ask(b"c1", b"plane2", b"a"), 0.0)
+    assert asked == RFC18.asked(b"w1", token_of(asked), b"a")
+
+
 # Others, and what they have in common.
 
 

@@ -142,7 +142,7 @@ def test_a_silent_broker_is_left_after_liveness_intervals() -> None:
     assert session.deadline() == 8.0
     assert session.tick(8.0) == [Close()]
     assert not session.is_open
-    assert session.deadline() == session.rest_until == 9.0
+    assert session.deadline() == session.closed_until == 9.0
 
 
 @pytest.mark.parametrize("frames", [HEARD, request(b"t", b"x")])
@@ -162,8 +162,8 @@ def test_the_wait_before_a_new_socket_doubles_from_1_to_32_seconds() -> None:
     for _ in range(8):
         session.open(now)
         assert session.tick(now + 3.0) == [Close()]
-        waits.append(session.rest_until - now - 3.0)
-        now = session.rest_until
+        waits.append(session.closed_until - now - 3.0)
+        now = session.closed_until
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 32.0]
 
 
@@ -172,14 +172,14 @@ def test_a_message_of_the_broker_resets_the_wait() -> None:
     for _ in range(4):
         session.open(now)
         session.tick(now + 3.0)
-        now = session.rest_until
+        now = session.closed_until
     session.open(now)
     session.receive(HEARD, now)
     session.tick(now + 3.0)
-    assert session.rest_until == now + 4.0
+    assert session.closed_until == now + 4.0
     session.open(now + 4.0)
     session.tick(now + 7.0)
-    assert session.rest_until == now + 9.0
+    assert session.closed_until == now + 9.0
 
 
 def test_opening_alone_does_not_reset_the_wait() -> None:
@@ -187,7 +187,7 @@ def test_opening_alone_does_not_reset_the_wait() -> None:
     session.tick(3.0)
     session.open(4.0)
     session.tick(7.0)
-    assert session.rest_until == 9.0
+    assert session.closed_until == 9.0
 
 
 def test_the_settings_give_the_first_and_the_longest_wait() -> None:
@@ -196,8 +196,8 @@ def test_the_settings_give_the_first_and_the_longest_wait() -> None:
     for _ in range(4):
         session.open(now)
         session.tick(now + 3.0)
-        waits.append(session.rest_until - now - 3.0)
-        now = session.rest_until
+        waits.append(session.closed_until - now - 3.0)
+        now = session.closed_until
     assert waits == [0.5, 1.0, 1.5, 1.5]
 
 
@@ -209,7 +209,7 @@ def test_a_disconnect_closes_the_socket_without_a_word(held: bool) -> None:
     assert session.receive(GO_AWAY, 0.5) == ([Close()], None)
     assert not session.is_open
     assert session.token is None
-    assert session.rest_until == 1.5
+    assert session.closed_until == 1.5
     assert session.reply([b"too late"], final=True, now=0.6) == []
 
 
@@ -217,7 +217,7 @@ def test_a_worker_that_leaves_says_so_and_may_come_back_at_once() -> None:
     session = an_open_session()
     session.receive(request(b"t"), 0.1)
     assert session.close(0.5) == [DISCONNECT, Close()]
-    assert session.rest_until == 0.5
+    assert session.closed_until == 0.5
     assert session.token is None
     assert session.close(0.6) == []
     assert session.open(0.5) == [Open(), READY]

@@ -82,7 +82,7 @@ def test_a_worker_comes_back_to_an_ipv6_broker(processes: Processes) -> None:
     with Client(endpoint, QUICK_CLIENT) as client:
         wait_for_workers(client, "echo", 1)
         first.kill()
-        worker.wait_until_it_says("back in")
+        worker.wait_until_it_says("connecting again in")
         processes.broker(endpoint, *QUICK)
         assert client.request("echo", [b"again"]) == [b"again"]
     assert WorkerSettings(pulse=Pulse(0.2)).reconnect_s == 1.0

@@ -55,7 +55,7 @@ def test_a_service_that_nobody_serves_is_an_error_at_once_with_those_that_are(
     [line] = mdp("call", "nothere", "x", "-b", served, code=1).stderr.splitlines()
     assert time.monotonic() - started_at < 8  # of the 30 s that three tries take
     assert "nothere" in line
-    assert "served there: echo" in line
+    assert "serves: echo" in line
     assert "--wait" in line
 
 

@@ -38,7 +38,7 @@ def test_from_files_to_a_network_in_service(
     assert re.search(r" ssnet train: done after .*: 6 of 6 steps \(100 %\)$", last)
     for text in ("steps", "waiting for batches", "plane 2, unseen", "net_plane2.caffemodel"):
         assert text in done.stdout
-    line = r"step 4 of 6, epoch 2\.0: loss \d+\.\d{4}, .*% right \(shower .*, track .*\), .*"
+    line = r"step 4 of 6, epoch 2\.0: loss \d+\.\d{4}, .*% correct \(shower .*, track .*\), .*"
     assert re.search(line + r"batches/s, .*% waiting, .* to go", done.stderr)
     assert "step 6, validation: plane 0 " in done.stderr
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_trained_is_one_line(toys: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.prototxt"
     damaged.write_text("layer {")
     for text, options, code in (
-        ("want files to validate that are not trained on", (toys, "--validate", toys), 2),
+        ("want files to validate that are not used for training", (toys, "--validate", toys), 2),
         ("want a network's text in", (toys, "--prototxt", damaged), 1),
         ("cannot read", (tmp_path / "absent.h5",), 1),
         ("want planes as in 0,1,2", (toys, "--planes", "u"), 2),

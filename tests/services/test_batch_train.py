@@ -116,7 +116,7 @@ def test_a_files_place_does_not_matter_and_its_content_does(path: Path, tmp_path
 
 def test_another_files_batch_is_refused_and_both_fingerprints_are_said(path: Path) -> None:
     files = opened(path)
-    with pytest.raises(Refused, match=f"want a batch of the files {files.fingerprint}.*of abc"):
+    with pytest.raises(Refused, match=f"files, {files.fingerprint}.*of abc"):
         worker(path).handle([BatchName("abc", RECIPE, 0, 0).pack()])
 
 

@@ -130,6 +130,6 @@ def test_without_pycaffe_it_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "caffe", None)
-    with pytest.raises(EngineError, match=r"want pycaffe.*or take the engine onnx") as caught:
+    with pytest.raises(EngineError, match=r"want pycaffe.*engine onnx") as caught:
         open_engine("caffe", *write(tmp_path))
     assert "\n" not in str(caught.value)

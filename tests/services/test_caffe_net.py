@@ -99,15 +99,15 @@ def test_a_data_layer_of_training_is_ignored_and_its_parameters_logged(
         ("kernel_size: 3 pad: 1", "kernal_size: 3", 'no field named "kernal_size"'),
         ("kernel_size: 3 pad: 1", "pad: 1", r"layer 'conv'.*want kernel_size"),
         ("kernel_size: 3 pad: 1", "kernel_size: 3 kernel_h: 3", r"layer 'conv'.*got both"),
-        ("stride: 2 } }", "stride: 2 }", r"net\.prototxt, got at \d+:\d+"),
+        ("stride: 2 } }", "stride: 2 }", r"net\.prototxt, got .*at \d+:\d+"),
         ("stride: 2 } }", "stride: 0 } }", r"layer 'pool' .*stride of 1"),
-        ("stride: 2 } }", "stride: 2 pad: 3 } }", r"layer 'pool' .*pad within the kernel"),
+        ("stride: 2 } }", "stride: 2 pad: 3 } }", r"layer 'pool' .*pad below the kernel"),
         ("stride: 2 } }", "stride: 2 pool: STOCHASTIC } }", r"layer 'pool' .*MAX or AVE"),
         ('bottom: "pool" top: "up"', 'bottom: "pol" top: "up"', r"layer 'up' .*got 'pol'"),
         ('bottom: "pool" top: "up"', 'bottom: "pool" top: "conv"', r"layer 'up' .*'conv' again"),
         ('bottom: "pool" top: "up"', 'bottom: "pool" top: "pool"', r"layer 'up' .*own bottom"),
         ("stride: 2 pad: 1 group: 4", "stride: 2 group: 4", r"layer 'both' \(Concat\).*axis 1"),
-        ("group: 4", "group: 3", r"layer 'up' .*3 groups divide"),
+        ("group: 4", "group: 3", r"layer 'up' .*by 3 groups"),
         ('"scores" top: "softmax"', '"up" top: "softmax"', "want one output, got .*scores"),
         ('name: "scores"', 'name: "conv"', "one layer 'conv' with weights"),
         ('"Concat" ', '"Concat" concat_param { axis: 0 } ', r"layer 'both' .*axis from 1 to 3"),
@@ -128,7 +128,7 @@ def test_what_is_wrong_in_a_prototxt_is_said_with_its_place(
 
 def test_an_unknown_parameter_is_refused_where_no_layer_is_for_training(tmp_path: Path) -> None:
     typo = UNET.replace('name: "relu"', 'name: "relu" rellu_param { negative_slope: 0.1 }')
-    with pytest.raises(NetworkError, match=r'got at 7:.*no field named "rellu_param"'):
+    with pytest.raises(NetworkError, match=r'at 7:.*no field named "rellu_param"'):
         read(tmp_path, typo)
 
 
@@ -187,7 +187,7 @@ def test_the_divisor_keeps_the_output_as_large_as_the_input(
 
 def test_a_size_that_would_come_out_as_another_is_refused(tmp_path: Path) -> None:
     network = read(tmp_path, flat(4, True))
-    with pytest.raises(SizeRefused, match="multiples of 4, got 9 x 8: 8 x 8 would come out"):
+    with pytest.raises(SizeRefused, match=r"multiples of 4, got 9 x 8: .* would be 8 x 8"):
         network.shapes(1, 9, 8)
 
 

@@ -88,7 +88,7 @@ def test_pooling(  # every rest of rows and cols: where windows hang over, and w
 
 def test_pooling_with_windows_outside_of_the_image_is_refused(tmp_path: Path) -> None:
     made = layer("Pooling", "pooling_param { kernel_size: 1 stride: 3 }")
-    with pytest.raises(NetworkError, match="multiples of some size"):
+    with pytest.raises(NetworkError, match="multiples of a size"):
         run(tmp_path, made, numbers(1, 1, 7, 7))
     with pytest.raises(NetworkError, match="window outside"):
         run(tmp_path, made, numbers(1, 1, 5, 5))

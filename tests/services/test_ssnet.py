@@ -217,7 +217,7 @@ def bad_requests() -> dict[str, tuple[list[bytes], str]]:
         "a size that does not fit": (changed(image()[:15]), "multiples of 2, got 15 x 16"),
         "NaN": (changed(nan), "want finite ADC"),
         "integers": (pack([batch(image().astype(np.int16))]), "want finite ADC"),
-        "two lines for one image": (pack([two_lines]), "a line of meta for each of 1 images"),
+        "two lines for one image": (pack([two_lines]), "meta line for each of 1 images"),
         "two channels": (pack([two_channels]), r"want \(batch, 1, rows, cols\)"),
         "too few frames": (changed(image())[:2], "triples"),
         "another plane behind a good crop": (

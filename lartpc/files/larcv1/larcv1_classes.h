@@ -1,5 +1,5 @@
-// LArCV1's event classes as ROOT writes them: the same names, members and order, hence the same
-// checksums (tests/test_larcv1_write.py has them). Nothing of LArCV's behaviour is here.
+// LArCV1's event classes as ROOT writes them. They have the same names, members and order, and so the
+// same checksums (tests/lartpc/test_larcv1_write.py checks them). LArCV's methods are not here.
 #include <cstddef>
 #include <cstring>
 #include <limits>
@@ -42,11 +42,11 @@ class ImageMeta {
 class Image2D {
  public:
   virtual ~Image2D() {}
-  // `pixels` is the address of rows x cols floats, column after column.
+  // `pixels` is the address of rows x cols floats, column-major.
   void set(unsigned short id, const ImageMeta& meta, size_t pixels, size_t count) {
     _id = id;
     _meta = meta;
-    _img.resize(count);  // keeps the last event's memory
+    _img.resize(count);  // reuses the memory of the last event
     std::memcpy(_img.data(), reinterpret_cast<const float*>(pixels), count * sizeof(float));
   }
 

@@ -1,7 +1,8 @@
-r"""Paths that ROOT takes as they are. It reads `#`, `?` and `$` in a path as a URL's, or a shell's.
+r"""Paths that ROOT opens as plain local files.
 
-A name's end decides, too: ROOT opens `.zip` as an archive and `.xml` as a text file.
-Refuses a folder for temporary files whose own name has such characters.
+ROOT reads `#`, `?` and `$` in a path as parts of a URL or of a shell's command. It also looks at
+the suffix: it opens `.zip` as an archive and `.xml` as a text file.
+Refuses a folder for temporary files (TMPDIR) whose path has such characters.
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ from pathlib import Path
 from ...errors import WriteError
 
 _PLAIN = re.compile(r"/[A-Za-z0-9_./-]*")
-# ends that ROOT has no reader of its own for
+# suffixes that ROOT does not treat in a special way
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]*\.(root|part)")
 
 
 class PlainPaths:
-    """Other names for paths, where they need one, until `close()`."""
+    """Gives plain names to paths that need one; `close()` removes these names."""
 
     def __init__(self) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._links = 0
 
     def of(self, path: Path) -> str:
-        """The absolute path if it is plain, else a link to its folder and its (plain) name."""
+        """Return the absolute path if it is plain, else a plain path that links to it."""
         whole = os.path.abspath(path)
         plain = _PLAIN_NAME.fullmatch(path.name)
         if plain and _PLAIN.fullmatch(whole):
             return whole
-        # a link to the folder, not to the file: ROOT replaces a file that it writes
+        # link to the folder and not to the file, because ROOT replaces a file that it writes
         if plain:
             return f"{self._link(os.path.dirname(whole), '')}/{path.name}"
         return self._link(whole, ".root")

@@ -1,4 +1,4 @@
-"""One LArCV1 file, read with uproot, entry by entry. Refuses what LArCV1 would not have written.
+"""One LArCV1 file, read with uproot, entry by entry. Refuses files that LArCV1 cannot have written.
 
 Trees `image2d_<producer>_tree` (`larcv::EventImage2D`) and `partroi_<producer>_tree`
 (`larcv::EventROI`), fully split. Writing is in `root_writer.py`.
@@ -35,7 +35,7 @@ _LARCV2 = "_image_v._meta._p1.x"  # a branch that only LArCV2 writes
 _KEPT_BYTES = 1 << 20
 _SHOWN_KEYS = 10
 
-# uproot checks little: on damaged bytes its parsers stumble in any of these ways
+# uproot checks little: on damaged bytes its parsers raise any of these
 _DAMAGE = (
     OSError,
     ValueError,
@@ -56,7 +56,7 @@ _DAMAGE = (
 
 
 class Column:
-    """One branch, entry by entry, as raw bytes; one decompressed basket in memory at most."""
+    """One branch, read entry by entry as raw bytes; it holds at most one decompressed basket."""
 
     def __init__(self, branch: Any) -> None:
         self._branch = branch
@@ -72,7 +72,7 @@ class Column:
         local = entry - self._starts[index]
         data = np.asarray(basket.data).view(np.uint8)
         if entry + 1 == self._starts[index + 1] and data.nbytes > _KEPT_BYTES:
-            self._basket = None  # read to its end: pixels that nobody needs twice
+            self._basket = None  # read to its end, and pixels are seldom needed twice
         offsets = basket.byte_offsets
         if offsets is None:
             size = len(data) // basket.num_entries
@@ -80,19 +80,19 @@ class Column:
         return data[offsets[local] : offsets[local + 1]]
 
     def all_numbers(self, dtype: str) -> npt.NDArray[Any]:
-        """One number an entry, of all entries."""
+        """Return the numbers of all entries, one per entry."""
         baskets = [self._branch.basket(index) for index in range(len(self._starts) - 1)]
         parts = [np.asarray(basket.data).view(np.uint8).view(dtype) for basket in baskets]
         return np.concatenate([np.empty(0, dtype), *parts])
 
     def numbers(self, entry: int, dtype: str) -> list[Any]:
-        """The entry as a list of Python numbers."""
+        """Return the entry as a list of Python numbers."""
         values: list[Any] = self.entry(entry).view(dtype).tolist()
         return values
 
 
 class _Tree:
-    """A product's tree: its columns by the names that LArCV1's members give them."""
+    """The tree of a product: its columns by the names of LArCV1's members."""
 
     def __init__(self, tree: Any, kind: str) -> None:
         self.entries = int(tree.num_entries)
@@ -100,7 +100,7 @@ class _Tree:
         got = top.member("fClassName", none_if_missing=True) or top.typename
         if got != _CLASSES[kind]:
             raise ReadError(f"want the class {_CLASSES[kind]}, got {got}")
-        # ROOT puts a branch's name before its members' if a producer has a dot
+        # ROOT puts the branch's name in front of its members' names if the producer has a dot
         self._branches = {
             branch.name.removeprefix(f"{top.name}."): branch
             for branch in top.itervalues(recursive=True)
@@ -118,7 +118,7 @@ class _Tree:
 
 
 class LArCV1File:
-    """An open file. Errors name it, the entry (counted in this file) and the product."""
+    """An open file. Errors name the file, the entry (counted in this file) and the product."""
 
     STORES_TICK_ORDER = False
 
@@ -130,7 +130,7 @@ class LArCV1File:
         try:
             with self._reading(""):
                 check_closed(self._file, path)
-                # a file object, not a path: a mapped file that is cut while read kills the process
+                # not a path: uproot would map the file, and truncating it then kills the process
                 self._root = uproot.open(self._file)
                 classes = self._root.classnames(recursive=False, cycle=False)
         except BaseException:
@@ -158,7 +158,7 @@ class LArCV1File:
             return Product(kind, producer, int(tree.num_entries), int(tree.compressed_bytes))
 
     def _check_any(self) -> None:
-        """Raise `ProductMissing` for a file without any product, with what it has instead."""
+        """Raise `ProductMissing`, with what the file holds instead, if it has no product."""
         if self._keys:
             return
         classes = self._root.classnames(recursive=True, cycle=False)
@@ -166,7 +166,7 @@ class LArCV1File:
         others = [f"{key} ({name})" for key, name in classes.items()]
         got = f"only the trees {_shown(trees)}" if trees else f"only {_shown(others)}"
         raise ProductMissing(
-            "want LArCV products, as trees image2d_PRODUCER_tree at the file's top,"
+            "want LArCV products, as trees image2d_PRODUCER_tree at the top of the file,"
             f" got {got if others else 'an empty file'}"
         )
 
@@ -195,8 +195,8 @@ class LArCV1File:
             metas = self._metas(tree, entry)
             sizes = [meta.rows * meta.cols for meta in metas]
             pixels = vectors.float_vectors(tree["_image_v._img"].entry(entry), sizes)
-            # column after column in the file, and left so in memory: turning them costs more
-            # than reading, and half of the users do not need it
+            # the pixels are column-major in the file and stay so in memory: to convert them takes
+            # longer than to read them, and half of the callers do not need it
             return tuple(
                 Image(meta, flat.reshape(meta.cols, meta.rows).T)
                 for meta, flat in zip(metas, pixels, strict=True)
@@ -226,8 +226,8 @@ class LArCV1File:
             self._check_any()
             key = self._keys.get((kind, producer))
             if key is None:
-                there = [p for k, p in self._keys if k == kind]
-                raise ProductMissing(f"want {name}, got only {kind} of {there or 'no producer'}")
+                others = [p for k, p in self._keys if k == kind]
+                raise ProductMissing(f"want {name}, got only {kind} of {others or 'no producer'}")
             self._trees[name] = _Tree(self._root[key], kind)
         return self._trees[name]
 
@@ -258,9 +258,9 @@ class LArCV1File:
         except LArTPCError as error:
             raise ReadError(f"{self.path}{where}: {error}") from error
         except _DAMAGE as error:
-            said = (str(error).strip().splitlines() or [""])[0]
+            reason = (str(error).strip().splitlines() or [""])[0]
             raise ReadError(
-                f"{self.path}{where}: damaged, or not LArCV1 ({type(error).__name__}: {said})"
+                f"{self.path}{where}: damaged, or not LArCV1 ({type(error).__name__}: {reason})"
             ) from error
 
 

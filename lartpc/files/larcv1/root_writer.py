@@ -1,7 +1,7 @@
-"""One LArCV1 file, written with ROOT. Refuses to write beside a LArCV loaded in the process.
+"""One LArCV1 file, written with ROOT. Refuses to write in a process that has loaded LArCV.
 
-ROOT gets classes of LArCV1's names and members (`larcv1_classes.h`), checks their checksums, and
-is then the format's own writer: LArCV1 and hadd read what comes out.
+ROOT compiles classes with LArCV1's names and members (`larcv1_classes.h`). Their checksums are
+compared with LArCV1's, so LArCV1 and hadd can read the files that ROOT then writes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ CHECKSUMS = {
     "ROI": 0xCF7F3FEE,
     "EventROI": 0x65080BE4,
 }
-"""What LArCV1's files say of its classes: LArCV reads a class by its checksum."""
+"""The checksums of LArCV1's classes in its files: LArCV selects a class by its checksum."""
 
-COMPRESSION = 101  # zlib, level 1: what LArCV1 wrote, so that a ROOT of its time reads it
+COMPRESSION = 101  # zlib, level 1, as LArCV1 wrote it: a ROOT of that time can read it
 MIN_BASKET_BYTES = 256 << 10  # small images share a basket
 MAX_BASKET_BYTES = 256 << 20
 _USHORT_MAX = 65535
@@ -47,29 +47,29 @@ _SIZE_MAX = (1 << 64) - 1
 
 @cache
 def load_root() -> Any:
-    """ROOT with LArCV1's classes; raises `LibraryMissing`, with what to install."""
+    """Import ROOT and compile LArCV1's classes. Raises `LibraryMissing`, with what to install."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the wheel says at each import that it is young
+            warnings.simplefilter("ignore")  # the wheel warns that it is an alpha release
             import ROOT
     except ImportError as error:
         raise LibraryMissing(
             "writing LArCV1 files needs ROOT: pip install 'root>=0.1a12' (extra [larcv1], Linux),"
-            " or run where Python can import a ROOT of your own; or write LArCV3 (.h5)"
+            " or run where Python can import your ROOT; or write LArCV3 (.h5)"
             f" ({error})"
         ) from error
     ROOT.gROOT.SetBatch(True)
     loaded = ROOT.TClass.GetClass("larcv::EventImage2D", False, True)
     if loaded and loaded.IsLoaded():
         raise LibraryMissing(
-            "want a process without LArCV to write in: its classes cannot be declared twice"
+            "want a process that has not loaded LArCV: its classes cannot be declared twice"
         )
-    # a rootmap on the path must not pull LArCV's library in behind our classes
+    # otherwise a rootmap on the path could load LArCV's library after our classes
     ROOT.gInterpreter.SetClassAutoLoading(False)
-    # copied trees hold classes that nobody declares, about which ROOT warns one by one
+    # copied trees hold classes that are not declared here, and ROOT warns about every one
     ROOT.gErrorIgnoreLevel = max(int(ROOT.gErrorIgnoreLevel), int(ROOT.kError))
     _declare(ROOT)
-    # compressing takes most of a writer's time, and other threads read and pack meanwhile
+    # compression takes most of a writer's time; other threads can read and pack meanwhile
     ROOT.TTree.Fill.__release_gil__ = True
     return ROOT
 
@@ -88,7 +88,7 @@ def _declare(root: Any) -> None:
 
 
 class _Tree:
-    """A product's tree and the event object that its branch reads."""
+    """The tree of a product, and the event object that its branch reads."""
 
     def __init__(self, root: Any, file: Any, kind: str, producer: str, basket_bytes: int) -> None:
         self.producer = producer
@@ -96,11 +96,11 @@ class _Tree:
         name = f"{kind}_{producer}"
         self.tree = root.TTree(f"{name}_tree", f"{producer} tree", 99, file)
         self.tree.Branch(f"{name}_branch", self.event, 32000, 99)
-        # ROOT would soon make each basket as large as 30 MB of entries, to be unpacked for any one
+        # otherwise ROOT makes baskets of 30 MB, which are decompressed whole to read one entry
         self.tree.SetAutoFlush(0)
-        self.tree.SetAutoSave(0)  # a file that is not finished is thrown away
+        self.tree.SetAutoSave(0)  # an unfinished file is removed
         if kind == "image2d":
-            # the default, 32 kB, grows by doubling and copying through each large event
+            # the default of 32 kB is doubled and copied again and again for a large event
             self.tree.SetBasketSize("*._img", basket_bytes)
 
     def fill(self, rse: RSE) -> None:
@@ -110,7 +110,7 @@ class _Tree:
 
 
 class ROOTSink:
-    """Writes events to `part`; the trees are made at the first event."""
+    """Writes events to `part`. The trees are created at the first event."""
 
     def __init__(
         self,
@@ -126,9 +126,9 @@ class ROOTSink:
         with _silent(self._root):
             file = self._root.TFile.Open(self._paths.of(part), "RECREATE", "", COMPRESSION)
         self._file = file
-        self._entries = array("q")  # of the input, one for each event written
+        self._entries = array("q")  # the input entry of every event written
         self._trees: dict[tuple[str, str], _Tree] = {}
-        self._joined: set[str] = set()  # names of products that came with `append`
+        self._joined: set[str] = set()  # names of the products that `append` copied
         for producer in images:
             self._tree("image2d", producer, 0)
         for producer in rois:
@@ -150,9 +150,9 @@ class ROOTSink:
             raise WriteError("ROOT could not write: is the disk full?")
 
     def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
-        """Whole files' trees, their baskets untouched; gives the number of entries."""
+        """Append complete files' trees, without decompressing; returns the number of entries."""
         names = [product.name for product in _products_of(parts[0])]
-        # how many each part has, ROOT finds out as it goes, in a tenth of uproot's time
+        # ROOT counts the entries of each part while copying, ten times as fast as uproot
         sizes = [self._root.TTree.kMaxEntries if entries else 0] * len(parts)
         with _silent(self._root):
             counts = {name: self._clone(parts, sizes, name) for name in names}
@@ -181,7 +181,7 @@ class ROOTSink:
     def _tree(self, kind: str, producer: str, pixel_bytes: int) -> _Tree:
         key = (kind, producer)
         if key not in self._trees:
-            # an entry's vector headers included, so that one event is one basket
+            # the entry's vector headers are included, so that one event fits into one basket
             size = min(max(pixel_bytes + 4096, MIN_BASKET_BYTES), MAX_BASKET_BYTES)
             self._trees[key] = _Tree(self._root, self._file, kind, producer, size)
         return self._trees[key]
@@ -190,7 +190,7 @@ class ROOTSink:
         tree = self._tree("image2d", producer, sum(image.pixels.nbytes for image in images))
         tree.event.resize(len(images))
         for i, image in enumerate(images):
-            columns = np.asfortranarray(image.pixels)  # no copy where it came from LArCV1
+            columns = np.asfortranarray(image.pixels)  # no copy if the image was read from LArCV1
             meta = self._meta(image.meta)
             tree.event.image(i).set(i, meta, columns.ctypes.data, columns.size)
         tree.fill(rse)
@@ -219,9 +219,9 @@ class ROOTSink:
     def _copy(self) -> None:
         if self._input is None:
             return
-        own = self._joined | {f"{kind}_{producer}" for kind, producer in self._trees}
+        written = self._joined | {f"{kind}_{producer}" for kind, producer in self._trees}
         for product in self._copied:
-            if product.name not in own:
+            if product.name not in written:
                 self._copy_product(self._input, product.name)
 
     def _copy_product(self, source: Reader, name: str) -> None:
@@ -233,15 +233,16 @@ class ROOTSink:
             raise WriteError(f"want {len(self._entries)} entries of {name} copied, got {copied}")
 
     def _clone(self, paths: Sequence[Path], sizes: Sequence[int], name: str) -> int:
-        """All entries in order: the compressed baskets come along untouched."""
+        """Copy all entries in order, without decompressing their baskets."""
         if not sum(sizes):
             # a chain without entries has no tree to clone
             empty = self._root.TFile.Open(self._paths.of(paths[0]))
-            clone = _there(empty.Get(f"{name}_tree").CloneTree(0), name)
+            tree = _want_tree(empty.Get(f"{name}_tree"), name)
+            clone = _want_tree(tree.CloneTree(0), name)
             clone.SetDirectory(self._file)
             return 0
         chain = self._chain(paths, sizes, name)
-        return int(_there(chain.CloneTree(-1, "fast"), name).GetEntries())
+        return int(_want_tree(chain.CloneTree(-1, "fast"), name).GetEntries())
 
     def _chain(self, paths: Sequence[Path], sizes: Sequence[int], name: str) -> Any:
         tree = f"{name}_tree"
@@ -255,16 +256,16 @@ class ROOTSink:
         if not len(source):
             return self._clone(source.paths, source.sizes, name)
         chain = self._chain(source.paths, source.sizes, name)
-        clone = _there(chain.CloneTree(0), name)
+        clone = _want_tree(chain.CloneTree(0), name)
         for entry in self._entries:
             if chain.GetEntry(entry) <= 0 or clone.Fill() <= 0:
                 path, local = source.locate(entry)
-                raise ReadError(f"want {name} copied, could not from {path} entry {local}")
+                raise ReadError(f"want {name} copied, ROOT could not read {path} entry {local}")
         return int(clone.GetEntries())
 
 
 def append_provenance(part: Path, records: Sequence[str]) -> None:
-    """Add entries to the tree of a file's provenance. Raises `WriteError`."""
+    """Add entries to a file's tree of provenance records. Raises `WriteError`."""
     root = load_root()
     paths = PlainPaths()
     with _silent(root), writing(str(part)):
@@ -285,10 +286,12 @@ def append_provenance(part: Path, records: Sequence[str]) -> None:
 def _fill_provenance(root: Any, file: Any, records: Sequence[str]) -> None:
     text = root.std.string()
     tree = file.Get(provenance_texts.NAME)
+    if tree and not tree.InheritsFrom("TTree"):
+        raise WriteError(f"want a tree as {provenance_texts.NAME}, got {tree.ClassName()}")
     if tree:
         tree.SetBranchAddress(provenance_texts.RECORD, text)
     else:
-        title = "what made this file: JSON, an entry for each making"
+        title = "how this file was made: JSON, one entry per step"
         tree = root.TTree(provenance_texts.NAME, title, 99, file)
         tree.Branch(provenance_texts.RECORD, text)
     for record in records:
@@ -298,28 +301,31 @@ def _fill_provenance(root: Any, file: Any, records: Sequence[str]) -> None:
 
 @contextmanager
 def _silent(root: Any) -> Iterator[None]:
-    """ROOT's own pages about a full disk would come before our line: its error bit says enough."""
-    before = int(root.gErrorIgnoreLevel)
-    root.gErrorIgnoreLevel = max(before, int(root.kSysError) + 1)
+    """Silence ROOT's messages, which are long for a full disk; its error bit is checked."""
+    level = int(root.gErrorIgnoreLevel)
+    root.gErrorIgnoreLevel = max(level, int(root.kSysError) + 1)
     try:
         yield
     finally:
-        root.gErrorIgnoreLevel = before
+        root.gErrorIgnoreLevel = level
 
 
-def _there(clone: Any, name: str) -> Any:
-    if not clone:
+def _want_tree(tree: Any, name: str) -> Any:
+    if not tree:
         raise ReadError(f"want {name} copied, ROOT could not read it")
-    return clone
+    return tree
 
 
 def _check(event: Event) -> None:
-    """What the classes hold in fewer bits than Python."""
+    """Raise `ImageError` for numbers that LArCV1's classes cannot hold."""
     if not all(0 <= number <= _SIZE_MAX for number in event.rse):
         raise ImageError(f"want (run, subrun, event) of at least 0, got {tuple(event.rse)}")
     metas = [image.meta for images in event.images.values() for image in images]
     rois = [roi for several in event.rois.values() for roi in several]
     metas += [box for roi in rois for box in roi.boxes]
+    sides = [side for meta in metas for side in (meta.rows, meta.cols)]
+    if not all(0 <= side <= _SIZE_MAX for side in sides):
+        raise ImageError(f"want rows and cols from 0 to {_SIZE_MAX}, got {max(sides)}")
     shorts = [meta.plane for meta in metas]
     shorts += [number for roi in rois for number in (roi.index, roi.mcst_index)]
     if not all(0 <= number <= _USHORT_MAX for number in shorts):
@@ -335,18 +341,21 @@ def _products_of(path: Path) -> tuple[Product, ...]:
 
 
 def common_products(source: Reader) -> tuple[Product, ...]:
-    """The products that come along: those of the first file, which every file must have."""
+    """Return the products to copy: those of the first file, which every file must have.
+
+    Raises `WriteError` for other formats, and `ReadError` if the files differ.
+    """
     other = [str(path) for path in source.paths if format_of(path) != "larcv1"]
     if other:
-        raise WriteError(f"want only LArCV1 files (.root) to copy into one, got {other}")
+        raise WriteError(f"want only LArCV1 files (.root) to copy into LArCV1, got {other}")
     first = source.products(0)
     names = {product.name for product in first}
     for number, (path, size) in enumerate(zip(source.paths, source.sizes, strict=True)):
-        there = {product.name: product.entries for product in source.products(number)}
-        if set(there) != names:
-            odd = sorted(set(there) ^ names)
-            raise ReadError(f"want the same products in all inputs, got {odd} not in all: {path}")
-        wrong = {name: count for name, count in there.items() if count != size}
+        counts = {product.name: product.entries for product in source.products(number)}
+        if set(counts) != names:
+            odd = sorted(set(counts) ^ names)
+            raise ReadError(f"want the same products in all inputs, {odd} are not in all: {path}")
+        wrong = {name: count for name, count in counts.items() if count != size}
         if wrong:
             raise ReadError(f"want {size} entries of each product in {path}, got {wrong}")
     return first

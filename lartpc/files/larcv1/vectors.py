@@ -1,7 +1,7 @@
-"""The bytes of LArCV1's nested vectors to numbers. Pure; refuses any count its bytes do not hold.
+"""Decodes the bytes of LArCV1's nested vectors. Pure; refuses counts that the bytes do not hold.
 
-uproot reads these two through general machinery, or, the boxes, not at all: ROOT streams a vector
-of ImageMeta "member-wise", all widths, then all heights.
+uproot decodes the vectors of pixels with slow general code, and the boxes not at all: ROOT streams
+a vector of ImageMeta "member-wise", which means all widths, then all heights, and so on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MEMBER_WISE = 0x4000
 
 
 class Box(NamedTuple):
-    """An ImageMeta's numbers, as in the file."""
+    """The numbers of an ImageMeta, as they are in the file."""
 
     width: float
     height: float
@@ -47,14 +47,14 @@ class _Cursor:
         return int(self.take(dtype, 1)[0])
 
     def version(self) -> int:
-        """A class version; 0 stands for a class without one and has the checksum behind it."""
+        """Read a class version; 0 means that the class has none, and a checksum follows."""
         version = self.number(">u2")
         if version & ~_MEMBER_WISE == 0 and not version & _MEMBER_WISE:
             self.number(">u4")
         return version
 
     def header(self) -> int:
-        """The byte count of what follows, checked, and its version."""
+        """Check the byte count of the rest, and return the version that follows it."""
         count = self.number(">u4")
         if count != _BYTE_COUNT | (len(self.raw) - 4):
             raise ReadError(f"want the byte count of {len(self.raw)} bytes, got {count:#x}")
@@ -68,7 +68,10 @@ class _Cursor:
 def float_vectors(
     raw: npt.NDArray[np.uint8], sizes: Sequence[int]
 ) -> list[npt.NDArray[np.float32]]:
-    """One entry of a `vector<float>` member: as many vectors as `sizes`, of those lengths."""
+    """Decode one entry of a `vector<float>` member: one vector for every length in `sizes`.
+
+    Raises `ReadError` if the bytes do not match the lengths.
+    """
     cursor = _Cursor(raw)
     if sizes or len(raw):
         cursor.header()
@@ -83,7 +86,7 @@ def float_vectors(
 
 
 def boxes(raw: npt.NDArray[np.uint8], count: int) -> list[list[Box]]:
-    """One entry of `_bb_v`: for each of `count` ROIs, its boxes."""
+    """Decode one entry of `_bb_v`: the boxes of each of `count` ROIs. Raises `ReadError`."""
     if count == 0:
         return []
     cursor = _Cursor(raw)
@@ -97,7 +100,7 @@ def boxes(raw: npt.NDArray[np.uint8], count: int) -> list[list[Box]]:
 
 def _one_vector(cursor: _Cursor) -> list[Box]:
     count = cursor.number(">u4")
-    cursor.take(">u2", count)  # _image_id, which nobody relies on
+    cursor.take(">u2", count)  # _image_id, which is not used
     origins = [_point(cursor) for _ in range(count)]
     columns = (">f8", ">f8", ">u8", ">u8", ">u2")
     widths, heights, cols, rows, planes = (cursor.take(kind, count).tolist() for kind in columns)

@@ -35,7 +35,7 @@ def open_sink(
 ) -> Sink:
     """Open a file to write. Raises `WriteError` for ROIs, which LArCV3 files cannot hold."""
     if rois:
-        raise WriteError(f"want ROIs in a LArCV1 file (.root), LArCV3 holds none: {rois}")
+        raise WriteError(f"want a LArCV1 file (.root) for ROIs, LArCV3 holds none: {rois}")
     return HDF5Sink(part, copy_input, images)
 
 

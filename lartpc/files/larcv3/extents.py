@@ -1,7 +1,7 @@
-"""Which images an entry of a LArCV3 file has, and which pixels an image. Refuses shared ones.
+"""Checks that entries of a LArCV3 file do not share images, and that images do not share pixels.
 
-`extents` names a range of images for each entry, `image_extents` a range of pixels for each image.
-A range that reaches beyond its dataset is left to whoever reads that entry.
+`extents` gives a range of images for each entry, and `image_extents` a range of pixels for each
+image. Ranges that reach beyond their dataset are not refused here, but when the entry is read.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy.typing as npt
 from ...errors import ReadError
 
 _BLOCK = 1 << 16  # rows that are read at once
-_MAX_GAP = 1 << 12  # unused rows that are read along, rather than read around
+_MAX_GAP = 1 << 12  # the largest gap of unused rows that is read too, to save a second read
 
 Integers = npt.NDArray[np.int64]
 
 
 class _Ranges(NamedTuple):
-    """Ranges that hold something: from `first` to before `stop`, and the entry that has each."""
+    """Ranges that are not empty, from `first` to `stop - 1`, and the entry of each range."""
 
     first: Integers
     stop: Integers
@@ -31,12 +31,12 @@ class _Ranges(NamedTuple):
 def check_apart(columns: Mapping[str, Any], *, max_images: int, max_pixels: int) -> None:
     """Raise `ReadError` if two entries share images, or two images share pixels.
 
-    Entries above the limits are left out: whoever reads them is refused.
+    Entries above the limits are not checked, because reading them is refused anyway.
     """
     images = _image_ranges(columns["extents"], len(columns["image_meta"]))
     if pair := _overlap(images):
         raise ReadError(
-            f"want images of its own for each entry, got entries {pair[0]} and {pair[1]} that share"
+            f"want entries that share no images, got entries {pair[0]} and {pair[1]} that share"
             " some (their extents overlap)"
         )
     small = images.stop - images.first <= max_images
@@ -44,7 +44,7 @@ def check_apart(columns: Mapping[str, Any], *, max_images: int, max_pixels: int)
     pixels = _pixel_ranges(used, columns["image_extents"], len(columns["images"]), max_pixels)
     if pair := _overlap(pixels):
         raise ReadError(
-            f"want pixels of its own for each image, got images of entries {pair[0]} and {pair[1]}"
+            f"want images that share no pixels, got images of entries {pair[0]} and {pair[1]}"
             " that share some (their image_extents overlap)"
         )
 
@@ -58,7 +58,7 @@ def _image_ranges(extents: Any, limit: int) -> _Ranges:
 
 
 def _within(rows: Any, entry: Integers, limit: int) -> _Ranges:
-    """The ranges of rows that hold something and lie within a dataset of that length."""
+    """Return the ranges that are not empty and lie within a dataset of length `limit`."""
     first, count = rows["first"].astype(np.uint64), rows["N"].astype(np.uint64)
     whole = np.uint64(limit)
     inside = (count > 0) & (first < whole) & (count <= whole - np.minimum(first, whole))
@@ -73,9 +73,9 @@ def _joined(parts: list[_Ranges]) -> _Ranges:
 
 
 def _overlap(ranges: _Ranges) -> tuple[int, int] | None:
-    """Two entries whose ranges overlap, the smaller first; None if there are none."""
+    """Return two entries whose ranges overlap, the smaller one first, or None."""
     if bool(np.all(ranges.first[1:] >= ranges.stop[:-1])):
-        return None  # in order, as every writer leaves them
+        return None  # the ranges are sorted, as every writer leaves them
     order = np.argsort(ranges.first, kind="stable")
     first, stop, entry = (column[order] for column in ranges)
     reach = np.maximum.accumulate(stop)
@@ -89,7 +89,7 @@ def _overlap(ranges: _Ranges) -> tuple[int, int] | None:
 
 
 def _pixel_ranges(images: _Ranges, image_extents: Any, limit: int, max_pixels: int) -> _Ranges:
-    """Of all images that entries have, but for entries of too many pixels."""
+    """Return the pixel ranges of all images of entries that have at most `max_pixels`."""
     order = np.argsort(images.first, kind="stable")
     ordered = _Ranges(*(column[order] for column in images))
     parts = []
@@ -108,7 +108,7 @@ def _pixel_ranges(images: _Ranges, image_extents: Any, limit: int, max_pixels: i
 
 
 def _blocks(ordered: _Ranges, limit: int) -> list[tuple[int, int]]:
-    """What to read so that all ranges are covered, in few and small readings."""
+    """Return the (start, stop) blocks to read, few and small, that cover all ranges."""
     if not len(ordered.first):
         return []
     gaps = np.flatnonzero(ordered.first[1:] - ordered.stop[:-1] > _MAX_GAP) + 1

@@ -1,7 +1,7 @@
 """One LArCV3 file (HDF5), read with h5py. Refuses products other than 2D images.
 
-LArCV3 states its own order of rows: the origin is the bottom left corner, and row 0 has the
-smallest tick. So every image is stored tick-forward, and is turned to the order that was asked.
+LArCV3 defines the order of rows: the origin is the bottom left corner and row 0 is the smallest
+tick. So every image is stored tick-forward, and is turned to the reader's tick order when read.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from ...image import ROI, RSE, Image, ImageMeta, TickOrder
 from .. import provenance_texts
 from ..reader import Product
 from .extents import check_apart
-from .layout import CACHE_BYTES, EVENTS, MAX_IMAGES, MAX_PIXELS
+from .layout import CACHE_BYTES, DATASETS, EVENTS, MAX_IMAGES, MAX_PIXELS
 
-_DATASETS = ("extents", "image_extents", "image_meta", "images")
-_MAX_ENTRIES_A_BYTE = 64  # an entry is 40 bytes or more, and zlib makes at most 1032 bytes of one
+_MAX_ENTRIES_A_BYTE = 64  # an entry has 40 bytes or more; zlib expands a byte to 1032 at most
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, AttributeError)
 
 
 class LArCV3File:
-    """An open file. Errors name it, the entry (counted in this file) and the product."""
+    """An open file. Errors name the file, the entry (counted in this file) and the product."""
 
     STORES_TICK_ORDER = True
 
@@ -67,7 +66,7 @@ class LArCV3File:
     def product(self, kind: str, producer: str) -> Product:
         with self._reading(f" {kind}_{producer}"):
             columns = self._datasets(kind, producer, ("extents",))
-            stored = sum(each.id.get_storage_size() for each in columns.values())
+            stored = sum(dataset.id.get_storage_size() for dataset in columns.values())
             return Product(kind, producer, len(columns["extents"]), stored)
 
     def entries(self, kind: str, producer: str) -> int:
@@ -81,10 +80,13 @@ class LArCV3File:
         return count
 
     def _check_claim(self, entries: int) -> None:
-        """A file of a few kB can claim any number of entries, which would take years to read."""
+        """Raise `ReadError` for more entries than the file's bytes can hold.
+
+        A file of a few kB can claim any number of entries, which would take years to read.
+        """
         size = self.path.stat().st_size
         if entries > size * _MAX_ENTRIES_A_BYTE:
-            raise ReadError(f"want the entries that {size} bytes can hold, got {entries}")
+            raise ReadError(f"want no more entries than {size} bytes can hold, got {entries}")
 
     def rse(self, kind: str, producer: str, entry: int) -> RSE:
         with self._reading(f" entry {entry} {EVENTS}"):
@@ -130,11 +132,11 @@ class LArCV3File:
             if f"{name}_group" not in self._file["Data"]:
                 others = [other for its_kind, other in self.names() if its_kind == kind]
                 raise ProductMissing(f"want {name}, got only {kind} of {others or 'no producer'}")
-            self._open[name] = self._datasets(kind, producer, _DATASETS)
+            self._open[name] = self._datasets(kind, producer, DATASETS)
         return self._open[name]
 
     def _datasets(self, kind: str, producer: str, wanted: Sequence[str]) -> dict[str, Any]:
-        """All datasets of a product by name. Raises `ReadError` without those that are wanted."""
+        """Return a product's datasets by name. Raises `ReadError` if a wanted one is missing."""
         group = self._file["Data"][f"{kind}_{producer}_group"]
         columns = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset)}
         missing = [name for name in wanted if name not in columns]
@@ -159,7 +161,7 @@ class LArCV3File:
 
 @contextmanager
 def _opening() -> Iterator[None]:
-    """HDF5's errors about a file that is being written become a `ReadError` that says so."""
+    """Raise a `ReadError` with the reason if the file is being written or was not closed."""
     try:
         yield
     except OSError as error:
@@ -171,7 +173,7 @@ def _opening() -> Iterator[None]:
 
 def _why_not_opened(error: OSError) -> str | None:
     if isinstance(error, BlockingIOError):
-        return "another process holds it open for writing: want it closed first"
+        return "another process holds it open for writing: wait until it has closed the file"
     if "already open for write" in str(error):
         return (
             "is open for writing, or was not closed by its writer; if no process writes it,"
@@ -201,15 +203,15 @@ def _image(pixels: Any, extent: Any, meta: ImageMeta) -> Image:
 
 
 def _rows(dataset: Any, first: int, count: int) -> npt.NDArray[Any]:
-    if first + count > len(dataset):  # h5py would cut the slice short in silence
+    if first + count > len(dataset):  # h5py would return fewer rows without an error
         raise ReadError(f"want {first + count} rows in {dataset.name}, got {len(dataset)}")
     rows: npt.NDArray[Any] = dataset[first : first + count]
     return rows
 
 
 def _meta(row: Any) -> ImageMeta:
-    if not row["valid"]:  # larcv3's ImageMeta::total_voxels throws, so it reads no such entry
-        raise ReadError("want image_meta.valid = 1, got 0: LArCV3 refuses such an image, too")
+    if not row["valid"]:  # larcv3 cannot read it: ImageMeta::total_voxels throws
+        raise ReadError("want image_meta.valid = 1, got 0: LArCV3 refuses such an image too")
     (height, width), (rows, cols) = row["image_sizes"].tolist(), row["number_of_voxels"].tolist()
     y, x = row["origin"].tolist()
     return ImageMeta(width, height, rows, cols, x, y, int(row["projection_id"]), "forward")

@@ -10,13 +10,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ImageError, WriteError
+from ...errors import ImageError, ReadError, WriteError
 from ...image import Event, Image, ImageMeta
 from .. import provenance_texts
 from ..reader import Reader
 from ..writer import writing
 from .layout import (
     CACHE_BYTES,
+    DATASETS,
     EVENT_ID,
     EVENTS,
     EXTENTS,
@@ -30,7 +31,7 @@ from .layout import (
 from .quiet_file import QuietFile
 
 _MAX_CHUNK = 1 << 22  # pixels
-_BLOCK = 1 << 22  # rows that are joined at once
+_BLOCK = 1 << 22  # rows that are copied at once when parts are joined
 _USHORT_MAX = 65535
 
 
@@ -40,20 +41,21 @@ def _meta_row(meta: ImageMeta) -> tuple[Any, ...]:
 
 
 class HDF5Sink:
-    """Writes events to `part`; a producer's group is made when its first event comes."""
+    """Writes events to `part`. A producer's group is created at its first event."""
 
     def __init__(self, part: Path, copy_input: Reader | None, images: tuple[str, ...]) -> None:
-        # the input's other images are read and written like our own, entry by entry
+        # the input's other images are read and written like the event's images, entry by entry
         self._copied = all_images(copy_input) if copy_input else None
         self._part = QuietFile(part)
-        self._file = h5py.File(self._part, "w", rdcc_nbytes=CACHE_BYTES)
-        self._file.create_group("Data")
-        self._events = _Column(self._file, EVENTS, EVENT_ID, 1000)
         self._groups: dict[str, _Group] = {}
-        self._joined: dict[str, _Group] = {}  # those that came with `append`
-        for producer in images:
-            self._group(producer, ())
-        self._file.flush()  # a disk that is full already is said at once
+        self._joined: dict[str, _Group] = {}  # the groups that `append` created
+        with self._part.first_error():
+            self._file = h5py.File(self._part, "w", rdcc_nbytes=CACHE_BYTES)
+            self._file.create_group("Data")
+            self._events = _Column(self._file, EVENTS, EVENT_ID, 1000)
+            for producer in images:
+                self._group(producer, ())
+            self._file.flush()  # so that a disk that is full already raises here
         if self._part.failed:
             self.close()
 
@@ -62,21 +64,26 @@ class HDF5Sink:
         images = dict(event.images)
         if self._copied is not None and entry is not None:
             images = {**self._copied.images_at(entry, without=images), **images}
-        for producer, several in images.items():
-            forward = [image.in_order("forward") for image in several]
-            self._group(producer, forward).append(forward)
-        self._events.append(np.array([tuple(event.rse)], EVENT_ID))
+        with self._part.first_error():
+            for producer, several in images.items():
+                forward = [image.in_order("forward") for image in several]
+                self._group(producer, forward).append(forward)
+            self._events.append(np.array([tuple(event.rse)], EVENT_ID))
         self._part.check()
 
     def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
-        """Whole files' datasets, with what was copied into them; gives the number of entries."""
+        """Append all datasets of complete part files; returns the number of entries."""
         for part in parts:
-            with h5py.File(part, "r", rdcc_nbytes=CACHE_BYTES) as source:
+            with (
+                self._part.first_error(),
+                h5py.File(part, "r", rdcc_nbytes=CACHE_BYTES) as source,
+            ):
+                _check_part(source, part)
                 self._events.extend(source[EVENTS])
                 for name, group in source["Data"].items():
                     if name not in self._joined:
-                        own = self._file["Data"].create_group(name)
-                        self._joined[name] = _Group(own, group["images"].chunks[0])
+                        target = self._file["Data"].create_group(name)
+                        self._joined[name] = _Group(target, group["images"].chunks[0])
                     self._joined[name].extend(group)
             self._part.check()
         return self._events.length
@@ -88,8 +95,11 @@ class HDF5Sink:
     def abort(self) -> None:
         if self._copied is not None:
             self._copied.close()
-        self._file.close()
-        self._part.close()
+        try:
+            with self._part.first_error():
+                self._file.close()
+        finally:
+            self._part.close()
 
     def _group(self, producer: str, images: Sequence[Image]) -> _Group:
         if producer not in self._groups:
@@ -99,10 +109,19 @@ class HDF5Sink:
         return self._groups[producer]
 
 
+def _check_part(source: Any, part: Path) -> None:
+    """Raise `ReadError` unless a part has every dataset that `HDF5Sink.append` reads."""
+    groups = [f"Data/{name}" for name in source.get("Data", ())]
+    wanted = [EVENTS, *(f"{group}/{name}" for group in groups for name in DATASETS)]
+    missing = [name for name in wanted if not isinstance(source.get(name), h5py.Dataset)]
+    if missing:
+        raise ReadError(f"want every dataset in the part {part}, got no {missing}")
+
+
 def _check(event: Event) -> None:
-    """What LArCV3 does not hold, or holds in fewer bits than Python, or we would not read again."""
+    """Raise `ImageError` for an event that LArCV3 cannot hold, or that we could not read again."""
     if any(event.rois.values()):
-        raise ImageError(f"want ROIs in a LArCV1 file (.root), got {list(event.rois)}")
+        raise ImageError(f"want a LArCV1 file (.root) for ROIs, got {list(event.rois)}")
     if not all(0 <= number <= MAX_NUMBER for number in event.rse):
         raise ImageError(
             f"want (run, subrun, event) from 0 to {MAX_NUMBER}, got {tuple(event.rse)}"
@@ -122,10 +141,10 @@ def _check(event: Event) -> None:
 
 
 class _Group:
-    """A producer's four datasets."""
+    """The four datasets of a producer."""
 
     def __init__(self, group: Any, chunk: int) -> None:
-        """`chunk`: how many pixels are compressed together."""
+        """`chunk`: the number of pixels that are compressed together."""
         self.extents = _Column(group, "extents", EXTENTS, 1000)
         self.image_extents = _Column(group, "image_extents", IMAGE_EXTENTS, 1000)
         self.image_meta = _Column(group, "image_meta", IMAGE_META, 1000)
@@ -142,7 +161,7 @@ class _Group:
             self.images.append(np.ascontiguousarray(image.pixels).reshape(-1))
 
     def extend(self, group: Any) -> None:
-        """Another file's group: where its rows begin moves behind what is here."""
+        """Append another file's group; the starts in its extents are moved behind our rows."""
         extents, image_extents = group["extents"][:], group["image_extents"][:]
         extents["first"] += self.image_meta.length
         image_extents["first"] += self.images.length
@@ -153,7 +172,7 @@ class _Group:
 
 
 class _Column:
-    """A dataset that grows. Its length is kept here: HDF5 takes long to say it."""
+    """A dataset that grows. `length` is stored here because asking HDF5 for it is slow."""
 
     def __init__(self, group: Any, name: str, dtype: npt.DTypeLike, chunk: int) -> None:
         self.length = 0
@@ -174,7 +193,7 @@ class _Column:
             self._dataset[start : self.length] = rows
 
     def extend(self, source: Any) -> None:
-        """Append another file's dataset; chunks that fit here as they are stay compressed."""
+        """Append another file's dataset. Chunks that fit are copied without decompressing them."""
         start, rows = self._grow(len(source)), len(source)
         fits = start % self._chunk == 0 and source.chunks == (self._chunk,)
         whole = rows - rows % self._chunk if fits else 0
@@ -186,30 +205,43 @@ class _Column:
             self._dataset[start + at : start + at + len(block)] = block
 
     def _grow(self, rows: int) -> int:
-        """Make room at the end; says where."""
+        """Add rows at the end; returns the number of the first one."""
         start, self.length = self.length, self.length + rows
         self._dataset.resize(self.length, axis=0)
         return start
 
 
 def all_images(source: Reader) -> Reader:
-    there = source.products(0)
-    other = sorted({product.name for product in there if product.kind != "image2d"})
+    present = source.products(0)
+    other = sorted({product.name for product in present if product.kind != "image2d"})
     if other:
         raise WriteError(f"want only images to copy into LArCV3, got {other} too")
-    return source.again(images=[product.producer for product in there], rois=())
+    return source.again(images=[product.producer for product in present], rois=())
 
 
 def append_provenance(path: Path, records: Sequence[str]) -> None:
-    """Add provenance texts to a closed file."""
+    """Add provenance records to a closed file. Raises `WriteError`."""
+    if any("\0" in record for record in records):
+        raise WriteError(f"want provenance without NUL characters in {path}: HDF5 holds none")
     part = QuietFile(path)
     with writing(str(path)):
-        with h5py.File(part, "r+") as file:
-            texts = file.require_dataset(
-                provenance_texts.NAME, (0,), h5py.string_dtype(), maxshape=(None,), chunks=(16,)
-            )
-            length = len(texts)
-            texts.resize(length + len(records), axis=0)
-            texts[length:] = list(records)
+        with part.first_error(), h5py.File(part, "r+") as file:
+            dataset = _provenance_dataset(file)
+            count = len(dataset)
+            dataset.resize(count + len(records), axis=0)
+            dataset[count:] = list(records)
         part.close()
         part.check()
+
+
+def _provenance_dataset(file: Any) -> Any:
+    dataset = file.get(provenance_texts.NAME)
+    if dataset is None:
+        text = h5py.string_dtype()
+        return file.create_dataset(
+            provenance_texts.NAME, (0,), text, maxshape=(None,), chunks=(16,)
+        )
+    is_dataset = isinstance(dataset, h5py.Dataset) and dataset.maxshape == (None,)
+    if not is_dataset or h5py.check_string_dtype(dataset.dtype) is None:
+        raise WriteError(f"want a dataset of texts as {provenance_texts.NAME}, got {dataset}")
+    return dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# larcv3's C++ structs, padding included. Axis 0 are the rows
+# larcv3's C++ structs, with their padding; axis 0 is the rows
 EXTENTS = np.dtype([("first", "<u8"), ("N", "<u4")], align=True)
 IMAGE_EXTENTS = np.dtype([("first", "<u8"), ("N", "<u4"), ("ID", "<u4")], align=True)
 IMAGE_META = np.dtype(
@@ -23,6 +23,7 @@ CACHE_BYTES = 32 << 20  # several compressed chunks: an event seldom ends where 
 MAX_NUMBER = (1 << 63) - 1
 """The largest run, subrun or event: the numbers of larcv3 are signed."""
 MAX_IMAGES = 1 << 16
-"""Of a product in one entry: a file of a few kB can claim any number."""
+"""The most images of a product in one entry; a file of a few kB can claim any number."""
 MAX_PIXELS = 1 << 28
-"""Of a product in one entry: 1 GiB, which is more than ROOT holds in one, too."""
+"""The most pixels of a product in one entry: 1 GiB. ROOT cannot hold as many in one."""
+DATASETS = ("extents", "image_extents", "image_meta", "images")

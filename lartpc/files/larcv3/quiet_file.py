@@ -1,17 +1,23 @@
-"""A file that keeps its errors to itself, for HDF5 to write through. Refuses nothing: ask `check`.
+"""A file object that stores its write errors instead of raising them, for HDF5 to write through.
 
-HDF5 tries again, while closing and at the process's end, what it could not write, and aborts or
-crashes if it still cannot. So it is never told: after the first error nothing more is written.
+If a write fails, HDF5 tries it again when it closes the file and when the process ends, and aborts
+or crashes if it fails again. So HDF5 never sees the error: after the first one nothing more is
+written, and `check` raises it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+# all that h5py raises for a file whose bytes are not what HDF5 believes it has written
+_CONSEQUENCES = (OSError, RuntimeError, ValueError, TypeError, LookupError)
 
 
 class QuietFile:
-    """What h5py wants of a file object, without a buffer of its own."""
+    """A file object as h5py needs it. It has no buffer."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR)
@@ -24,9 +30,19 @@ class QuietFile:
         return self._error is not None
 
     def check(self) -> None:
-        """Raise what went wrong, if anything has."""
+        """Raise the first write error, if there was one."""
         if self._error is not None:
             raise self._error
+
+    @contextmanager
+    def first_error(self) -> Iterator[None]:
+        """Raise the first write error in place of an error of HDF5's that follows from it."""
+        try:
+            yield
+        except _CONSEQUENCES as error:
+            if self._error is None or error is self._error:
+                raise
+            raise self._error from error
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
@@ -49,7 +65,7 @@ class QuietFile:
     def write(self, data: memoryview) -> int:
         try:
             self._write(memoryview(data))
-        except BaseException as error:  # Ctrl-C, too, must not leave HDF5 half way
+        except BaseException as error:  # not even Ctrl-C may stop HDF5 in the middle
             self._error = self._error or error
         self._at += len(data)
         self._end = max(self._end, self._at)
@@ -71,7 +87,7 @@ class QuietFile:
         return size
 
     def flush(self) -> None:
-        """Nothing waits here; `WholeFile` syncs what is whole."""
+        """Do nothing: there is no buffer, and `WholeFile` syncs the finished file."""
 
     def close(self) -> None:
         os.close(self._descriptor)
