@@ -160,7 +160,10 @@ def _time_limits(texts: list[str]) -> dict[str, float]:
 
 
 def _check_public(endpoints: list[str], *, public: bool) -> None:
-    """Whoever reaches a broker can read and answer requests: that is an explicit choice."""
+    """Refuse an address that other machines can reach, unless the user said `--public`.
+
+    Anyone who can reach a broker can read and answer requests.
+    """
     reachable = [text for text in endpoints if not addresses.parse(text, bind=True).is_local]
     if reachable and not public:
         raise SettingsError(f"{reachable[0]} can be reached from other machines: add --public")

@@ -54,22 +54,22 @@ _Version = Annotated[
 
 
 def _before_each_command(version: _Version = False) -> None:
-    """Nothing: the option's callback does it."""
+    """Do nothing: `--version` has a callback."""
 
 
-# Errors that name what to type.
+# Errors that name the option to change.
 
 PULSE_OPTIONS = {"interval_s": "--heartbeat", "liveness": "--liveness"}
-"""For `options_named`, wherever a `Pulse` is made of options."""
+"""For `options_named`, around a `Pulse` that is made from options."""
 
 
 @contextmanager
 def options_named(**options: str) -> Iterator[None]:
     """Let errors about settings name options: `with options_named(interval_s="--heartbeat"): ...`.
 
-    Each field's name that is a word of the message of a `ValueError` (every `SettingsError` is
-    one) is replaced by its option. Put it around the making of settings only: other messages may
-    have the same words.
+    In the message of a `ValueError` (every `SettingsError` is one), each field's name that is a
+    word of its own is replaced by its option. Use it only around the construction of settings,
+    since other messages may contain the same words.
     """
     try:
         yield
@@ -85,7 +85,7 @@ def _with_options(text: str, options: dict[str, str]) -> str:
 
 
 def option_of(context: typer.Context, parameter: typer.CallbackParam) -> str:
-    """What the user has typed: `--broker`; or the name of the environment's variable."""
+    """Return an option's long name, `--broker`, or the environment variable that set it."""
     source = context.get_parameter_source(parameter.name or "")
     if source is not None and source.name == "ENVIRONMENT" and parameter.envvar:
         return str(parameter.envvar)
@@ -149,7 +149,7 @@ def _check_address(
 def finite(
     context: typer.Context, parameter: typer.CallbackParam, value: float | None
 ) -> float | None:
-    """A callback: refuses nan and infinities, which `min` lets pass."""
+    """A callback that refuses NaN and infinities, which `min` accepts."""
     if value is not None and not math.isfinite(value):
         raise SettingsError(f"want {option_of(context, parameter)} as a number, got {value}")
     return value
@@ -158,7 +158,7 @@ def finite(
 def positive(
     context: typer.Context, parameter: typer.CallbackParam, value: float | None
 ) -> float | None:
-    """A callback: refuses nan, infinities, and numbers that are not above 0."""
+    """A callback that refuses NaN, infinities, and numbers that are not above 0."""
     if value is not None and not 0 < value < math.inf:
         raise SettingsError(f"want {option_of(context, parameter)} above 0, got {value}")
     return value
