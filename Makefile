@@ -1,7 +1,9 @@
-# make test        lint, then every test; a test whose optional part is missing is skipped, and says so
+# make quick       the quick tests, in less than a minute: no real processes, no ROOT; no lint
+# make test        lint, then every test; a test whose optional part is missing is skipped
 # make test-torch  lint, then the tests that need torch, in an environment of their own with torch
+# make docs        builds the site of docs/ in site/, in an environment of its own
 # make demo        runs the main job and shows its result
-# make soak        hurts a small site for MINUTES, a fault EVERY so many seconds, planned by a SEED
+# make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -9,11 +11,15 @@ BIN    := $(VENV)/bin
 # torch is large, and its builds for GPUs are larger: docs/install.md
 TORCH      ?= torch==2.13.0
 TORCH_VENV ?= .venv-torch
+DOCS_VENV  ?= .venv-docs
 
-.PHONY: demo test test-torch lint bench soak clean
+.PHONY: demo quick test test-torch docs lint bench soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
+
+quick: $(VENV)/installed
+	$(BIN)/pytest -m "not slow" --durations 5 --durations-min 2 $(PYTEST)
 
 test: $(VENV)/installed lint
 	$(BIN)/pytest $(PYTEST)
@@ -21,6 +27,10 @@ test: $(VENV)/installed lint
 test-torch: $(TORCH_VENV)/installed
 	$(call lint,$(TORCH_VENV))
 	$(TORCH_VENV)/bin/pytest -m torch --require torch $(PYTEST)
+
+# a warning, such as one of a broken link, fails it; the variable silences a note of mkdocs-material
+docs: $(DOCS_VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 
 lint: $(VENV)/installed
 	$(call lint,$(VENV))
@@ -42,18 +52,22 @@ EVERY   ?= 2
 soak: $(VENV)/installed
 	$(BIN)/python -W error -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) --every $(EVERY)
 
-# $(1): what to install besides this project
+# $(1): the extra; $(2): what to install besides this project
 define install
 $(PYTHON) -m venv $(@D)
-$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' $(1)
+$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[$(1)]' $(2)
 touch $@
 endef
 
 $(VENV)/installed: setup.cfg pyproject.toml Makefile
-	$(call install)
+	$(call install,test)
 
 $(TORCH_VENV)/installed: setup.cfg pyproject.toml Makefile
-	$(call install,'$(TORCH)')
+	$(call install,test,'$(TORCH)')
+
+$(DOCS_VENV)/installed: setup.cfg pyproject.toml Makefile
+	$(call install,docs)
 
 clean:
-	rm -rf $(VENV) $(TORCH_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TORCH_VENV) $(DOCS_VENV) site build dist *.egg-info \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -141,7 +141,7 @@ def serving(
             variables = {VARIABLE: f"{plane} {crop_s}"}
             if logs:
                 variables[LOG_VARIABLE] = str(logs)
-            command = ("worker", service_name(plane), "benches.stand_ins:Worker")
+            command = ("worker", service_name(plane), "benches.stand_ins:StandInWorker")
             stack.enter_context(_mdp(*command, "-n", str(workers), "--broker", broker, **variables))
         with Client(broker) as client:
             while sum(row["workers"] for row in client.services(timeout_s=60).values()) < (

@@ -1,4 +1,4 @@
-"""What this process holds (Linux)."""
+"""The memory of this process (Linux)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def resident_bytes() -> int:
-    """The memory that is in use now."""
+    """Return the resident memory of this process, in bytes, as it is now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -50,7 +50,7 @@ class StandIn:
         return scores
 
 
-class Worker(SSNet):
+class StandInWorker(SSNet):
     """The plane service with a stand-in; its scores are float32, so that tests can compare them."""
 
     def __init__(self) -> None:

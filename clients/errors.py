@@ -1,4 +1,4 @@
-"""The errors of clients. Refuses nothing: it only names what went wrong."""
+"""The errors of clients."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from mdp import MDPError
 
 
 class AnswerError(MDPError, ValueError):
-    """A reply is malformed, or does not answer what was asked."""
+    """A reply is malformed, or does not answer the request."""

@@ -248,14 +248,14 @@ def parse_answer(frames: Frames) -> Answer:
     return Answer(_service(frames[2]), frames[3:], frames[1] == MDP02.client_final[0])
 
 
-class Asked(NamedTuple):
+class Order(NamedTuple):
     """A worker gets a request, under a token that its reply must have."""
 
     token: bytes
     body: Frames
 
 
-def parse_order(frames: Frames) -> Asked | Heartbeat | Disconnect:
+def parse_order(frames: Frames) -> Order | Heartbeat | Disconnect:
     """Parse a message that a worker's DEALER socket received, in MDP/0.2."""
     if len(frames) < 2 or frames[0] != MDP02.worker_prefix[0]:
         raise WireError(f"want MDPW02 and a command, got {len(frames)} frames")
@@ -267,7 +267,7 @@ def parse_order(frames: Frames) -> Asked | Heartbeat | Disconnect:
         raise WireError("want REQUEST, an address and an empty frame, got another message")
     if not isinstance(frames[2], bytes):
         raise WireError("want a short address")
-    return Asked(frames[2], frames[4:])
+    return Order(frames[2], frames[4:])
 
 
 def error_body(code: int, text: str) -> Frames:

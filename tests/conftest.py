@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import optional
+from tests.support import optional, tether
 from tests.support.processes import Processes, free_port
+
+END_S = 60.0
+SLOW_FOLDERS = {
+    Path(__file__).parent / name for name in ("benches", "faults", "interop", "processes")
+}
+SLOW_FIXTURES = {"processes", "endpoint", "served", "pools", "farm", "root"}
+"""They start processes, or load ROOT."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,14 +26,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     optional.take_options(config)
+    tether.hold()
+
+
+def pytest_unconfigure() -> None:
+    """Let a thread that a test left running stop pytest's end for a minute, and no longer."""
+    faulthandler.dump_traceback_later(END_S, exit=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that take the fixture `torch`, so that `-m torch` selects them, too."""
+    """Mark the tests that `-m torch` selects by their fixture, and those with real processes."""
     for item in items:
-        if "torch" in getattr(item, "fixturenames", ()):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "torch" in fixtures:
             item.add_marker("torch")
+        if fixtures & SLOW_FIXTURES or SLOW_FOLDERS & set(item.path.parents):
+            item.add_marker("slow")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -144,7 +144,7 @@ ALSO = [
     ("toy", "lartpc.simulation.chamber:Chamber"),
 ]
 TORCH = [
-    ("train", "clients.training.training_run:Job"),
+    ("train", "clients.training.training_run:TrainingJob"),
     ("train", "clients.training.trainer:Training"),
 ]
 FIELDS = {

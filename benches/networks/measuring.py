@@ -8,13 +8,13 @@ import numpy as np
 
 from clients.training.accuracy import Accuracy, Pixels, compare
 
-from .toys import Picture, thresholded
+from .toys import ToyPlane, thresholded
 
 Score = Callable[[Pixels], Pixels]
 """From ADC above threshold, (rows, cols), to scores, (3, rows, cols)."""
 
 
-def measure(pictures: Iterable[Picture], score: Score) -> Accuracy:
+def measure(pictures: Iterable[ToyPlane], score: Score) -> Accuracy:
     """Score whole pictures and compare the scores with the truth."""
     total = Accuracy(np.zeros((3, 3), np.int64), np.zeros((3, 3), np.int64))
     for picture in pictures:

@@ -22,7 +22,7 @@ SMALL, WHOLE = Chamber(512, 512), Chamber(1008, 3456)
 """A crop's size, with an interaction in each event; MicroBooNE's size, mostly cosmic muons."""
 
 
-class Picture(NamedTuple):
+class ToyPlane(NamedTuple):
     """One plane of one event: the pixels that have charge or a label."""
 
     rows: int
@@ -50,7 +50,7 @@ def thresholded(adc: Pixels) -> Pixels:
     return np.where(adc < THRESHOLD_ADC, np.float32(0), np.minimum(adc, SATURATION_ADC))
 
 
-def events(count: int, *, seed: int, chamber: Chamber) -> Iterator[tuple[Picture, ...]]:
+def events(count: int, *, seed: int, chamber: Chamber) -> Iterator[tuple[ToyPlane, ...]]:
     """Yield toy events, three planes each, of the detectors `seed`, `seed + 1` and so on."""
     settings = toy.ToySettings(chamber)
     for index in range(count):
@@ -61,8 +61,8 @@ def events(count: int, *, seed: int, chamber: Chamber) -> Iterator[tuple[Picture
         )
 
 
-def _picture(adc: Pixels, label: Pixels) -> Picture:
+def _picture(adc: Pixels, label: Pixels) -> ToyPlane:
     row, col = np.nonzero((adc > 0) | (label > 0))
     places = row.astype(np.uint16), col.astype(np.uint16)
     rows, cols = adc.shape
-    return Picture(rows, cols, *places, adc[row, col], label[row, col].astype(np.uint8))
+    return ToyPlane(rows, cols, *places, adc[row, col], label[row, col].astype(np.uint8))

@@ -1,1 +1,1 @@
-"""The acceptance test: is an output what the production client should have made?"""
+"""The acceptance test: compares an output of the production client with its inputs."""

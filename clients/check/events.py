@@ -1,4 +1,4 @@
-"""Which events an output must have, and which it has: as many, the same, in the same order."""
+"""Compare the events of an output with the expected ones: number, names and order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lartpc import Reader
 
-from ..files.checksums import Stamp
+from ..files.checksums import FileChecksum
 from ..files.entries import Names, repeats
 from ..files.provenance import Input, Record
 from .findings import Finding
@@ -19,42 +19,45 @@ _FOREIGN = "is not the input's"
 
 
 def expected_entries(
-    records: Sequence[Record], reader: Reader, given: Sequence[Stamp], finding: Finding
+    records: Sequence[Record], reader: Reader, given: Sequence[FileChecksum], finding: Finding
 ) -> range:
-    """The input entries from the first to the last that the records say were scored; all of them
-    where the given files are not the ones that they name, which `finding` says."""
+    """Return the input entries from the first to the last one that was scored, by the records.
+
+    `given`: the checksums of the inputs. If they are not the files that the records name, `finding`
+    gets the differences, and all entries are returned.
+    """
     starts = np.cumsum([0, *reader.sizes]).tolist()
     entries: list[int] = []
     used: set[int] = set()
     for record in records:
         begin = 0
-        own: set[int] = set()
-        for each in record.inputs:
-            index = _place(each, given, own)
-            text = f"{each.path} of {each.stamp.bytes} bytes is none of the files given"
+        used_by_record: set[int] = set()
+        for file in record.inputs:
+            index = _place(file, given, used_by_record)
+            text = f"{file.path} of {file.checksum.bytes} bytes is not one of the files given"
             finding.look(index is None, text)
-            meant = range(max(record.start, begin), min(record.end, begin + each.entries))
+            scored = range(max(record.start, begin), min(record.end, begin + file.entries))
             if index is not None:
-                own.add(index)
-                entries += [starts[index] + number - begin for number in meant]
-            begin += each.entries
-        used |= own
+                used_by_record.add(index)
+                entries += [starts[index] + number - begin for number in scored]
+            begin += file.entries
+        used |= used_by_record
     for index, path in enumerate(reader.paths):
-        finding.look(index not in used, f"the output was not made of {path}")
+        finding.look(index not in used, f"the output was not made from {path}")
     if finding.bad:
         return range(len(reader))
-    # a hole between two ranges is missing, and a range that was scored twice is there twice
+    # so entries between two ranges count as missing, and a range scored twice as coming too often
     return range(min(entries, default=0), max(entries, default=-1) + 1)
 
 
-def _place(one: Input, given: Sequence[Stamp], taken: set[int]) -> int | None:
-    """Which of the given files it is: of equal ones the first that is not taken."""
-    same = [index for index, stamp in enumerate(given) if stamp == one.stamp]
+def _place(file: Input, given: Sequence[FileChecksum], taken: set[int]) -> int | None:
+    """The index of the given file that it is; among equal ones the first that is not taken."""
+    same = [index for index, checksum in enumerate(given) if checksum == file.checksum]
     return min(same, key=lambda index: index in taken, default=None)
 
 
 class EventFindings:
-    """Names of events, wanted and got."""
+    """Compares the (run, subrun, event) of the wanted events with those that an output has."""
 
     def __init__(self, want: Names, got: Names) -> None:
         self.repeats = Finding("repeats", "no event twice in the inputs", checked=len(want))
@@ -62,9 +65,9 @@ class EventFindings:
         if again.more:
             self.repeats.warned = again.more
             self.repeats.first = f"{again.more} events come again, the first is {again.first}"
-        often = "as often as there" if again.more else "each once"
+        times = "as often as there" if again.more else "each once"
         self.entries = Finding("entries", "as many as the input", checked=len(want))
-        self.events = Finding("events", f"the input's (run, subrun, event), {often}")
+        self.events = Finding("events", f"the input's (run, subrun, event), {times}")
         self.order = Finding("order", "the input's order")
         self._want, self._got = want, got
         self.entries.look(
@@ -86,7 +89,7 @@ class EventFindings:
             twice = np.isin(more[0], want)
             texts.append(f"{_shown(more[0])} {'comes too often' if twice else _FOREIGN}")
         self.events.look(bad, ", ".join(texts), of=len(want))
-        # what is missing, or too many, does not make the others stand wrong
+        # missing or surplus events do not put the others in the wrong order
         want, got = want[np.isin(want, got)], got[np.isin(got, want)]
         both = min(len(want), len(got))
         wrong = np.flatnonzero(want[:both] != got[:both])
@@ -94,22 +97,23 @@ class EventFindings:
         self.order.look(len(wrong), where, of=both)
 
     def partner(self) -> list[int]:
-        """For each entry got, which of the wanted ones has its name; -1: none."""
+        """Return, for each entry of the output, the index of the wanted event, or -1."""
         want, got = self._want, self._got
         if len(want) == len(got) and (want == got).all():
             return list(range(len(got)))
         places: defaultdict[bytes, deque[int]] = defaultdict(deque)
         for number, name in enumerate(want):
             places[bytes(name)].append(number)
-        # an event that comes again in the output only is still held against its one entry
+        # an event that is repeated only in the output is still compared with its one entry
         return [_next(places[bytes(name)]) if bytes(name) in places else -1 for name in got]
 
     def all(self) -> list[Finding]:
+        """Return all findings about events."""
         return [self.repeats, self.entries, self.events, self.order]
 
 
 def _counts(want: Names, got: Names) -> tuple[Names, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The different events, and how often each is wanted and has come."""
+    """The distinct events, how often each is wanted, and how often the output has it."""
     different, inverse = np.unique(np.concatenate([want, got]), return_inverse=True)
     inverse = inverse.ravel()
     wanted = np.bincount(inverse[: len(want)], minlength=len(different))
@@ -118,7 +122,7 @@ def _counts(want: Names, got: Names) -> tuple[Names, npt.NDArray[np.int64], npt.
 
 
 def _next(places: deque[int]) -> int:
-    """The first of these, while there are several."""
+    """The first place; the last remaining one may be used several times."""
     return places.popleft() if len(places) > 1 else places[0]
 
 

@@ -1,4 +1,4 @@
-"""What a check found: a line each, with how much was looked at and where it first failed."""
+"""The findings of a check: how much was checked, how much is wrong, and where it failed first."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..terminal import screen
 
 @dataclass
 class Finding:
-    """One thing that is to hold."""
+    """One condition that an output must fulfil, and the result of checking it."""
 
     name: str
     wanted: str
     checked: int = 0
-    """How many were looked at: entries, images or pixels, as the wanted says."""
+    """How many were checked: entries, images or pixels, according to `wanted`."""
     bad: int = 0
-    """How many of them are not as wanted."""
+    """How many of them do not fulfil the condition."""
     first: str = ""
-    """The first of these: where, and what was got."""
+    """The first of these: its place and its value."""
     warned: int = 0
-    """How many are as wanted of the output, but are to be looked at by its user."""
+    """How many fulfil the condition, but need the attention of the user."""
     skipped: str = ""
-    """Why it was not looked at."""
+    """The reason why it was not checked; empty if it was."""
 
     @property
     def verdict(self) -> str:
@@ -37,7 +37,7 @@ class Finding:
         return "warning" if self.warned else "ok"
 
     def look(self, bad: int, where: str, *, of: int = 1) -> None:
-        """Count what was looked at, and what of it is wrong; `where` is kept of the first."""
+        """Count `of` more that were checked, of which `bad` are wrong; keep the first `where`."""
         self.checked += of
         self.bad += bad
         if bad and not self.first:
@@ -45,21 +45,21 @@ class Finding:
 
 
 def table(findings: Iterable[Finding]) -> Table:
-    """A row a finding."""
-    made = screen.table("check", "wanted", "verdict", "first", "looked at", "wrong", left=4)
+    """Return a table with a row for each finding."""
+    rows = screen.table("check", "wanted", "verdict", "first", "checked", "wrong", left=4)
     colours = {"ok": "green", "FAILED": "bold red", "skipped": "yellow", "warning": "bold yellow"}
-    for each in findings:
-        made.add_row(
-            each.name,
-            screen.escaped(each.wanted),
-            f"[{colours[each.verdict]}]{each.verdict}[/]",
-            screen.escaped(each.first or each.skipped),
-            str(each.checked),
-            str(each.bad),
+    for finding in findings:
+        rows.add_row(
+            finding.name,
+            screen.escaped(finding.wanted),
+            f"[{colours[finding.verdict]}]{finding.verdict}[/]",
+            screen.escaped(finding.first or finding.skipped),
+            str(finding.checked),
+            str(finding.bad),
         )
-    return made
+    return rows
 
 
 def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """For programs."""
-    return [{**asdict(each), "verdict": each.verdict} for each in findings]
+    """Return the findings as JSON objects."""
+    return [{**asdict(finding), "verdict": finding.verdict} for finding in findings]

@@ -1,4 +1,4 @@
-"""What a check goes by: provenance that says one network a plane, and one set of settings."""
+"""Read from the provenance which networks and settings made the scores; they must all agree."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..scoring.job import PLANES
 from .findings import Finding
 
 _ROUNDED = "float16"
-"""What services send unless they are asked not to; older software did not record it."""
+"""The dtype that services send by default; older software did not record it."""
 _DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc", "planes")
 _NUMBERS = frozenset(map(str, PLANES))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Making:
-    """How all of an output's scores were made; as `ssnet run` makes them where nobody says."""
+class ScoreSettings:
+    """How all scores of an output were made. The defaults are those of `ssnet run`."""
 
     mode: chain.Mode = field(default_factory=chain.Croi)
     producer: str = "wire"
@@ -30,17 +30,19 @@ class Making:
     tick_order: AskedOrder = "auto"
     trust_tick_order: bool = False
     planes: tuple[int, ...] = PLANES
-    """Which were scored."""
+    """The planes that were scored."""
     service_low_adc: tuple[float, ...] = (chain.LOW_ADC,) * len(PLANES)
-    """Of each of these planes."""
+    """The threshold of the service of each of these planes, in ADC."""
     dtypes: tuple[str, ...] = field(default=(_ROUNDED,) * len(PLANES), compare=False)
-    """Of each of these planes scores on the wire: float16 rounds small ones to 0."""
+    """The dtype in which the scores of each of these planes were sent: float16 rounds small scores
+    to 0."""
 
 
 def read_records(texts: Sequence[str], finding: Finding) -> list[Record]:
-    """The records of an output; `finding` says which are none."""
+    """Read the records of an output; `finding` gets those that cannot be read."""
     finding.look(
-        not texts, "there is none: another program's output, which --mode and others tell of"
+        not texts,
+        "there is none: another program wrote the output (--mode and others set its settings)",
     )
     records = []
     for text in texts:
@@ -51,57 +53,60 @@ def read_records(texts: Sequence[str], finding: Finding) -> list[Record]:
     return records
 
 
-def making_of(records: Sequence[Record], entries: int, finding: Finding) -> Making | None:
-    """What all records agree in; None if there is no such thing. `finding` says what is wrong.
+def common_settings(
+    records: Sequence[Record], entries: int, finding: Finding
+) -> ScoreSettings | None:
+    """Return the settings that all records agree in; None if they do not agree.
 
-    Other weights or a lost entry are wrong, but say no less of where scores must be.
+    `finding` gets everything that is wrong. Different weights or a lost entry are wrong, but the
+    settings still show which pixels must have scores.
     """
     if finding.bad:
         return None
-    # a run of no entries asks no service, and says nothing of networks
-    told = [(number, each) for number, each in enumerate(records) if each.events]
-    makings: list[Making] = []
+    # a run without entries asks no service, so its record states no networks
+    stated = [(number, record) for number, record in enumerate(records) if record.events]
+    settings: list[ScoreSettings] = []
     wrong: list[str] = []
-    for number, record in told:
+    for number, record in stated:
         try:
-            makings.append(_making(record))
-            problems = list(_differences(told[0][1], record))
+            settings.append(_settings(record))
+            problems = list(_differences(stated[0][1], record))
         except ReadError as error:
             problems = [str(error)]
-        wrong += [f"record {number + 1} of {len(records)}: {each}" for each in problems]
+        wrong += [f"record {number + 1} of {len(records)}: {problem}" for problem in problems]
     events = sum(record.events for record in records)
     if events != entries:
-        wrong.append(f"it speaks of {events} events, the file has {entries}")
+        wrong.append(f"want the {events} events of the provenance, got {entries} in the file")
     finding.look(len(wrong), "".join(wrong[:1]), of=len(records))
-    agreed = len(makings) == len(told) and all(each == makings[0] for each in makings)
-    return _as_rounded_as_any(makings) if makings and agreed else None
+    agreed = len(settings) == len(stated) and all(one == settings[0] for one in settings)
+    return _with_rounding(settings) if settings and agreed else None
 
 
-def _as_rounded_as_any(makings: Sequence[Making]) -> Making:
-    """The first one, with the dtype of those that round where they differ in it."""
-    by_plane = zip(*(making.dtypes for making in makings), strict=True)
+def _with_rounding(settings: Sequence[ScoreSettings]) -> ScoreSettings:
+    """The first settings, with float16 for each plane for which any of them has it."""
+    by_plane = zip(*(one.dtypes for one in settings), strict=True)
     dtypes = tuple(_ROUNDED if _ROUNDED in several else several[0] for several in by_plane)
-    return replace(makings[0], dtypes=dtypes)
+    return replace(settings[0], dtypes=dtypes)
 
 
 def _differences(first: Record, record: Record) -> Iterator[str]:
-    """What is not in a record as it is in the first one."""
+    """How a record differs from the first one."""
     for plane in planes_of(first):
         name = service_name(plane)
-        one, other = (asdict(_origin(each, name)) for each in (first, record))
+        one, other = (asdict(_origin(source, name)) for source in (first, record))
         unknown = {"dtype"} if not (one["dtype"] and other["dtype"]) else set()
         for what in one:
             if what not in unknown and one[what] != other[what]:
                 shown = f"{what} {one[what]!r}, got {other[what]!r}"
                 yield f"want {name} from one network throughout, {shown}"
     for name in (*_DECISIVE, "tick_order"):
-        before, now = (_setting(each, name) for each in (first, record))
-        if before != now:
-            yield f"want {name} {before} throughout, got {now}"
+        want, got = (_setting(source, name) for source in (first, record))
+        if want != got:
+            yield f"want {name} {want} throughout, got {got}"
 
 
 def planes_of(record: Record) -> tuple[int, ...]:
-    """Which planes were scored: those of a detector, where a record does not say it."""
+    """Return the planes that were scored; all three if the record does not state them."""
     planes = record.settings.get("planes", PLANES)
     known = isinstance(planes, (list, tuple)) and planes and set(map(str, planes)) <= _NUMBERS
     return tuple(planes) if known else PLANES
@@ -111,14 +116,14 @@ def _setting(record: Record, name: str) -> Any:
     return record.tick_order if name == "tick_order" else record.settings.get(name)
 
 
-def _making(record: Record) -> Making:
-    """Raises `ReadError` for a record that does not say it."""
+def _settings(record: Record) -> ScoreSettings:
+    """The settings of a record. Raises `ReadError` if it does not state them."""
     if record.made_by != "ssnet run":
         raise ReadError(f"want ssnet run, got {record.made_by}")
     planes = planes_of(record)
     origins = [_origin(record, service_name(plane)) for plane in planes]
     try:
-        return Making(
+        return ScoreSettings(
             mode=mode_of(record.settings["mode"]),
             producer=str(record.settings["producer"]),
             low_adc=float(record.settings["threshold_adc"]),
@@ -128,7 +133,7 @@ def _making(record: Record) -> Making:
             dtypes=tuple(origin.dtype or _ROUNDED for origin in origins),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ReadError(f"it does not say how the scores were made: {error!r}") from error
+        raise ReadError(f"the record lacks settings of the scores: {error!r}") from error
 
 
 def _origin(record: Record, name: str) -> Origin:

@@ -1,11 +1,12 @@
-"""Score images held against the charge they are about: metas, numbers, and which pixels have any.
+"""Compare score images with the charge of the input: metas, numbers, and which pixels have scores.
 
-What a network says cannot be known without it, but where it says something can: a pixel has
-scores if and only if a crop covers it and its ADC reaches the threshold. So another event's
-pixels and a shifted crop do not fit. One thing blurs this: float16 rounds scores below 3e-8 to 0,
-so a network that is sure of background leaves charged pixels without any score. What rounding
-cannot explain is still found: a crop of many charged pixels of which none has a score, and pixels
-without scores in an image whose other scores are neither tiny nor 1. Pure: no file.
+The values of the scores cannot be checked without the network, but their places can: a pixel has
+scores if and only if a crop covers it and its ADC reaches the threshold. So the scores of another
+event or of a shifted crop do not fit. There is one complication: float16 rounds scores below 3e-8
+to 0, so a network that is sure of background leaves charged pixels without any score. The checks
+still find what rounding cannot explain: a crop with many charged pixels of which none has a score,
+and pixels without scores in an image whose other scores are neither tiny nor close to 1. Pure: no
+file.
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ from services.planes import answer_name
 
 from ..scoring.crop_requests import check_planes
 from .findings import Finding
-from .provenance_checks import Making
+from .provenance_checks import ScoreSettings
 
 SHOWER = 0.5
-"""A score above says shower."""
+"""A pixel with a shower score above this is a shower pixel."""
 SHOWER_ON_CHARGE = 0.95
-"""The group's criterion: so much of the shower pixels lies on charge."""
+"""The group's criterion: at least this share of the shower pixels must have charge."""
 _SUM = 1.002  # two float16 that add up to 1 may have been rounded up
-_UNSCORED = 0.05  # of the charged pixels of an image or crop, for which the network may say 0
-_FEW = 10  # pixels of an image in which that is no sign
-_MANY = 100  # charged pixels, of which one at least has some score of either class
+_UNSCORED = 0.05  # share of the charged pixels of an image or crop that may have score 0
+_FEW = 10  # so many pixels without scores are always allowed
+_MANY = 100  # of so many charged pixels, at least one must have a score of each class
 _SURE = (1e-4, 0.9995)
-"""A score above 0 but not between these shows a network so sure that float16 rounds others to 0."""
+"""If a score above 0 lies outside this range, the network is sure, and float16 may round others
+to 0."""
 _UNDECIDED = (0.001, 0.999)
-"""A score between these shows a pixel of which the network is not sure."""
-_PIXEL = 1e-6  # of a pixel's size: LArCV3 keeps another corner, which costs a last digit
+"""A score inside this range shows a pixel for which the network is not sure."""
+_PIXEL = 1e-6  # tolerance in pixels: LArCV3 stores another corner, which loses the last digit
 
 Mask = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.float32]
@@ -45,19 +47,19 @@ Pixels = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Charge:
-    """Where one plane's score images must have scores, and nowhere else."""
+    """The pixels of one plane's score images that must have scores; all others must have none."""
 
     plane: int
     canvas: ImageMeta | None
-    """Of its score images; None: there are none."""
+    """The meta of its score images; None: there are no score images."""
     covered: Mask
-    """(rows, cols) of the canvas: in a crop, and ADC as high as the service scores."""
+    """(rows, cols) of the canvas: pixels in a crop that reach the threshold of the service."""
     adc: Mask
-    """ADC as high as the client asks, in a crop."""
+    """(rows, cols) of the canvas: pixels in a crop that reach the threshold of the client."""
     crops: tuple[chain.Box, ...] = ()
-    """Where the crops are, in rows and columns of the canvas."""
+    """The crops, in rows and columns of the canvas."""
     rounded: bool = False
-    """Whether scores came as float16, which rounds those below 3e-8 to 0."""
+    """Whether the scores were sent as float16, which rounds those below 3e-8 to 0."""
 
 
 def charge(
@@ -68,11 +70,14 @@ def charge(
     service_low: float,
     dtype: str = "float32",
 ) -> Charge:
-    """What the chain makes of a plane's image; `low`, `service_low`: ADC; `dtype`: of scores."""
+    """Return the charge of a plane's image, cut into crops according to `plan`.
+
+    `low`, `service_low`: the thresholds of client and service, in ADC; `dtype`: of the scores.
+    """
     if plan.canvas is None:
         return no_charge(plan.plane)
     pixels = image.in_order("backward").pixels
-    order = "F" if pixels.flags.f_contiguous else "C"  # LArCV1's columns, turned by no one
+    order = "F" if pixels.flags.f_contiguous else "C"  # LArCV1 stores columns: use the same layout
     adc = np.zeros((plan.canvas.rows, plan.canvas.cols), bool, order)  # type: ignore[call-overload]
     crops = np.zeros_like(adc) if service_low <= 0 else adc
     for crop in plan.crops:
@@ -91,36 +96,39 @@ def _turned(rows: slice, count: int) -> slice:
 
 
 def no_charge(plane: int) -> Charge:
-    """Of an event without images or crops: no score images are wanted."""
+    """Return the charge of an event without images or crops: it must have no score images."""
     nothing = np.zeros((0, 0), bool)
     return Charge(plane, None, nothing, nothing)
 
 
 def compare(
-    findings: ScoreFindings, scored: Event, event: Event, making: Making, where: str
+    findings: ScoreFindings, scored: Event, event: Event, settings: ScoreSettings, where: str
 ) -> None:
-    """Hold an event's scores against it. Raises `LArTPCError` if no run could have cut it."""
-    images = event.images[making.producer]
-    check_planes([image.meta.plane for image in images], making.planes)
-    images = tuple(image for image in images if image.meta.plane in making.planes)
+    """Compare the scores of an event with its charge, and count the results in `findings`.
+
+    Raises `LArTPCError` if no run could have cut the event into crops.
+    """
+    images = event.images[settings.producer]
+    check_planes([image.meta.plane for image in images], settings.planes)
+    images = tuple(image for image in images if image.meta.plane in settings.planes)
     plan = chain.plan(
-        event, making.mode, images=making.producer, low=making.low_adc, planes=making.planes
+        event, settings.mode, images=settings.producer, low=settings.low_adc, planes=settings.planes
     )
-    by_plane = {of.plane: (image, of) for image, of in zip(images, plan.planes, strict=True)}
-    for number, plane in enumerate(making.planes):
+    by_plane = {cut.plane: (image, cut) for image, cut in zip(images, plan.planes, strict=True)}
+    for number, plane in enumerate(settings.planes):
         want = no_charge(plane)
         if plane in by_plane:
             want = charge(
                 *by_plane[plane],
-                low=making.low_adc,
-                service_low=making.service_low_adc[number],
-                dtype=making.dtypes[number],
+                low=settings.low_adc,
+                service_low=settings.service_low_adc[number],
+                dtype=settings.dtypes[number],
             )
         findings.look(want, scored.images[answer_name(plane)], f"{where}, plane {plane}")
 
 
 class ScoreFindings:
-    """What was found in all score images that were looked at."""
+    """The findings about all score images that were checked."""
 
     def __init__(self) -> None:
         self.images = Finding("images", "two images of each plane, with the input's metas")
@@ -132,7 +140,7 @@ class ScoreFindings:
         self._showers_off = 0
 
     def look(self, want: Charge, images: Sequence[Image], where: str) -> None:
-        """Hold one plane's images against its charge."""
+        """Compare one plane's score images with its charge."""
         wrong = _wrong_images(want, images)
         self.images.look(bool(wrong), f"{where}: {wrong}")
         if wrong or want.canvas is None:
@@ -172,7 +180,7 @@ class ScoreFindings:
         self.above.look(empty if text else 0, f"{where}: {text}{_remedy(want)}", of=charged)
 
     def close(self) -> list[Finding]:
-        """All findings, when everything was looked at."""
+        """Return all findings, after all images were checked."""
         self.shower.checked = self._showers
         if self._showers_off > (1 - SHOWER_ON_CHARGE) * self._showers:
             self.shower.bad = self._showers_off
@@ -182,7 +190,7 @@ class ScoreFindings:
 
 
 def _unscored(want: Charge, scored: Mask, largest: Pixels) -> tuple[int, str]:
-    """How many charged pixels have no score, and the words for it where these are too many.
+    """How many charged pixels have no score, and a description if these are too many.
 
     `largest`: the larger of a pixel's two scores.
     """
@@ -192,31 +200,31 @@ def _unscored(want: Charge, scored: Mask, largest: Pixels) -> tuple[int, str]:
         return count, ""
     sure = want.rounded and not _is_unsure(largest[want.covered & scored], lost=count)
     everywhere = (slice(None), slice(None))
-    for box in (everywhere, *want.crops):  # one crop that is blank is little of a whole event
+    for box in (everywhere, *want.crops):  # a crop without scores is a small share of an event
         lost, charged = (int(np.count_nonzero(mask[box])) for mask in (empty, want.covered))
         if _too_many(lost, charged, sure=sure):
-            of = "charged pixels" if box is everywhere else "a crop's charged pixels"
+            pixels = "charged pixels" if box is everywhere else "charged pixels of a crop"
             alone = np.zeros_like(empty)
             alone[box] = empty[box]
-            return count, f"{lost} of {charged} {of} have no score{_first(alone)}"
+            return count, f"{lost} of {charged} {pixels} have no score{_first(alone)}"
     return count, ""
 
 
 def _too_many(lost: int, charged: int, *, sure: bool) -> bool:
-    """`sure`: the network may have been so sure of background that float16 left 0."""
+    """`sure`: the network may be so sure of background that float16 rounds its scores to 0."""
     if sure:
         return lost >= _MANY and lost == charged
     return lost > _UNSCORED * charged + _FEW
 
 
 def _is_unsure(scores: Pixels, *, lost: int) -> bool:
-    """Whether there are enough scores, none of them of a network that is sure."""
+    """Whether there are enough scores, and none of them shows a network that is sure."""
     low, high = _SURE
     return len(scores) >= lost and bool(((scores >= low) & (scores <= high)).all())
 
 
 def _shows_both_classes(want: Charge, largest: Pixels, charged: int) -> bool:
-    """Whether so many pixels cannot all lack a score of one class."""
+    """Whether there are so many pixels that some must have a score of each class."""
     if not want.rounded:
         return charged >= _MANY
     low, high = _UNDECIDED
@@ -224,11 +232,11 @@ def _shows_both_classes(want: Charge, largest: Pixels, charged: int) -> bool:
 
 
 def _remedy(want: Charge) -> str:
-    """What to do about scores that are not there."""
+    """A hint on what to do about missing scores."""
     if want.rounded:
         return (
-            "; float16 alone does not explain it: `ssnet run --force` scores it again,"
-            " with `ssnet worker planes --dtype float32` to every digit"
+            "; float16 alone does not explain it: `ssnet run --force` scores it again;"
+            " `ssnet worker planes --dtype float32` avoids the rounding"
         )
     return "; `ssnet run --force` scores it again"
 
@@ -241,7 +249,7 @@ def _first(wrong: Mask) -> str:
 
 
 def _wrong_images(want: Charge, images: Sequence[Image]) -> str:
-    """What is not as wanted of the number of images and their metas."""
+    """What is wrong with the number of the images or their metas; empty if nothing is."""
     count = 0 if want.canvas is None else len(chain.CLASSES)
     if len(images) != count:
         return f"want {count} images, got {len(images)}"

@@ -84,7 +84,7 @@ def check(
 ) -> None:
     from ..check import acceptance as checks
     from ..check import findings
-    from ..check.provenance_checks import Making
+    from ..check.provenance_checks import ScoreSettings
     from ..files import choices
     from ..scoring.job import PLANES
     from ..terminal import screen
@@ -103,7 +103,7 @@ def check(
             size=size,
             overlap=overlap,
         )
-        making = Making(
+        making = ScoreSettings(
             mode=chosen.mode,
             producer=chosen.producer,
             low_adc=threshold,
@@ -116,7 +116,7 @@ def check(
         inputs=inputs,
         output=files[-1],
         allow_failed=allow_failed,
-        making=making,
+        settings=making,
     )
     with screen.progress("events", command="ssnet check", quiet=quiet) as show:
         results = checks.run(asked, on_progress=show)

@@ -44,7 +44,7 @@ def files(
         raise SettingsError("--provenance cannot be combined with --json")
     log_warnings(verbose=verbose, quiet=quiet)
     rows, failures = contents.of_all(files)
-    makings = contents.makings(files)
+    makings = contents.provenances(files)
     if as_json:
         listed = [
             {

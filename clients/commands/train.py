@@ -53,7 +53,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..training.training_run import Job
+    from ..training.training_run import TrainingJob
 
 T = TypeVar("T")
 
@@ -262,7 +262,7 @@ def train(
         )
         started = local_services.services(pool, progress=show) if files else nullcontext(broker)
         with started as address:
-            done = training.run(replace(job, broker=address), show.say, on_progress=show)
+            done = training.train(replace(job, broker=address), show.say, on_progress=show)
     values = train_report.values(done)
     screen.close([train_report.table(done)], values, quiet=quiet, json=as_json)
 
@@ -274,12 +274,12 @@ def _check(context: typer.Context, *, files: bool) -> None:
     check_files(context, files=files, theirs=("workers", "producer", "labels", "cache"))
 
 
-def _job(options: Mapping[str, Any]) -> Job:
+def _job(options: Mapping[str, Any]) -> TrainingJob:
     from lartpc.training.batches import Recipe
 
     from ..training.batch_feed import Feed
     from ..training.trainer import Training
-    from ..training.training_run import Job
+    from ..training.training_run import TrainingJob
 
     more = {
         "feed": Feed(**vars(_of(Recipe, options))),
@@ -287,7 +287,7 @@ def _job(options: Mapping[str, Any]) -> Job:
         "threads": options["threads"] or len(os.sched_getaffinity(0)),
         "checkpoint_s": options["checkpoint_seconds"],
     }
-    return _of(Job, {**options, **more})
+    return _of(TrainingJob, {**options, **more})
 
 
 def _of(settings: type[T], options: Mapping[str, Any]) -> T:

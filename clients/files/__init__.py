@@ -1,1 +1,1 @@
-"""The files of clients: their entries, provenance, contents and defaults."""
+"""Input and output files: entries, checksums, provenance, contents and default choices."""

@@ -1,8 +1,9 @@
-"""What tells one input file from another, or from itself changed: its size and a quick checksum.
+"""The size and a quick checksum of a file, which show that two files differ or that one changed.
 
-A file of up to 16 MiB is hashed whole: what `sha256sum` prints. Of a larger one 16 blocks of
-1 MiB are, evenly spread, the first and the last included (ROOT and HDF5 change their ends with
-every writing), so that a stamp of 20 GB costs milliseconds. Refuses what cannot be read.
+A file of up to 16 MiB is hashed whole, so that its checksum is what `sha256sum` prints. Of a
+larger file 16 blocks of 1 MiB are hashed. They are evenly spread and include the first and the
+last MiB, because ROOT and HDF5 change the ends of a file in every write. So the checksum of a file
+of 20 GB takes milliseconds.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ WHOLE = "all"
 SPREAD = f"{BLOCKS} blocks of {BLOCK_BYTES >> 20} MiB"
 
 
-class Stamp(NamedTuple):
+class FileChecksum(NamedTuple):
     """A file's size and checksum."""
 
     bytes: int
     sha256: str
     hashed: str
-    """What of the file: `all`, or `16 blocks of 1 MiB`."""
+    """Which bytes were hashed: `all`, or `16 blocks of 1 MiB`."""
 
     def of(self, path: Path) -> dict[str, Any]:
-        """With the file's name, which a copy elsewhere shares, as JSON has it."""
+        """Return the fields and the name of `path`, without its folder, as a JSON object."""
         return {"name": path.name, **self._asdict()}
 
 
-def stamp(path: Path) -> Stamp:
-    """A file's stamp, as it is now. Raises `ReadError`."""
+def checksum(path: Path) -> FileChecksum:
+    """Return the checksum of a file as it is now. Raises `ReadError`."""
     digest = hashlib.sha256()
     try:
         with open_regular(path) as file:
@@ -47,24 +48,24 @@ def stamp(path: Path) -> Stamp:
     except OSError as error:
         raise ReadError(f"cannot read {path}: {error.strerror}") from error
     hashed = WHOLE if size <= BLOCKS * BLOCK_BYTES else SPREAD
-    return Stamp(size, digest.hexdigest(), hashed)
+    return FileChecksum(size, digest.hexdigest(), hashed)
 
 
-def check_once(paths: Sequence[Path], stamps: Sequence[Stamp]) -> None:
-    """Raise `SettingsError` for an input that is given twice, under whatever names."""
-    first: dict[Stamp, Path] = {}
-    for path, its_stamp in zip(paths, stamps, strict=True):
-        if its_stamp in first:
-            other = first[its_stamp]
+def check_once(paths: Sequence[Path], checksums: Sequence[FileChecksum]) -> None:
+    """Raise `SettingsError` if an input is given twice, under the same name or another."""
+    first: dict[FileChecksum, Path] = {}
+    for path, its_checksum in zip(paths, checksums, strict=True):
+        if its_checksum in first:
+            other = first[its_checksum]
             same = "twice" if other == path else f"and {other}, which have the same checksum"
             raise SettingsError(
-                f"want each input once, got {path} {same}: --repeat-inputs reads it again"
+                f"want each input once, got {path} {same}: --repeat-inputs allows it"
             )
-        first[its_stamp] = path
+        first[its_checksum] = path
 
 
 def blocks(size: int) -> list[tuple[int, int]]:
-    """(start, bytes) of what is hashed of a file of this size."""
+    """Return (start, bytes) of each block that is hashed, for a file of `size` bytes."""
     if size <= BLOCKS * BLOCK_BYTES:
         return [(0, size)]
     last = size - BLOCK_BYTES

@@ -1,6 +1,6 @@
-"""What to read from files where no option says it: taken if the first file leaves one choice.
+"""Defaults for the options that say what to read: taken if the first file leaves one choice.
 
-Each choice is logged. Refuses to choose among several, and names the option that does.
+Each unusual choice is logged. If there are several, the error names the option that chooses.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 ModeName = Literal["croi", "tiles", "whole"]
 
 _USUAL_IMAGES, _USUAL_REGIONS = "wire", "croi"
-_LOOKED_AT = 8  # entries of which the images' sizes are looked at
-_SMALLEST = 32  # pixels: a crop's side that networks take
+_LOOKED_AT = 8  # entries whose image sizes are checked
+_SMALLEST = 32  # pixels: the smallest side of a crop that networks accept
 
 
 class Scored(NamedTuple):
@@ -50,11 +50,11 @@ def scored(
     size: int = 512,
     overlap: int = 64,
 ) -> Scored:
-    """The options that are None become what the first file has.
+    """Replace the options that are None by what the first file has.
 
-    `size`: rows and columns of crops and tiles; `overlap`: pixels that tiles share. A file that
-    cannot be read decides nothing: the error comes when it is opened. Raises `SettingsError` and
-    `ProductMissing`.
+    `size`: rows and columns of crops and tiles; `overlap`: pixels that tiles share. If the file
+    cannot be read, the usual names are returned, and the error is raised when the file is opened.
+    Raises `SettingsError` and `ProductMissing`.
     """
     path = paths[0]
     try:
@@ -65,7 +65,9 @@ def scored(
     regions = [product.producer for product in listed if product.kind == "partroi"]
     producer = _images(path, images, producer)
     if mode is None and not regions and rois is None:
-        log.info("%s has no regions of interest: whole events in tiles (--mode tiles)", path)
+        log.info(
+            "%s has no regions of interest: whole events are scored in tiles (--mode tiles)", path
+        )
         mode = "tiles"
     mode = mode or "croi"
     if mode == "croi" and not regions:
@@ -75,7 +77,7 @@ def scored(
     if mode == "croi":
         rois = _regions(path, regions, rois)
         return Scored(producer, chain.Croi(rois, size))
-    # the divisor is that of the networks, which is known when they have described themselves
+    # the divisor depends on the networks, so it is not known before the services describe them
     tiles = chain.Tiles(size=size, overlap=overlap, divisor=1)
     return Scored(producer, tiles if mode == "tiles" else chain.Whole(divisor=1))
 
@@ -83,56 +85,63 @@ def scored(
 _TILES = "--mode tiles scores whole events"
 
 
-def check_producers(paths: Sequence[Path], asked: Mapping[str, str]) -> None:
-    """Raise `ProductMissing` if the first file lacks images that were asked for.
+def check_producers(paths: Sequence[Path], requested: Mapping[str, str]) -> None:
+    """Raise `ProductMissing` if the first file lacks images that an option asks for.
 
-    `asked`: names of producers by option. A file that cannot be read is passed over: the error
-    comes when it is opened.
+    `requested`: names of producers by option. A file that cannot be read is skipped here; the
+    error is raised when the file is opened.
     """
     for path in paths[:1]:
         with suppress(ReadError, LibraryMissing):
             listed = readable_products(path)
             present = [product.producer for product in listed if product.kind == "image2d"]
-            for option, name in asked.items():
+            for option, name in requested.items():
                 if name not in present:
                     raise ProductMissing(_missing("images", path, name, present, option))
 
 
-def _images(path: Path, present: Sequence[str], asked: str | None) -> str:
-    return _producer(path, present, asked, what="images", usual=_USUAL_IMAGES, option="-p")
+def _images(path: Path, present: Sequence[str], requested: str | None) -> str:
+    return _producer(path, present, requested, what="images", usual=_USUAL_IMAGES, option="-p")
 
 
-def _regions(path: Path, present: Sequence[str], asked: str | None) -> str:
+def _regions(path: Path, present: Sequence[str], requested: str | None) -> str:
     what = "regions of interest"
-    return _producer(path, present, asked, what=what, usual=_USUAL_REGIONS, option="--rois")
+    return _producer(path, present, requested, what=what, usual=_USUAL_REGIONS, option="--rois")
 
 
 def _producer(
-    path: Path, present: Sequence[str], asked: str | None, *, what: str, usual: str, option: str
+    path: Path,
+    present: Sequence[str],
+    requested: str | None,
+    *,
+    what: str,
+    usual: str,
+    option: str,
 ) -> str:
     """The producer that is asked for, else the usual one, else the only one."""
-    wanted = asked or usual
+    wanted = requested or usual
     if wanted in present:
         return wanted
-    if asked is None and len(present) == 1:
-        log.info("%s has %s of %s only: taken (%s %s)", path, what, present[0], option, present[0])
-        return present[0]
+    if requested is None and len(present) == 1:
+        (only,) = present
+        log.info("the only %s of %s are of %s: taken (%s %s)", what, path, only, option, only)
+        return only
     raise ProductMissing(_missing(what, path, wanted, present, option))
 
 
-def _missing(what: str, path: Path, asked: str, there: Iterable[str], option: str) -> str:
-    names = list(there)
+def _missing(what: str, path: Path, wanted: str, present: Iterable[str], option: str) -> str:
+    names = list(present)
     example = f": {option} {names[0]}" if names else ""
-    return f"want {what} of {asked} in {path}, got {', '.join(names) or 'none'}{example}"
+    return f"want {what} of {wanted} in {path}, got {', '.join(names) or 'none'}{example}"
 
 
 def check_size(
     paths: Sequence[Path], scored: Scored, *, planes: Container[int], entries: range
 ) -> None:
-    """Raise `SettingsError` if crops fit into none of the first few events of the first file.
+    """Raise `SettingsError` if crops do not fit into any of the first 8 events of the first file.
 
-    `entries`: those that are asked for; a stop beyond the file is its end. A single event that is
-    too small is a bad entry, and none of this function's business.
+    `entries`: the range that is asked for; it may end beyond the file. If only some of the events
+    are too small, no error is raised here: these are bad entries, which are found later.
     """
     if not isinstance(scored.mode, chain.Croi):
         return
@@ -156,7 +165,7 @@ def check_size(
 
 
 def _better(meta: ImageMeta) -> str:
-    """Options that fit an image."""
+    """The options that would fit an image."""
     fitting = _fitting(min(meta.rows, meta.cols))
     return f"--size {fitting}, or {_TILES}" if fitting else _TILES
 
@@ -169,6 +178,6 @@ def _reader(path: Path, scored: Scored) -> Reader:
 
 
 def _fitting(side: int) -> int:
-    """The largest power of 2 that fits, if networks take it."""
+    """The largest power of 2 that fits; 0 if it is too small for networks."""
     fitting = 1 << (side.bit_length() - 1) if side else 0
     return fitting if fitting >= _SMALLEST else 0

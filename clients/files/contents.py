@@ -1,4 +1,4 @@
-"""What is in files: the table of `ssnet files`."""
+"""The products of files, as `ssnet files` lists them."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from lartpc import (
     open_reader,
 )
 from lartpc.files import provenance
-from lartpc.files.ticks import Survey, told_by
+from lartpc.files.ticks import Survey, order_shown_by
 from mdp.commands.tables import size
 
 from ..terminal.narrow import Rows
 
-_SEEN = 8  # entries whose metas are looked at
+_SEEN = 8  # entries whose metas are read
 
 
 class Geometry(NamedTuple):
-    """Where the images of the first few entries lie, read in either tick order."""
+    """The wires and ticks of the images of the first 8 entries, for both tick orders."""
 
     wires: tuple[float, float]
-    """The smallest and the largest."""
+    """The smallest and the largest wire."""
     backward: tuple[float, float]
-    """The smallest and the largest tick if row 0 is the largest ..."""
+    """The smallest and the largest tick if row 0 is the largest tick."""
     forward: tuple[float, float]
-    """... and if it is the smallest."""
+    """The smallest and the largest tick if row 0 is the smallest tick."""
     order: str
-    """The tick order that the file shows, and by what."""
+    """The tick order that the file shows, and what shows it."""
 
 
 class Contents(NamedTuple):
-    """A product of a file."""
+    """A product of a file, with the ranges of its events and images."""
 
     product: Product
     images: str
-    """Of its first entry that has any: number, and rows x cols."""
+    """The number and the sizes, rows x cols, of the images of the first entry that has any."""
     first: RSE | None
     last: RSE | None
     """The smallest and the largest (run, subrun, event)."""
     geometry: Geometry | None = None
-    """Where its images lie."""
+    """The wires and ticks of its images; None without images."""
 
 
 def contents(path: Path, product: Product) -> Contents:
-    """A product of a file. Raises `ReadError`."""
+    """Return what `ssnet files` shows of a product of a file. Raises `ReadError`."""
     if product.kind == "image2d":
         return _image_contents(path, product)
     if product.kind != "partroi":
@@ -67,8 +67,8 @@ def contents(path: Path, product: Product) -> Contents:
 def _image_contents(path: Path, product: Product) -> Contents:
     with open_reader(path, tick_order="backward", trust=True, images=(product.producer,)) as reader:
         ends = _first_and_last(reader)
-        there = (event.images[product.producer] for event in reader)
-        images = next((images for images in there if images), ())
+        by_entry = (event.images[product.producer] for event in reader)
+        images = next((images for images in by_entry if images), ())
         geometry = _geometry(reader)
     sizes = sorted({image.pixels.shape for image in images})
     shown = ", ".join(f"{rows} x {cols}" for rows, cols in sizes)
@@ -77,10 +77,10 @@ def _image_contents(path: Path, product: Product) -> Contents:
 
 
 def _geometry(reader: Reader) -> Geometry | None:
-    """Of a reader of one producer; None without images."""
+    """The geometry of the images of a reader of one producer; None without images."""
     metas: list[ImageMeta] = []
     for entry in range(min(len(reader), _SEEN)):
-        with suppress(LArTPCError):  # an entry that cannot be read shows nothing
+        with suppress(LArTPCError):  # an entry that cannot be read is skipped
             metas += [meta for several in reader.metas_at(entry).values() for meta in several]
     if not metas:
         return None
@@ -98,14 +98,14 @@ def _order(survey: Survey) -> str:
     if survey.stored:
         return "stored in the file"
     try:
-        choice = told_by(survey)
+        choice = order_shown_by(survey)
     except TickOrderError:
-        return "both, in its provenance"
+        return "provenance names both"
     return f"{choice.order}, by its {choice.basis}" if choice else "not shown"
 
 
 def geometry_table(rows: Iterable[tuple[Path, Contents]]) -> Rows:
-    """A row a product of images: where they lie."""
+    """Return a table with a row for each product of images: its wires, ticks and tick order."""
     columns = ("file", "product", "wires", "ticks if backward", "ticks if forward", "tick order")
     cells = [
         (
@@ -126,7 +126,7 @@ def _first_and_last(reader: Reader) -> tuple[RSE | None, RSE | None]:
 
 
 def table(rows: Iterable[tuple[Path, Contents]]) -> Rows:
-    """A row a product."""
+    """Return a table with a row for each product."""
     columns = ("file", "product", "events", "images", "entries", "size")
     cells = [
         (
@@ -151,7 +151,7 @@ def _range(row: Contents) -> str:
 
 
 def as_json(rows: Iterable[tuple[Path, Contents]], path: Path) -> list[dict[str, Any]]:
-    """One file's rows, for programs."""
+    """Return the rows of the file `path` as JSON objects."""
     return [
         {
             **row.product._asdict(),
@@ -160,31 +160,31 @@ def as_json(rows: Iterable[tuple[Path, Contents]], path: Path) -> list[dict[str,
             "last": row.last,
             "geometry": row.geometry._asdict() if row.geometry else None,
         }
-        for of, row in rows
-        if of == path
+        for file, row in rows
+        if file == path
     ]
 
 
-def makings(paths: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
-    """What each file that can be read says of its making."""
-    said = {}
+def provenances(paths: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
+    """Return the provenance of each file that can be read: the texts of its records."""
+    texts = {}
     for path in paths:
-        with suppress(LArTPCError):  # `of_all` names it
-            said[path] = provenance.read(path)
-    return said
+        with suppress(LArTPCError):  # `of_all` reports the file
+            texts[path] = provenance.read(path)
+    return texts
 
 
 def of_all(paths: Iterable[Path]) -> tuple[list[tuple[Path, Contents]], list[LArTPCError]]:
-    """The products that can be read, and why the others cannot."""
+    """Return the products that can be read, and the errors of the others."""
     rows: list[tuple[Path, Contents]] = []
     failures: list[LArTPCError] = []
     for path in paths:
         try:
-            every = listing(path)
+            products = listing(path)
         except LArTPCError as error:
             failures.append(error)
             continue
-        for product in every:
+        for product in products:
             if isinstance(product, LArTPCError):
                 failures.append(product)
                 continue

@@ -1,4 +1,4 @@
-"""Entries of input files: which of them are meant, and where each is from."""
+"""Entries of input files: their range, their file, and the events that come more than once."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ log = logging.getLogger(__name__)
 _RSE = np.dtype([(name, "<u8") for name in RSE._fields])
 _MASK = (1 << 64) - 1
 Names = npt.NDArray[np.void]
-"""(run, subrun, event) of each entry: 24 bytes, so that a million fit anywhere."""
+"""(run, subrun, event) of each entry: 24 bytes each, so that a million take 24 MB."""
 
 
 class Entry(NamedTuple):
-    """Where an event comes from."""
+    """The entry that an event comes from."""
 
     number: int
-    """Counted over all input files."""
+    """The entry number, counted from 0 over all input files."""
     rse: RSE
     where: str
-    """File and entry, for people: `run7.root entry 41`."""
+    """File and entry as text: `run7.root entry 41`."""
 
 
 def read_entry(reader: Reader, number: int) -> tuple[Entry, Event]:
-    """The event of an entry number, and where it is from."""
+    """Read the event of an entry number. Raises `ReadError`."""
     path, local = reader.locate(number)
     event = reader[number]
     return Entry(number, event.rse, f"{path} entry {local}"), event
 
 
 def names(rses: Iterable[RSE]) -> Names:
-    """Of these events, in their order."""
+    """Return the names of these events as an array, in their order."""
     return np.array([tuple(number & _MASK for number in rse) for rse in rses], _RSE)
 
 
 class Repeats(NamedTuple):
-    """What (run, subrun, event) come more than once."""
+    """The events, by (run, subrun, event), that come more than once."""
 
     more: int
-    """Entries besides the first of each event."""
+    """The number of entries besides the first of each event."""
     first: str
-    """One such event and its entries, for people."""
+    """One such event and how often it comes, as text; empty if there is none."""
 
 
 def repeats(events: Names) -> Repeats:
-    """Which events have several entries."""
+    """Find the events that have several entries."""
     different, inverse, counts = np.unique(events, return_inverse=True, return_counts=True)
     more = len(events) - len(different)
     if not more:
@@ -63,11 +63,11 @@ def repeats(events: Names) -> Repeats:
 
 
 def warn_of_repeats(reader: Reader, order: Iterable[int]) -> None:
-    """Say in one line if the inputs hold events more than once."""
+    """Log one warning if the inputs hold events more than once."""
     more, first = repeats(names(_readable_names(reader, order)))
     if more:
         log.warning(
-            "%d events come again in the inputs, the first is %s: each is scored as often",
+            "%d events come again in the inputs, the first is %s: each is scored every time",
             more,
             first,
         )
@@ -77,18 +77,21 @@ def _readable_names(reader: Reader, order: Iterable[int]) -> Iterator[RSE]:
     for number in order:
         try:
             yield reader.rse(number)
-        except ReadError as error:  # whoever reads the entry meets it again
+        except ReadError as error:  # reading the entry raises it again
             log.debug("%s", error)
 
 
 def check_range(start: int, end: int | None) -> None:
-    """Raise `SettingsError` for a range that holds no entry."""
+    """Raise `SettingsError` for a range without entries."""
     if start < 0 or (end is not None and end <= start):
         raise SettingsError(f"want 0 <= start < end, got {start} and {end} (--start, --end)")
 
 
 def entry_range(start: int, end: int | None, entries: int) -> range:
-    """The entries from `start` to before `end` (None: to the last) of files that hold so many."""
+    """Return the entries from `start` up to, but not including, `end` (None: to the last one).
+
+    `entries`: how many the files hold. Raises `SettingsError` for a start beyond the last entry.
+    """
     if start >= entries > 0:
         raise SettingsError(f"want a start below {entries}, the number of entries, got {start}")
     if end is not None and end > entries:

@@ -1,4 +1,4 @@
-"""What every client of files is told: which files, which broker, how much at once."""
+"""The settings that all clients of files share: files, broker, limits and tick order."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from .entries import check_range
 
 @dataclass(frozen=True, kw_only=True)
 class FileJob:
-    """From files to a file, through a broker. Raises `SettingsError`."""
+    """A job that reads files, asks services through a broker, and writes one file.
+
+    Raises `SettingsError` for values out of range.
+    """
 
     inputs: tuple[Path, ...]
     output: Path
     broker: str = DEFAULT_ENDPOINT
     start: int = 0
     end: int | None = None
-    """The range of entries, counted over all files; None: to the end."""
+    """The end of the range of entries, exclusive, counted over all files; None: the last entry."""
     timeout_s: float = 300.0
-    """For one try, the wait in the broker's queue included."""
+    """Seconds for one try, including the wait in the broker's queue."""
     tries: int = 3
     window: int = 8
-    """Questions in flight, those included whose answers wait to be written."""
+    """The most questions in flight, including those whose answers wait to be written."""
     window_bytes: int = 256 << 20
-    """Bytes of these questions and answers, packed; one question is always allowed."""
+    """The most packed bytes of these questions and answers; one question is always allowed."""
     copy_input: bool = False
-    """The input's other products come along, entry by entry."""
+    """Copy the input's other products to the output, entry by entry."""
     repeat_inputs: bool = False
-    """Take an input that is given twice."""
+    """Allow an input that is given twice."""
     tick_order: AskedOrder = "auto"
     trust_tick_order: bool = False
-    """Take `tick_order` even where the files contradict it."""
+    """Use `tick_order` even if the files contradict it."""
     force: bool = False
-    """Replace the output if it is there."""
+    """Replace an output that exists."""
     command: tuple[str, ...] = ()
-    """What was typed, for the output's provenance."""
+    """The command line, for the provenance of the output."""
 
     def __post_init__(self) -> None:
         for name in ("tries", "window", "window_bytes"):

@@ -1,6 +1,6 @@
-"""Who made a file, of what, with which networks: the record that every output carries.
+"""The provenance of an output: a record of its command, inputs, settings and networks.
 
-JSON, in `lartpc.files.provenance`'s place. Refuses, when read, what is no such record.
+It is JSON, stored where `lartpc.files.provenance` stores it. Reading refuses any other text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lartpc.image import check_tick_order
 from mdp.version import VERSION
 from services.planes import Origin
 
-from .checksums import Stamp, check_once, stamp
+from .checksums import FileChecksum, check_once, checksum
 from .entries import warn_of_repeats
 from .file_job import FileJob
 
@@ -31,95 +31,96 @@ _MODES: dict[str, type[chain.Mode]] = {
 }
 
 _COUNTS = ("retried_events", "failed_events", "mended_inputs")
-"""What came of a run, among its settings."""
+"""The keys of a record's settings that hold results of the run."""
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file that was read."""
+    """An input file of a run."""
 
     path: str
     entries: int
-    stamp: Stamp
+    checksum: FileChecksum
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One making of a file."""
+    """How one run made a file. A sum of several files has a record of each run."""
 
     made_by: str
     """`ssnet run` or `ssnet simple`."""
     software: str
     command: tuple[str, ...]
-    """As it was given; empty for a program that called us."""
+    """The command line; empty if a program called the library."""
     host: str
     broker: str
     began_at: str
-    """UTC, ISO 8601."""
+    """UTC, ISO 8601; `ended_at` likewise."""
     ended_at: str
     inputs: tuple[Input, ...]
     tick_order: TickOrder
     start: int
-    """The entries that were meant, over all inputs ..."""
+    """The first entry of the range that was processed, counted over all inputs."""
     end: int
+    """The end of that range, exclusive."""
     events: int
-    """... and how many came out."""
+    """How many events were written."""
     settings: Settings
     services: Mapping[str, tuple[Origin, ...]]
-    """What answered: one origin a service, but for services that do not say theirs."""
+    """The origins of the answers, by service: one origin, or none if the service states none."""
     tick_order_basis: str = ""
-    """What the tick order rests on, as `lartpc.files.ticks` has it; empty in older records."""
+    """How the tick order was chosen, as `lartpc.files.ticks` names it; empty in older records."""
     tick_order_reason: str = ""
-    """The same in words."""
+    """The reason for the choice, as text."""
 
     @property
     def choices(self) -> Settings:
-        """The settings without what came of the run."""
+        """The settings without the results of the run."""
         return {name: value for name, value in self.settings.items() if name not in _COUNTS}
 
     @property
     def failed_events(self) -> int:
-        """Those that are empty because nobody could score them."""
-        said = self.settings.get("failed_events", 0)
-        return said if isinstance(said, int) else 0
+        """The number of events that are empty because they could not be scored."""
+        count = self.settings.get("failed_events", 0)
+        return count if isinstance(count, int) else 0
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        own["inputs"] = [
-            {"path": each.path, "entries": each.entries, **each.stamp._asdict()}
-            for each in self.inputs
+        """Return the record as a JSON object."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["inputs"] = [
+            {"path": file.path, "entries": file.entries, **file.checksum._asdict()}
+            for file in self.inputs
         ]
-        own["services"] = {
+        values["services"] = {
             name: [asdict(origin) for origin in origins] for name, origins in self.services.items()
         }
-        return {"format": FORMAT, **own}
+        return {"format": FORMAT, **values}
 
     def pack(self) -> str:
-        """As JSON, on one line."""
+        """Return the record as JSON on one line."""
         text = json.dumps(self.as_dict(), ensure_ascii=False)
-        # what is no UTF-8 in a file's name stays as JSON escapes it: no format stores half a pair
+        # bytes of a file's name that are not UTF-8 stay escaped: no format stores lone surrogates
         return text.encode("utf-8", "backslashreplace").decode()
 
     @classmethod
     def unpack(cls, text: str) -> Record:
-        """Raises `ReadError`."""
+        """Parse the text of a record. Raises `ReadError`."""
         try:
-            said = json.loads(text)
-            if said.pop("format") != FORMAT:
+            values = json.loads(text)
+            if values.pop("format") != FORMAT:
                 raise ValueError("another format")
-            check_tick_order(said["tick_order"])
-            said["command"] = tuple(said["command"])
-            said["inputs"] = tuple(_input(each) for each in said["inputs"])
-            said["services"] = {
+            check_tick_order(values["tick_order"])
+            values["command"] = tuple(values["command"])
+            values["inputs"] = tuple(_input(file) for file in values["inputs"])
+            values["services"] = {
                 name: tuple(Origin(**origin) for origin in origins)
-                for name, origins in said["services"].items()
+                for name, origins in values["services"].items()
             }
-            made = cls(**said)
-            _check_types(made)
-            return made
+            record = cls(**values)
+            _check_types(record)
+            return record
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ReadError(
                 f"want a record of provenance of format {FORMAT}, got {text[:100]!r} ({error})"
@@ -127,49 +128,49 @@ class Record:
 
 
 def _check_types(record: Record) -> None:
-    """Raise `ValueError` for a record that could not be counted, compared or shown."""
+    """Raise `ValueError` if a value has the wrong type, so that every reader can rely on them."""
     origins = [origin for origins in record.services.values() for origin in origins]
     texts = [record.made_by, record.software, record.host, record.broker, *record.command]
     texts += [record.began_at, record.ended_at, record.tick_order_basis, record.tick_order_reason]
     texts += [text for o in origins for text in (o.engine, o.network, o.weights, o.dtype)]
     texts += [
-        t for each in record.inputs for t in (each.path, each.stamp.sha256, each.stamp.hashed)
+        t for file in record.inputs for t in (file.path, file.checksum.sha256, file.checksum.hashed)
     ]
     counts = [record.start, record.end, record.events]
-    counts += [n for each in record.inputs for n in (each.entries, each.stamp.bytes)]
+    counts += [n for file in record.inputs for n in (file.entries, file.checksum.bytes)]
     numbers = [origin.threshold_adc for origin in origins]
     for kind, values in ((str, texts), (int, counts), (int | float, numbers)):
         for value in values:
             if not isinstance(value, kind):
-                raise ValueError(f"{value!r} at the wrong place")
+                raise ValueError(f"{value!r} has the wrong type")
     if not isinstance(record.settings, Mapping):
         raise ValueError(f"settings {record.settings!r}")
 
 
-def _input(said: dict[str, Any]) -> Input:
-    return Input(said.pop("path"), said.pop("entries"), Stamp(**said))
+def _input(values: dict[str, Any]) -> Input:
+    return Input(values.pop("path"), values.pop("entries"), FileChecksum(**values))
 
 
 class Provenance:
-    """From a run's begin to its end; the inputs' stamps are made beside the run."""
+    """Collects the provenance of a run; a thread computes the checksums of its inputs meanwhile."""
 
     def __init__(self, job: FileJob, made_by: str) -> None:
         self._job = job
         self._made_by = made_by
         self._began_at = now()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stamps")
-        self._stamps: list[Future[Stamp]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checksums")
+        self._checksums: list[Future[FileChecksum]] = []
 
     def __enter__(self) -> Provenance:
-        self._stamps = [self._thread.submit(stamp, path) for path in self._job.inputs]
+        self._checksums = [self._thread.submit(checksum, path) for path in self._job.inputs]
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def stamps(self) -> list[Stamp]:
-        """Of each input. Raises `ReadError`."""
-        return [made.result() for made in self._stamps]
+    def checksums(self) -> list[FileChecksum]:
+        """Wait for the checksum of each input. Raises `ReadError`."""
+        return [future.result() for future in self._checksums]
 
     def record(
         self,
@@ -180,9 +181,12 @@ class Provenance:
         settings: Settings,
         services: Mapping[str, Sequence[Origin]],
     ) -> str:
-        """What the output is to say, for `Writer.provenance`; call it at the end."""
+        """Return the record of the output, for `Writer.provenance`; call it at the end of the run.
+
+        `order`: the entries that were processed. Raises `ReadError`.
+        """
         job = self._job
-        sizes = zip(job.inputs, reader.sizes, self.stamps(), strict=True)
+        files = zip(job.inputs, reader.sizes, self.checksums(), strict=True)
         return Record(
             made_by=self._made_by,
             software=f"ssnetserver {VERSION}",
@@ -191,7 +195,7 @@ class Provenance:
             broker=job.broker,
             began_at=self._began_at,
             ended_at=now(),
-            inputs=tuple(Input(str(p.absolute()), n, made) for p, n, made in sizes),
+            inputs=tuple(Input(str(p.absolute()), n, checksum) for p, n, checksum in files),
             tick_order=reader.tick_order,
             tick_order_basis=reader.tick_choice.basis,
             tick_order_reason=reader.tick_choice.reason,
@@ -203,15 +207,17 @@ class Provenance:
         ).pack()
 
 
-def check_repeats(job: FileJob, made: Provenance, reader: Reader, order: Sequence[int]) -> None:
+def check_repeats(
+    job: FileJob, provenance: Provenance, reader: Reader, order: Sequence[int]
+) -> None:
     """Raise `SettingsError` for an input that is given twice; warn of events that come again."""
     if not job.repeat_inputs:
-        check_once(job.inputs, made.stamps())
+        check_once(job.inputs, provenance.checksums())
     warn_of_repeats(reader, order)
 
 
 def now() -> str:
-    """UTC, ISO 8601, whole seconds."""
+    """Return the time: UTC, ISO 8601, whole seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -224,7 +230,7 @@ def made_from_nothing(
     settings: Settings,
     command: Sequence[str],
 ) -> str:
-    """What a file of events is to say that were made without inputs and services."""
+    """Return the record of a file of events that were made without inputs and services."""
     return Record(
         made_by=made_by,
         software=f"ssnetserver {VERSION}",
@@ -241,18 +247,18 @@ def made_from_nothing(
         settings=settings,
         services={},
         tick_order_basis="asked",
-        tick_order_reason=f"{made_by} makes it so",
+        tick_order_reason=f"{made_by} writes this order",
     ).pack()
 
 
 def mode_settings(mode: chain.Mode) -> dict[str, Any]:
-    """A mode as JSON has it."""
+    """Return a mode as a JSON object."""
     (name,) = (name for name, kind in _MODES.items() if isinstance(mode, kind))
     return {"name": name, **asdict(mode)}
 
 
 def mode_of(settings: Mapping[str, Any]) -> chain.Mode:
-    """The mode that `mode_settings` wrote; raises `ReadError`."""
+    """Return the mode of a JSON object of `mode_settings`. Raises `ReadError`."""
     values = dict(settings)
     try:
         return _MODES[values.pop("name")](**values)

@@ -1,4 +1,4 @@
-"""Provenance for people: what `ssnet files` shows. Records that are not ours are shown as text."""
+"""Tables of provenance, for `ssnet files`. Records of other programs are shown as text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..terminal.narrow import Pairs, Rows
 from .provenance import Record
 
 Texts = Mapping[Path, tuple[str, ...]]
-"""By file: what it says of its making."""
+"""The texts of the provenance records, by file."""
 
 
 def unpacked(text: str) -> Record | str:
-    """A record, or the text where it is none."""
+    """Return the record, or the text itself if another program wrote it."""
     try:
         return Record.unpack(text)
     except ReadError:
@@ -27,40 +27,43 @@ def unpacked(text: str) -> Record | str:
 
 
 def summary(files: Texts) -> Rows:
-    """A row for each way of making: a sum of thousands of files was mostly made in one."""
+    """Return a table with a row for each set of records that agree in program and settings.
+
+    A sum of thousands of files holds thousands of records, but mostly only one such set.
+    """
     columns = ("file", "made by", "records", "on", "ended", "weights", "inputs", "events")
     rows = []
     for path, texts in files.items():
-        ways: dict[str | tuple[str], list[Record]] = {}
+        groups: dict[str | tuple[str], list[Record]] = {}
         for text in texts:
             record = unpacked(text)
             if isinstance(record, str):
-                ways.setdefault(record, [])
+                groups.setdefault(record, [])
             else:
-                ways.setdefault((_way(record),), []).append(record)
-        for way, records in ways.items():
-            cells = (way[:60], str(texts.count(way))) if isinstance(way, str) else _short(records)
+                groups.setdefault((_settings(record),), []).append(record)
+        for key, records in groups.items():
+            cells = (key[:60], str(texts.count(key))) if isinstance(key, str) else _short(records)
             rows.append((str(path), *cells))
     return Rows(columns, rows, left=6, headings=1)
 
 
-def _way(record: Record) -> str:
-    """Who made it, with which networks and settings: what a sum should have one of."""
+def _settings(record: Record) -> str:
+    """The program, networks and settings, which all records of a sum should share."""
     services = record.as_dict()["services"]
-    way = [record.made_by, record.tick_order, record.choices, services]
-    return json.dumps(way, sort_keys=True)
+    values = [record.made_by, record.tick_order, record.choices, services]
+    return json.dumps(values, sort_keys=True)
 
 
 def _short(records: Sequence[Record]) -> tuple[str, ...]:
-    """Of records that agree in their way."""
+    """The cells of a row; all records agree in program and settings."""
     hosts = sorted({record.host for record in records})
-    inputs = {each.stamp for record in records for each in record.inputs}
+    inputs = {file.checksum for record in records for file in record.inputs}
     return (
         records[0].made_by,
         str(len(records)),
         hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts",
         max(record.ended_at for record in records),
-        " ".join(each.weights[:8] for each in _origins(records[0])),
+        " ".join(origin.weights[:8] for origin in _origins(records[0])),
         str(len(inputs)),
         str(sum(record.events for record in records)),
     )
@@ -71,7 +74,7 @@ def _origins(record: Record) -> list[Origin]:
 
 
 def full(files: Texts) -> Iterator[Pairs]:
-    """A table a making: all that it says."""
+    """Yield a table for each record, with everything that it states."""
     for path, texts in files.items():
         for number, text in enumerate(texts):
             rows = _rows(unpacked(text), f"{number + 1} of {len(texts)}")
@@ -95,14 +98,14 @@ def _rows(record: Record | str, number: str) -> Iterator[tuple[str, str]]:
     for name, origins in record.services.items():
         for origin in origins or (None,):
             yield from _service_rows(name, origin)
-    for each in record.inputs:
-        yield "input", f"{each.path}: {each.entries} entries, {size(each.stamp.bytes)}"
-        yield f"sha256, {each.stamp.hashed}", each.stamp.sha256
+    for file in record.inputs:
+        yield "input", f"{file.path}: {file.entries} entries, {size(file.checksum.bytes)}"
+        yield f"sha256, {file.checksum.hashed}", file.checksum.sha256
 
 
 def _service_rows(name: str, origin: Origin | None) -> Iterator[tuple[str, str]]:
     if origin is None:
-        yield name, "does not say what computes"
+        yield name, "did not state its network"
         return
     rounded = f", sent as {origin.dtype}" if origin.dtype else ""
     yield name, f"{origin.engine}, scores from {origin.threshold_adc:g} ADC on{rounded}"
@@ -112,13 +115,13 @@ def _service_rows(name: str, origin: Origin | None) -> Iterator[tuple[str, str]]
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {each}" for key, each in value.items())
+        return ", ".join(f"{key} {item}" for key, item in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)
 
 
 def as_json(texts: Iterable[str]) -> list[Any]:
-    """Records for programs; others' texts as they are."""
+    """Return the records as JSON objects; texts of other programs stay as they are."""
     records = (unpacked(text) for text in texts)
-    return [each if isinstance(each, str) else each.as_dict() for each in records]
+    return [record if isinstance(record, str) else record.as_dict() for record in records]

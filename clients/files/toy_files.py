@@ -1,4 +1,4 @@
-"""Files of toy events: what `ssnet toy` does."""
+"""Write files of toy events, for `ssnet toy`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def write(
     on_progress: OnProgress,
     command: Sequence[str] = (),
 ) -> None:
-    """Write toy events 0 to `count - 1` of a seed; a LArCV3 file holds no ROIs and gets none."""
+    """Write toy events 0 to `count - 1` of a seed; a LArCV3 file cannot hold ROIs.
+
+    Raises `SettingsError` for a count below 1.
+    """
     if count < 1:
         raise SettingsError(f"want at least 1 event, got {count}")
     began_at = now()

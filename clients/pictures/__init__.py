@@ -1,1 +1,1 @@
-"""Event displays of files: `ssnet display`."""
+"""Event displays of files, for `ssnet display`."""

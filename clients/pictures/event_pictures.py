@@ -1,6 +1,7 @@
-"""Event displays of files: what `ssnet display` does.
+"""Draw events of files, for `ssnet display`.
 
-The first file says which events are shown; the others are asked for the same (run, subrun, event).
+The events are selected in the first file; the others are searched for the same (run, subrun,
+event).
 """
 
 from __future__ import annotations
@@ -41,33 +42,35 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn."""
+    """The settings of a picture: files, events, and what to draw of them."""
 
     files: tuple[Path, ...]
     asked: Asked
-    """Producers; without any of images: what the files hold."""
+    """Producers; if none of images is named, those that the files hold."""
     events: Selection
     view: View
     region: Region | None
     roi: int | None
-    """Zoom to this ROI of each event, counted from 0."""
+    """Zoom to this ROI of each event, counted from 0; None: no zoom."""
     planes: tuple[int, ...] | None
+    """The planes to draw; None: all that have images."""
     tick_order: AskedOrder
     trust_tick_order: bool = False
-    """Take `tick_order` even where the files contradict it."""
+    """Use `tick_order` even if the files contradict it."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was done."""
+    """The result of `draw`."""
 
     paths: tuple[Path, ...]
+    """The files that were written."""
     notice: str
-    """One line about what was drawn without having been asked for; or nothing."""
+    """One line about what was drawn without a request for it; empty if there is nothing to say."""
 
 
 class _Shown:
-    """An event: its name, where it is in each file, and what the files hold of it."""
+    """An event: its name, its entry in each file, and the data that is read from each file."""
 
     def __init__(self, rse: RSE, entries: Sequence[int], events: Sequence[Event | None]) -> None:
         self.rse = rse
@@ -80,9 +83,9 @@ class _Shown:
 
 
 def draw(picture: Picture, output: Path) -> Drawn:
-    """Draw events into a PNG, an SVG or a PDF; each picture replaces one of its name.
+    """Draw events into a PNG, an SVG or a PDF; existing files of these names are replaced.
 
-    Several events are the pages of a PDF, or files numbered by entry. Raises `LArTPCError`.
+    Several events become the pages of a PDF, or files numbered by entry. Raises `LArTPCError`.
     """
     picture_files.check_name(output)
     held = [holdings(file) for file in picture.files]
@@ -130,9 +133,9 @@ def _save_one(figures: Iterator[Figure], entries: Sequence[int], output: Path) -
 
 
 def _tick_order(picture: Picture, held: Sequence[Held]) -> TickOrder:
-    """The order of all files, which the log says where nobody stated it. Raises `TickOrderError`.
+    """The tick order of all files, which is logged if the files do not store it.
 
-    Files of different orders are refused: the same event would lie at other ticks in each.
+    Raises `TickOrderError` for files of different orders, in which an event lies at other ticks.
     """
     surveys = [_survey(file, one) for file, one in zip(picture.files, held, strict=True)]
     choice = ticks.choose(picture.tick_order, surveys, trust=picture.trust_tick_order)
@@ -143,7 +146,7 @@ def _tick_order(picture: Picture, held: Sequence[Held]) -> TickOrder:
 
 
 def _survey(file: Path, held: Held) -> ticks.Survey:
-    """What all producers of images in a file tell; they need not be of one length."""
+    """One survey of all producers of images in a file; they may have different lengths."""
     surveys: list[ticks.Survey] = []
     for name in held.images:
         with (
@@ -161,7 +164,7 @@ def _survey(file: Path, held: Held) -> ticks.Survey:
 def _open_chosen(
     picture: Picture, choice: Choice, file: int, held: Held, order: TickOrder
 ) -> Reader:
-    """A reader of all that is drawn of a file; of one producer, if nothing is."""
+    """A reader of everything that is drawn of a file; if nothing is, of one producer."""
     chosen = (name for row in choice.layers if row.file == file for name in row.producers)
     images = tuple(dict.fromkeys(chosen))
     rois = tuple(box.producer for box in choice.boxes if box.file == file)
@@ -178,12 +181,12 @@ def _events(
     places = [Places(reader) for reader in readers]
     for entry in entries:
         rse = readers[0].rse(entry)
-        at = [entry, *(place.entry(rse, near=entry) for place in places[1:])]
+        entry_in_file = [entry, *(place.entry(rse, near=entry) for place in places[1:])]
         events = [
             reader[local] if file in used else None
-            for file, (reader, local) in enumerate(zip(readers, at, strict=True))
+            for file, (reader, local) in enumerate(zip(readers, entry_in_file, strict=True))
         ]
-        yield _Shown(rse, at, events)
+        yield _Shown(rse, entry_in_file, events)
 
 
 # The pictures.
@@ -248,16 +251,19 @@ def _rows(picture: Picture, choice: Choice, shown: _Shown) -> list[Row]:
 
 
 def _row(layer: Layer, panels: tuple[tuple[Image, ...], ...], *, name: str) -> Row:
-    if layer.kind == "charge":
-        return Row(name, "adc", panels)
-    if layer.kind == "scores":
-        return score_row(panels, name=name)
-    truth = iter(label_row([image for panel in panels for image in panel]).panels)
-    return Row(name, "labels", tuple(next(truth) if panel else () for panel in panels))
+    match layer.kind:
+        case "charge":
+            return Row(name, "adc", panels)
+        case "scores":
+            return score_row(panels, name=name)
+        case "labels":
+            truth = iter(label_row([image for panel in panels for image in panel]).panels)
+            return Row(name, "labels", tuple(next(truth) if panel else () for panel in panels))
 
 
 def _planes(choice: Choice, shown: _Shown) -> tuple[int, ...]:
-    """Those that have an image of any row, in order; all three if there are none but these."""
+    """The planes that have an image in any row, in order; at least planes 0, 1 and 2 unless there
+    are others."""
     present = {image.meta.plane for layer in choice.layers for image in shown.images(layer)}
     return (0, 1, 2) if present <= {0, 1, 2} else tuple(sorted(present))
 
@@ -267,7 +273,7 @@ def _by_plane(images: Sequence[Image], planes: Sequence[int]) -> tuple[tuple[Ima
 
 
 def span(option: str, text: str) -> tuple[float, float]:
-    """`A:B`, as users type a range of wires or ticks. Raises `SettingsError`."""
+    """Read a range of wires or ticks that was typed as `A:B`. Raises `SettingsError`."""
     first, _, end = text.partition(":")
     try:
         low, high = float(first), float(end)

@@ -1,6 +1,6 @@
-"""What a picture shows of its files: what was asked for, or else what the files hold.
+"""Choose what a picture shows of its files: what was asked for, or else what the files hold.
 
-Scores are never taken for charge. Refuses producers that no file holds.
+Scores are never drawn as charge. A producer that no file holds is an error.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from lartpc.simulation.toy import CROI, SEGMENT, WIRE
 
 Kind = Literal["charge", "scores", "labels"]
 Kinds = Sequence[dict[str, Literal["charge", "scores", "labels", "other"]]]
-"""For each file what its producers of images are."""
+"""For each file, the kind of each of its producers of images."""
 OpenImages = Callable[[Path, Sequence[str]], Reader]
 
 _MOST_ROWS = 3  # of charge, if there is no `wire`
 _MOST_CLASSES = 16
-_PROBED = 20  # entries that are looked at for one with images
+_PROBED = 20  # entries that are searched for one with images
 _KINDS: tuple[Kind, ...] = ("charge", "scores", "labels")  # from top to bottom
 
 
@@ -33,22 +33,23 @@ class Layer(NamedTuple):
 
     kind: Kind
     file: int
-    """Which of the files, from 0."""
+    """The index of the file, from 0."""
     producers: tuple[str, ...]
-    """One; of scores maybe one a plane."""
+    """One producer; a row of scores may have one for each plane."""
 
     @property
     def name(self) -> str:
+        """The title of the row."""
         return f"{score_name(self.producers[0])} scores" if self.kind == "scores" else self.label
 
     @property
     def label(self) -> str:
-        """What users call the producers."""
+        """The name by which users refer to the producers."""
         return score_name(self.producers[0]) if self.kind == "scores" else self.producers[0]
 
 
 class Boxes(NamedTuple):
-    """A producer of ROIs."""
+    """A producer of ROIs, and the index of its file, from 0."""
 
     file: int
     producer: str
@@ -56,7 +57,7 @@ class Boxes(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """Producers that the user named."""
+    """The producers that the user named."""
 
     charge: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
@@ -66,17 +67,18 @@ class Asked:
 
     @property
     def rows(self) -> bool:
+        """Whether any producer of images is named."""
         return bool(self.charge or self.scores or self.labels)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is drawn."""
+    """The rows and boxes that are drawn."""
 
     layers: tuple[Layer, ...]
     boxes: tuple[Boxes, ...]
     notice: str = ""
-    """One line about what was taken without having been asked for."""
+    """One line about what is drawn without a request for it."""
 
 
 class Held(NamedTuple):
@@ -87,7 +89,7 @@ class Held(NamedTuple):
 
 
 def holdings(file: Path) -> Held:
-    """Raises `ReadError`."""
+    """Return the producers of a file. Raises `ReadError`."""
     listed = readable_products(file)
     return Held(
         tuple(product.producer for product in listed if product.kind == "image2d"),
@@ -103,7 +105,11 @@ def choose(
     open_images: OpenImages,
     zoomed_to_roi: bool,
 ) -> Choice:
-    """The rows and boxes of a picture. Raises `ProductMissing`, `ReadError`."""
+    """Choose the rows and boxes of a picture.
+
+    `held`: the producers of each file; `open_images` opens one for some of its producers;
+    `zoomed_to_roi`: ROIs are needed. Raises `ProductMissing`, `ReadError`.
+    """
     layers, left = _asked_layers(files, held, asked), list[str]()
     if not asked.rows:
         layers, left = _held_layers(files, held, open_images)
@@ -117,7 +123,7 @@ def choose(
 
 
 def score_name(producer: str) -> str:
-    """`uburn` of `uburn_plane2`."""
+    """Return the name of a producer without its plane: `uburn` of `uburn_plane2`."""
     return re.sub(r"_?plane_?\d+", "", producer) or producer
 
 
@@ -154,9 +160,9 @@ def _producers_of(name: str, held: Sequence[Held]) -> list[str]:
 
 
 def _grouped(producers: Sequence[str]) -> list[tuple[str, ...]]:
-    """Producers of one plane each belong together."""
+    """Groups of producers that differ only in the plane."""
     names = dict.fromkeys(score_name(producer) for producer in producers)
-    return [tuple(each for each in producers if score_name(each) == name) for name in names]
+    return [tuple(one for one in producers if score_name(one) == name) for name in names]
 
 
 def _holder(
@@ -183,7 +189,7 @@ def _missing(
 def _held_layers(
     files: Sequence[Path], held: Sequence[Held], open_images: OpenImages
 ) -> tuple[list[Layer], list[str]]:
-    """Rows, and the producers that none of them shows."""
+    """The rows, and the producers that no row shows."""
     kinds = [
         {name: _kind(path, name, open_images) for name in one.images}
         for path, one in zip(files, held, strict=True)
@@ -209,19 +215,22 @@ def _held_layers(
 
 
 def _held_charge(kinds: Kinds) -> list[Layer]:
-    """`wire`; else the first file's first ones; else the only producer of all."""
+    """The producer `wire`; else the first ones of the first file; else the only producer."""
     layers = _first_of_each("charge", kinds)
     wire = [layer for layer in layers if layer.producers == (WIRE,)]
     if wire or layers:
         return wire or [layer for layer in layers if layer.file == layers[0].file][:_MOST_ROWS]
-    every = [(file, name) for file, named in enumerate(kinds) for name in named]
-    if len(every) == 1 and kinds[every[0][0]][every[0][1]] == "other":
-        return [Layer("charge", every[0][0], (every[0][1],))]
+    producers = [
+        (file, name, kind) for file, named in enumerate(kinds) for name, kind in named.items()
+    ]
+    match producers:
+        case [(file, name, "other")]:
+            return [Layer("charge", file, (name,))]
     return []
 
 
 def _first_of_each(kind: Kind, kinds: Kinds) -> list[Layer]:
-    """A row a producer, of the first file that holds it: copies look the same."""
+    """A row for each producer, of the first file that holds it, because copies look the same."""
     layers: dict[str, Layer] = {}
     for file, named in enumerate(kinds):
         for name, its_kind in named.items():
@@ -231,7 +240,7 @@ def _first_of_each(kind: Kind, kinds: Kinds) -> list[Layer]:
 
 
 def _kind(path: Path, name: str, open_images: OpenImages) -> Kind | Literal["other"]:
-    """What a producer's images are, by the first entry that has any and can be read."""
+    """The kind of a producer, from the first entry that has images and can be read."""
     if name == WIRE:
         return "charge"
     images = _sample(path, name, open_images)
@@ -249,11 +258,11 @@ def _sample(path: Path, name: str, open_images: OpenImages) -> tuple[Image, ...]
             for entry in range(min(len(reader), _PROBED)):
                 try:
                     images = reader.images_at(entry)[name]
-                except (ReadError, ImageError):  # this entry matters if it is drawn, and only then
+                except (ReadError, ImageError):  # a bad entry is an error only if it is drawn
                     continue
                 if images:
                     return images
-    except ReadError:  # another product of the file may be whole
+    except ReadError:  # other products of the file may be readable
         pass
     return ()
 
@@ -263,7 +272,8 @@ def _within_one(image: Image) -> bool:
 
 
 def _kind_by_values(name: str, images: Sequence[Image]) -> Kind | Literal["other"]:
-    """Charge has values above 1 that are not all small whole numbers, as those of classes are."""
+    """The kind by the pixel values: those of charge exceed 1, and are not all small whole numbers,
+    which would be classes."""
     values = np.unique(np.concatenate([np.unique(image.pixels) for image in images]))
     if set(values) <= {0, 1, 2} and (name == SEGMENT or {1, 2} <= set(values)):
         return "labels"
@@ -274,7 +284,7 @@ def _kind_by_values(name: str, images: Sequence[Image]) -> Kind | Literal["other
 
 
 def _held_boxes(held: Sequence[Held]) -> list[Boxes]:
-    """`croi`, or the only producer of ROIs."""
+    """The ROIs of `croi`, or of the only producer of ROIs."""
     first: dict[str, Boxes] = {}
     for file, one in enumerate(held):
         for name in one.rois:
@@ -284,7 +294,7 @@ def _held_boxes(held: Sequence[Held]) -> list[Boxes]:
     return list(first.values()) if len(first) == 1 else []
 
 
-# What is said of it.
+# The notice.
 
 
 def _notice(

@@ -1,4 +1,4 @@
-"""Which events a picture shows, and where other files have them. Refuses events that they lack."""
+"""Find the events that a picture shows, in all files. An event that a file lacks is an error."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from lartpc import RSE, Reader, ReadError, SettingsError
 
 @dataclass(frozen=True)
 class Selection:
-    """Entries of the first file and names of events; without any: entry 0."""
+    """The entries of the first file and the names of events to draw; without any, entry 0."""
 
     entries: tuple[tuple[int, int | None], ...] = ()
-    """From, to (exclusive); None: the file's end."""
+    """Ranges from start to stop, exclusive; a stop of None is the file's end."""
     events: tuple[RSE, ...] = ()
 
 
 def select(entries: Iterable[str], events: Iterable[str]) -> Selection:
-    """What users typed: entries `3` or `0:5`, events `RUN,SUBRUN,EVENT`. Raises `SettingsError`."""
+    """Read entries typed as `3` or `0:5`, and events typed as `RUN,SUBRUN,EVENT`.
+
+    Raises `SettingsError`.
+    """
     return Selection(
         tuple(_entry_range(text) for text in entries), tuple(_rse(text) for text in events)
     )
@@ -45,7 +48,7 @@ def _rse(text: str) -> RSE:
 
 
 def resolve(selection: Selection, reader: Reader) -> list[int]:
-    """The entries that are shown, each once, in the order asked for. Raises `ReadError`."""
+    """Return the selected entries, each once, in the order given. Raises `ReadError`."""
     path, total = reader.paths[0], len(reader)
     if not total:
         raise ReadError(f"want an event to draw, got none in {path}")
@@ -68,9 +71,9 @@ class Places:
         self._entries: dict[RSE, list[int]] | None = None
 
     def entry(self, rse: RSE, *, near: int = -1) -> int:
-        """Where the file has the event; near: the entry that is looked at first.
+        """Return the entry of the event; `near`: the entry to try first.
 
-        Raises `ReadError` if the file has the event nowhere, or at several other entries.
+        Raises `ReadError` if the file does not have the event, or has it at several entries.
         """
         if 0 <= near < len(self._reader) and self._reader.rse(near) == rse:
             return near

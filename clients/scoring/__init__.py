@@ -1,1 +1,1 @@
-"""The production client: every plane's pixels of LArCV files scored by its own pool."""
+"""The production client: scores the pixels of LArCV files, each plane by its own pool."""

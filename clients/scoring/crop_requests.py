@@ -1,7 +1,7 @@
-"""Events of files to requests for the plane services: one for each crop of each plane.
+"""Turn events of files into requests for the plane services: one for each crop of each plane.
 
-Refuses entries whose images are not one of each plane, or makes them questions without requests
-that carry why: entries that cannot be read, planned or cut.
+An entry is bad if it cannot be read, planned or cut, for example because it does not have one image
+of each plane. It raises an error, or it becomes a question without requests that holds the reason.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..flow.stopwatch import Stopwatch
 from .job import PLANES, BadInput
 from .output.failures import BAD_INPUT, Failure, blamed, shortened
 
-FAIL_OPTION = "--bad-input fail goes on, with an empty event in its place"
+FAIL_OPTION = "--bad-input fail writes an empty event instead and continues"
 
 
 @dataclass(frozen=True)
 class CropRequest:
-    """One crop, as it is sent; its answer repeats `text`."""
+    """The request for one crop; its answer must repeat `text`."""
 
     plane: int
     text: str
@@ -33,15 +33,15 @@ class CropRequest:
 
 @dataclass(frozen=True)
 class EventQuestion:
-    """What is asked about one event, and how the answers go together."""
+    """The requests for one event, and the plan that puts the answers together."""
 
     entry: Entry
-    plan: chain.Plan
+    plan: chain.CropPlan
     requests: tuple[CropRequest, ...]
     shapes: tuple[tuple[int, int], ...] = ()
     """(rows, cols) of each plane's image, before it is cut."""
     failure: Failure | None = None
-    """Why nothing can be asked about it: its input is bad."""
+    """The reason why there are no requests: the input is bad."""
 
     @property
     def where(self) -> str:
@@ -54,7 +54,7 @@ class EventQuestion:
 
 @dataclass(frozen=True)
 class Cutter:
-    """How events are cut into crops."""
+    """Cuts events into crops. `low_adc` and `high_adc` are in ADC, as in `ScoringJob`."""
 
     mode: chain.Mode
     producer: str
@@ -66,9 +66,9 @@ class Cutter:
     def questions(
         self, reader: Reader, order: Iterable[int], watch: Stopwatch
     ) -> Iterator[EventQuestion]:
-        """What to ask about each entry, in this order; one event in memory at a time.
+        """Yield the question for each entry, in this order, with one event in memory at a time.
 
-        Raises `ReadError` and `ImageError` for a bad entry, if the client is to stop there.
+        Raises `ReadError` and `ImageError` for a bad entry if `bad_input` is `stop`.
         """
         for number in order:
             try:
@@ -109,15 +109,15 @@ class Cutter:
 
 
 def _unusable(reader: Reader, number: int, error: LArTPCError) -> EventQuestion:
-    """A question of no requests; raises `ReadError` if not even the event's name can be read."""
+    """A question without requests. Raises `ReadError` if the event's name cannot be read either."""
     path, local = reader.locate(number)
     where = f"{path} entry {local}"
     try:
         rse = reader.rse(number)
     except ReadError as nameless:
         raise ReadError(
-            f"{nameless}: without its (run, subrun, event) it cannot be an empty event: mend the"
-            " file, or leave the entry out (--start, --end)"
+            f"{nameless}: without its (run, subrun, event) no empty event can be written: repair"
+            " the file, or leave out the entry (--start, --end)"
         ) from error
     failure = Failure(
         entry=number,
@@ -130,13 +130,13 @@ def _unusable(reader: Reader, number: int, error: LArTPCError) -> EventQuestion:
         code=BAD_INPUT,
         reason=shortened(error).removeprefix(where).lstrip(": "),
     )
-    return EventQuestion(Entry(number, rse, where), chain.Plan(rse, ()), (), failure=failure)
+    return EventQuestion(Entry(number, rse, where), chain.CropPlan(rse, ()), (), failure=failure)
 
 
 def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Failure]:
-    """The crops for which an error came: what is in its place is an `MDPError`.
+    """Return a failure for each outcome that is an `MDPError`.
 
-    Of an event whose input is bad that is the one failure.
+    If the input of the event is bad, that is the only failure.
     """
     if question.failure:
         return [question.failure]
@@ -164,9 +164,9 @@ def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Fai
 
 
 def check_planes(got: Sequence[int], want: Sequence[int]) -> None:
-    """Raise `ImageError` unless there is one image of each wanted plane, or none at all.
+    """Raise `ImageError` unless there is one image of each wanted plane, or no image at all.
 
-    Images of planes that are not wanted are passed over; there are none but those of `PLANES`.
+    Images of planes that are not wanted are skipped, but planes outside of `PLANES` are refused.
     """
     others = set(PLANES) - set(want)
     if got and sorted(plane for plane in got if plane not in others) != sorted(want):

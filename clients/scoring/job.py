@@ -1,4 +1,4 @@
-"""What the production client is told. Refuses numbers that no run could use."""
+"""The settings of the production client. Values out of range are refused."""
 
 from __future__ import annotations
 
@@ -18,39 +18,44 @@ BadInput = Literal["stop", "fail"]
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringJob(FileJob):
-    """What is scored, by whom, and where the scores go. A question is an event."""
+    """A job of the production client: inputs, output, mode and limits. A question is an event.
+
+    Raises `SettingsError` for values out of range.
+    """
 
     mode: chain.Mode = field(default_factory=chain.Croi)
     producer: str = "wire"
-    """Of the images: one of each plane."""
+    """The producer of the images; an event has one image of each plane."""
     mode_taken: bool = False
-    """Nobody asked for the mode: it is what the first file leaves (`choices.scored`)."""
+    """The mode was not asked for: `choices.scored` took it from the first file."""
     planes: tuple[int, ...] = PLANES
-    """Which are scored; images of the others are passed over."""
+    """The planes to score; images of other planes are skipped."""
     low_adc: float = chain.LOW_ADC
-    """Below, a pixel is no charge: 0 for the network, and scored 0."""
+    """ADC. A pixel below it counts as no charge: the network gets 0, and its scores are 0."""
     high_adc: float = chain.HIGH_ADC
-    """Above, a pixel is cut off to this."""
+    """ADC. A pixel above it is set to it."""
     timeout_s: float = 3600.0
-    """For one try of one crop, the wait in the broker's queue included."""
+    """Seconds for one try of one crop, including the wait in the broker's queue."""
     wait_s: float = 10.0
-    """How long to wait for the first worker of a plane."""
+    """Seconds to wait for the first worker of a plane."""
     pulse: Pulse = field(default_factory=Pulse)
-    """How soon a broker that was restarted is noticed: as the broker's own."""
+    """Heartbeats, which notice a restarted broker; use the broker's own settings."""
     ledger: Path | None = None
-    """Where every event's times go."""
+    """The file that gets the times of every event; None: no file."""
     part_s: float = 60.0
-    """After how long what is written is made safe: as much is lost at most, when all is killed."""
+    """Seconds between checkpoints: at most this much work is lost if the client is killed."""
     fresh: bool = False
-    """Give up what an earlier run has made safe."""
+    """Discard the checkpoints of an earlier run and score everything again."""
     max_failed: float = 0.1
-    """Share of the events so far that may fail, once ten have: beyond it the run ends."""
+    """The share, 0 to 1, of the events so far that may fail. The run stops above it, but only after
+    ten failures."""
     strict: bool = False
-    """End at the first event that fails."""
+    """Stop at the first event that fails."""
     bad_input: BadInput = "stop"
-    """What an entry that cannot be read, planned or cut does: it stops the run, or it fails."""
+    """What to do with an entry that cannot be read, planned or cut: stop the run, or count it as a
+    failed event."""
     retry_failed: bool = False
-    """Only the events that failed before, into a new file with the others as they are."""
+    """Score only the events that failed in an earlier run, and copy all others to the new file."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,7 +65,7 @@ class ScoringJob(FileJob):
             got = f"{self.low_adc} and {self.high_adc} (--threshold, --ceiling)"
             raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
         if not 0 <= self.wait_s < math.inf:
-            raise SettingsError(f"want a wait from 0 s on, got {self.wait_s}")
+            raise SettingsError(f"want a wait of 0 s or more, got {self.wait_s}")
         if self.ledger in (self.output, *self.inputs):
             raise SettingsError(f"want a ledger apart from inputs and output, got {self.ledger}")
         if not 0 <= self.part_s < math.inf:

@@ -1,8 +1,9 @@
 """The production client: LArCV files in, every plane's pixels scored by its own pool, files out.
 
-All planes of several events are under way at once. The output has the input's entries in their
-order, producers `uburn_plane<p>` with images [shower, track]; it appears when it is whole, and who
-was killed before goes on after what is safe. Refuses answers to anything that was not asked.
+The requests for all planes of several events are in flight at once. The output has the input's
+entries in their order, and producers `uburn_plane<p>` with images [shower, track]. It appears only
+when it is complete; a client that was killed resumes after the last checkpoint. An answer that does
+not fit its request is an error.
 """
 
 from __future__ import annotations
@@ -33,64 +34,65 @@ from ..ledger.facts import facts
 from ..ledger.recorder import Recorder, Unrecorded, recorded
 from .crop_requests import Cutter, EventQuestion, failures_of
 from .job import ScoringJob
-from .output.failures import Failure, Tally, events_of, is_for_good
+from .output.failures import Failure, Tally, events_of, is_permanent
 from .output.open_output import Output, open_output
 from .scores import Scores, nbytes
 
 log = logging.getLogger(__name__)
 
-_LANES = 256  # requests under way; each is a socket
+_LANES = 256  # requests in flight; each uses a socket
 _HASH = 12  # characters of a sha256
 
 
 @dataclass
 class ScoringReport:
-    """What was done, in numbers."""
+    """The figures of a run."""
 
     events: int = 0
     empty: int = 0
-    """Of these, those without crops: nobody was asked."""
-    before: int = 0
-    """Events besides these, that an earlier run has made safe, or that were kept by a retry."""
+    """How many of these events have no crops, so that no request was sent."""
+    earlier: int = 0
+    """Events besides these that an earlier run finished: resumed, or copied by a retry."""
     failed: tuple[Failure, ...] = ()
-    """Crops that nobody could score, of all events; those are empty in the output."""
+    """The crops that could not be scored, of all events; these events are empty in the output."""
     crops: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
     workers: int = 0
     computed_s: float = 0.0
-    """What the workers took, all together."""
+    """Seconds that all workers together spent computing."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By stage. Reading, cutting and packing go on while the other stages do."""
+    """By stage. Reading, cutting and packing run in parallel to the other stages."""
     output: Path | None = None
     mode: str = ""
     tick_order: str = ""
-    """In which the inputs were read."""
+    """The tick order in which the inputs were read."""
     networks: dict[int, Origin] = field(default_factory=dict)
-    """By plane, where services were asked."""
+    """The origin of the scores by plane; empty if no service was asked."""
 
 
 def score(
     job: ScoringJob, *, on_progress: OnProgress | None = None, watch: Stopwatch | None = None
 ) -> ScoringReport:
-    """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers.
+    """Run the job. Raises `LArTPCError` for files, `MDPError` for requests and answers.
 
-    `watch`: one that has measured what went before, the start of workers, say.
+    `watch`: a stopwatch that already measured earlier stages, such as the start of workers.
     """
     watch, progress = watch or Stopwatch(), progress_of(on_progress)
     with ExitStack() as stack:
         check_target(job.output)  # before thousands of inputs are opened
-        made = stack.enter_context(Provenance(job, "ssnet run"))
+        provenance = stack.enter_context(Provenance(job, "ssnet run"))
         progress.step("opening the inputs")
         with watch.stage("inputs"):
             reader = stack.enter_context(_open_reader(job))
         job = replace(job, tick_order=reader.tick_order)
         order = entry_range(job.start, job.end, len(reader))
         check_fits(job.output, reader, order)
-        check_repeats(job, made, reader, order)
+        check_repeats(job, provenance, reader, order)
         with watch.stage("open"), uninterrupted():
             names = [answer_name(plane) for plane in job.planes]
-            output = stack.enter_context(open_output(job, reader, order, made, images=names))
+            opened = open_output(job, reader, order, provenance, images=names)
+            output = stack.enter_context(opened)
         report = (
             _send(job, reader, output, watch, progress, stack)
             if output.needs_services
@@ -99,7 +101,7 @@ def score(
         progress.step("finishing the output")
         with watch.stage("close"):
             output.close()
-    report.before = len(order) - report.events
+    report.earlier = len(order) - report.events
     report.failed = output.failed
     report.output, report.tick_order = job.output, reader.tick_order
     report.mode = str(mode_settings(job.mode)["name"])
@@ -116,14 +118,14 @@ def _send(
     progress: Progress,
     stack: ExitStack,
 ) -> ScoringReport:
-    """`stack` ends with the run: a ledger says `done` once the output has its name."""
+    """`stack` closes at the end of the run, so a ledger says `done` only for a finished output."""
     settings = ClientSettings(
         pulse=job.pulse, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
     )
     with Client(job.broker, settings) as client:
         with watch.stage("workers"):
             described = describe(client, job, progress)
-        origins = {plane: said.origin for plane, said in described.items()}
+        origins = {plane: service.origin for plane, service in described.items()}
         output.check_networks({str(plane): asdict(origin) for plane, origin in origins.items()})
         if not output.asked:
             return ScoringReport(networks=origins)
@@ -147,18 +149,18 @@ _FIRST_ROW = {"backward": "largest", "forward": "smallest"}
 def statement(
     job: ScoringJob, reader: Reader, output: Output, networks: Mapping[int, Origin]
 ) -> str:
-    """What a run is, in a line: inputs, events, mode, tick order, weights."""
+    """Return a line that describes the run: inputs, events, mode, tick order, weights."""
     first, *more = job.inputs
-    of = f"{first} and {len(more)} more files" if more else str(first)
+    inputs = f"{first} and {len(more)} more files" if more else str(first)
     size = f" of {job.mode.size} pixels" if isinstance(job.mode, chain.Croi | chain.Tiles) else ""
-    before = output.entries - len(output.asked)
+    done = output.entries - len(output.asked)
     hashes = [
         f"plane {plane} {(origin.weights or origin.network)[:_HASH]}"
         for plane, origin in networks.items()
     ]
     return (
-        f"{output.entries} events of {of} to {job.output}"
-        + (f", {before} of them done before" if before else "")
+        f"{output.entries} events of {inputs} to {job.output}"
+        + (f", {done} of them done by earlier runs" if done else "")
         + f"; mode {mode_settings(job.mode)['name']}{size}, tick order {reader.tick_order}"
         f" (row 0 is the {_FIRST_ROW[reader.tick_order]} tick);"
         f" weights (sha256): {', '.join(hashes)}"
@@ -183,57 +185,67 @@ def _open_reader(job: ScoringJob) -> Reader:
 
 
 _ALIKE = (
-    "all inputs are read alike: -p names the producer of images, --rois that of regions;"
+    "all inputs are read in the same way: -p names the producer of images, --rois that of regions;"
     " --mode tiles needs no regions"
 )
 
 
 def _check_no_regions(reader: Reader) -> None:
-    """Raise `SettingsError` if one of the files would have been scored around its regions."""
+    """Raise `SettingsError` if a file has regions, so that its own default mode would be `croi`."""
     for survey in reader.surveys:
         if survey.rois:
             raise SettingsError(
                 f"want inputs that are scored in one way, got {reader.paths[0]} without regions of"
                 f" interest and {survey.path} with {', '.join(survey.rois)}: --mode tiles scores"
-                " all of them as whole events, or run them apart"
+                " all of them as whole events; or run them separately"
             )
 
 
-# What the services are.
+# The services.
 
 
 Descriptions = Mapping[int, Description]
 
 
 def describe(client: Client, job: ScoringJob, progress: Progress | None = None) -> Descriptions:
-    """What a worker of each plane says of itself; raises `NotServed` for a plane without any."""
+    """Ask a worker of each plane for its description.
+
+    Raises `NotServed` for a plane without workers, and `SettingsError` if the workers do not score
+    all pixels from `low_adc` on.
+    """
     start = {service_name(plane): f"ssnet worker planes --planes {plane}" for plane in job.planes}
     wait_for_workers(client, start, wait_s=job.wait_s, progress=progress)
-    asked = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in job.planes}
-    described = {p: Description.unpack(each.result(), plane=p) for p, each in asked.items()}
-    for plane, said in described.items():
-        if said.origin.threshold_adc > job.low_adc:
+    replies = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in job.planes}
+    described = {p: Description.unpack(reply.result(), plane=p) for p, reply in replies.items()}
+    for plane, description in described.items():
+        if description.origin.threshold_adc > job.low_adc:
             raise SettingsError(
                 f"want {service_name(plane)} to score pixels from {job.low_adc:g} ADC on, got"
-                f" {said.origin.threshold_adc:g}: `ssnet worker planes --threshold {job.low_adc:g}`"
+                f" {description.origin.threshold_adc:g}: `ssnet worker planes --threshold"
+                f" {job.low_adc:g}`"
             )
     return described
 
 
 def fitted(mode: chain.Mode, descriptions: Descriptions) -> chain.Mode:
-    """The mode with a divisor that suits all networks; raises `SettingsError` for other sizes."""
-    divisor = math.lcm(*(said.divisor for said in descriptions.values()))
-    if isinstance(mode, chain.Croi):
-        if mode.size % divisor:
-            raise SettingsError(
-                f"want crops of a multiple of {divisor} pixels (--size), got {mode.size}"
-            )
-        return mode
-    return replace(mode, divisor=divisor)
+    """Return the mode with a divisor that fits all networks.
+
+    Raises `SettingsError` for a size of crops that does not fit them.
+    """
+    divisor = math.lcm(*(description.divisor for description in descriptions.values()))
+    match mode:
+        case chain.Croi(size=size):
+            if size % divisor:
+                raise SettingsError(
+                    f"want crops of a multiple of {divisor} pixels (--size), got {size}"
+                )
+            return mode
+        case chain.Tiles() | chain.Whole():
+            return replace(mode, divisor=divisor)
 
 
 class _Run:
-    """One run's way from the reader to the writer."""
+    """Sends the requests of one run and writes the answers."""
 
     def __init__(
         self,
@@ -249,12 +261,11 @@ class _Run:
         self._output = output
         self._watch = watch
         self._recorder = recorder
-        self._scores = Scores({plane: said.origin for plane, said in described.items()})
-        self._tally = Tally(max_failed=job.max_failed, strict=job.strict, kept=output.reused)
-        self._report = ScoringReport(
-            networks={plane: said.origin for plane, said in described.items()}
-        )
-        self._failed_before = len(events_of(output.failed))
+        origins = {plane: service.origin for plane, service in described.items()}
+        self._scores = Scores(origins)
+        self._tally = Tally(max_failed=job.max_failed, strict=job.strict, copied=output.reused)
+        self._report = ScoringReport(networks=origins)
+        self._failed_earlier = len(events_of(output.failed))
 
     def send(self, client: Client, progress: Progress) -> ScoringReport:
         def ask(question: EventQuestion) -> Iterator[Future[Reply]]:
@@ -265,7 +276,7 @@ class _Run:
         asked = recorder.reading(self._questions(self._output.asked))
         window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)
         with Asker(asked, recorder.asking(ask), window=window, watch=self._watch) as asker:
-            answered = asker.outcomes(tolerated=is_for_good)
+            answered = asker.outcomes(tolerated=is_permanent)
             for question, outcomes in recorder.taking(answered, self._scores.take_infos):
                 self._take(question, outcomes)
                 self._show(progress)
@@ -274,7 +285,7 @@ class _Run:
         return self._report
 
     def _show(self, progress: Progress) -> None:
-        failed = self._failed_before + self._tally.failed
+        failed = self._failed_earlier + self._tally.failed
         progress(self._output.written, self._output.entries, failed)
 
     def _questions(self, order: Sequence[int]) -> Iterator[EventQuestion]:
@@ -287,9 +298,9 @@ class _Run:
     def _take(self, question: EventQuestion, outcomes: Sequence[Outcome]) -> None:
         failures = failures_of(question, outcomes)
         self._tally.count(failures)
-        replies = [each for each in outcomes if not isinstance(each, MDPError)]
+        replies = [outcome for outcome in outcomes if not isinstance(outcome, MDPError)]
         self._count(question, replies)
-        event = self._scores.nothing(question) if failures else self._event(question, replies)
+        event = self._scores.empty_event(question) if failures else self._event(question, replies)
         with self._watch.stage("write"):
             self._output.write(event, question.entry.number, failures)
 

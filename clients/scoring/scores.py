@@ -1,6 +1,6 @@
-"""Replies of the plane services to events of score images. Refuses answers to anything else.
+"""Turn the replies of the plane services into events of score images.
 
-Pure: no socket, no file.
+A reply that does not fit its request raises `AnswerError`. Pure: no socket, no file.
 """
 
 from __future__ import annotations
@@ -22,25 +22,28 @@ from .crop_requests import CropRequest, EventQuestion
 
 Floats = npt.NDArray[np.floating]
 
-_MAX_INFO = 200  # characters of one entry that is shown
+_MAX_INFO = 200  # characters of a worker's name
 
 
 class Scores:
-    """Takes the replies, checks them, stitches them; remembers who computed.
+    """Checks replies, stitches the scores, and records which workers computed them.
 
     Invariant: all answers of a plane have one origin.
     """
 
     def __init__(self, origins: Mapping[int, Origin]) -> None:
-        """`origins`: what decides the scores of each plane, as its service described itself."""
+        """`origins`: the network and settings of each plane, as its service described them."""
         self.origins = dict(origins)
         self.workers: set[str] = set()
         self.computed_s = 0.0
-        """What the workers say that they took, all together."""
+        """Seconds that all workers together report for the computation."""
         self._infos: list[Mapping[str, Any]] = []
 
     def check(self, question: EventQuestion, replies: Sequence[Reply]) -> list[list[Floats]]:
-        """The scores of each plane's crops, in the plan's order."""
+        """Return the scores of each plane's crops, in the plan's order.
+
+        Each is an array (2, rows, cols) of floats. Raises `AnswerError`.
+        """
         self._infos = []
         scores: dict[int, list[Floats]] = {p.plane: [] for p in question.plan.planes}
         crops = [crop for plane in question.plan.planes for crop in plane.crops]
@@ -74,10 +77,10 @@ class Scores:
         return scores
 
     def _remember(self, plane: int, info: Mapping[str, Any], where: str) -> None:
-        origin, before = Origin.of(info), self.origins[plane]
-        if origin != before:
+        origin, expected = Origin.of(info), self.origins[plane]
+        if origin != expected:
             raise AnswerError(
-                f"{where}: want all answers of {service_name(plane)} from one network, {before},"
+                f"{where}: want all answers of {service_name(plane)} from one network, {expected},"
                 f" got one from {origin}"
             )
         self._infos.append(info)
@@ -86,12 +89,12 @@ class Scores:
         self.computed_s += seconds if isinstance(seconds, float) else 0.0
 
     def take_infos(self) -> list[Mapping[str, Any]]:
-        """What each answer that was checked last says of its making; told once."""
+        """Return, once, the information in each answer of the last `check`."""
         taken, self._infos = self._infos, []
         return taken
 
     def stitch(self, question: EventQuestion, scores: Sequence[Sequence[Floats]]) -> Event:
-        """The event to write: images [shower, track] of each plane, none for one without crops."""
+        """Return the event to write: images [shower, track] of each plane that has crops."""
         try:
             stitched = chain.stitch(question.plan, scores)
         except ImageError as error:
@@ -103,11 +106,11 @@ class Scores:
         images = {answer_name(plane): by_plane.get(plane, ()) for plane in self.origins}
         return Event(question.entry.rse, images)
 
-    def nothing(self, question: EventQuestion) -> Event:
-        """The event without images: it failed."""
+    def empty_event(self, question: EventQuestion) -> Event:
+        """Return the event without images, for an event that failed."""
         return Event(question.entry.rse, dict.fromkeys(map(answer_name, self.origins), ()))
 
 
 def nbytes(replies: Sequence[Reply]) -> int:
-    """All frames of all replies."""
+    """Return the bytes of all frames of all replies."""
     return int(np.sum([len(frame) for reply in replies for frame in reply], dtype=np.int64))

@@ -1,1 +1,1 @@
-"""The simple client: images of LArCV files to any one service."""
+"""The simple client: sends images of LArCV files to any one service."""

@@ -1,6 +1,6 @@
-"""Replies to events: each answer goes to the image it answers. Refuses answers to anything else.
+"""Turn replies into events: each answer is matched with the images that it answers.
 
-Pure: no socket, no file.
+An answer that does not fit the request raises `AnswerError`. Pure: no socket, no file.
 """
 
 from __future__ import annotations
@@ -22,41 +22,46 @@ _MAX_ORIGINS = 16
 
 
 class Answered(NamedTuple):
-    """An event to write, and the input entry that it answers."""
+    """An event to write, and the input entry that it belongs to."""
 
     entry: Entry
     event: Event
 
 
 class Answers:
-    """Replies in, events out, in the same order.
+    """Turns replies into events, in the same order.
 
-    All events of a file have the same products, so the first reply's names are those of all,
-    unless `names` says them beforehand. Events without images get empty products; they are held
-    back while no name is known.
+    All events of a file have the same products. Their names are `names`, or else those of the first
+    reply. Events without images get empty products; they are held back until the names are known.
     """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = tuple(names)
         self.origins: list[Origin] = []
-        """What the replies say of the networks that computed them: each once, the first few."""
+        """The networks that the replies name: each once, and at most 16."""
         self._held: list[Entry] = []
 
     def take(self, question: Question, reply: Sequence[bytes] | None) -> Iterator[Answered]:
-        """The events of a question that was answered; None: it was not sent."""
+        """Yield the events of a question; its reply is None if it was not sent.
+
+        Raises `AnswerError`.
+        """
         if reply is None:
             self._held += question.entries
         else:
             images = self._check(question, reply)
             yield from self._release()
             for i, entry in enumerate(question.entries):
-                there = {name: images[name][i] if name in images else () for name in self.names}
-                yield Answered(entry, Event(entry.rse, there))
+                products = {name: images[name][i] if name in images else () for name in self.names}
+                yield Answered(entry, Event(entry.rse, products))
         if self.names:
             yield from self._release()
 
     def finish(self, *, names: Sequence[str]) -> Iterator[Answered]:
-        """What is still held, as nobody ever answered: empty products of these names."""
+        """Yield the events that are still held back, with empty products.
+
+        `names`: their names, if no reply has set any.
+        """
         self.names = self.names or tuple(names)
         yield from self._release()
 
@@ -80,27 +85,27 @@ class Answers:
         for batch in batches:
             self._remember(Origin.of(batch.info))
             with_name = _Checked(batch, question, seen, batches).images()
-            before = images.get(batch.name, [()] * len(question.entries))
-            images[batch.name] = [a + b for a, b in zip(before, with_name, strict=True)]
+            earlier = images.get(batch.name, [()] * len(question.entries))
+            images[batch.name] = [a + b for a, b in zip(earlier, with_name, strict=True)]
         self.names = self.names or tuple(images)
         self._check_names(question, set(images))
         return images
 
     def _remember(self, origin: Origin) -> None:
-        said = origin.network or origin.weights or origin.engine
-        if said and origin not in self.origins and len(self.origins) < _MAX_ORIGINS:
+        stated = origin.network or origin.weights or origin.engine
+        if stated and origin not in self.origins and len(self.origins) < _MAX_ORIGINS:
             self.origins.append(origin)
 
     def _check_names(self, question: Question, got: set[str]) -> None:
-        """All of the names; fewer only if the question was about fewer producers."""
+        """All names must be there; fewer only if the question was about fewer producers."""
         want = set(self.names)
         if got - want or (question.complete and want - got):
             text = f"want answers named {sorted(want)}, got {sorted(got)}"
-            raise AnswerError(f"{question.where}: {text} (--answer says the names beforehand)")
+            raise AnswerError(f"{question.where}: {text} (--answer sets the names)")
 
 
 class _Checked:
-    """A batch of a reply, held against the question."""
+    """A batch of a reply, checked against the question."""
 
     def __init__(
         self,
@@ -119,40 +124,44 @@ class _Checked:
         if (batch.name, batch.meta) in seen:
             raise AnswerError(f"{self._where}: want one answer to an image, got two")
         seen.add((batch.name, batch.meta))
-        self._sent = self._find_sent([each for each in batches if each.meta == batch.meta])
+        self._sent = self._find_sent([other for other in batches if other.meta == batch.meta])
 
     def _find_sent(self, answers: Sequence[Batch]) -> Sent:
-        """Which batch this answers; `answers`: all of the reply that have its meta text."""
+        """The sent batch that this one answers; `answers`: the batches with its meta text."""
         same = [sent for sent in self._question.sent if sent.text == self._batch.meta]
         if not same:
             raise AnswerError(f"{self._where}: {self._mismatch()}")
         named = {sent.name: sent for sent in same}
-        # the text has six digits: images that differ in the seventh are told by name, or by order
+        # the text has six digits: images that differ in the seventh are matched by name or order
         if all(sent.metas == same[0].metas for sent in same):
             return named.get(self._batch.name, same[0])
-        own_names = [answer for answer in answers if answer.name not in named]
-        if not own_names:
+        renamed = [answer for answer in answers if answer.name not in named]
+        if not renamed:
             return named[self._batch.name]
-        if len(answers) != len(same) or own_names != answers:
+        if len(answers) != len(same) or renamed != answers:
             raise AnswerError(
-                f"{self._where}: want an answer to each of {list(named)}, whose meta text is one,"
-                f" in their order or under their names, got {[each.name for each in answers]}"
+                f"{self._where}: want an answer to each of {list(named)}, whose meta texts are the"
+                f" same, in their order or under their names, got {[one.name for one in answers]}"
             )
         return same[answers.index(self._batch)]
 
     def _mismatch(self) -> str:
-        asked = {entry.rse for entry in self._question.entries}
+        sent_rses = {entry.rse for entry in self._question.entries}
         try:
-            other = set(self._batch.rses()) - asked
+            other = set(self._batch.rses()) - sent_rses
         except FrameError as error:
             return str(error)
         if other:
-            return f"want an answer about event {_names(asked)}, got one about {_names(other)}"
+            return f"want an answer about event {_names(sent_rses)}, got one about {_names(other)}"
         sent = " or ".join(repr(sent.text[:200]) for sent in self._question.sent)
         return f"want the meta text that was sent, {sent}, got {self._batch.meta[:200]!r}"
 
     def images(self) -> list[tuple[Image, ...]]:
-        """Of each event: image k of an answer with c of them for each one asked answers k // c."""
+        """Return the images of each event.
+
+        If the answer has c images for each image sent, its image k answers the sent image k // c.
+        Raises `AnswerError` for another shape.
+        """
         sent, array = self._sent, self._batch.array
         events, count, *size = array.shape
         if (

@@ -1,6 +1,7 @@
-"""Events of files to requests: which events go together, and what must come back.
+"""Turn events of files into requests of several events each.
 
-Refuses images of different sizes in one batch, and batches beyond what a service takes.
+Images of different sizes in one batch are refused, and so are requests of more pixels than the
+limit of a message.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from ..flow.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class Sent:
-    """One batch of a request: what its answer must carry, and what it is written with."""
+    """One batch of a request, with the metas that its answer must have."""
 
     name: str
     text: str
-    """The meta frame; an answer repeats it to the letter."""
+    """The text of the meta frame; an answer must repeat it exactly."""
     metas: tuple[tuple[ImageMeta, ...], ...]
-    """Of each event's images: exact, where the text is lossy."""
+    """The metas of each event's images. They are exact, but the text has six digits only."""
 
     @property
     def images(self) -> int:
-        """Images of each event."""
+        """The number of images of each event."""
         return len(self.metas[0])
 
     @property
@@ -38,13 +39,13 @@ class Sent:
 
 @dataclass(frozen=True)
 class Question:
-    """One request. Events without images make one that is not sent: it has no frames."""
+    """One request. If its events have no images, it has no frames and is not sent."""
 
     entries: tuple[Entry, ...]
     sent: tuple[Sent, ...]
     frames: tuple[bytes, ...]
     complete: bool
-    """Every producer has images, so that every answer can be wanted."""
+    """Every producer has images, so that an answer under every name is required."""
 
     @property
     def where(self) -> str:
@@ -59,10 +60,10 @@ class Question:
 def questions(
     reader: Reader, order: Iterable[int], *, batch: int, watch: Stopwatch
 ) -> Iterator[Question]:
-    """Requests of up to `batch` events, in the order of the entry numbers.
+    """Yield requests of up to `batch` events, in the order of the entry numbers.
 
     Events share a request only if they have the same number of images of each producer, so that
-    each answer is one about all of them.
+    each answer covers all of them. Raises `LArTPCError`, and `SettingsError` for too many pixels.
     """
     waiting: list[tuple[Entry, Event]] = []
     pixel_bytes = 0

@@ -1,8 +1,8 @@
-"""The simple client: any images of LArCV files to any service, and what comes back to a file.
+"""The simple client: sends images of LArCV files to any service, and writes the answers to a file.
 
 The output has the input's events in the order sent, each under its (run, subrun, event), with
-the answers under the names they came with and the exact metas of the images they answer.
-Refuses answers to anything that was not asked. The file appears when it is whole, or not at all.
+the answers under their names and with the exact metas of the images that they answer.
+An answer that does not fit its request is an error. The file appears only when it is complete.
 """
 
 from __future__ import annotations
@@ -44,17 +44,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SimpleJob(FileJob):
-    """What is sent to whom, and where the answers go. A question is a request."""
+    """A job of the simple client: inputs, service, output and limits. A question is a request.
+
+    Raises `SettingsError` for values out of range.
+    """
 
     service: str
     producers: tuple[str, ...] | None = None
-    """Of the images to send; None: all of the first file."""
+    """The producers of the images to send; None: all of the first file."""
     answers: tuple[str, ...] = ()
-    """Names that every reply must have; empty: those of the first reply."""
+    """The names that every reply must have; empty: those of the first reply."""
     batch: int = 1
-    """Events in a request, at most."""
+    """The most events in a request."""
     seed: int | None = None
-    """Sends the events in the random order of this seed; None: in the files' order."""
+    """Send the events in a random order with this seed; None: in the files' order."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,50 +69,50 @@ class SimpleJob(FileJob):
 
 @dataclass
 class SimpleReport:
-    """What was done, in numbers."""
+    """The figures of a run."""
 
     events: int = 0
     empty: int = 0
-    """Of these, those without images: they were not sent."""
+    """How many of these events have no images, so that they were not sent."""
     requests: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    """By stage. Reading and packing go on while the other stages do."""
+    """By stage. Reading and packing run in parallel to the other stages."""
     output: Path | None = None
     tick_order: str = ""
-    """In which the inputs were read."""
+    """The tick order in which the inputs were read."""
 
 
 def process_files(plan: SimpleJob, *, on_progress: OnProgress | None = None) -> SimpleReport:
-    """Do it. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
+    """Run the job. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
     watch, progress = Stopwatch(), progress_of(on_progress)
     with ExitStack() as stack:
         check_target(plan.output)  # before thousands of inputs are opened
-        made_by = stack.enter_context(Provenance(plan, "ssnet simple"))
+        provenance = stack.enter_context(Provenance(plan, "ssnet simple"))
         client = stack.enter_context(_client(plan))
         progress.step("opening the inputs")
         with watch.stage("inputs"):
             reader = stack.enter_context(_open_reader(plan))
             order = _order(plan, len(reader))
             check_fits(plan.output, reader, order)
-            check_repeats(plan, made_by, reader, order)
+            check_repeats(plan, provenance, reader, order)
         progress.step(f"waiting for the broker at {plan.broker}")
         with watch.stage("workers"):
             _look_for_workers(client, plan)
         with watch.stage("open"), uninterrupted():
             writer = stack.enter_context(_open_writer(plan, reader, empty=not len(order)))
-        made = _Run(plan, reader, writer, watch)
+        run = _Run(plan, reader, writer, watch)
         progress.step(f"waiting for answers of {plan.service}")
         progress.begin(_statement(plan, reader, len(order)), total=len(order))
-        report = made.send(client, order, progress)
+        report = run.send(client, order, progress)
         with watch.stage("close"):
-            record = made_by.record(
+            record = provenance.record(
                 reader,
                 order,
                 events=report.events,
                 settings={"producers": reader.images, "batch": plan.batch, "seed": plan.seed},
-                services={plan.service: made.origins},
+                services={plan.service: run.origins},
             )
             writer.provenance = (record,)
             close_output(writer)
@@ -120,11 +123,11 @@ def process_files(plan: SimpleJob, *, on_progress: OnProgress | None = None) -> 
 
 
 def _statement(plan: SimpleJob, reader: Reader, events: int) -> str:
-    """What a run is, in a line."""
+    """Return a line that describes the run."""
     first, *more = plan.inputs
-    of = f"{first} and {len(more)} more files" if more else str(first)
+    inputs = f"{first} and {len(more)} more files" if more else str(first)
     what = f"images of {', '.join(reader.images)}, tick order {reader.tick_order}"
-    return f"{events} events of {of} to {plan.service}, answers to {plan.output}; {what}"
+    return f"{events} events of {inputs} to {plan.service}, answers to {plan.output}; {what}"
 
 
 def _open_reader(plan: SimpleJob) -> Reader:
@@ -151,7 +154,7 @@ def _order(plan: SimpleJob, entries: int) -> Sequence[int]:
 
 
 def _open_writer(plan: SimpleJob, reader: Reader, *, empty: bool) -> Writer:
-    # without events nobody says the names: the file gets the input's
+    # without events no reply sets the names, so the output gets the input's
     names = plan.answers or (reader.images if empty else ())
     return open_writer(
         plan.output,
@@ -163,7 +166,7 @@ def _open_writer(plan: SimpleJob, reader: Reader, *, empty: bool) -> Writer:
 
 
 def _look_for_workers(client: Client, plan: SimpleJob) -> None:
-    """Say at once what would otherwise show as minutes of silence; then wait all the same."""
+    """Warn at once if the broker or the workers are missing; the job waits for them anyway."""
     try:
         code = client.request("mmi.service", [plan.service.encode()], timeout_s=3, tries=1)[0]
     except RequestTimeout:
@@ -176,7 +179,7 @@ def _look_for_workers(client: Client, plan: SimpleJob) -> None:
 
 
 class _Run:
-    """One run's way from the reader to the writer."""
+    """Sends the requests of one run and writes the answers."""
 
     def __init__(self, plan: SimpleJob, reader: Reader, writer: Writer, watch: Stopwatch) -> None:
         self._plan = plan
@@ -206,7 +209,7 @@ class _Run:
 
     @property
     def origins(self) -> list[Origin]:
-        """What the answers say of who computed them."""
+        """The networks that the answers name."""
         return self._answers.origins
 
     def _count(self, question: Question, reply: Reply | None) -> None:
@@ -230,10 +233,12 @@ class _Run:
                 self._writer.write(one.event, entry=entry)
 
     def _warn_of_replaced(self, one: Answered) -> None:
-        """Once: all events have the first one's names."""
+        """Warn at the first event: all others have the same names."""
         replaced = sorted(self._copied & set(one.event.images))
         if replaced:
-            log.warning("answers named %s replace the input's own", ", ".join(replaced))
+            log.warning(
+                "answers named %s replace the input's images of these names", ", ".join(replaced)
+            )
         self._copied = set()
 
     def _finish(self) -> None:

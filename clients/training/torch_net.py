@@ -226,7 +226,7 @@ def _(does: caffe.Concat, bottoms: Sequence[Tensor], blobs: Sequence[Tensor]) ->
 
 
 @_run.register
-def _(does: caffe.Crop, bottoms: Sequence[Tensor], blobs: Sequence[Tensor]) -> Tensor:
+def _(does: caffe.CropLayer, bottoms: Sequence[Tensor], blobs: Sequence[Tensor]) -> Tensor:
     whole, like = bottoms
     for axis, offset in enumerate(does.offsets, start=does.axis):
         whole = whole.narrow(axis, offset, like.shape[axis])

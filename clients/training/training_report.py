@@ -16,14 +16,14 @@ from . import curve
 from .accuracy import right
 from .trained_files import TrainedFiles
 from .trainer import Counts, Step
-from .validation import Found
+from .validation import ValidationResult
 
 Say = Callable[[str], None]
 """A function that takes a line of progress."""
 
 
 @dataclass(frozen=True)
-class Done:
+class TrainingSummary:
     """A finished training, in numbers."""
 
     steps: int
@@ -31,7 +31,7 @@ class Done:
     trained_s: float
     waited_s: float
     """The part of `trained_s` spent waiting for batches."""
-    validation: Mapping[int, Found]
+    validation: Mapping[int, ValidationResult]
     """By plane, on all events to validate; empty without files to validate."""
     files: TrainedFiles
 
@@ -86,7 +86,7 @@ class Reports:
             f" {duration(left_s)} to go"
         )
 
-    def say_validation(self, done: int, results: Mapping[int, Found]) -> None:
+    def say_validation(self, done: int, results: Mapping[int, ValidationResult]) -> None:
         """Report the network's loss and accuracy after `done` steps, by plane."""
         by_plane = {
             str(plane): {"loss": result.loss, **shares(result.accuracy.strict)}
@@ -123,7 +123,7 @@ def _accuracy(line: Mapping[str, Any]) -> str:
     return f"{line['right']:.2%} correct (shower {line['shower']:.1%}, track {line['track']:.1%})"
 
 
-def values(done: Done) -> dict[str, Any]:
+def values(done: TrainingSummary) -> dict[str, Any]:
     """Return all results as plain values, for JSON."""
     return {
         "steps": done.steps,
@@ -138,7 +138,7 @@ def values(done: Done) -> dict[str, Any]:
     }
 
 
-def table(done: Done) -> Table:
+def table(done: TrainingSummary) -> Table:
     """Return a table with one row per figure."""
     rows = screen.table("trained", "")
     rows.add_row("steps", str(done.steps))

@@ -36,12 +36,12 @@ from .checkpoint import Checkpoint
 from .torch_batches import check_device, tensors
 from .trained_files import TrainedFiles, begin
 from .trainer import Trainer, Training, TrainingFailed, check_network, weigh
-from .training_report import Done, Reports, Say
-from .validation import Found, Validation
+from .training_report import Reports, Say, TrainingSummary
+from .validation import Validation, ValidationResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """The settings of a training: its input, its course, its output. Raises `SettingsError`."""
 
     folder: Path
@@ -86,7 +86,7 @@ class Job:
             raise SettingsError(f"want checkpoints every 0 s or more, got {self.checkpoint_s}")
 
 
-def statement(job: Job, *, files: Sequence[Path] = ()) -> str:
+def statement(job: TrainingJob, *, files: Sequence[Path] = ()) -> str:
     """Describe the training in one line; files: this machine's, or empty for a broker's."""
     first, *more = [*map(str, files), ""]
     source = f"{first} and {len(more) - 1} more files" if len(more) > 1 else first
@@ -100,7 +100,7 @@ def statement(job: Job, *, files: Sequence[Path] = ()) -> str:
     )
 
 
-def run(job: Job, say: Say, *, on_progress: OnProgress | None = None) -> Done:
+def train(job: TrainingJob, say: Say, *, on_progress: OnProgress | None = None) -> TrainingSummary:
     """Train; a training that is stopped writes a checkpoint. Raises `MDPError`, `LArTPCError`."""
     progress = progress_of(on_progress)
     network, weights = checked(job)
@@ -121,7 +121,7 @@ def run(job: Job, say: Say, *, on_progress: OnProgress | None = None) -> Done:
         return _Run(job, network, trainer, files, validation, say, progress).go()
 
 
-def checked(job: Job) -> tuple[Network, Weights]:
+def checked(job: TrainingJob) -> tuple[Network, Weights]:
     """Return the network and its initial weights; raise all errors that need no batch."""
     check_device(job.device, what="training")
     network, weights = begin(job.prototxt, job.weights, seed=job.feed.seed)
@@ -134,7 +134,7 @@ def checked(job: Job) -> tuple[Network, Weights]:
     return network, weights
 
 
-def _validation(job: Job, network: Network, files: Files) -> Validation:
+def _validation(job: TrainingJob, network: Network, files: Files) -> Validation:
     settings = TrainingSettings(
         job.validate,
         image=files.image,
@@ -151,7 +151,7 @@ class _Run:
 
     def __init__(
         self,
-        job: Job,
+        job: TrainingJob,
         network: Network,
         trainer: Trainer,
         files: Files,
@@ -172,13 +172,13 @@ class _Run:
         self._saved_step = 0
         self._saved_at = time.monotonic()
 
-    def go(self) -> Done:
+    def go(self) -> TrainingSummary:
         self._places.make_folder()
         with self._places.alone():
             self._begin()
             return self._go()
 
-    def _go(self) -> Done:
+    def _go(self) -> TrainingSummary:
         feed = replace(
             self._job.feed,
             epochs=None,
@@ -199,7 +199,7 @@ class _Run:
             self._places.write(self._network, self._trainer.best.weights())
             self._reports.draw()
         spent = self._reports.trained_s, self._reports.waited_s
-        return Done(self._trainer.done, *spent, results, self._places)
+        return TrainingSummary(self._trainer.done, *spent, results, self._places)
 
     def _begin(self) -> None:
         job, places = self._job, self._places
@@ -257,7 +257,7 @@ class _Run:
         done = self._trainer.done
         self._reports.say_steps(done, rate=self._trainer.training.rate_at(max(done - 1, 0)))
 
-    def _validate(self, events: int | None) -> Mapping[int, Found]:
+    def _validate(self, events: int | None) -> Mapping[int, ValidationResult]:
         if not self._validation:
             return {}
         forward = self._trainer.best.forward

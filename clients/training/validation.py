@@ -31,7 +31,7 @@ _LEAST = 1e-12  # the least score whose logarithm is taken
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ValidationResult:
     """The result for one plane's images."""
 
     accuracy: Accuracy
@@ -40,9 +40,9 @@ class Found:
     weight: float = 0.0
     """The sum of the pixels' weights."""
 
-    def __add__(self, other: Found) -> Found:
+    def __add__(self, other: ValidationResult) -> ValidationResult:
         lost, weight = self.lost + other.lost, self.weight + other.weight
-        return Found(self.accuracy + other.accuracy, lost, weight)
+        return ValidationResult(self.accuracy + other.accuracy, lost, weight)
 
     @property
     def loss(self) -> float:
@@ -85,17 +85,17 @@ class Validation:
 
     def measure(
         self, forward: Forward, weigh: Weigh, *, events: int | None = None
-    ) -> Mapping[int, Found]:
+    ) -> Mapping[int, ValidationResult]:
         """Return each plane's result; events: use only this many from the start, None: all."""
         nothing = np.zeros((3, 3), np.int64)
-        results = {plane: Found(Accuracy(nothing, nothing)) for plane in self._planes}
+        results = {plane: ValidationResult(Accuracy(nothing, nothing)) for plane in self._planes}
         for event in range(min(events or len(self), len(self))):
             for image in self._files.images(event):
                 if image.meta.plane in results:
                     results[image.meta.plane] += self._compare(forward, weigh, image)
         return results
 
-    def _compare(self, forward: Forward, weigh: Weigh, image: SparseImage) -> Found:
+    def _compare(self, forward: Forward, weigh: Weigh, image: SparseImage) -> ValidationResult:
         shape = image.meta.rows, image.meta.cols
         adc, label = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
         adc[image.row, image.col], label[image.row, image.col] = image.adc, image.label
@@ -106,7 +106,7 @@ class Validation:
         right = np.take_along_axis(scores, seen[None].astype(np.int64), axis=0)[0]
         lost = -float((np.log(np.maximum(right, _LEAST)) * weights).sum(dtype=np.float64))
         accuracy = compare(scores, adc > 0, label)
-        return Found(accuracy, lost, float(weights.sum(dtype=np.float64)))
+        return ValidationResult(accuracy, lost, float(weights.sum(dtype=np.float64)))
 
     def _score(self, forward: Forward, adc: Pixels) -> Pixels:
         rows, cols = (

@@ -1,7 +1,7 @@
 """Plans the crops of an event for the networks, and joins their scores into images. Pure.
 
-Three modes give one `Plan`: regions of interest as LArCV1 crops them (`Croi`), the whole event in
-overlapping tiles (`Tiles`), and images as they are (`Whole`). Refuses images that do not fit the
+Three modes give one `CropPlan`: regions of interest as LArCV1 crops them (`Croi`), the whole event
+in overlapping tiles (`Tiles`), and images as they are (`Whole`). Refuses images that do not fit the
 mode, and scores that do not fit their crops. An "answer" is the network's scores for one crop.
 """
 
@@ -127,7 +127,7 @@ class PlanePlan:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class CropPlan:
     """The crops of one event to send to the networks, by plane, in the order of its images."""
 
     rse: RSE
@@ -141,7 +141,7 @@ def plan(
     images: str,
     low: float = LOW_ADC,
     planes: Container[int] | None = None,
-) -> Plan:
+) -> CropPlan:
     """Plan the crops of the images of producer `images`.
 
     `low`: the threshold of charge, in ADC; tiles and whole images without charge get no crop.
@@ -167,7 +167,7 @@ def plan(
                 charged = [region for region in regions if _has_charge(backward, region, low)]
                 crops, canvas = _crops(backward.meta, charged), image.meta
             plans.append(PlanePlan(image.meta.plane, crops, canvas))
-    return Plan(event.rse, tuple(plans))
+    return CropPlan(event.rse, tuple(plans))
 
 
 def _product(products: Mapping[str, tuple[_T, ...]], producer: str) -> tuple[_T, ...]:
@@ -247,7 +247,7 @@ def cut(image: Image, crop: Crop, *, low: float = LOW_ADC, high: float = HIGH_AD
     return Image(crop.meta, pixels)
 
 
-def stitch(plan: Plan, answers: Sequence[Sequence[Scores]]) -> tuple[tuple[Image, ...], ...]:
+def stitch(plan: CropPlan, answers: Sequence[Sequence[Scores]]) -> tuple[tuple[Image, ...], ...]:
     """Return the score images [shower, track] of each plane; none for a plane without a canvas.
 
     `answers`: for each plane, in the order of its crops, scores of (2, rows, cols), any float.

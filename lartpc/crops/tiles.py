@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..errors import SettingsError
 
 
-class Span(NamedTuple):
+class TileSpan(NamedTuple):
     """One tile along one axis, in pixels of the image. It may end beyond the image (padding)."""
 
     start: int
@@ -29,13 +29,13 @@ class Span(NamedTuple):
         return slice(self.first - origin, self.end - origin)
 
 
-Region = tuple[Span, Span]
+Region = tuple[TileSpan, TileSpan]
 """One crop: its rows and its columns."""
 
 
-def all_of(start: int, size: int) -> Span:
+def all_of(start: int, size: int) -> TileSpan:
     """Return a span whose scores are all used."""
-    return Span(start, size, start, start + size)
+    return TileSpan(start, size, start, start + size)
 
 
 def check_tiles(size: int, overlap: int, divisor: int) -> None:
@@ -48,7 +48,7 @@ def check_tiles(size: int, overlap: int, divisor: int) -> None:
         )
 
 
-def spans(pixels: int, *, size: int, overlap: int, divisor: int) -> list[Span]:
+def spans(pixels: int, *, size: int, overlap: int, divisor: int) -> list[TileSpan]:
     """Return the fewest, evenly spread tiles that cover `pixels` and overlap by at least `overlap`.
 
     The first and the last tile end at the image's borders. Neighbours share their overlap in
@@ -57,8 +57,8 @@ def spans(pixels: int, *, size: int, overlap: int, divisor: int) -> list[Span]:
     """
     check_tiles(size, overlap, divisor)
     if pixels <= size:
-        return [Span(0, -(-pixels // divisor) * divisor, 0, pixels)]
+        return [TileSpan(0, -(-pixels // divisor) * divisor, 0, pixels)]
     steps = -((size - pixels) // (size - overlap))
     starts = [(pixels - size) * i // steps for i in range(steps + 1)]
     cuts = [0, *((one + size + next_one) // 2 for one, next_one in pairwise(starts)), pixels]
-    return [Span(start, size, *cut) for start, cut in zip(starts, pairwise(cuts), strict=True)]
+    return [TileSpan(start, size, *cut) for start, cut in zip(starts, pairwise(cuts), strict=True)]

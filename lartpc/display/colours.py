@@ -27,7 +27,7 @@ _FAINT_SHARE = 0.08  # the part of the range with the steep rise: about 10 ADC
 _FAINTEST = 0.25  # the part of viridis where the colour map starts
 
 
-class Window(NamedTuple):
+class PixelWindow(NamedTuple):
     """A part of a plane: x in wires, y in ticks."""
 
     min_x: float
@@ -40,12 +40,12 @@ class Cut(NamedTuple):
     """A part of an image, with the largest tick in row 0, and the place it covers."""
 
     values: Values  # (rows, cols)
-    window: Window
+    window: PixelWindow
 
 
-def whole(meta: ImageMeta) -> Window:
+def whole(meta: ImageMeta) -> PixelWindow:
     """Return the window that shows a whole image."""
-    return Window(meta.min_x, meta.max_x, meta.min_y, meta.max_y)
+    return PixelWindow(meta.min_x, meta.max_x, meta.min_y, meta.max_y)
 
 
 def has_area(image: Image) -> bool:
@@ -58,7 +58,7 @@ def upright(image: Image) -> Values:
     return image.pixels if image.meta.tick_order == "backward" else image.pixels[::-1]
 
 
-def cut(image: Image, window: Window, *, most: int) -> Cut:
+def cut(image: Image, window: PixelWindow, *, most: int) -> Cut:
     """Return the pixels that touch a window, max-pooled to at most `most` along each axis."""
     meta = image.meta
     if not has_area(image):
@@ -71,7 +71,7 @@ def cut(image: Image, window: Window, *, most: int) -> Cut:
     pool_rows, pool_cols = (max(1, math.ceil(size / most)) for size in values.shape)
     return Cut(
         _pooled(values, pool_rows, pool_cols),
-        Window(
+        PixelWindow(
             meta.min_x + left * meta.pixel_width,
             meta.min_x + _rounded_up(left, right, pool_cols) * meta.pixel_width,
             meta.max_y - _rounded_up(top, bottom, pool_rows) * meta.pixel_height,

@@ -31,7 +31,7 @@ from .colour_keys import (
     explain_marks,
     score_key,
 )
-from .colours import Window
+from .colours import PixelWindow
 from .picture_files import check_name, dots_per_inch, save
 from .rows import (
     AxisNames,
@@ -210,7 +210,7 @@ class _Shade:
             class_key(key)
 
 
-def _draw_panel(ax: Axes, panel: Panel, window: Window, shade: _Shade) -> None:
+def _draw_panel(ax: Axes, panel: Panel, window: PixelWindow, shade: _Shade) -> None:
     ax.set_facecolor(colours.NOTHING)
     ax.set_xlim(window.min_x, window.max_x)
     ax.set_ylim(window.min_y, window.max_y)
@@ -242,18 +242,18 @@ def _draw_dead(ax: Axes, panels: Sequence[Panel], column: int, dead: Sequence[Ma
         ax.axvspan(first, end, **DEAD_BAND)
 
 
-def _in_sight(rois: Sequence[ROI], plane: int, window: Window) -> list[ImageMeta]:
+def _in_sight(rois: Sequence[ROI], plane: int, window: PixelWindow) -> list[ImageMeta]:
     """Return the boxes on a plane that have an edge inside the window."""
     boxes = [roi.boxes[plane] for roi in rois if plane < len(roi.boxes)]
     return [box for box in boxes if _overlap(box, window) and not _surrounds(box, window)]
 
 
-def _overlap(box: ImageMeta, window: Window) -> bool:
+def _overlap(box: ImageMeta, window: PixelWindow) -> bool:
     wires = max(box.min_x, window.min_x) < min(box.max_x, window.max_x)
     return wires and max(box.min_y, window.min_y) < min(box.max_y, window.max_y)
 
 
-def _surrounds(box: ImageMeta, window: Window) -> bool:
+def _surrounds(box: ImageMeta, window: PixelWindow) -> bool:
     wires = box.min_x <= window.min_x and window.max_x <= box.max_x
     return wires and box.min_y <= window.min_y and window.max_y <= box.max_y
 

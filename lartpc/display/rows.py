@@ -16,7 +16,7 @@ from ..crops.chain import LOW_ADC
 from ..errors import ImageError
 from ..image import ROI, Image
 from . import colours
-from .colours import Window
+from .colours import PixelWindow
 
 View = Literal["charge", "whole"]
 Panel = tuple[Image, ...]  # one plane of a row: (ADC,), (shower, track), or () if it has no image
@@ -43,7 +43,7 @@ class AxisNames(NamedTuple):
     """Whether rows are counted from the top, where y is 0; y is negative below."""
 
 
-_NOWHERE = Window(0, 1, 0, 1)
+_NOWHERE = PixelWindow(0, 1, 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,9 @@ def _column(rows: Sequence[Row], column: int) -> list[Image]:
     return [image for panel in panels for image in panel]
 
 
-def windows(rows: Sequence[Row], view: View | ROI, region: Region | None = None) -> list[Window]:
+def windows(
+    rows: Sequence[Row], view: View | ROI, region: Region | None = None
+) -> list[PixelWindow]:
     """Return the part of each plane to show. Without an ROI all planes show the same ticks.
 
     Raises `ImageError` if no image reaches the region.
@@ -130,7 +132,7 @@ def _text(span: Span) -> str:
     return f"{span[0]:g}:{span[1]:g}"
 
 
-def _viewed(rows: Sequence[Row], view: View | ROI) -> list[Window]:
+def _viewed(rows: Sequence[Row], view: View | ROI) -> list[PixelWindow]:
     numbers = planes(rows)
     parts = [_whole(rows, column) for column in range(len(numbers))]
     if isinstance(view, ROI):
@@ -148,11 +150,11 @@ def _viewed(rows: Sequence[Row], view: View | ROI) -> list[Window]:
     return [(part or _NOWHERE)._replace(min_y=low, max_y=high) for part in parts]
 
 
-def _whole(rows: Sequence[Row], column: int) -> Window | None:
+def _whole(rows: Sequence[Row], column: int) -> PixelWindow | None:
     metas = [image.meta for image in _column(rows, column) if colours.has_area(image)]
     if not metas:
         return None
-    return Window(
+    return PixelWindow(
         min(meta.min_x for meta in metas),
         max(meta.max_x for meta in metas),
         min(meta.min_y for meta in metas),
@@ -160,7 +162,7 @@ def _whole(rows: Sequence[Row], column: int) -> Window | None:
     )
 
 
-def _around_charge(row: Row, column: int) -> Window | None:
+def _around_charge(row: Row, column: int) -> PixelWindow | None:
     """Return a window, with a margin, that leaves out a thousandth of the charge at each edge."""
     panel = row.panels[column] if column < len(row.panels) else ()
     if not panel:
@@ -172,7 +174,7 @@ def _around_charge(row: Row, column: int) -> Window | None:
         return None
     left, right = _middle(charge.sum(axis=0))
     top, bottom = _middle(charge.sum(axis=1))
-    return Window(
+    return PixelWindow(
         meta.min_x + left * meta.pixel_width,
         meta.min_x + right * meta.pixel_width,
         meta.max_y - bottom * meta.pixel_height,

@@ -10,9 +10,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import WriteError
 from .format_modules import module
 from .formats import format_of
+from .provenance_texts import check_encodable
 
 
 def append(path: str | os.PathLike[str], records: Sequence[str]) -> None:
@@ -23,8 +23,7 @@ def append(path: str | os.PathLike[str], records: Sequence[str]) -> None:
     """
     if records:
         file = Path(path)
-        for record in records:
-            _check_text(record)
+        check_encodable(records)
         module(format_of(file)).append_provenance(file, records)
 
 
@@ -36,10 +35,3 @@ def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     finally:
         opened.close()
     return texts
-
-
-def _check_text(record: str) -> None:
-    try:
-        record.encode()
-    except UnicodeEncodeError as error:
-        raise WriteError(f"want provenance that UTF-8 can encode: {error}") from None

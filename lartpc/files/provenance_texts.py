@@ -11,12 +11,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import get_args
 
+from ..errors import WriteError
 from ..image import TickOrder
 
 NAME = "ssnet_provenance"
 # LArCV1 skips every tree whose name does not end with _tree
 RECORD = "record"
 """The only branch of the tree, a `std::string`."""
+
+
+def check_encodable(records: Sequence[str]) -> None:
+    """Raise `WriteError` for a record that UTF-8 cannot encode."""
+    for record in records:
+        try:
+            record.encode()
+        except UnicodeEncodeError as error:
+            raise WriteError(f"want provenance that UTF-8 can encode: {error}") from None
 
 
 def tick_orders(records: Sequence[str]) -> tuple[TickOrder, ...]:

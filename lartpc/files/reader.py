@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..errors import LArTPCError, LibraryMissing, ReadError
 from ..image import ROI, RSE, Event, Image, ImageMeta, TickOrder
 from .provenance_texts import tick_orders
-from .ticks import AskedOrder, Span, Survey, choose, regions_of, spans_of
+from .ticks import AskedOrder, Survey, TickSpan, choose, regions_of, spans_of
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +285,7 @@ class Reader:
         with suppress(LArTPCError):
             recorded = tick_orders(file.provenance())
             rois = tuple(producer for kind, producer in file.names() if kind == "partroi")
-        spans, regions = set[Span](), set[tuple[Span, Span, float]]()
+        spans, regions = set[TickSpan](), set[tuple[TickSpan, TickSpan, float]]()
         for entry in self._entries_with_images(file):
             metas = [m for name in self.images for m in file.metas(name, entry)]
             spans |= spans_of(metas)

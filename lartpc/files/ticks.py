@@ -39,7 +39,7 @@ class TickChoice(NamedTuple):
     """The reason in one line, for people; it names the file."""
 
 
-class Span(NamedTuple):
+class TickSpan(NamedTuple):
     """An interval of ticks whose end at row 0 is known."""
 
     corner: float
@@ -62,9 +62,9 @@ class Survey(NamedTuple):
     """Whether the format stores the order, so that it need not be found."""
     recorded: tuple[TickOrder, ...] = ()
     """The orders that its provenance records state."""
-    images: frozenset[Span] = frozenset()
+    images: frozenset[TickSpan] = frozenset()
     """The ticks of the images in the entries that were read."""
-    regions: frozenset[tuple[Span, Span, float]] = frozenset()
+    regions: frozenset[tuple[TickSpan, TickSpan, float]] = frozenset()
     """The boxes of regions of interest, each with its image and that image's ticks per pixel."""
     rois: tuple[str, ...] = ()
     """All producers of regions of interest in the file."""
@@ -77,20 +77,20 @@ class Survey(NamedTuple):
         return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
-def spans_of(metas: Sequence[ImageMeta]) -> frozenset[Span]:
+def spans_of(metas: Sequence[ImageMeta]) -> frozenset[TickSpan]:
     """Return the spans of ticks of images."""
-    return frozenset(Span(meta.origin_y, meta.height) for meta in metas)
+    return frozenset(TickSpan(meta.origin_y, meta.height) for meta in metas)
 
 
 def regions_of(
     rois: Sequence[ROI], metas: Sequence[ImageMeta]
-) -> frozenset[tuple[Span, Span, float]]:
+) -> frozenset[tuple[TickSpan, TickSpan, float]]:
     """Return the boxes of regions of interest, each with its plane's image and ticks per pixel."""
     by_plane = {meta.plane: meta for meta in metas}
     return frozenset(
         (
-            Span(box.origin_y, box.height),
-            Span(by_plane[box.plane].origin_y, by_plane[box.plane].height),
+            TickSpan(box.origin_y, box.height),
+            TickSpan(by_plane[box.plane].origin_y, by_plane[box.plane].height),
             by_plane[box.plane].pixel_height,
         )
         for roi in rois
@@ -99,7 +99,7 @@ def regions_of(
     )
 
 
-def told_by(survey: Survey) -> TickChoice | None:
+def order_shown_by(survey: Survey) -> TickChoice | None:
     """Return the order that a file shows; None if it shows none. Raises `TickOrderError`."""
     if survey.stored:
         return None
@@ -152,7 +152,7 @@ def choose(asked: AskedOrder, surveys: Sequence[Survey], *, trust: bool = False)
         raise TickOrderError("want --tick-order backward or forward with --trust-tick-order")
     if trust and asked != "auto":
         return TickChoice(asked, "trusted", "as requested, whatever the files show")
-    shown = [choice for choice in map(told_by, surveys) if choice]
+    shown = [choice for choice in map(order_shown_by, surveys) if choice]
     for choice in shown:
         if choice.order != shown[0].order:
             raise TickOrderError(

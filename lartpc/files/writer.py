@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from ..errors import ImageError, LArTPCError, WriteError
 from ..image import Event, TickOrder
 from .names import check_name
+from .provenance_texts import check_encodable
 from .reader import Reader
 from .whole_file import WholeFile
 
@@ -151,6 +152,7 @@ class Writer:
             with self._named("at its end"):
                 self._sink.close()
                 if self.provenance:
+                    check_encodable(self.provenance)
                     self._append_provenance(self._whole.part, self.provenance)
         except BaseException:
             self._whole.discard()

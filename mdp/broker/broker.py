@@ -64,7 +64,7 @@ from ..settings import BrokerSettings
 from ..wire import Frames, printable
 from . import management
 from .fingerprints import Fingerprints, conflict
-from .state import Client, Counters, Job, Service, Worker
+from .state import ClientState, Counters, PendingRequest, Service, WorkerState
 from .throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -84,14 +84,14 @@ class Broker:
         self.instance = instance
         self.started_at = started_at
         self.services: dict[bytes, Service] = {}
-        self.workers: dict[bytes, Worker] = {}
-        self.clients: dict[bytes, Client] = {}  # those that wait for an answer
+        self.workers: dict[bytes, WorkerState] = {}
+        self.clients: dict[bytes, ClientState] = {}  # those that wait for an answer
         self.counters = Counters()
         self.draining = False
         self._started = now
         self._fingerprints = Fingerprints()
         self._tokens = itertools.count(1)
-        self._alarms: list[tuple[float, int, Worker | Service]] = []
+        self._alarms: list[tuple[float, int, WorkerState | Service]] = []
         self._alarm_numbers = itertools.count()
         self._throttle = Throttle(log)
 
@@ -183,7 +183,7 @@ class Broker:
         """The number of requests that workers hold and clients wait for."""
         return sum(w.job is not None and not w.job.over for w in self.workers.values())
 
-    def _unanswered(self) -> list[Job]:
+    def _unanswered(self) -> list[PendingRequest]:
         return [job for client in self.clients.values() for job in client.jobs]
 
     # Messages from clients.
@@ -206,8 +206,8 @@ class Broker:
             return self._refuse_new(peer, request, 429, full, now)
         client = self.clients.get(peer)
         if client is None:
-            client = self.clients[peer] = Client(peer)
-        job = Job(client, request, service, now)
+            client = self.clients[peer] = ClientState(peer)
+        job = PendingRequest(client, request, service, now)
         client.jobs[job] = None
         service.body_bytes += body_bytes
         service.jobs.append(job)
@@ -269,7 +269,7 @@ class Broker:
             name = printable(ready.service)
             self._throttle.warning(now, "disconnected a worker for %r at its READY%s", name, why)
             return [ready.dialect.disconnect_to(peer)]
-        worker = Worker(peer, ready.dialect, service, now=now, fingerprint=fingerprint)
+        worker = WorkerState(peer, ready.dialect, service, now=now, fingerprint=fingerprint)
         self.workers[peer] = worker
         service.workers += 1
         service.fingerprint = fingerprint
@@ -288,7 +288,7 @@ class Broker:
         self._throttle.warning(now, "disconnected a worker that is not registered")
         return [message.dialect.disconnect_to(peer)]
 
-    def _on_reply(self, worker: Worker, reply: wire.Reply, now: float) -> list[Frames]:
+    def _on_reply(self, worker: WorkerState, reply: wire.Reply, now: float) -> list[Frames]:
         job = worker.job
         if job is None or reply.token != worker.token:
             self.counters.dead_tokens += 1
@@ -319,7 +319,9 @@ class Broker:
             out += self._dispatch(worker.service, now)
         return out
 
-    def _on_partial(self, worker: Worker, job: Job, reply: wire.Reply, now: float) -> list[Frames]:
+    def _on_partial(
+        self, worker: WorkerState, job: PendingRequest, reply: wire.Reply, now: float
+    ) -> list[Frames]:
         if job.over:
             return []
         if worker.parts_skipped < job.parts_sent:
@@ -335,7 +337,7 @@ class Broker:
             return self._bounded(job, sum(map(len, reply.body)), now)
         return [job.dialect.to_client(job.client.name, job.service.name, reply.body, final=False)]
 
-    def _bounded(self, job: Job, more_bytes: int, now: float) -> list[Frames]:
+    def _bounded(self, job: PendingRequest, more_bytes: int, now: float) -> list[Frames]:
         """Refuse the job if its parts exceed `max_queue_bytes`: they count like queued bytes."""
         job.service.body_bytes += more_bytes
         limit = self.settings.max_queue_bytes
@@ -366,7 +368,7 @@ class Broker:
             out.append(worker.dialect.to_worker(worker.name, worker.token, job.body))
         return out
 
-    def _refuse(self, job: Job, code: int, text: str, now: float) -> list[Frames]:
+    def _refuse(self, job: PendingRequest, code: int, text: str, now: float) -> list[Frames]:
         """Answer the client with an error, in place of the service."""
         self._end(job)
         self.counters.refused += 1
@@ -379,7 +381,7 @@ class Broker:
         body = wire.error_body(code, text)
         return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
 
-    def _requeue(self, job: Job, now: float, why: str, *, counts: bool) -> list[Frames]:
+    def _requeue(self, job: PendingRequest, now: float, why: str, *, counts: bool) -> list[Frames]:
         service = job.service
         job.attempts += counts
         if job.attempts >= self.settings.max_attempts:
@@ -393,7 +395,7 @@ class Broker:
         service.jobs.appendleft(job)  # head of the queue: it has waited longest
         return []
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: PendingRequest) -> None:
         """Mark the job as over. It stays in the queue or with its worker, which check `over`."""
         job.over = True
         job.service.body_bytes -= job.body_bytes
@@ -414,13 +416,13 @@ class Broker:
 
     # Workers and services.
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: WorkerState) -> None:
         """Give the worker no more requests: it will leave. It still answers the one it holds."""
         worker.retired = True
         worker.service.idle.pop(worker, None)
 
     def _forget(
-        self, worker: Worker, now: float, why: str, *, saw_request: bool = True
+        self, worker: WorkerState, now: float, why: str, *, saw_request: bool = True
     ) -> list[Frames]:
         """Remove a worker; the request that it holds goes back to the head of its queue."""
         service, job = worker.service, worker.job
@@ -440,14 +442,14 @@ class Broker:
             self._watch(service, now + self.settings.expiry_s)
         return out + self._dispatch(service, now)
 
-    def _due(self, worker: Worker) -> float:
+    def _due(self, worker: WorkerState) -> float:
         pulse = self.settings.pulse
         due = min(worker.sent_at + pulse.interval_s, worker.heard_at + pulse.silence_s)
         if worker.job is not None:
             due = min(due, worker.asked_at + worker.service.time_limit_s)
         return due
 
-    def _check_worker(self, worker: Worker, now: float) -> list[Frames]:
+    def _check_worker(self, worker: WorkerState, now: float) -> list[Frames]:
         pulse, service, job = self.settings.pulse, worker.service, worker.job
         out: list[Frames] = []
         if now >= worker.heard_at + pulse.silence_s:
@@ -499,7 +501,7 @@ class Broker:
         service = self.services[name] = Service(name, time_limit_s=limit_s, now=now)
         return service
 
-    def _watch(self, thing: Worker | Service, at: float) -> None:
+    def _watch(self, thing: WorkerState | Service, at: float) -> None:
         """Make `tick` check `thing` at time `at`, or earlier."""
         if at < thing.alarm_at:
             thing.alarm_at = at

@@ -31,7 +31,7 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell)
         try:
             log.info("serving at %s", ", ".join(router.endpoints))
             broker = Broker(settings, clock(), instance=os.urandom(8), started_at=unix_time())
-            run(broker, router, stop)
+            run_broker(broker, router, stop)
         finally:
             router.close()
     finally:
@@ -39,7 +39,7 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell)
     log.info("stopped: %s", broker.counters)
 
 
-def run(broker: Broker, router: Router, stop: Bell) -> None:
+def run_broker(broker: Broker, router: Router, stop: Bell) -> None:
     poll = Poll(router, stop)
     give_up_at = math.inf
     while True:

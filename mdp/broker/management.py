@@ -14,7 +14,7 @@ import msgpack
 from ..settings import BrokerSettings
 from ..version import VERSION
 from ..wire import Frames, printable
-from .state import Client, Counters, Service, Worker
+from .state import ClientState, Counters, Service, WorkerState
 
 PREFIX = b"mmi."
 
@@ -23,8 +23,8 @@ class Reported(Protocol):
     """What the reports need of a broker; they only read it."""
 
     services: dict[bytes, Service]
-    workers: dict[bytes, Worker]
-    clients: dict[bytes, Client]
+    workers: dict[bytes, WorkerState]
+    clients: dict[bytes, ClientState]
     settings: BrokerSettings
     counters: Counters
     instance: bytes

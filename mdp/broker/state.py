@@ -37,17 +37,17 @@ class Counters:
     request, or exceeded the time limit."""
 
 
-class Client:
+class ClientState:
     """A peer that waits for answers, and its requests."""
 
     __slots__ = ("jobs", "name")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
-        self.jobs: dict[Job, None] = {}
+        self.jobs: dict[PendingRequest, None] = {}
 
 
-class Job:
+class PendingRequest:
     """One request that was accepted, until it is answered, refused or cancelled."""
 
     __slots__ = (
@@ -63,13 +63,15 @@ class Job:
         "worker",
     )
 
-    def __init__(self, client: Client, request: wire.Request, service: Service, now: float) -> None:
+    def __init__(
+        self, client: ClientState, request: wire.Request, service: Service, now: float
+    ) -> None:
         self.client = client
         self.dialect = request.dialect
         self.service = service
         self.body = tuple(request.body)
         self.accepted_at = now
-        self.worker: Worker | None = None  # the worker that holds it; None: it is queued
+        self.worker: WorkerState | None = None  # the worker that holds it; None: it is queued
         self.attempts = 0  # losses of workers that held it
         self.over = False  # answered, refused or cancelled
         self.parts_sent = 0
@@ -80,7 +82,7 @@ class Job:
         return sum(map(len, self.body)) + sum(map(len, self.gathered or ()))
 
 
-class Worker:
+class WorkerState:
     """A registered worker. It is idle if it holds no job and has not retired."""
 
     __slots__ = (
@@ -115,7 +117,7 @@ class Worker:
         self.since = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
         self.retired = False  # it will leave, and gets no more requests
-        self.job: Job | None = None
+        self.job: PendingRequest | None = None
         # For the job that it holds: token, start, and parts not to be sent to the client again.
         self.token = b""
         self.asked_at = math.inf
@@ -143,12 +145,14 @@ class Service:
     def __init__(self, name: bytes, *, time_limit_s: float, now: float) -> None:
         self.name = name
         self.time_limit_s = time_limit_s
-        self.jobs: deque[Job] = deque()  # with jobs that are over, until their turn or a sweep
+        self.jobs: deque[PendingRequest] = (
+            deque()
+        )  # with jobs that are over, until their turn or a sweep
         self.gone = 0  # the number of queued jobs that are over
         self.body_bytes = 0  # of the requests that are queued and held
         self.workers = 0
         self.fingerprint = b""  # of all its workers; meaningful only while it has some
-        self.idle: OrderedDict[Worker, None] = OrderedDict()  # least recently used first
+        self.idle: OrderedDict[WorkerState, None] = OrderedDict()  # least recently used first
         self.unserved_since = now  # meaningful only while it has no workers
         self.answered = 0
         self.requeued = 0

@@ -17,7 +17,7 @@ from ..pipe import flat
 from ..settings import DEFAULT_ENDPOINT, ClientSettings
 from ..wire import MAX_BODY_FRAMES, Frame, service_name
 from .client_loop import ClientLoop, new_lane_name
-from .lane import Call, Lanes
+from .lane import ClientRequest, Lanes
 
 Body = Sequence[Frame]
 
@@ -157,7 +157,7 @@ class Client:
         listener: object,
         timeout_s: float | None,
         tries: int | None,
-    ) -> Call:
+    ) -> ClientRequest:
         if self._closed or not self._loop.is_alive():
             raise ClientClosed(f"the client was closed before the request to {service}")
         name = service_name(service)
@@ -169,7 +169,9 @@ class Client:
             raise SettingsError(f"want timeout_s above 0, got {timeout_s}")
         if tries < 1:
             raise SettingsError(f"want tries of at least 1, got {tries}")
-        return Call(name, _checked(body, service), listener, timeout_s=timeout_s, tries=tries)
+        return ClientRequest(
+            name, _checked(body, service), listener, timeout_s=timeout_s, tries=tries
+        )
 
 
 def _checked(body: Body, service: str) -> list[Frame]:

@@ -25,9 +25,9 @@ class ClientLoop(threading.Thread):
         self._check()
         self._bell = Bell()
         self._poll = Poll(self._bell)
-        self._inbox: deque[tuple[Callable[[lane.Call, float], list[lane.Step]], lane.Call]] = (
-            deque()
-        )
+        self._inbox: deque[
+            tuple[Callable[[lane.ClientRequest, float], list[lane.Step]], lane.ClientRequest]
+        ] = deque()
         self._closing = False
         self._lock = threading.Lock()  # nothing is put into the inbox after `_closing` is set
         self._dealers: dict[bytes, Dealer] = {}
@@ -41,12 +41,12 @@ class ClientLoop(threading.Thread):
             self._context.term()
             raise
 
-    def submit(self, call: lane.Call) -> None:
+    def submit(self, call: lane.ClientRequest) -> None:
         """Start a call. Raises `ClientClosed` if the client is closed."""
         if not self._post(self._lanes.submit, call):
             raise ClientClosed("the client was closed before the request")
 
-    def abandon(self, call: lane.Call) -> None:
+    def abandon(self, call: lane.ClientRequest) -> None:
         self._post(self._lanes.abandon, call)
 
     def close(self) -> None:
@@ -57,7 +57,9 @@ class ClientLoop(threading.Thread):
         if threading.current_thread() is not self:
             self.join()
 
-    def _post(self, verb: Callable[[lane.Call, float], list[lane.Step]], call: lane.Call) -> bool:
+    def _post(
+        self, verb: Callable[[lane.ClientRequest, float], list[lane.Step]], call: lane.ClientRequest
+    ) -> bool:
         with self._lock:
             if self._closing:
                 return False
@@ -100,17 +102,17 @@ class ClientLoop(threading.Thread):
 
     def _carry_out(self, steps: Sequence[lane.Step]) -> None:
         for step in steps:
-            if isinstance(step, lane.Send):
+            if isinstance(step, lane.SendOnLane):
                 self._dealers[step.lane].send(step.frames)
-            elif isinstance(step, lane.Part):
+            elif isinstance(step, lane.PartialReply):
                 step.call.listener.on_part(as_bytes(step.body))
-            elif isinstance(step, lane.Done):
+            elif isinstance(step, lane.FinalReply):
                 step.call.listener.on_done(as_bytes(step.body))
             elif isinstance(step, lane.Failed):
                 step.call.listener.on_failed(step.error)
-            elif isinstance(step, lane.Open):
+            elif isinstance(step, lane.OpenLane):
                 self._open(step.lane)
-            elif isinstance(step, lane.Close):
+            elif isinstance(step, lane.CloseLane):
                 self._close(step.lane)
 
     def _open(self, name: bytes) -> None:

@@ -54,7 +54,7 @@ from ..wire import CANCEL, MDP02, Frame, Frames, printable
 log = logging.getLogger(__name__)
 
 
-class Call:
+class ClientRequest:
     """One request. `listener` is for the loop with the sockets; nothing in this file uses it."""
 
     def __init__(
@@ -82,47 +82,47 @@ class Call:
         self.patience = 0  # how many misses show that it is lost
 
 
-class Open(NamedTuple):
+class OpenLane(NamedTuple):
     """Connect a socket under this name."""
 
     lane: bytes
 
 
-class Send(NamedTuple):
+class SendOnLane(NamedTuple):
     """Send on that socket."""
 
     lane: bytes
     frames: Frames
 
 
-class Close(NamedTuple):
+class CloseLane(NamedTuple):
     """Close that socket."""
 
     lane: bytes
 
 
-class Part(NamedTuple):
+class PartialReply(NamedTuple):
     """A PARTIAL has arrived."""
 
-    call: Call
+    call: ClientRequest
     body: Frames
 
 
-class Done(NamedTuple):
+class FinalReply(NamedTuple):
     """The FINAL has arrived: the call is over."""
 
-    call: Call
+    call: ClientRequest
     body: Frames
 
 
 class Failed(NamedTuple):
     """The call has failed with this error: it is over."""
 
-    call: Call
+    call: ClientRequest
     error: MDPError
 
 
-Step = Open | Send | Close | Part | Done | Failed
+Step = OpenLane | SendOnLane | CloseLane | PartialReply | FinalReply | Failed
 
 
 class Lanes:
@@ -134,10 +134,10 @@ class Lanes:
 
     def __init__(self, settings: ClientSettings, new_name: Callable[[], bytes]) -> None:
         self.settings = settings
-        self.in_flight: dict[bytes, Call] = {}  # by lane
+        self.in_flight: dict[bytes, ClientRequest] = {}  # by lane
         self.idle: list[bytes] = []
-        self.pending: deque[Call] = deque()  # they wait for a lane
-        self.backing_off: list[Call] = []  # the broker drains: sent again at `due_at`
+        self.pending: deque[ClientRequest] = deque()  # they wait for a lane
+        self.backing_off: list[ClientRequest] = []  # the broker drains: sent again at `due_at`
         self.instance: str | None = None  # the broker's id; None: not known yet
         self._new_name = new_name
         self._pulse: bytes | None = None  # the lane that asks `mmi.broker`
@@ -148,7 +148,7 @@ class Lanes:
 
     # Called by the loop that has the sockets.
 
-    def submit(self, call: Call, now: float) -> list[Step]:
+    def submit(self, call: ClientRequest, now: float) -> list[Step]:
         self.pending.append(call)
         return self._start(now)
 
@@ -184,7 +184,7 @@ class Lanes:
         dues = [call.due_at for call in (*self.in_flight.values(), *self.backing_off)]
         return min(self._pulse_due(), *dues) if dues else math.inf
 
-    def abandon(self, call: Call, now: float) -> list[Step]:
+    def abandon(self, call: ClientRequest, now: float) -> list[Step]:
         """Give up a call whose answer nobody wants any more."""
         if call in self.pending:
             self.pending.remove(call)
@@ -204,9 +204,9 @@ class Lanes:
         ]
         self.backing_off.clear()
         self.pending.clear()
-        out += [Close(lane) for lane in self.idle]
+        out += [CloseLane(lane) for lane in self.idle]
         if self._pulse is not None:
-            out.append(Close(self._pulse))
+            out.append(CloseLane(self._pulse))
         return out
 
     # One call.
@@ -226,31 +226,31 @@ class Lanes:
                 out.append(self._too_late(call, now))
         return out
 
-    def _send(self, call: Call, now: float, *, fresh: bool = False) -> list[Step]:
+    def _send(self, call: ClientRequest, now: float, *, fresh: bool = False) -> list[Step]:
         """Start a try, on an idle lane or on a new one."""
         out: list[Step] = []
         if self.idle and not fresh:
             call.lane = self.idle.pop()
         else:
             call.lane = self._new_name()
-            out.append(Open(call.lane))
+            out.append(OpenLane(call.lane))
         self.in_flight[call.lane] = call
         call.tries_used += 1
         call.sent_at = now
         call.due_at = min(now + call.timeout_s, self._give_up_at(call))
         call.misses = call.parts_skipped = 0
-        out.append(Send(call.lane, MDP02.request(call.service, call.body)))
+        out.append(SendOnLane(call.lane, MDP02.request(call.service, call.body)))
         return out
 
-    def _on_part(self, call: Call, answer: wire.Answer) -> list[Step]:
+    def _on_part(self, call: ClientRequest, answer: wire.Answer) -> list[Step]:
         if call.parts_skipped < call.parts_seen:
             call.parts_skipped += 1
             return []
         call.parts_seen += 1
         call.parts_skipped += 1
-        return [Part(call, answer.body)]
+        return [PartialReply(call, answer.body)]
 
-    def _on_final(self, call: Call, answer: wire.Answer, now: float) -> list[Step]:
+    def _on_final(self, call: ClientRequest, answer: wire.Answer, now: float) -> list[Step]:
         assert call.lane is not None
         del self.in_flight[call.lane]
         self.idle.append(call.lane)
@@ -263,36 +263,36 @@ class Lanes:
             self.backing_off.append(call)
             return self._start(now)
         if error is None:
-            return [Done(call, answer.body), *self._start(now)]
+            return [FinalReply(call, answer.body), *self._start(now)]
         text = f"{_name(call)} answered {error.code} after {_spent(call, now)}: {error}"
         return [Failed(call, from_code(error.code, text)), *self._start(now)]
 
-    def _on_timeout(self, call: Call, now: float) -> list[Step]:
+    def _on_timeout(self, call: ClientRequest, now: float) -> list[Step]:
         out = self._leave(call)
         if call.tries_used < call.tries and now < self._give_up_at(call):
             log.warning("%s did not answer in %.1f s; sent again", _name(call), call.timeout_s)
             return out + self._send(call, now, fresh=True)
         return [*out, self._too_late(call, now)]
 
-    def _too_late(self, call: Call, now: float) -> Failed:
+    def _too_late(self, call: ClientRequest, now: float) -> Failed:
         silent = "" if self.instance else "; no broker has answered at all"
         text = f"{_name(call)} did not answer within {_spent(call, now)}{silent}"
         return Failed(call, RequestTimeout(text))
 
-    def _give_up_at(self, call: Call) -> float:
+    def _give_up_at(self, call: ClientRequest) -> float:
         """Return when the call fails at the latest, however often brokers are restarted."""
         return call.started_at + call.tries * call.timeout_s
 
-    def _leave(self, call: Call) -> list[Step]:
+    def _leave(self, call: ClientRequest) -> list[Step]:
         """Close the call's lane, and cancel the request that the broker holds for it."""
         assert call.lane is not None
         lane, call.lane = call.lane, None
         del self.in_flight[lane]
-        out: list[Step] = [Close(lane)]
+        out: list[Step] = [CloseLane(lane)]
         if self._pulse is None:
             self._pulse = self._new_name()
-            out.append(Open(self._pulse))
-        return [*out, Send(self._pulse, MDP02.request(CANCEL, [lane]))]
+            out.append(OpenLane(self._pulse))
+        return [*out, SendOnLane(self._pulse, MDP02.request(CANCEL, [lane]))]
 
     # The pulse.
 
@@ -306,16 +306,16 @@ class Lanes:
         """Ask for the broker's instance, on a new socket if the last question got no answer."""
         out: list[Step] = []
         if self._pulse is not None and not self._pulse_answered:
-            out.append(Close(self._pulse))
+            out.append(CloseLane(self._pulse))
             self._pulse = None
             if self.instance is None:  # it never answered: perhaps a foreign broker that never does
                 self._pulse_wait_s = min(2 * self._pulse_wait_s, 60.0)
         if self._pulse is None:
             self._pulse = self._new_name()
-            out.append(Open(self._pulse))
+            out.append(OpenLane(self._pulse))
         self._pulse_at = now
         self._pulse_answered = False
-        return [*out, Send(self._pulse, MDP02.request(b"mmi.broker", list(self.in_flight)))]
+        return [*out, SendOnLane(self._pulse, MDP02.request(b"mmi.broker", list(self.in_flight)))]
 
     def _on_pulse(self, answer: wire.Answer, now: float) -> list[Step]:
         if answer.service != b"mmi.broker":
@@ -340,7 +340,9 @@ class Lanes:
             out += self._check_loss(call, call.lane in lost, restarted, now)
         return out
 
-    def _check_loss(self, call: Call, missed: bool, restarted: bool, now: float) -> list[Step]:
+    def _check_loss(
+        self, call: ClientRequest, missed: bool, restarted: bool, now: float
+    ) -> list[Step]:
         """Send a call again if the broker does not hold it.
 
         Its answer may be on the way, so the same broker must say so `patience` times in a row.
@@ -357,9 +359,9 @@ class Lanes:
         return out + self._send(call, now, fresh=True)
 
 
-def _name(call: Call) -> str:
+def _name(call: ClientRequest) -> str:
     return printable(call.service)
 
 
-def _spent(call: Call, now: float) -> str:
+def _spent(call: ClientRequest, now: float) -> str:
     return f"{now - call.started_at:.1f} s (try {call.tries_used} of {call.tries})"

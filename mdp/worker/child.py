@@ -32,7 +32,7 @@ FINAL = b"final"
 _MAX_TEXT = 2000  # characters of an exception's message
 
 
-def run(
+def run_child(
     factory: Callable[[], Worker],
     stream: Stream,
     host_pid: int,

@@ -103,7 +103,7 @@ class Session:
         self._wait_s = self.settings.reconnect_s
         if isinstance(order, wire.Disconnect):
             return self._break_off(now), None
-        if isinstance(order, wire.Asked) and self.token is None:
+        if isinstance(order, wire.Order) and self.token is None:
             self.token = order.token
             return [], order.body
         return [], None

@@ -90,7 +90,7 @@ class _Starter:
     def __call__(self) -> tuple[multiprocessing.process.BaseProcess, Channel]:
         channel = Channel()
         process = multiprocessing.get_context("spawn").Process(
-            target=child.run,
+            target=child.run_child,
             args=(self._factory, channel.childs_end, os.getpid(), self._prepare, self._name),
             name=self._name,
         )

@@ -45,7 +45,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Window:
+class Kernel:
     """The window of a convolution or a pooling; all lengths in pixels."""
 
     kernel: Pair
@@ -67,7 +67,7 @@ class Window:
 class Convolution(Operation):
     """A convolution. Weights: (outputs, channels / group, kernel rows, kernel cols) and a bias."""
 
-    window: Window
+    window: Kernel
     outputs: int
     group: int = 1
     bias: bool = True
@@ -90,7 +90,7 @@ class Convolution(Operation):
 class Deconvolution(Operation):
     """A deconvolution. Weights: (channels, outputs / group, kernel rows, cols) and a bias."""
 
-    window: Window
+    window: Kernel
     outputs: int
     group: int = 1
     bias: bool = True
@@ -148,7 +148,7 @@ class Pooling(Operation):
     """The maximum or mean of each window; by default Caffe rounds the number of windows up."""
 
     method: Literal["MAX", "AVE"]
-    window: Window
+    window: Kernel
     ceil: bool = True
 
     def overhang(self, axis: int) -> int:
@@ -225,7 +225,7 @@ class Concat(Operation):
 
 
 @dataclass(frozen=True)
-class Crop(Operation):
+class CropLayer(Operation):
     """The first blob, cut to the second's size in `axis` and all later axes."""
 
     inputs = (2, 2)

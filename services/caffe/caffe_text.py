@@ -13,11 +13,12 @@ from .caffe_layers import (
     BatchNorm,
     Concat,
     Convolution,
-    Crop,
+    CropLayer,
     Deconvolution,
     Dropout,
     Eltwise,
     GlobalPooling,
+    Kernel,
     Operation,
     Pair,
     Pooling,
@@ -26,7 +27,6 @@ from .caffe_layers import (
     Shape,
     Sigmoid,
     Softmax,
-    Window,
 )
 
 _TEST = 1  # Phase
@@ -129,11 +129,11 @@ def _pair(param: Any, name: str, default: int | None, least: int) -> Pair:
     return both[0], both[-1]
 
 
-def _window(param: Any) -> Window:
+def _window(param: Any) -> Kernel:
     dilation = list(getattr(param, "dilation", ())) or [1]
     if len(dilation) > 2 or not all(1 <= value <= _LARGEST for value in dilation):
         raise NetworkError(f"want a dilation of at least 1, once or twice, got {dilation}")
-    return Window(
+    return Kernel(
         kernel=_pair(param, "kernel_size", None, 1),
         stride=_pair(param, "stride", 1, 1),
         pad=_pair(param, "pad", 0, 0),
@@ -207,7 +207,7 @@ def _crop(layer: Any) -> Operation:
         offsets *= 4 - axis
     if len(offsets) != 4 - axis:
         raise NetworkError(f"want 1 or {4 - axis} offsets for axis {axis}, got {len(offsets)}")
-    return Crop(axis, offsets)
+    return CropLayer(axis, offsets)
 
 
 def _softmax(layer: Any) -> Operation:

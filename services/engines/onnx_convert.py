@@ -14,18 +14,18 @@ from ..caffe.caffe_layers import (
     BatchNorm,
     Concat,
     Convolution,
-    Crop,
+    CropLayer,
     Deconvolution,
     Dropout,
     Eltwise,
     GlobalPooling,
+    Kernel,
     Operation,
     Pooling,
     ReLU,
     Scale,
     Sigmoid,
     Softmax,
-    Window,
 )
 from ..caffe.caffe_net import Network
 from ..caffe.caffe_weights import Array
@@ -83,7 +83,7 @@ def _value(name: str, shape: list[str | int | None]) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _window(window: Window, beyond: tuple[int, int] = (0, 0)) -> dict[str, Any]:
+def _window(window: Kernel, beyond: tuple[int, int] = (0, 0)) -> dict[str, Any]:
     rows, cols = window.pad
     return {
         "kernel_shape": window.kernel,
@@ -165,14 +165,14 @@ def _(does: Pooling, graph: _Graph, inputs: list[str], weights: Sequence[Array])
     return graph.add("Div", mean, _inside(graph, inputs[0], does.window, beyond))
 
 
-def _inside(graph: _Graph, x: str, window: Window, beyond: tuple[int, int]) -> str:
+def _inside(graph: _Graph, x: str, window: Kernel, beyond: tuple[int, int]) -> str:
     """Return the share of each window inside the padded image, by which Caffe divides a sum."""
     sides = graph.add("Shape", x, start=2)
     padded = graph.add("Add", sides, graph.constant([2 * pad for pad in window.pad], np.int64))
     shape = graph.add("Concat", graph.constant([1, 1], np.int64), padded, axis=0)
     one = numpy_helper.from_array(np.ones(1, np.float32))
     ones = graph.add("ConstantOfShape", shape, value=one)
-    laid = _window(Window(window.kernel, window.stride), beyond)
+    laid = _window(Kernel(window.kernel, window.stride), beyond)
     return graph.add("AveragePool", ones, count_include_pad=1, **laid)
 
 
@@ -201,7 +201,7 @@ def _(does: Concat, graph: _Graph, inputs: list[str], weights: Sequence[Array]) 
 
 
 @_emit.register
-def _(does: Crop, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
+def _(does: CropLayer, graph: _Graph, inputs: list[str], weights: Sequence[Array]) -> str:
     whole, like = inputs
     starts = graph.constant(does.offsets, np.int64)
     ends = graph.add("Add", graph.add("Shape", like, start=does.axis), starts)

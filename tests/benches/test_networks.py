@@ -31,7 +31,7 @@ def engine_of(plane: int) -> measuring.Score:
 
 
 @pytest.fixture(scope="module")
-def unseen() -> list[tuple[toys.Picture, ...]]:
+def unseen() -> list[tuple[toys.ToyPlane, ...]]:
     return list(toys.events(6, seed=UNSEEN_SEED, chamber=toys.SMALL))
 
 
@@ -54,7 +54,7 @@ def test_the_shipped_files_are_small() -> None:
 
 @PER_PLANE
 def test_events_it_has_not_seen_are_labelled_right(
-    plane: int, unseen: list[tuple[toys.Picture, ...]]
+    plane: int, unseen: list[tuple[toys.ToyPlane, ...]]
 ) -> None:
     found = measuring.measure((planes[plane] for planes in unseen), engine_of(plane))
     assert accuracy.right(found.strict) >= 0.94, found
@@ -64,7 +64,7 @@ def test_events_it_has_not_seen_are_labelled_right(
 
 
 def test_a_pixel_s_scores_do_not_depend_on_what_is_far_away(
-    unseen: list[tuple[toys.Picture, ...]],
+    unseen: list[tuple[toys.ToyPlane, ...]],
 ) -> None:
     score = engine_of(2)
     image = toys.thresholded(unseen[0][2].whole()[0])

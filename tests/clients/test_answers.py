@@ -1,4 +1,4 @@
-"""Which answer is whose, where the meta texts cannot tell. Without a broker, without a file."""
+"""Which image an answer belongs to if meta texts are the same. Uses no broker and no file."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def answered(*names: str) -> dict[str, float]:
     return {name: images[0].meta.origin_x for name, images in one.event.images.items()}
 
 
-def test_answers_with_one_text_are_told_by_their_order() -> None:
+def test_answers_with_one_text_are_order_shown_by_their_order() -> None:
     assert answered("sa", "sb") == {"sa": PLACES["a"], "sb": PLACES["b"]}
 
 
-def test_answers_with_one_text_are_told_by_their_names() -> None:
+def test_answers_with_one_text_are_order_shown_by_their_names() -> None:
     assert answered("b", "a") == PLACES
     assert answered("b") == {"b": PLACES["b"]}
 

@@ -160,7 +160,7 @@ def test_a_bad_entry_is_an_empty_event_and_a_retry_mends_it(job: ScoringJob, way
     bad = report_path(job.output).read_bytes()
     mend(job)
     done = score(replace(job, retry_failed=True))
-    assert (done.events, done.before, done.failed) == (1, EVENTS - 1, ())
+    assert (done.events, done.earlier, done.failed) == (1, EVENTS - 1, ())
     assert plane_pools.same(plane_pools.read(job.output), want)
     assert names(job) == ["out.root"]
     assert check(job) == set()
@@ -185,7 +185,7 @@ def test_by_itself_a_run_stops_there_and_names_the_option(job: ScoringJob, way: 
     WAYS[way](job.inputs[0])
     with pytest.raises((ReadError, ImageError), match=r"in\.root entry 1 .*--bad-input fail"):
         score(replace(job, bad_input="stop"))
-    assert score(job).before == BAD
+    assert score(job).earlier == BAD
     assert plane_pools.same(plane_pools.read(job.output), without(want, BAD))
 
 
@@ -246,11 +246,11 @@ def test_a_file_whose_good_entries_changed_as_well_is_not_mixed_in(
 ) -> None:
     with_nan(job.inputs[0])
     score(job)
-    before = job.output.read_bytes()
+    content = job.output.read_bytes()
     other(job.inputs[0])
     with pytest.raises(SettingsError, match=rf"{words}.*--force instead of --retry-failed"):
         score(replace(job, retry_failed=True))
-    assert job.output.read_bytes() == before
+    assert job.output.read_bytes() == content
 
 
 @pytest.fixture
@@ -282,8 +282,8 @@ def test_a_changed_input_keeps_what_is_safe_of_the_others(
     plane_pools.toys(three.inputs[changed].with_name("x.root"), EVENTS, seed=77)
     three.inputs[changed].with_name("x.root").replace(three.inputs[changed])
     done = score(three)
-    assert done.before == safe
-    assert f"{safe} events that are safe are of other inputs and stay" in caplog.text
+    assert done.earlier == safe
+    assert f"{safe} saved events of other inputs" in caplog.text
     fresh = replace(three, output=three.output.with_name("calm.root"))
     score(fresh)
     assert plane_pools.same(plane_pools.read(three.output), plane_pools.read(fresh.output))
@@ -295,7 +295,7 @@ def test_after_a_file_with_another_number_of_entries_nothing_is_kept(three: Scor
     plane_pools.toys(three.inputs[1].with_name("x.root"), EVENTS + 1, seed=77)
     three.inputs[1].with_name("x.root").replace(three.inputs[1])
     done = score(three)
-    assert (done.before, done.events) == (4, 9)
+    assert (done.earlier, done.events) == (4, 9)
     assert check(three) == set()
 
 
@@ -304,7 +304,7 @@ def test_a_killed_run_with_gaps_goes_on(three: ScoringJob) -> None:
     plane_pools.toys(three.inputs[0].with_name("x.root"), EVENTS, seed=77)
     three.inputs[0].with_name("x.root").replace(three.inputs[0])
     stop(three, at=9)  # two of the four that are scored again
-    assert score(three).before == 9
+    assert score(three).earlier == 9
     assert check(three) == set()
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from clients.check.acceptance import Check, run
 from clients.check.findings import Finding
-from clients.check.provenance_checks import Making
+from clients.check.provenance_checks import ScoreSettings
 from clients.check.score_checks import ScoreFindings, charge
 from clients.cli import app
 from clients.files.provenance import Record, mode_settings
@@ -27,9 +27,9 @@ from lartpc.crops import chain
 from lartpc.files import provenance
 from mdp import SettingsError
 from services.planes import answer_name
-from tests.lartpc.test_provenance import hadd
 from tests.support import plane_pools, tiny_networks
 from tests.support.processes import QUICK, Processes, free_port
+from tests.support.root_tools import hadd
 
 NAMES = [answer_name(plane) for plane in PLANES]
 MODES: dict[str, chain.Mode] = {
@@ -74,8 +74,8 @@ def job(folder: Path, endpoint: str, mode: str) -> ScoringJob:
 
 
 def check(output: Path, *inputs: Path, allow_failed: bool = False) -> dict[str, Finding]:
-    found = run(Check(inputs=inputs, output=output, allow_failed=allow_failed))
-    return {each.name: each for each in found}
+    findings = run(Check(inputs=inputs, output=output, allow_failed=allow_failed))
+    return {each.name: each for each in findings}
 
 
 def bad(findings: dict[str, Finding]) -> set[str]:
@@ -110,13 +110,13 @@ def pixels_changed(
 
 @each_mode
 def test_nothing_is_wrong_with_what_a_run_made(folder: Path, mode: str) -> None:
-    found = check(folder / f"{mode}.root", folder / "in.root")
-    assert bad(found) == set()
-    assert not any(each.skipped for each in found.values())
-    assert found["entries"].checked == EVENTS
-    assert found["images"].checked == 3 * EVENTS
-    assert found["charge"].checked > 1000
-    assert found["shower"].checked > 20
+    findings = check(folder / f"{mode}.root", folder / "in.root")
+    assert bad(findings) == set()
+    assert not any(each.skipped for each in findings.values())
+    assert findings["entries"].checked == EVENTS
+    assert findings["images"].checked == 3 * EVENTS
+    assert findings["charge"].checked > 1000
+    assert findings["shower"].checked > 20
 
 
 @each_mode
@@ -142,10 +142,10 @@ def test_nor_with_a_range_of_several_forward_files_in_the_other_format(
         low_adc=12.0,
     )
     score.score(made)
-    found = check(made.output, *inputs)
-    assert bad(found) == set()
-    assert found["entries"].checked == 5
-    assert found["charge"].checked > 500
+    findings = check(made.output, *inputs)
+    assert bad(findings) == set()
+    assert findings["entries"].checked == 5
+    assert findings["charge"].checked > 500
 
 
 def test_nor_with_the_sum_of_two_outputs(folder: Path, endpoint: str, tmp_path: Path) -> None:
@@ -175,9 +175,9 @@ def test_nor_with_the_output_of_a_file_of_no_entries(
     made = replace(job(folder, endpoint, "tiles"), inputs=(tmp_path / f"in.{suffix}",))
     made = replace(made, output=tmp_path / "out.root")
     score.score(made)
-    found = check(made.output, *made.inputs)
-    assert bad(found) == set()
-    assert found["images"].skipped == "there are no events"
+    findings = check(made.output, *made.inputs)
+    assert bad(findings) == set()
+    assert findings["images"].skipped == "there are no events"
     hadd(tmp_path / "all.root", made.output, folder / "tiles.root")
     assert bad(check(tmp_path / "all.root", *made.inputs, folder / "in.root")) == set()
 
@@ -197,11 +197,11 @@ def test_nor_with_the_output_of_two_equal_files(
         )
     score.score(replace(made, inputs=(folder / "in.root", copy), repeat_inputs=True))
     assert f"{EVENTS} events come again in the inputs, the first is (" in caplog.text
-    found = check(made.output, folder / "in.root", copy)
-    assert bad(found) == set()
-    assert (found["repeats"].verdict, found["repeats"].warned) == ("warning", EVENTS)
-    assert "each once" not in found["events"].wanted
-    assert found["entries"].checked == 2 * EVENTS
+    findings = check(made.output, folder / "in.root", copy)
+    assert bad(findings) == set()
+    assert (findings["repeats"].verdict, findings["repeats"].warned) == ("warning", EVENTS)
+    assert "each once" not in findings["events"].wanted
+    assert findings["entries"].checked == 2 * EVENTS
 
 
 def test_events_that_the_input_repeats_have_a_line_and_come_as_often(
@@ -215,10 +215,10 @@ def test_events_that_the_input_repeats_have_a_line_and_come_as_often(
             writer.write(event)
     made = replace(job(folder, endpoint, "tiles"), inputs=(source,), output=tmp_path / "out.root")
     score.score(made)
-    found = check(made.output, source)
-    assert bad(found) == set()
-    assert found["repeats"].warned == 1
-    assert "2 times" in found["repeats"].first
+    findings = check(made.output, source)
+    assert bad(findings) == set()
+    assert findings["repeats"].warned == 1
+    assert "2 times" in findings["repeats"].first
     done = command(source, made.output, "--json")
     [line] = (each for each in json.loads(done.stdout)["checks"] if each["name"] == "repeats")
     assert (done.exit_code, line["verdict"], line["warned"]) == (0, "warning", 1)
@@ -226,9 +226,9 @@ def test_events_that_the_input_repeats_have_a_line_and_come_as_often(
     def other(events: list[Event]) -> None:  # as many entries, as many doubled: others
         events[1] = events[2]
 
-    found = check(changed(made.output, tmp_path / "o.root", other), source)
-    assert {"events"} <= bad(found)
-    assert "comes too often" in found["events"].first
+    findings = check(changed(made.output, tmp_path / "o.root", other), source)
+    assert {"events"} <= bad(findings)
+    assert "comes too often" in findings["events"].first
 
 
 # A network that is so sure that float16 rounds scores to 0.
@@ -261,13 +261,13 @@ def test_nothing_is_wrong_with_what_a_network_made_that_is_sure(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     output = real(folder, endpoint, tmp_path, dtype=dtype)
-    found = check(output, folder / "in.root")
-    assert bad(found) == set()
+    findings = check(output, folder / "in.root")
+    assert bad(findings) == set()
     assert record_of(output).services["ssnet-plane0"][0].dtype == dtype
     images = [e.images[NAMES[p]] for e in plane_pools.read(output) for p in PLANES]
     scored = sum(int(np.count_nonzero(s.pixels + t.pixels)) for s, t in filter(None, images))
     if dtype == "float16":  # or else this tests nothing: more than the 5 % of other networks
-        assert scored < 0.9 * found["charge"].checked
+        assert scored < 0.9 * findings["charge"].checked
 
     def blank(events: list[Event]) -> None:
         for which in (0, 1):
@@ -313,21 +313,21 @@ def test_a_blank_part_of_a_network_that_is_not_sure_is_found_in_float16_too(
 @pytest.mark.parametrize("number", [0, 4, EVENTS - 1])
 def test_a_missing_entry_is_found(folder: Path, tmp_path: Path, mode: str, number: int) -> None:
     output = changed(folder / f"{mode}.root", tmp_path / "o.root", lambda all_: all_.pop(number))
-    found = check(output, folder / "in.root")
-    assert bad(found) == {"provenance", "entries", "events"}
-    assert found["images"].checked == 3 * (EVENTS - 1)  # the others are looked at all the same
+    findings = check(output, folder / "in.root")
+    assert bad(findings) == {"provenance", "entries", "events"}
+    assert findings["images"].checked == 3 * (EVENTS - 1)  # the others are looked at all the same
     rse = plane_pools.read(folder / f"{mode}.root")[number].rse
-    assert found["events"].first == f"{tuple(rse)} is missing"
-    assert found["entries"].first == f"want {EVENTS} entries, got {EVENTS - 1}"
+    assert findings["events"].first == f"{tuple(rse)} is missing"
+    assert findings["entries"].first == f"want {EVENTS} entries, got {EVENTS - 1}"
 
 
 def test_a_swapped_pair_is_found(folder: Path, tmp_path: Path) -> None:
     def swap(events: list[Event]) -> None:
         events[1], events[5] = events[5], events[1]
 
-    found = check(changed(folder / "tiles.root", tmp_path / "o.root", swap), folder / "in.root")
-    assert bad(found) == {"order"}
-    assert found["order"].bad == 2
+    findings = check(changed(folder / "tiles.root", tmp_path / "o.root", swap), folder / "in.root")
+    assert bad(findings) == {"order"}
+    assert findings["order"].bad == 2
 
 
 def test_an_event_that_comes_twice_in_another_s_place_is_found(
@@ -336,23 +336,25 @@ def test_an_event_that_comes_twice_in_another_s_place_is_found(
     def repeat(events: list[Event]) -> None:
         events[1] = events[2]
 
-    found = check(changed(folder / "tiles.root", tmp_path / "o.root", repeat), folder / "in.root")
-    assert "events" in bad(found)
-    assert "is missing" in found["events"].first
+    findings = check(
+        changed(folder / "tiles.root", tmp_path / "o.root", repeat), folder / "in.root"
+    )
+    assert "events" in bad(findings)
+    assert "is missing" in findings["events"].first
 
 
 def test_another_file_than_the_one_it_was_made_of_is_found(folder: Path, tmp_path: Path) -> None:
     plane_pools.toys(tmp_path / "in.root", EVENTS + 1)
-    found = check(folder / "tiles.root", tmp_path / "in.root")
-    assert {"inputs", "entries", "events"} <= bad(found)
-    assert "is none of the files given" in found["inputs"].first
+    findings = check(folder / "tiles.root", tmp_path / "in.root")
+    assert {"inputs", "entries", "events"} <= bad(findings)
+    assert "is not one of the files given" in findings["inputs"].first
 
 
 def test_a_file_too_many_is_found(folder: Path, tmp_path: Path) -> None:
     plane_pools.toys(tmp_path / "more.root", 1)
-    found = check(folder / "tiles.root", folder / "in.root", tmp_path / "more.root")
-    assert "inputs" in bad(found)
-    assert "was not made of" in found["inputs"].first
+    findings = check(folder / "tiles.root", folder / "in.root", tmp_path / "more.root")
+    assert "inputs" in bad(findings)
+    assert "was not made from" in findings["inputs"].first
 
 
 # Pixels.
@@ -364,9 +366,9 @@ def test_another_events_pixels_are_found(folder: Path, tmp_path: Path) -> None:
 
     for mode in ("tiles", "whole"):  # in which all canvases are the same
         output = changed(folder / f"{mode}.root", tmp_path / f"{mode}.root", take)
-        found = check(output, folder / "in.root")
-        assert bad(found) >= {"no charge", "charge"}
-        assert "entry 3, event " in found["no charge"].first
+        findings = check(output, folder / "in.root")
+        assert bad(findings) >= {"no charge", "charge"}
+        assert "entry 3, event " in findings["no charge"].first
 
 
 @each_mode
@@ -380,10 +382,12 @@ def test_a_shifted_crop_is_found(
                 events[1], lambda pixels: np.roll(pixels, by, axis), which=which
             )
 
-    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", shift), folder / "in.root")
-    assert bad(found) >= {"no charge"}
-    assert "entry 1, event " in found["no charge"].first
-    assert "plane 2" in found["no charge"].first
+    findings = check(
+        changed(folder / f"{mode}.root", tmp_path / "o.root", shift), folder / "in.root"
+    )
+    assert bad(findings) >= {"no charge"}
+    assert "entry 1, event " in findings["no charge"].first
+    assert "plane 2" in findings["no charge"].first
 
 
 def test_a_crop_at_another_place_on_its_canvas_is_found(folder: Path, tmp_path: Path) -> None:
@@ -394,8 +398,8 @@ def test_a_crop_at_another_place_on_its_canvas_is_found(folder: Path, tmp_path: 
         for which in (0, 1):
             events[2] = pixels_changed(events[2], half, which=which, plane=0)
 
-    found = check(changed(folder / "croi.root", tmp_path / "o.root", move), folder / "in.root")
-    assert "no charge" in bad(found)
+    findings = check(changed(folder / "croi.root", tmp_path / "o.root", move), folder / "in.root")
+    assert "no charge" in bad(findings)
 
 
 @each_mode
@@ -404,9 +408,11 @@ def test_scores_that_are_not_there_are_found(folder: Path, tmp_path: Path, mode:
         for which in (0, 1):
             events[0] = pixels_changed(events[0], np.zeros_like, which=which)
 
-    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", blank), folder / "in.root")
-    assert bad(found) == {"charge"}
-    assert "entry 0" in found["charge"].first
+    findings = check(
+        changed(folder / f"{mode}.root", tmp_path / "o.root", blank), folder / "in.root"
+    )
+    assert bad(findings) == {"charge"}
+    assert "entry 0" in findings["charge"].first
 
 
 @pytest.mark.parametrize("order", ["backward", "forward"])
@@ -422,14 +428,14 @@ def test_one_crop_of_many_without_scores_is_found(order: TickOrder) -> None:
         if blank:
             rows, cols = of_plane.crops[0].onto
             scores[rows if order == "backward" else slice(-rows.stop, None), cols] = 0
-        found = ScoreFindings()
+        findings = ScoreFindings()
         made = Image(image.meta, scores)
-        found.look(want, (made, made), "here")
-        assert (found.above.bad > 0) == blank
+        findings.look(want, (made, made), "here")
+        assert (findings.above.bad > 0) == blank
     lost = np.count_nonzero(scores == 0)
     row = 0 if order == "backward" else 960 - of_plane.crops[0].onto[0].stop
-    words = f"{lost} of {lost} a crop's charged pixels have no score, the first at row {row}"
-    assert words in found.above.first
+    words = f"{lost} of {lost} charged pixels of a crop have no score, the first at row {row}"
+    assert words in findings.above.first
 
 
 @each_mode
@@ -440,10 +446,12 @@ def test_an_image_of_one_class_that_was_never_filled_is_found(
     def blank(events: list[Event]) -> None:
         events[1] = pixels_changed(events[1], np.zeros_like, which=which)
 
-    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", blank), folder / "in.root")
-    assert bad(found) == {"charge"}
+    findings = check(
+        changed(folder / f"{mode}.root", tmp_path / "o.root", blank), folder / "in.root"
+    )
+    assert bad(findings) == {"charge"}
     name = chain.CLASSES[which]
-    assert f"charged pixels has a {name} score" in found["charge"].first
+    assert f"charged pixels has a {name} score" in findings["charge"].first
 
 
 @each_mode
@@ -458,9 +466,9 @@ def test_float_noise_below_the_threshold_is_found(
 
         events[1] = pixels_changed(events[1], noise, which=which)
 
-    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", add), folder / "in.root")
-    assert bad(found) == {"no charge"}
-    assert found["no charge"].bad == 1
+    findings = check(changed(folder / f"{mode}.root", tmp_path / "o.root", add), folder / "in.root")
+    assert bad(findings) == {"no charge"}
+    assert findings["no charge"].bad == 1
 
 
 @pytest.mark.parametrize("value", [1.0000001, 1.001, -1e-9, 7.0])
@@ -471,9 +479,9 @@ def test_a_score_out_of_range_is_found(folder: Path, tmp_path: Path, value: floa
 
         events[1] = pixels_changed(events[1], one)
 
-    found = check(changed(folder / "tiles.root", tmp_path / "o.root", put), folder / "in.root")
-    assert bad(found) == {"range"}
-    assert f"{np.float32(value):.9g}" in found["range"].first
+    findings = check(changed(folder / "tiles.root", tmp_path / "o.root", put), folder / "in.root")
+    assert bad(findings) == {"range"}
+    assert f"{np.float32(value):.9g}" in findings["range"].first
 
 
 def test_shower_and_track_that_sum_up_to_more_than_1_are_found(
@@ -485,16 +493,18 @@ def test_shower_and_track_that_sum_up_to_more_than_1_are_found(
                 events[1], lambda pixels: np.where(pixels > 0, 0.7, 0).astype("f4"), which=which
             )
 
-    found = check(changed(folder / "tiles.root", tmp_path / "o.root", double), folder / "in.root")
-    assert bad(found) == {"range"}
+    findings = check(
+        changed(folder / "tiles.root", tmp_path / "o.root", double), folder / "in.root"
+    )
+    assert bad(findings) == {"range"}
 
 
 def test_shower_pixels_off_charge_are_found(folder: Path, tmp_path: Path) -> None:
     def fill(events: list[Event]) -> None:
         events[1] = pixels_changed(events[1], lambda p: np.where(p == 0, 0.9, p).astype("f4"))
 
-    found = check(changed(folder / "tiles.root", tmp_path / "o.root", fill), folder / "in.root")
-    assert bad(found) == {"no charge", "shower"}
+    findings = check(changed(folder / "tiles.root", tmp_path / "o.root", fill), folder / "in.root")
+    assert bad(findings) == {"no charge", "shower"}
 
 
 def test_a_nan_is_found_and_the_other_entries_are_looked_at(folder: Path, tmp_path: Path) -> None:
@@ -507,10 +517,10 @@ def test_a_nan_is_found_and_the_other_entries_are_looked_at(folder: Path, tmp_pa
     output = changed(
         folder / "tiles.root", tmp_path / "o.root", lambda all_: replace_all(all_, events)
     )
-    found = check(output, folder / "in.root")
-    assert bad(found) == {"readable"}
-    assert "entry 1 image2d_uburn_plane0: want finite pixels" in found["readable"].first
-    assert found["images"].checked == 3 * (EVENTS - 1)
+    findings = check(output, folder / "in.root")
+    assert bad(findings) == {"readable"}
+    assert "entry 1 image2d_uburn_plane0: want finite pixels" in findings["readable"].first
+    assert findings["images"].checked == 3 * (EVENTS - 1)
 
 
 def replace_all(events: list[Event], by: Sequence[Event]) -> None:
@@ -525,9 +535,9 @@ def test_pixels_of_another_type_are_found(folder: Path, tmp_path: Path) -> None:
         doubles = group["images"][:].astype("f8")
         del group["images"]
         group["images"] = doubles
-    found = check(output, folder / "in.root")
-    assert bad(found) == {"readable"}
-    assert "want float32 pixels, as larcv3 writes, got float64" in found["readable"].first
+    findings = check(output, folder / "in.root")
+    assert bad(findings) == {"readable"}
+    assert "want float32 pixels, as larcv3 writes, got float64" in findings["readable"].first
 
 
 @each_mode
@@ -539,9 +549,11 @@ def test_another_meta_is_found(folder: Path, tmp_path: Path, mode: str) -> None:
             moved = (one, replace(other, meta=meta))
             events[1] = replace(events[1], images={**events[1].images, name: moved})
 
-    found = check(changed(folder / f"{mode}.root", tmp_path / "o.root", move), folder / "in.root")
-    assert bad(found) == {"images"}
-    assert "want the meta" in found["images"].first
+    findings = check(
+        changed(folder / f"{mode}.root", tmp_path / "o.root", move), folder / "in.root"
+    )
+    assert bad(findings) == {"images"}
+    assert "want the meta" in findings["images"].first
 
 
 def test_swapped_planes_are_found(folder: Path, tmp_path: Path) -> None:
@@ -549,8 +561,8 @@ def test_swapped_planes_are_found(folder: Path, tmp_path: Path) -> None:
         one, two, three = (events[1].images[name] for name in NAMES)
         events[1] = replace(events[1], images=dict(zip(NAMES, (two, one, three), strict=True)))
 
-    found = check(changed(folder / "tiles.root", tmp_path / "o.root", swap), folder / "in.root")
-    assert "images" in bad(found)
+    findings = check(changed(folder / "tiles.root", tmp_path / "o.root", swap), folder / "in.root")
+    assert "images" in bad(findings)
 
 
 # Provenance.
@@ -578,44 +590,44 @@ def test_mixed_weights_are_found_after_hadd(folder: Path, endpoint: str, tmp_pat
     other = {**record.services, "ssnet-plane1": (replace(origin, weights="b" * 64),)}
     mixed = with_records(second, tmp_path / "m.root", replace(record, services=other).pack())
     hadd(tmp_path / "all.root", first, mixed)
-    found = check(tmp_path / "all.root", folder / "in.root")
-    assert bad(found) == {"provenance"}
+    findings = check(tmp_path / "all.root", folder / "in.root")
+    assert bad(findings) == {"provenance"}
     want = "record 2 of 2: want ssnet-plane1 from one network throughout, weights '', got 'bbb"
-    assert want in found["provenance"].first
-    assert found["images"].checked == 3 * EVENTS
-    assert not found["images"].skipped
+    assert want in findings["provenance"].first
+    assert findings["images"].checked == 3 * EVENTS
+    assert not findings["images"].skipped
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "said"),
+    ("setting", "value", "words"),
     [
         ("threshold_adc", 11.0, "want threshold_adc 10.0 throughout, got 11.0"),
-        ("threshold_adc", "another", "it does not say how the scores were made"),
+        ("threshold_adc", "another", "the record lacks settings of the scores"),
         ("mode", mode_settings(chain.Tiles(32, 16, 1)), "want mode {"),
-        ("mode", "another", "it does not say how the scores were made"),
+        ("mode", "another", "the record lacks settings of the scores"),
         ("producer", "another", "want producer wire throughout, got another"),
     ],
 )
 def test_mixed_settings_are_found(
-    folder: Path, tmp_path: Path, setting: str, value: object, said: str
+    folder: Path, tmp_path: Path, setting: str, value: object, words: str
 ) -> None:
     record = record_of(folder / "tiles.root")
     half = replace(record, events=3)
     other = replace(record, events=4, settings={**record.settings, setting: value})
     output = with_records(folder / "tiles.root", tmp_path / "o.root", half.pack(), other.pack())
-    found = check(output, folder / "in.root")
-    assert f"record 2 of 2: {said}" in found["provenance"].first
-    assert found["images"].skipped
+    findings = check(output, folder / "in.root")
+    assert f"record 2 of 2: {words}" in findings["provenance"].first
+    assert findings["images"].skipped
 
 
 def test_a_record_that_says_nothing_of_a_plane_is_found(folder: Path, tmp_path: Path) -> None:
     record = record_of(folder / "tiles.root")
-    others = {name: said for name, said in record.services.items() if name != "ssnet-plane1"}
+    others = {name: origins for name, origins in record.services.items() if name != "ssnet-plane1"}
     half, other = replace(record, events=3), replace(record, events=4, services=others)
     output = with_records(folder / "tiles.root", tmp_path / "o.root", half.pack(), other.pack())
-    found = check(output, folder / "in.root")
+    findings = check(output, folder / "in.root")
     want = "record 2 of 2: want one network of ssnet-plane1, got 0"
-    assert found["provenance"].first == want
+    assert findings["provenance"].first == want
 
 
 @pytest.mark.parametrize(
@@ -643,9 +655,9 @@ def test_an_output_without_a_record_is_no_good(
 ) -> None:
     records = [] if text is None else [text]
     output = with_records(folder / "tiles.root", tmp_path / "o.root", *records)
-    found = command(folder / "in.root", output, "--mode", "tiles", "--json")
-    assert found.exit_code == 1
-    verdicts = {each["name"]: each["verdict"] for each in json.loads(found.stdout)["checks"]}
+    findings = command(folder / "in.root", output, "--mode", "tiles", "--json")
+    assert findings.exit_code == 1
+    verdicts = {each["name"]: each["verdict"] for each in json.loads(findings.stdout)["checks"]}
     assert {name for name, verdict in verdicts.items() if verdict == "FAILED"} == {"provenance"}
     assert {name for name, verdict in verdicts.items() if verdict == "skipped"} == {"inputs"}
 
@@ -657,14 +669,16 @@ def test_the_scores_of_an_output_without_a_record_are_held_against_what_is_said(
     score.score(made)
     output = with_records(made.output, tmp_path / "o.root")
     for threshold, wrong in ((20.0, set()), (10.0, {"charge"}), (30.0, {"no charge"})):
-        said = Making(mode=MODES["croi"], low_adc=threshold, service_low_adc=(threshold,) * 3)
-        found = run(Check(inputs=(folder / "in.root",), output=output, making=said))
-        assert {each.name for each in found if each.bad} == {"provenance", *wrong}
+        settings = ScoreSettings(
+            mode=MODES["croi"], low_adc=threshold, service_low_adc=(threshold,) * 3
+        )
+        findings = run(Check(inputs=(folder / "in.root",), output=output, settings=settings))
+        assert {each.name for each in findings if each.bad} == {"provenance", *wrong}
 
 
 def test_an_output_that_says_how_it_was_made_is_not_told(folder: Path) -> None:
     done = command(folder / "in.root", folder / "croi.root", "--threshold", "20")
-    assert "says itself how it was made" in str(done.exception)
+    assert "want no settings" in str(done.exception)
 
 
 def test_an_output_of_simple_is_no_scores(folder: Path, tmp_path: Path) -> None:
@@ -693,9 +707,9 @@ def given_up(folder: Path, tmp_path: Path) -> Path:
 def test_an_event_that_a_run_gave_up_is_a_failure_unless_it_is_allowed(
     folder: Path, given_up: Path
 ) -> None:
-    found = check(given_up, folder / "in.root")
-    assert bad(found) == {"failed"}
-    assert "its workers died" in found["failed"].first
+    findings = check(given_up, folder / "in.root")
+    assert bad(findings) == {"failed"}
+    assert "its workers died" in findings["failed"].first
     assert bad(check(given_up, folder / "in.root", allow_failed=True)) == set()
     report_path(given_up).unlink()
     assert bad(check(given_up, folder / "in.root", allow_failed=True)) == {"images"}
@@ -705,16 +719,16 @@ def test_failed_events_that_no_report_names_are_found(folder: Path, tmp_path: Pa
     record = record_of(folder / "croi.root")
     counting = replace(record, settings={**record.settings, "failed_events": 2})
     output = with_records(folder / "croi.root", tmp_path / "o.root", counting.pack())
-    found = check(output, folder / "in.root", allow_failed=True)
-    assert bad(found) == {"failed"}
-    assert "counts 2 failed events, " in found["failed"].first
+    findings = check(output, folder / "in.root", allow_failed=True)
+    assert bad(findings) == {"failed"}
+    assert "counts 2 failed events, " in findings["failed"].first
 
 
 def test_a_damaged_report_of_failed_events_is_found(folder: Path, given_up: Path) -> None:
     report_path(given_up).write_text("{")
-    found = check(given_up, folder / "in.root")
-    assert bad(found) == {"failed", "images"}
-    assert "want a report of failed events" in found["failed"].first
+    findings = check(given_up, folder / "in.root")
+    assert bad(findings) == {"failed", "images"}
+    assert "want a report of failed events" in findings["failed"].first
 
 
 def command(*arguments: object) -> Result:

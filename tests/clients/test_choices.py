@@ -1,4 +1,4 @@
-"""What the commands read where no option says it, and the option that each error names."""
+"""What the commands read if no option says it, and the option that an error names."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ def test_a_file_that_cannot_be_read_decides_nothing(tmp_path: Path) -> None:
 
 def test_a_missing_producer_is_named_with_its_option(tmp_path: Path) -> None:
     path = write(tmp_path / "in.root", ["wire", "segment"])
-    choices.check_producers([path], {"--image": "wire", "--label": "segment"})
-    with pytest.raises(ProductMissing, match=r"want images of truth .* --label wire"):
-        choices.check_producers([path], {"--image": "wire", "--label": "truth"})
+    choices.check_producers([path], {"-p": "wire", "--labels": "segment"})
+    with pytest.raises(ProductMissing, match=r"want images of truth .* --labels wire"):
+        choices.check_producers([path], {"-p": "wire", "--labels": "truth"})
 
 
 @pytest.mark.parametrize(

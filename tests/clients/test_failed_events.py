@@ -91,8 +91,8 @@ def job(pools: Pools, tmp_path: Path) -> ScoringJob:
 
 
 def report(job: ScoringJob) -> list[dict[str, Any]]:
-    said = json.loads(job.output.with_name("out.root.failed.json").read_text())
-    rows: list[dict[str, Any]] = said["failed"]
+    values = json.loads(job.output.with_name("out.root.failed.json").read_text())
+    rows: list[dict[str, Any]] = values["failed"]
     return rows
 
 
@@ -116,17 +116,17 @@ def without(events: Sequence[Event], *failed: int) -> list[Event]:
 
 
 def test_a_retry_adds_to_the_ledger_of_the_run_before_it(job: ScoringJob, pools: Pools) -> None:
-    kept = replace(job, ledger=job.output.with_name("times"))
+    timed = replace(job, ledger=job.output.with_name("times"))
     pools.poison("abort", 2, 5)
-    score(kept)
+    score(timed)
     pools.poison("abort")
-    score(replace(kept, retry_failed=True))
-    assert kept.ledger is not None
-    made = figures(LedgerReader(kept.ledger))
+    score(replace(timed, retry_failed=True))
+    assert timed.ledger is not None
+    made = figures(LedgerReader(timed.ledger))
     assert (made.events, len(made.runs), made.earlier) == (EVENTS + 2, 2, 0)
     assert [each.done for each in made.runs] == [0, EVENTS - 2]
-    score(replace(kept, force=True))  # which begins anew
-    assert figures(LedgerReader(kept.ledger)).events == EVENTS
+    score(replace(timed, force=True))  # which begins anew
+    assert figures(LedgerReader(timed.ledger)).events == EVENTS
 
 
 def test_three_poison_events_among_two_hundred_are_named_and_mended_by_a_retry(
@@ -160,7 +160,7 @@ def test_three_poison_events_among_two_hundred_are_named_and_mended_by_a_retry(
     assert "3 of 200 events failed and are empty" in same.stderr
     pools.poison("abort")
     done = ssnet("run", *files, "--size", "64", "--retry-failed")
-    assert "there already" in done.stdout
+    assert "done by earlier runs" in done.stdout
     assert plane_pools.same(plane_pools.read(tmp_path / "out.root"), expected)
     assert sorted(p.name for p in tmp_path.iterdir() if "out" in p.name) == ["out.root"]
     again = ssnet("run", *files, "--size", "64", "--retry-failed")
@@ -226,7 +226,7 @@ def test_a_run_and_a_retry_do_not_go_on_with_each_other(job: ScoringJob, pools: 
 def test_a_retry_of_another_run_or_another_file_is_refused(job: ScoringJob, pools: Pools) -> None:
     expected = calm(job, pools)
     retry = replace(job, retry_failed=True)
-    with pytest.raises(SettingsError, match="want the output of a run to mend, got none"):
+    with pytest.raises(SettingsError, match="want the output of a run to retry, got none"):
         score(retry)
     pools.poison("refuse", expected[3].rse.event)
     score(job)
@@ -292,7 +292,7 @@ def test_strict_ends_the_run_at_the_first_failure_and_keeps_what_was_before(
         score(replace(job, strict=True))
     assert names(job) == [".out.root.parts"]
     pools.poison("refuse")
-    assert score(replace(job, strict=True)).before == 5
+    assert score(replace(job, strict=True)).earlier == 5
     assert plane_pools.same(plane_pools.read(job.output), expected)
 
 

@@ -1,4 +1,4 @@
-"""The hidden folder beside an output: who has it, and what may stand in its place or in it."""
+"""The hidden folder beside an output: its lock, its contents, and what may be in its place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_link_to_nowhere_in_its_place_is_refused(folder: PartsFolder) -> None:
 def test_a_lock_that_has_lost_its_name_is_none(
     folder: PartsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As NFS takes it from a file that is removed while somebody has it open."""
+    """Rename the file, as NFS does if a file is removed while it is open."""
     elsewhere = folder.path.with_name(".nfs0001")
     lock = fcntl.flock
 

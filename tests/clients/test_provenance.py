@@ -62,12 +62,12 @@ def record_of(path: Path) -> Record:
 # Stamps.
 
 
-def test_a_small_files_stamp_is_what_sha256sum_prints(tmp_path: Path) -> None:
+def test_a_small_files_checksum_is_what_sha256sum_prints(tmp_path: Path) -> None:
     content = bytes(range(256)) * 1000
     path = tmp_path / "small"
     path.write_bytes(content)
     want = (256_000, hashlib.sha256(content).hexdigest(), "all")
-    assert checksums.stamp(path) == want
+    assert checksums.checksum(path) == want
 
 
 def test_a_large_file_is_hashed_at_its_ends_and_evenly_between() -> None:
@@ -76,27 +76,29 @@ def test_a_large_file_is_hashed_at_its_ends_and_evenly_between() -> None:
     assert len(blocks) == 16
     assert blocks[0] == (0, 1 << 20)
     assert sum(blocks[-1]) == size
-    gaps = {after[0] - before[0] for before, after in pairwise(blocks)}
+    gaps = {second[0] - first[0] for first, second in pairwise(blocks)}
     assert max(gaps) - min(gaps) <= 1
 
 
 @pytest.mark.parametrize("at", [0, 5, (17 << 20) - 1])
-def test_a_change_at_either_end_or_of_the_size_changes_the_stamp(tmp_path: Path, at: int) -> None:
+def test_a_change_at_either_end_or_of_the_size_changes_the_checksum(
+    tmp_path: Path, at: int
+) -> None:
     path = tmp_path / "large"
     path.write_bytes(bytes(17 << 20))
-    before = checksums.stamp(path)
-    assert before.hashed == "16 blocks of 1 MiB"
+    original = checksums.checksum(path)
+    assert original.hashed == "16 blocks of 1 MiB"
     with path.open("r+b") as file:
         file.seek(at)
         file.write(b"x")
-    after = checksums.stamp(path)
+    after = checksums.checksum(path)
     path.write_bytes(bytes((17 << 20) + 1))
-    assert len({before, after, checksums.stamp(path)}) == 3
+    assert len({original, after, checksums.checksum(path)}) == 3
 
 
-def test_a_file_that_is_not_there_has_no_stamp(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_has_no_checksum(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"cannot read .*nothing: No such file"):
-        checksums.stamp(tmp_path / "nothing")
+        checksums.checksum(tmp_path / "nothing")
 
 
 # Records.
@@ -109,7 +111,7 @@ def test_a_record_comes_back_as_it_was() -> None:
 
 
 def ssnet_input(path: str) -> Input:
-    return Input(path, 7, checksums.Stamp(100, "ab" * 32, "all"))
+    return Input(path, 7, checksums.FileChecksum(100, "ab" * 32, "all"))
 
 
 @pytest.mark.parametrize(
@@ -127,10 +129,10 @@ def test_a_mode_comes_back_as_it_was(mode: chain.Mode) -> None:
     assert mode_of(json.loads(json.dumps(mode_settings(mode)))) == mode
 
 
-@pytest.mark.parametrize("said", [{}, {"name": "half"}, {"name": "whole", "size": 3}])
-def test_what_is_no_mode_is_refused(said: dict[str, object]) -> None:
+@pytest.mark.parametrize("settings", [{}, {"name": "half"}, {"name": "whole", "size": 3}])
+def test_what_is_no_mode_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ReadError, match="want a mode"):
-        mode_of(said)
+        mode_of(settings)
 
 
 # What runs write.
@@ -151,25 +153,25 @@ def test_a_run_says_what_made_its_output(endpoint: str, tmp_path: Path) -> None:
         command=("ssnet", "run", "a b.root"),
     )
     score.score(job)
-    said = record_of(job.output)
-    assert (said.made_by, said.command, said.broker) == ("ssnet run", job.command, endpoint)
-    assert (said.start, said.end, said.events, said.tick_order) == (1, 6, 5, "backward")
-    assert [Path(each.path) for each in said.inputs] == list(inputs)
-    assert [each.entries for each in said.inputs] == [4, 4]
-    for each in said.inputs:
+    record = record_of(job.output)
+    assert (record.made_by, record.command, record.broker) == ("ssnet run", job.command, endpoint)
+    assert (record.start, record.end, record.events, record.tick_order) == (1, 6, 5, "backward")
+    assert [Path(each.path) for each in record.inputs] == list(inputs)
+    assert [each.entries for each in record.inputs] == [4, 4]
+    for each in record.inputs:
         content = Path(each.path).read_bytes()
-        assert each.stamp == (len(content), hashlib.sha256(content).hexdigest(), "all")
-    assert mode_of(said.settings["mode"]) == job.mode
-    assert said.settings["threshold_adc"] == 12.0
-    assert said.settings["ceiling_adc"] == 500.0
-    assert said.settings["producer"] == "wire"
-    assert said.services == {
+        assert each.checksum == (len(content), hashlib.sha256(content).hexdigest(), "all")
+    assert mode_of(record.settings["mode"]) == job.mode
+    assert record.settings["threshold_adc"] == 12.0
+    assert record.settings["ceiling_adc"] == 500.0
+    assert record.settings["producer"] == "wire"
+    assert record.services == {
         f"ssnet-plane{plane}": (
             Origin("stand-in", f"stand-in for plane {plane}", "", 10.0, "float32"),
         )
         for plane in range(3)
     }
-    assert NOW < said.began_at <= said.ended_at
+    assert NOW < record.began_at <= record.ended_at
 
 
 def test_simple_says_what_is_known_there(endpoint: str, tmp_path: Path) -> None:
@@ -180,11 +182,11 @@ def test_simple_says_what_is_known_there(endpoint: str, tmp_path: Path) -> None:
             inputs=(source,), output=tmp_path / "out.h5", service="echo", broker=endpoint, seed=3
         )
         simple_client.process_files(plan)
-    said = record_of(plan.output)
-    assert (said.made_by, said.events) == ("ssnet simple", 3)
-    assert said.services == {"echo": ()}
-    assert said.settings["seed"] == 3
-    assert said.settings["producers"] == ["wire"]
+    record = record_of(plan.output)
+    assert (record.made_by, record.events) == ("ssnet simple", 3)
+    assert record.services == {"echo": ()}
+    assert record.settings["seed"] == 3
+    assert record.settings["producers"] == ["wire"]
 
 
 def test_simple_says_which_network_answered_where_answers_say_it(
@@ -209,14 +211,14 @@ def test_simple_says_which_network_answered_where_answers_say_it(
 
 
 @pytest.fixture
-def two_makings(tmp_path: Path) -> Path:
+def two_records(tmp_path: Path) -> Path:
     path = simple_files.write(tmp_path / "in.h5", simple_files.events(3, ["wire"]))
     provenance.append(path, [RECORD.pack(), "somebody else's [bold]text[/]"])
     return path
 
 
-def test_files_shows_who_made_a_file(two_makings: Path) -> None:
-    done = CliRunner().invoke(app, ["files", str(two_makings)])
+def test_files_shows_who_made_a_file(two_records: Path) -> None:
+    done = CliRunner().invoke(app, ["files", str(two_records)])
     assert done.exit_code == 0
     assert "image2d_wire" in done.stdout
     for text in ("ssnet run", "node7", NOW, "22", "somebody else's [bold]text[/]"):
@@ -241,17 +243,17 @@ def test_files_shows_a_sum_of_many_in_a_row_for_each_way_of_making(tmp_path: Pat
     assert text[1:] == ["mine", "2"]
 
 
-def test_files_shows_all_of_it_when_asked(two_makings: Path) -> None:
-    done = CliRunner().invoke(app, ["files", "--provenance", str(two_makings)])
+def test_files_shows_all_of_it_when_asked(two_records: Path) -> None:
+    done = CliRunner().invoke(app, ["files", "--provenance", str(two_records)])
     for text in ("1 of 2", "2 of 2", "ssnet run in.root", "tcp://head:5555", "[bold]text[/]"):
         assert text in done.stdout
     assert "image2d_wire" not in done.stdout
 
 
-def test_files_gives_json_to_programs(two_makings: Path) -> None:
-    done = CliRunner().invoke(app, ["files", "--json", str(two_makings)])
+def test_files_gives_json_to_programs(two_records: Path) -> None:
+    done = CliRunner().invoke(app, ["files", "--json", str(two_records)])
     (file,) = json.loads(done.stdout)["files"]
-    assert file["file"] == str(two_makings)
+    assert file["file"] == str(two_records)
     assert file["products"][0]["producer"] == "wire"
     assert file["products"][0]["entries"] == 3
     assert file["provenance"] == [
@@ -260,6 +262,6 @@ def test_files_gives_json_to_programs(two_makings: Path) -> None:
     ]
 
 
-def test_json_and_a_table_at_once_are_refused(two_makings: Path) -> None:
-    done = CliRunner().invoke(app, ["files", "--json", "--provenance", str(two_makings)])
+def test_json_and_a_table_at_once_are_refused(two_records: Path) -> None:
+    done = CliRunner().invoke(app, ["files", "--json", "--provenance", str(two_records)])
     assert "want --provenance or --json" in str(done.exception)

@@ -98,10 +98,10 @@ def test_a_stopped_run_goes_on_where_it_was(
         job = replace(job, inputs=(inputs,), mode=chain.Tiles(64, 16, 32))
     stop(job)
     assert names(job) == [f".out{suffix}.parts"]
-    assert f"{STOP_AT} of {EVENTS} events are safe; the same command goes on" in caplog.text
+    assert f"{STOP_AT} of {EVENTS} events are saved; run the same command" in caplog.text
     report = score(job)
-    assert f"goes on after event {STOP_AT} of {EVENTS}" in caplog.text
-    assert (report.events, report.before) == (EVENTS - STOP_AT, STOP_AT)
+    assert f"resumes after event {STOP_AT} of {EVENTS}" in caplog.text
+    assert (report.events, report.earlier) == (EVENTS - STOP_AT, STOP_AT)
     assert names(job) == [f"out{suffix}"]
     assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
     if suffix == ".root" and copy_input:
@@ -111,15 +111,15 @@ def test_a_stopped_run_goes_on_where_it_was(
 
 def test_progress_counts_what_is_safe_already(job: ScoringJob) -> None:
     stop(job, at=4)
-    told: list[tuple[int, int]] = []
-    score(job, on_progress=lambda *done: told.append(done))
-    assert told == [(done, EVENTS) for done in range(5, EVENTS + 1)]
+    progress: list[tuple[int, int]] = []
+    score(job, on_progress=lambda *done: progress.append(done))
+    assert progress == [(done, EVENTS) for done in range(5, EVENTS + 1)]
 
 
 def test_a_run_of_which_all_is_safe_needs_no_workers_to_be_joined(job: ScoringJob) -> None:
     stop(job, at=EVENTS)
     nobody = f"tcp://127.0.0.1:{free_port()}"
-    assert score(replace(job, broker=nobody)).before == EVENTS
+    assert score(replace(job, broker=nobody)).earlier == EVENTS
     assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
 
 
@@ -150,13 +150,13 @@ def test_a_run_that_is_told_something_else_is_refused_and_named(
 
 
 def test_an_input_that_changed_is_refused(job: ScoringJob, tmp_path: Path) -> None:
-    own = tmp_path / "in.root"
-    own.write_bytes(job.inputs[0].read_bytes())
-    stop(replace(job, inputs=(own,)))
-    own.unlink()
-    plane_pools.toys(own, EVENTS, seed=4)
+    source = tmp_path / "in.root"
+    source.write_bytes(job.inputs[0].read_bytes())
+    stop(replace(job, inputs=(source,)))
+    source.unlink()
+    plane_pools.toys(source, EVENTS, seed=4)
     with pytest.raises(SettingsError, match=r"inputs 0 bytes \(was \d+, is \d+\)"):
-        score(replace(job, inputs=(own,)))
+        score(replace(job, inputs=(source,)))
 
 
 def test_a_copy_of_the_input_elsewhere_is_the_same_input(job: ScoringJob, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_copy_of_the_input_elsewhere_is_the_same_input(job: ScoringJob, tmp_pa
     copy = tmp_path / "scratch" / job.inputs[0].name
     copy.parent.mkdir()
     copy.write_bytes(job.inputs[0].read_bytes())
-    assert score(replace(job, inputs=(copy,))).before == STOP_AT
+    assert score(replace(job, inputs=(copy,))).earlier == STOP_AT
 
 
 def test_other_networks_are_refused(job: ScoringJob, processes: Processes, endpoint: str) -> None:
@@ -176,13 +176,13 @@ def test_other_networks_are_refused(job: ScoringJob, processes: Processes, endpo
     )
     with pytest.raises(SettingsError, match=r"same networks.* 1 weights \(was , is others\)"):
         score(replace(job, broker=endpoint))
-    assert score(job).before == STOP_AT
+    assert score(job).earlier == STOP_AT
 
 
 def test_fresh_starts_over(job: ScoringJob) -> None:
     stop(job)
     report = score(replace(job, fresh=True, low_adc=12.0))
-    assert (report.events, report.before) == (EVENTS, 0)
+    assert (report.events, report.earlier) == (EVENTS, 0)
     assert names(job) == ["out.root"]
 
 
@@ -203,8 +203,8 @@ def test_a_part_that_was_removed_or_shortened_is_made_again(
 ) -> None:
     stop(job)
     damage(job.output.parent / ".out.root.parts" / "part-000003.root")
-    assert score(job).before == 3
-    assert "part-000003.root is not as it was written" in caplog.text
+    assert score(job).earlier == 3
+    assert "part-000003.root was removed or changed" in caplog.text
     assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
 
 
@@ -229,7 +229,7 @@ def test_who_was_killed_when_the_file_had_its_name_has_only_to_tidy_up(
             score(job)
     assert names(job) == [".out.root.parts", "out.root"]
     report = score(job)
-    assert (report.events, report.before) == (0, EVENTS)
+    assert (report.events, report.earlier) == (0, EVENTS)
     assert "was whole already" in caplog.text
     assert names(job) == ["out.root"]
 
@@ -240,8 +240,8 @@ def test_a_run_that_is_over_has_nothing_to_do_when_it_is_started_again(
     score(job)
     was = job.output.stat()
     report = score(job)
-    assert (report.events, report.before) == (0, EVENTS)
-    assert "out.root: is whole already, of this very run" in caplog.text
+    assert (report.events, report.earlier) == (0, EVENTS)
+    assert "out.root: is whole already" in caplog.text
     assert (job.output.stat().st_ino, job.output.stat().st_mtime_ns) == (
         was.st_ino,
         was.st_mtime_ns,
@@ -255,28 +255,28 @@ def test_a_run_that_is_over_has_nothing_to_do_when_it_is_started_again(
 )
 def test_an_output_of_another_run_is_not_taken_for_this_ones(job: ScoringJob, change: str) -> None:
     score(job)
-    before = job.output.read_bytes()
+    content = job.output.read_bytes()
     with pytest.raises(FileExists, match="is there already; force"):
         score(CHANGES[change](job))
-    assert job.output.read_bytes() == before
+    assert job.output.read_bytes() == content
 
 
 def test_an_output_of_changed_inputs_or_of_other_networks_is_not_this_runs(
     job: ScoringJob, tmp_path: Path, processes: Processes, endpoint: str
 ) -> None:
-    own = tmp_path / "in.root"
-    own.write_bytes(job.inputs[0].read_bytes())
-    job = replace(job, inputs=(own,))
+    source = tmp_path / "in.root"
+    source.write_bytes(job.inputs[0].read_bytes())
+    job = replace(job, inputs=(source,))
     score(job)
     processes.broker(endpoint, *QUICK)
     plane_pools.start(processes, endpoint, planes=[0, 2])
     plane_pools.start(
         processes, endpoint, planes=[1], target="tests.support.odd_planes:OtherWeights"
     )
-    with pytest.raises(FileExists, match="already, of other networks; force"):
+    with pytest.raises(FileExists, match="already, from other networks; --force"):
         score(replace(job, broker=endpoint))
-    own.unlink()
-    plane_pools.toys(own, EVENTS, seed=4)
+    source.unlink()
+    plane_pools.toys(source, EVENTS, seed=4)
     with pytest.raises(FileExists, match="is there already; force"):
         score(job)
 
@@ -310,7 +310,7 @@ def test_an_only_part_has_its_record_before_it_is_safe_and_is_only_renamed(
             score(job)
     (part,) = (job.output.parent / ".out.root.parts").glob("part-*")
     inode, records = part.stat().st_ino, provenance.read(part)
-    assert score(job).before == EVENTS
+    assert score(job).earlier == EVENTS
     assert job.output.stat().st_ino == inode  # no second copy
     assert len(records) == 1
     assert provenance.read(job.output) == records
@@ -357,8 +357,8 @@ def test_requests_that_time_out_end_the_run_which_goes_on_later(
     impatient = replace(job, broker=endpoint, timeout_s=0.5, tries=1, window=1)
     with pytest.raises(RequestTimeout, match=r"in\.root entry 3"):
         score(impatient, on_progress=silence)
-    assert "3 of 12 events are safe" in caplog.text
-    assert score(job).before == 3
+    assert "3 of 12 events are saved" in caplog.text
+    assert score(job).earlier == 3
     assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
 
 
@@ -389,9 +389,9 @@ def test_a_disk_that_is_full_when_parts_are_joined_keeps_them(job: ScoringJob) -
     )
     assert done.returncode == 1
     assert "is the disk full?" in done.stderr
-    assert "12 of 12 events are safe" in done.stderr
+    assert "12 of 12 events are saved" in done.stderr
     assert names(job) == [".out.root.parts"]
-    assert score(job).before == EVENTS
+    assert score(job).earlier == EVENTS
     assert plane_pools.same(plane_pools.read(job.output), undisturbed(job))
 
 
@@ -407,23 +407,23 @@ def test_a_name_is_refused_at_once_if_a_report_beside_it_would_have_none(
     assert list(job.output.parent.iterdir()) == []
     job = replace(job, output=job.output.with_name(f"{letter * longest}.root"))
     stop(job)
-    assert score(job).before == STOP_AT
+    assert score(job).earlier == STOP_AT
 
 
 @pytest.mark.parametrize("suffix", [".root", ".h5"])
 def test_names_that_are_no_utf8_go_through(job: ScoringJob, tmp_path: Path, suffix: str) -> None:
     odd = os.fsdecode(b"\xff\xfe")
-    own = tmp_path / f"{odd}.root"
-    own.write_bytes(job.inputs[0].read_bytes())
+    source = tmp_path / f"{odd}.root"
+    source.write_bytes(job.inputs[0].read_bytes())
     output, ledger = tmp_path / f"out{odd}{suffix}", tmp_path / f"{odd}.ledger"
-    job = replace(job, inputs=(own,), output=output, ledger=ledger)
+    job = replace(job, inputs=(source,), output=output, ledger=ledger)
     stop(job)
-    assert score(job).before == STOP_AT
+    assert score(job).earlier == STOP_AT
     (text,) = provenance.read(output)
-    assert Record.unpack(text).inputs[0].path == str(own)
-    kept = list(LedgerReader(ledger))
-    assert {said.inputs for said in kept if isinstance(said, Run)} == {(str(own),)}
-    assert [said.how for said in kept if isinstance(said, End)] == ["Stopped", "done"]
+    assert Record.unpack(text).inputs[0].path == str(source)
+    records = list(LedgerReader(ledger))
+    assert {record.inputs for record in records if isinstance(record, Run)} == {(str(source),)}
+    assert [record.how for record in records if isinstance(record, End)] == ["Stopped", "done"]
 
 
 @pytest.mark.parametrize("wrong", [{"part_s": -1.0}, {"max_failed": 1.5}, {"max_failed": -0.1}])

@@ -62,11 +62,11 @@ def test_every_event_is_scored_in_order_and_empty_ones_keep_their_entry(
     job: ScoringJob, mode: chain.Mode
 ) -> None:
     events = plane_pools.toys(job.inputs[0], 12)
-    told: list[tuple[int, int]] = []
-    report = score(replace(job, mode=mode), on_progress=lambda *done: told.append(done))
+    progress: list[tuple[int, int]] = []
+    report = score(replace(job, mode=mode), on_progress=lambda *done: progress.append(done))
     got = plane_pools.read(job.output)
     assert plane_pools.same(got, [expected(event, mode) for event in events])
-    assert told == [(done, 12) for done in range(1, 13)]
+    assert progress == [(done, 12) for done in range(1, 13)]
     assert (report.events, report.empty, report.workers) == (12, 2, 6)
     assert report.crops >= 30
     assert report.bytes_out > 0

@@ -194,8 +194,9 @@ def test_an_answer_named_like_an_input_product_is_said_once(
 ) -> None:
     files.write(plan.inputs[0], files.events(3, ["wire", "label"]))
     process_files(replace(plan, service="echo", producers=("wire",), copy_input=True))
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said == ["answers named wire replace the input's own"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    (warning,) = warnings
+    assert "answers named wire replace the input's" in warning
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -261,20 +262,20 @@ def test_a_tick_forward_file_is_sent_and_written_as_it_is(plan: SimpleJob) -> No
 
 def test_progress_is_told_up_to_the_end(plan: SimpleJob) -> None:
     files.write(plan.inputs[0], files.events(5, ["wire"]))
-    told: list[tuple[int, int]] = []
-    process_files(plan, on_progress=lambda done, total: told.append((done, total)))
-    assert told == [(n, 5) for n in range(1, 6)]
+    progress: list[tuple[int, int]] = []
+    process_files(plan, on_progress=lambda done, total: progress.append((done, total)))
+    assert progress == [(n, 5) for n in range(1, 6)]
 
 
 # What goes wrong.
 
 
-def refused(plan: SimpleJob, *said: str, error: type[Exception]) -> None:
+def refused(plan: SimpleJob, *words: str, error: type[Exception]) -> None:
     """The run fails, says so, and leaves neither file nor thread."""
     threads = threading.active_count()
     with pytest.raises(error) as caught:
         process_files(plan)
-    for text in said:
+    for text in words:
         assert text in str(caught.value)
     assert not plan.output.exists()
     assert not list(plan.output.parent.glob(".*.part"))
@@ -308,8 +309,8 @@ def test_a_wrong_answer_ends_the_run_and_names_file_and_entry(plan: SimpleJob, l
 
 def test_another_name_than_the_first_replys_is_refused(plan: SimpleJob) -> None:
     files.write(plan.inputs[0], files.events(3, ["other_name"]))
-    said = ("entry 1", "want answers named ['scores0'], got ['scores1']")
-    refused(replace(plan, service="liar"), *said, error=AnswerError)
+    words = ("entry 1", "want answers named ['scores0'], got ['scores1']")
+    refused(replace(plan, service="liar"), *words, error=AnswerError)
 
 
 def test_another_name_than_was_said_beforehand_is_refused(plan: SimpleJob) -> None:
@@ -451,14 +452,14 @@ def test_a_broker_that_is_killed_and_started_again_costs_nothing(
         processes.worker(endpoint, "liar", "tests.support.liar:Liar", "-n", "2", *QUICK)
         with Client(endpoint) as client:
             wait_for_workers(client, "liar", 2)
-        told = threading.Event()
+        begun = threading.Event()
         reports: list[SimpleReport] = []
-        there = replace(plan, broker=endpoint, service="liar")
+        lying = replace(plan, broker=endpoint, service="liar")
         thread = threading.Thread(
-            target=lambda: reports.append(process_files(there, on_progress=lambda *_: told.set()))
+            target=lambda: reports.append(process_files(lying, on_progress=lambda *_: begun.set()))
         )
         thread.start()
-        assert told.wait(30)
+        assert begun.wait(30)
         broker.kill()
         processes.broker(endpoint, *QUICK)
         thread.join(60)
@@ -507,9 +508,9 @@ def test_memory_does_not_grow_with_the_number_of_events(plan: SimpleJob, tmp_pat
     source = files.write(tmp_path / "in.root", made)
     del made
     seen: list[int] = []
-    there = replace(plan, inputs=(source,), output=tmp_path / "out.root")
+    large = replace(plan, inputs=(source,), output=tmp_path / "out.root")
     process_files(
-        there, on_progress=lambda done, _: seen.append(resident_bytes()) if done > 400 else None
+        large, on_progress=lambda done, _: seen.append(resident_bytes()) if done > 400 else None
     )
     assert max(seen) - seen[0] < 20e6
 

@@ -22,6 +22,8 @@ from tests.support.optional import optional
 from tests.support.processes import ROOT
 from tests.support.shared import data
 
+pytestmark = pytest.mark.slow
+
 ROWS = COLS = 64
 
 

@@ -21,7 +21,7 @@ TOLERANCE = 1e-4  # against Caffe, whose sums run in another order
 
 
 @pytest.fixture(scope="module")
-def events() -> list[tuple[toys.Picture, ...]]:
+def events() -> list[tuple[toys.ToyPlane, ...]]:
     return list(toys.events(3, seed=5, chamber=Chamber(128, 128)))
 
 
@@ -40,7 +40,7 @@ def test_torch_gives_the_numbers_of_caffe(name: str, statistics: str, images: st
 
 @pytest.mark.parametrize("plane", [0, 1, 2])
 def test_torch_and_the_engine_agree_on_the_shipped_networks(
-    plane: int, events: list[tuple[toys.Picture, ...]]
+    plane: int, events: list[tuple[toys.ToyPlane, ...]]
 ) -> None:
     optional("onnxruntime")
     from services.engines.onnx_engine import OnnxEngine

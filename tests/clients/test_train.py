@@ -24,7 +24,7 @@ from clients.training.batch_feed import Batches, Feed  # noqa: E402
 from clients.training.checkpoint import CheckpointError  # noqa: E402
 from clients.training.torch_net import TorchNet  # noqa: E402
 from clients.training.trainer import Training, TrainingFailed  # noqa: E402
-from clients.training.training_run import Job, run  # noqa: E402
+from clients.training.training_run import TrainingJob, train  # noqa: E402
 from lartpc import FileExists, SettingsError  # noqa: E402
 from mdp import Client, MDPError  # noqa: E402
 from services import networks  # noqa: E402
@@ -70,13 +70,13 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def job(farm: str, tmp_path: Path, small: Path) -> Job:
-    return Job(
+def job(farm: str, tmp_path: Path, small: Path) -> TrainingJob:
+    return TrainingJob(
         folder=tmp_path / "trained", feed=FEED, training=TRAINING, broker=farm, prototxt=small
     )
 
 
-def command_of(job: Job) -> list[str]:
+def command_of(job: TrainingJob) -> list[str]:
     """`ssnet train`, which does the same as the job; ready for more options."""
     feed, training = job.feed, job.training
     options = {
@@ -103,13 +103,13 @@ def written(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in kinds}
 
 
-def lines_of(job: Job, name: str = "training.jsonl") -> list[dict[str, Any]]:
+def lines_of(job: TrainingJob, name: str = "training.jsonl") -> list[dict[str, Any]]:
     text = (job.folder / name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def test_a_training_sees_its_loss_fall_and_its_networks_are_served(
-    job: Job, files: tuple[Path, Path]
+    job: TrainingJob, files: tuple[Path, Path]
 ) -> None:
     said: list[str] = []
     shipped = replace(
@@ -121,7 +121,7 @@ def test_a_training_sees_its_loss_fall_and_its_networks_are_served(
         validate_every=6,
         validate_events=1,
     )
-    done = run(shipped, said.append)
+    done = train(shipped, said.append)
     lines = lines_of(job)
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < 0.8 * losses[0]
@@ -141,8 +141,10 @@ def test_a_training_sees_its_loss_fall_and_its_networks_are_served(
         assert unseen[1:].sum() > 0
 
 
-def test_validation_counts_each_labelled_pixel_once(job: Job, files: tuple[Path, Path]) -> None:
-    done = run(replace(job, validate=(files[1],), training=replace(TRAINING, steps=1)), ignored)
+def test_validation_counts_each_labelled_pixel_once(
+    job: TrainingJob, files: tuple[Path, Path]
+) -> None:
+    done = train(replace(job, validate=(files[1],), training=replace(TRAINING, steps=1)), ignored)
     for plane, found in done.validation.items():
         labels = [event.images["segment"][plane].pixels for event in feed_files.events(3, seed=4)]
         truth = [int(sum((label == kind).sum() for label in labels)) for kind in (1, 2)]
@@ -155,9 +157,9 @@ def ignored(line: str) -> None:
 
 
 def test_equal_trainings_write_equal_files_wherever_they_run(
-    job: Job, processes: Processes, files: tuple[Path, Path]
+    job: TrainingJob, processes: Processes, files: tuple[Path, Path]
 ) -> None:
-    run(job, ignored)
+    train(job, ignored)
     again = replace(job, folder=job.folder / "again")
     options = [o for o in command_of(again) if not o.startswith("--broker")]
     process = processes.python(*options, str(files[0]), "--workers=2")
@@ -169,9 +171,9 @@ def test_equal_trainings_write_equal_files_wherever_they_run(
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_training_that_was_stopped_goes_on_to_the_bit(
-    job: Job, processes: Processes, files: tuple[Path, Path], stop: signal.Signals
+    job: TrainingJob, processes: Processes, files: tuple[Path, Path], stop: signal.Signals
 ) -> None:
-    run(job, ignored)
+    train(job, ignored)
     stopped = replace(job, folder=job.folder / "stopped")
     options = command_of(stopped)
     if stop is signal.SIGINT:  # with a broker and workers of its own
@@ -194,21 +196,21 @@ def test_a_training_that_was_stopped_goes_on_to_the_bit(
     assert [line["step"] for line in lines_of(stopped)] == list(range(1, STEPS + 1))
 
 
-def test_who_stops_early_leaves_nothing_in_the_brokers_queue(job: Job) -> None:
+def test_who_stops_early_leaves_nothing_in_the_brokers_queue(job: TrainingJob) -> None:
     def stop(line: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(replace(job, report_every=2), stop)
+        train(replace(job, report_every=2), stop)
     with Client(job.broker) as client:
         until(lambda: held(client, NAME) == 0, "the broker holds nothing")
 
 
 def test_a_feed_that_is_lost_leaves_a_checkpoint_to_go_on_from(
-    job: Job, monkeypatch: pytest.MonkeyPatch
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = replace(job, folder=job.folder / "whole")
-    run(whole, ignored)
+    train(whole, ignored)
     take = Batches.__next__
 
     def lost(batches: Batches) -> Any:
@@ -218,17 +220,17 @@ def test_a_feed_that_is_lost_leaves_a_checkpoint_to_go_on_from(
 
     monkeypatch.setattr(Batches, "__next__", lost)
     with pytest.raises(MDPError, match="lost"):
-        run(job, ignored)
+        train(job, ignored)
     monkeypatch.undo()
     said: list[str] = []
-    run(job, said.append)
+    train(job, said.append)
     assert said[0].startswith("resumes at step 5 of 12 ")
     assert written(job.folder) == written(whole.folder)
 
 
-def test_a_plane_alone_gets_its_own_files_and_shares_the_folder(job: Job) -> None:
+def test_a_plane_alone_gets_its_own_files_and_shares_the_folder(job: TrainingJob) -> None:
     for plane in (2, 0):
-        run(replace(job, feed=replace(FEED, planes=(plane,))), ignored)
+        train(replace(job, feed=replace(FEED, planes=(plane,))), ignored)
     made = written(job.folder)
     assert sorted(made) == ["net.prototxt", "net_plane0.caffemodel", "net_plane2.caffemodel"]
     assert made["net_plane0.caffemodel"] != made["net_plane2.caffemodel"]
@@ -236,17 +238,17 @@ def test_a_plane_alone_gets_its_own_files_and_shares_the_folder(job: Job) -> Non
     assert len(lines_of(job, "training_plane2.jsonl")) == 1
 
 
-def test_a_training_begins_with_the_weights_that_it_is_given(job: Job) -> None:
-    run(job, ignored)
+def test_a_training_begins_with_the_weights_that_it_is_given(job: TrainingJob) -> None:
+    train(job, ignored)
     weights = job.folder / "net_plane1.caffemodel"
     still = replace(TRAINING, steps=1, rate=0.0, freeze_statistics=1.0)
     other = replace(job, folder=job.folder / "more", weights=weights, training=still)
-    run(other, ignored)
+    train(other, ignored)
     assert written(other.folder)["net_plane0.caffemodel"] == weights.read_bytes()
 
 
-def test_epochs_are_counted_in_batches_of_the_feed(job: Job) -> None:
-    done = run(replace(job, epochs=2), ignored)
+def test_epochs_are_counted_in_batches_of_the_feed(job: TrainingJob) -> None:
+    done = train(replace(job, epochs=2), ignored)
     assert done.steps == 2 * 4  # 14 events, by four
     assert lines_of(job)[-1]["epoch"] == 2
 
@@ -255,25 +257,25 @@ def test_epochs_are_counted_in_batches_of_the_feed(job: Job) -> None:
 
 
 @pytest.fixture
-def begun(job: Job) -> Job:
+def begun(job: TrainingJob) -> TrainingJob:
     """A training that is done, with its checkpoint."""
-    run(replace(job, training=replace(TRAINING, steps=2)), ignored)
+    train(replace(job, training=replace(TRAINING, steps=2)), ignored)
     return job
 
 
-def test_another_trainings_checkpoint_is_refused_with_what_differs(begun: Job) -> None:
+def test_another_trainings_checkpoint_is_refused_with_what_differs(begun: TrainingJob) -> None:
     other = replace(begun, training=replace(TRAINING, steps=2, rate=0.5))
     with pytest.raises(CheckpointError, match=r"rate 0\.01, not 0\.5.*--fresh"):
-        run(other, ignored)
+        train(other, ignored)
     seed = replace(begun, feed=replace(FEED, seed=6), training=replace(TRAINING, steps=2))
     with pytest.raises(CheckpointError, match="seed 5, not 6"):
-        run(seed, ignored)
+        train(seed, ignored)
     before = written(begun.folder)
-    assert run(replace(other, fresh=True, force=True), ignored).steps == 2
+    assert train(replace(other, fresh=True, force=True), ignored).steps == 2
     assert written(begun.folder) != before
 
 
-def test_a_damaged_checkpoint_is_refused(begun: Job) -> None:
+def test_a_damaged_checkpoint_is_refused(begun: TrainingJob) -> None:
     path = begun.folder / "checkpoint.npz"
     whole = path.read_bytes()
     central = whole.index(b"PK\x01\x02")
@@ -281,53 +283,53 @@ def test_a_damaged_checkpoint_is_refused(begun: Job) -> None:
     for damaged in (whole[:-100], whole[: central + 10] + b"\x63" + whole[central + 11 :]):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"want a checkpoint in .*npz, got"):
-            run(replace(begun, training=replace(TRAINING, steps=2)), ignored)
+            train(replace(begun, training=replace(TRAINING, steps=2)), ignored)
 
 
-def test_two_trainings_at_once_do_not_share_a_folder(job: Job) -> None:
+def test_two_trainings_at_once_do_not_share_a_folder(job: TrainingJob) -> None:
     def second(line: str) -> None:
         if "step 1 of" in line:
             other = replace(job, training=replace(TRAINING, steps=2))
             with pytest.raises(FileExists, match=r"want one training at a time in .*trained, got"):
-                run(other, ignored)
+                train(other, ignored)
             refused.append(line)
 
     refused: list[str] = []
-    run(replace(job, training=replace(TRAINING, steps=2), report_every=1), second)
+    train(replace(job, training=replace(TRAINING, steps=2), report_every=1), second)
     assert refused
 
 
-def test_anothers_networks_are_not_replaced(begun: Job) -> None:
+def test_anothers_networks_are_not_replaced(begun: TrainingJob) -> None:
     (begun.folder / "checkpoint.npz").unlink()
-    with pytest.raises(FileExists, match=r"net_plane0.caffemodel exists already.*--force"):
-        run(begun, ignored)
+    with pytest.raises(FileExists, match=r"net_plane0.caffemodel exists already.*--fresh"):
+        train(begun, ignored)
     weights = begun.folder / "net_plane1.caffemodel"
     with pytest.raises(FileExists, match=r"initial weights, got .*net_plane1"):
-        run(replace(begun, weights=weights, force=True), ignored)
+        train(replace(begun, weights=weights, force=True), ignored)
 
 
 def test_files_that_are_trained_on_do_not_validate(
-    job: Job, files: tuple[Path, Path], tmp_path: Path
+    job: TrainingJob, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.h5"
     copy.write_bytes(files[0].read_bytes())
     with pytest.raises(SettingsError, match="not used for training, got"):
-        run(replace(job, validate=(files[1], copy)), ignored)
+        train(replace(job, validate=(files[1], copy)), ignored)
     assert not job.folder.exists()
 
 
-def test_a_loss_that_explodes_ends_the_training_without_a_checkpoint(job: Job) -> None:
+def test_a_loss_that_explodes_ends_the_training_without_a_checkpoint(job: TrainingJob) -> None:
     hot = replace(TRAINING, rate=1e6, optimizer="sgd", warm_up=0, weight_decay=1e6)
     with pytest.raises(TrainingFailed, match="a lower rate"):
-        run(replace(job, training=hot), ignored)
+        train(replace(job, training=hot), ignored)
     assert not (job.folder / "checkpoint.npz").exists()
 
 
-def test_a_crop_that_the_network_cannot_take_is_refused(job: Job) -> None:
+def test_a_crop_that_the_network_cannot_take_is_refused(job: TrainingJob) -> None:
     with pytest.raises(MDPError, match="want rows and cols that are multiples of 2"):
-        run(replace(job, feed=replace(FEED, rows=63)), ignored)
+        train(replace(job, feed=replace(FEED, rows=63)), ignored)
     with pytest.raises(MDPError, match=r"epoch 0 batch 0: .*at most 96 x 128 pixels"):
-        run(replace(job, feed=replace(FEED, rows=98)), ignored)
+        train(replace(job, feed=replace(FEED, rows=98)), ignored)
 
 
 @pytest.mark.parametrize(
@@ -337,12 +339,12 @@ def test_a_crop_that_the_network_cannot_take_is_refused(job: Job) -> None:
 )
 def test_settings_out_of_range_are_refused(option: dict[str, Any]) -> None:
     with pytest.raises(MDPError, match="want"):
-        Job(folder=Path("nowhere"), feed=FEED, training=TRAINING, **option)
+        TrainingJob(folder=Path("nowhere"), feed=FEED, training=TRAINING, **option)
 
 
-def test_a_device_that_is_not_there_is_refused(job: Job) -> None:
+def test_a_device_that_is_not_there_is_refused(job: TrainingJob) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(MDPError, match="want cuda:0 for training"):
-        run(replace(job, device="cuda:0"), ignored)
+        train(replace(job, device="cuda:0"), ignored)
     assert not job.folder.exists()

@@ -26,6 +26,7 @@ from clients import cli
 from clients.scoring.output.failures import FailedReport, events_of, report_path
 from lartpc import Event
 from lartpc.files import provenance
+from mdp.worker.child import die_with
 from tests.support import plane_pools
 
 _KEPT = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "open"}
@@ -113,8 +114,10 @@ class Client:
     def run(self, *, at: int = 0, trouble: Callable[[], None] = _kill) -> int:
         """Its exit code."""
         out, into = os.pipe()  # no file: those may not grow
+        parent_pid = os.getpid()
         pid = os.fork()
         if not pid:
+            die_with(parent_pid)
             os.dup2(into, sys.stderr.fileno())
             self._be(at, trouble)
         os.close(into)

@@ -21,7 +21,7 @@ def brake(folder: Path, plane: int) -> Path:
     return folder / f"plane{plane}"
 
 
-class Worker(stand_ins.Worker):
+class Worker(stand_ins.StandInWorker):
     """With a brake."""
 
     def __init__(self) -> None:

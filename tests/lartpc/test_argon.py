@@ -168,6 +168,7 @@ def test_a_shower_is_as_deep_and_as_wide_as_argon_makes_it() -> None:
     assert np.average(inside, weights=deposits.energy_mev) == pytest.approx(0.94, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_photon_travels_before_it_converts_and_then_loses_twice_as_much() -> None:
     starts, losses = [], []
     rng = np.random.default_rng(1)

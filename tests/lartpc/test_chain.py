@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lartpc import ROI, Event, Image, ImageError, ProductMissing, SettingsError, TickOrder
 from lartpc.crops.chain import (
     Croi,
+    CropPlan,
     Mode,
-    Plan,
     Scores,
     Tiles,
     Whole,
@@ -39,7 +39,7 @@ def of(*images: Image, rois: tuple[ROI, ...] = ()) -> Event:
     return Event(event().rse, {"wire": images}, {"croi": rois})
 
 
-def echoed(image: Image, asked: Plan) -> list[list[Scores]]:
+def echoed(image: Image, asked: CropPlan) -> list[list[Scores]]:
     """A network that answers what it is asked about this image, and twice that."""
     (crops,) = cut_all([image], asked)
     return [[np.stack([crop.pixels, 2 * crop.pixels]) for crop in crops]]

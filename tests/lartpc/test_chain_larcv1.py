@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lartpc import Event, TickOrder, open_reader
-from lartpc.crops.chain import Croi, Plan, Scores, plan, stitch
+from lartpc.crops.chain import Croi, CropPlan, Scores, plan, stitch
 from tests.support.images import cut_all, numbers, same_image
 from tests.support.shared import data
 
@@ -28,11 +28,11 @@ def events() -> list[Event]:
         return list(reader)
 
 
-def planned(event: Event) -> Plan:
+def planned(event: Event) -> CropPlan:
     return plan(event, Croi(), images="modimg")
 
 
-def fake_scores(event: Event, asked: Plan) -> list[list[Scores]]:
+def fake_scores(event: Event, asked: CropPlan) -> list[list[Scores]]:
     """What the fake networks of the golden file answer: [shower, track]."""
     factors = np.array([500, 1000], np.float32).reshape(2, 1, 1)
     crops = cut_all(event.images["modimg"], asked)

@@ -16,11 +16,13 @@ from matplotlib.text import Text
 
 from lartpc.display import colours, drawing
 from lartpc.display.colour_keys import ROI_EDGE
-from lartpc.display.colours import Window
+from lartpc.display.colours import PixelWindow
 from lartpc.display.drawing import Row, View, adc_row, label_row, render, score_row
 from lartpc.display.rows import Region, windows
 from lartpc.errors import ImageError
 from lartpc.image import ROI, RSE, Image, ImageMeta, TickOrder
+
+pytestmark = pytest.mark.slow
 
 NAME = RSE(1, 2, 3)
 
@@ -138,9 +140,9 @@ def test_the_zoom_holds_the_charge_and_planes_share_the_ticks() -> None:
     assert 70 <= found[0].max_x < 120
     assert found[1].max_x >= 240
     assert (found[2].min_x, found[2].max_x) == (50, 250)
-    assert windows([adc_row(images)], "whole")[1] == Window(50, 250, 2400, 3000)
+    assert windows([adc_row(images)], "whole")[1] == PixelWindow(50, 250, 2400, 3000)
     box = ImageMeta(20, 60, 10, 20, 100, 2900, 0)
-    assert windows([adc_row(images)], ROI((box, box, box)))[2] == Window(100, 120, 2840, 2900)
+    assert windows([adc_row(images)], ROI((box, box, box)))[2] == PixelWindow(100, 120, 2840, 2900)
 
 
 def test_a_lone_pixel_of_a_large_image_is_not_lost() -> None:
@@ -214,7 +216,7 @@ def test_each_panel_names_the_plane_of_its_images_and_has_that_planes_boxes() ->
     first, last, *_ = figure.axes
     assert [first.get_title(), last.get_title()] == ["plane 1 (V)", "plane 9"]
     assert [len(ax.patches) for ax in (first, last)] == [1, 0]
-    assert windows([adc_row(images)], ROI((away, here)))[0] == Window(60, 90, 2780, 2900)
+    assert windows([adc_row(images)], ROI((away, here)))[0] == PixelWindow(60, 90, 2780, 2900)
 
 
 def test_more_planes_than_a_page_holds_are_refused() -> None:
@@ -302,9 +304,9 @@ def test_no_track_of_one_pixel_is_lost_when_a_whole_event_is_drawn(
 def test_a_region_narrows_the_view_and_one_off_the_images_is_refused() -> None:
     rows = [adc_row(three(slice(40, 60), slice(5, 9), 40.0))]
     region = Region(wires=(60, 90), ticks=(2500, 2900))
-    assert set(windows(rows, "charge", region)) == {Window(60, 90, 2500, 2900)}
+    assert set(windows(rows, "charge", region)) == {PixelWindow(60, 90, 2500, 2900)}
     only = windows(rows, "whole", Region(ticks=(2500, 2900)))
-    assert set(only) == {Window(50, 250, 2500, 2900)}
+    assert set(only) == {PixelWindow(50, 250, 2500, 2900)}
     with pytest.raises(ImageError, match="want ticks that the images have: 2400:3000, got 1:2"):
         windows(rows, "whole", Region(ticks=(1, 2)))
     with pytest.raises(ImageError, match="want wires that the images have: 50:250, got 250:300"):

@@ -25,6 +25,8 @@ from lartpc import (
 from tests.support.images import numbers
 from tests.support.shared import data
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def wire() -> Iterator[Reader]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -29,9 +28,10 @@ from lartpc import (
 )
 from lartpc.files.larcv1.root_writer import CHECKSUMS
 from tests.support.images import event, image, meta, numbers, same, same_image
+from tests.support.root_tools import root_says
 from tests.support.shared import ROOT, data
 
-pytestmark = pytest.mark.usefixtures("root")
+pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.slow]
 
 HEAD = {f"larcv::{name}": checksum for name, checksum in CHECKSUMS.items()}
 
@@ -46,15 +46,6 @@ def write(path: Path, events: Sequence[Event], **settings: Any) -> Path:
 def read(path: Path, **settings: Any) -> list[Event]:
     with open_reader(path, tick_order="backward", **settings) as reader:
         return list(reader)
-
-
-def root_says(path: Path) -> dict[str, Any]:
-    """What ROOT in a process of its own reads."""
-    command = [sys.executable, "tests/support/read_with_root.py", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
 
 
 def as_root_says(one: Event, producer: str) -> dict[str, Any]:

@@ -145,6 +145,7 @@ def test_the_largest_numbers_come_back(tmp_path: Path) -> None:
     assert same(one, read(write(tmp_path / "out.h5", [one]))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claims", "says"),
     [

@@ -34,6 +34,8 @@ from lartpc import (
 from lartpc.files.larcv1.plain_path import PlainPaths
 from tests.support.images import event, same
 
+pytestmark = pytest.mark.slow
+
 GROUP = "Data/image2d_wire_group"
 Change = Callable[[Any], None]
 

@@ -10,9 +10,11 @@ import pytest
 
 from lartpc import Event, ReadError, WriteError, open_reader, open_writer, products
 from lartpc.files.parts import PartFiles
-from tests.lartpc.test_larcv1_write import root_says
 from tests.support.images import event, same
 from tests.support.optional import optional
+from tests.support.root_tools import root_says
+
+pytestmark = pytest.mark.slow
 
 SIZES = (2, 1, 3)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +13,9 @@ import uproot
 
 from lartpc import WriteError, open_reader, open_writer
 from lartpc.errors import ReadError
-from lartpc.files import provenance, provenance_texts
+from lartpc.files import larcv1, larcv3, provenance, provenance_texts
 from tests.support.images import event, same
+from tests.support.root_tools import hadd
 
 RECORDS = ('{"made": "first"}', "ein zweites, größer: " + "x" * 5000)
 SUFFIXES = pytest.mark.parametrize("suffix", [".root", ".h5"])
@@ -77,16 +77,6 @@ def test_several_files_say_all_that_each_says(make: Make, suffix: str) -> None:
     with open_reader(paths, tick_order="backward") as reader:
         assert reader.provenance == ("a", "c", "d")
         assert len(reader) == 6
-
-
-def hadd(target: Path, *sources: Path) -> None:
-    import ROOT
-
-    program = Path(ROOT.__file__).parent / "bin" / "hadd"
-    command = str(program) if program.exists() else shutil.which("hadd")
-    if command is None:
-        pytest.fail("want the hadd that comes with ROOT, got none")
-    subprocess.run([command, "-v", "0", str(target), *map(str, sources)], check=True)
 
 
 def merge(target: Path, *sources: Path) -> None:
@@ -157,10 +147,11 @@ def test_a_full_disk_at_the_very_end_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    format_module = {".root": larcv1, ".h5": larcv3}[suffix]
+    monkeypatch.setattr(format_module, "append_provenance", full)
     writer = open_writer(tmp_path / ("a" + suffix))
     writer.write(event(0))
     writer.provenance = RECORDS
-    monkeypatch.setattr(provenance, "append", full)
     with pytest.raises(WriteError, match="No space left"):
         writer.close()
     assert list(tmp_path.iterdir()) == []

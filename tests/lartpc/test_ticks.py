@@ -25,7 +25,7 @@ from lartpc import (
     open_writer,
 )
 from lartpc.files import provenance
-from lartpc.files.ticks import Span, Survey, choose, regions_of, spans_of, told_by
+from lartpc.files.ticks import Survey, TickSpan, choose, order_shown_by, regions_of, spans_of
 from tests.support.shared import data
 
 NAMES: tuple[TickOrder, TickOrder] = ("backward", "forward")
@@ -37,14 +37,16 @@ def other(order: TickOrder) -> TickOrder:
 
 
 def survey(
-    *images: Span, regions: frozenset[tuple[Span, Span, float]] = frozenset(), path: Path = FILE
+    *images: TickSpan,
+    regions: frozenset[tuple[TickSpan, TickSpan, float]] = frozenset(),
+    path: Path = FILE,
 ) -> Survey:
     return Survey(path, stored=False, images=frozenset(images), regions=regions)
 
 
 # An image of 6048 ticks from 2400 on, as LArCV1 stores it in either order.
-BACKWARD = Span(corner=8448.0, height=6048.0)
-FORWARD = Span(corner=2400.0, height=6048.0)
+BACKWARD = TickSpan(corner=8448.0, height=6048.0)
+FORWARD = TickSpan(corner=2400.0, height=6048.0)
 
 
 def test_a_span_lies_below_its_corner_if_row_0_is_the_largest_tick_and_above_it_otherwise() -> None:
@@ -66,7 +68,7 @@ def test_ticks_of_at_least_zero_in_both_readings_tell_nothing_and_backward_is_as
 
 
 def test_ticks_below_zero_in_both_readings_tell_nothing() -> None:
-    assert told_by(survey(Span(-100.0, 6048.0))) is None
+    assert order_shown_by(survey(TickSpan(-100.0, 6048.0))) is None
 
 
 @given(
@@ -88,12 +90,12 @@ def test_a_region_that_is_not_as_tall_as_its_image_tells_the_order(
     box = ImageMeta(10, tall * pixel, tall, 10, 0, low + first * pixel, 0, "forward")
     image, box = image.in_order(order), box.in_order(order)
     regions = regions_of([ROI((box,))], [image])
-    choice = told_by(survey(*spans_of([image]), regions=regions))
+    choice = order_shown_by(survey(*spans_of([image]), regions=regions))
     # in the wrong order the box begins where the image does: it fits if it lies at that edge
     fits = all(
         first_ <= low_ + pixel and high_ <= last_ + pixel
         for (low_, high_), (first_, last_) in [
-            (Span(box.origin_y, box.height).at(other(order)), _span(image).at(other(order)))
+            (TickSpan(box.origin_y, box.height).at(other(order)), _span(image).at(other(order)))
         ]
     )
     if not fits:
@@ -103,17 +105,17 @@ def test_a_region_that_is_not_as_tall_as_its_image_tells_the_order(
         assert choice.order == order
 
 
-def _span(meta: ImageMeta) -> Span:
-    return Span(meta.origin_y, meta.height)
+def _span(meta: ImageMeta) -> TickSpan:
+    return TickSpan(meta.origin_y, meta.height)
 
 
 def test_provenance_is_believed_before_geometry_and_must_state_one_order() -> None:
     stated = survey(FORWARD)._replace(recorded=("backward",))
-    choice = told_by(stated)
+    choice = order_shown_by(stated)
     assert choice is not None
     assert (choice.order, choice.basis) == ("backward", "provenance")
     with pytest.raises(TickOrderError, match="states both"):
-        told_by(stated._replace(recorded=NAMES))
+        order_shown_by(stated._replace(recorded=NAMES))
 
 
 @pytest.mark.parametrize("asked", NAMES)
@@ -216,7 +218,7 @@ def test_a_larcv3_file_stores_its_order(tmp_path: Path) -> None:
             assert (image.meta.min_y, image.meta.tick_order) == (2400, asked)
 
 
-def test_a_file_whose_first_entries_cannot_be_read_is_told_by_the_others(
+def test_a_file_whose_first_entries_cannot_be_read_is_order_shown_by_the_others(
     tmp_path: Path, root: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lartpc.files.larcv1.root_reader import LArCV1File

@@ -129,6 +129,7 @@ def test_dead_wires_read_nothing_and_stay_dead_for_a_seed() -> None:
     assert not np.array_equal(dead[0], dead_columns(5, settings)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [SMALL, ToySettings(Chamber(1008, 3456))])
 def test_the_croi_contains_the_vertex_on_every_plane(settings: ToySettings) -> None:
     for index in range(10):

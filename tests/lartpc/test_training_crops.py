@@ -47,6 +47,7 @@ def test_a_crop_is_what_the_image_holds_at_the_place_that_its_meta_says(number: 
     assert len(tops) == 1  # the planes share their ticks
 
 
+@pytest.mark.slow
 def test_flips_mirror_images_labels_and_weights_alike() -> None:
     planes, _, _ = planes_of(1)
     flipped = Recipe(rows=64, cols=48, flips=True, gain=0.0)

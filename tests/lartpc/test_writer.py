@@ -24,6 +24,8 @@ from tests.support.images import event, same
 from tests.support.optional import optional
 from tests.support.shared import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
@@ -186,7 +188,7 @@ def test_giving_up_leaves_nothing_even_if_the_library_cannot(
         raise RuntimeError("can't close file")
 
     writer = open_writer(tmp_path / "out.h5")
-    monkeypatch.setattr("lartpc.files.larcv3.hdf5_reader.HDF5Sink.abort", fails)
+    monkeypatch.setattr("lartpc.files.larcv3.hdf5_writer.HDF5Sink.abort", fails)
     writer.discard()
     assert names(tmp_path) == []
     with pytest.raises(WriteError, match=r"out.h5 at its end: .*can't close file"):
@@ -202,7 +204,7 @@ def write_with(error: Exception, path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     with open_writer(path) as writer:
         writer.write(event())
-        monkeypatch.setattr("lartpc.larcv3.HDF5Sink.write", fails)
+        monkeypatch.setattr("lartpc.files.larcv3.hdf5_writer.HDF5Sink.write", fails)
         writer.write(event())
 
 

@@ -15,7 +15,7 @@ from mdp.settings import WorkerSettings
 from mdp.wire import Frame, Frames
 from mdp.worker.host import Host, KillChild, StartChild, Step, Work
 from mdp.worker.session import Close, Open, Send
-from tests.mdp.test_session import Steps
+from tests.support.steps import Steps
 
 READY = Send([b"MDPW02", b"\x01", b"echo"])
 HEARTBEAT = Send([b"MDPW02", b"\x05"])

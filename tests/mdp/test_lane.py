@@ -11,10 +11,20 @@ import msgpack
 import pytest
 
 from mdp import errors
-from mdp.client.lane import Call, Close, Done, Failed, Lanes, Open, Part, Send, Step
+from mdp.client.lane import (
+    ClientRequest,
+    CloseLane,
+    Failed,
+    FinalReply,
+    Lanes,
+    OpenLane,
+    PartialReply,
+    SendOnLane,
+    Step,
+)
 from mdp.settings import MAX_LANES, ClientSettings, Pulse
 from mdp.wire import Frame, Frames
-from tests.mdp.test_session import Steps
+from tests.support.steps import Steps
 
 # What a broker sends and a client asks, from the table of the protocol's page.
 
@@ -50,8 +60,8 @@ def cancel(lane: bytes) -> Frames:
 
 def a_call(
     body: bytes = b"hello", *, service: bytes = b"echo", timeout_s: float = 10.0, tries: int = 3
-) -> Call:
-    return Call(service, [body], None, timeout_s=timeout_s, tries=tries)
+) -> ClientRequest:
+    return ClientRequest(service, [body], None, timeout_s=timeout_s, tries=tries)
 
 
 class Shell:
@@ -67,9 +77,9 @@ class Shell:
         self.pulses: list[tuple[bytes, Frames]] = []
         self.cancels: list[tuple[bytes, Frames]] = []
         self.parts: list[Sequence[Frame]] = []
-        self.ends: dict[Call, Done | Failed] = {}
+        self.ends: dict[ClientRequest, FinalReply | Failed] = {}
 
-    def submit(self, call: Call, now: float) -> list[Step]:
+    def submit(self, call: ClientRequest, now: float) -> list[Step]:
         return self._carry_out(self.core.submit(call, now))
 
     def receive(self, lane: bytes, frames: Frames, now: float) -> list[Step]:
@@ -80,7 +90,7 @@ class Shell:
         assert self.core.deadline() > now
         return out
 
-    def abandon(self, call: Call, now: float) -> list[Step]:
+    def abandon(self, call: ClientRequest, now: float) -> list[Step]:
         return self._carry_out(self.core.abandon(call, now))
 
     def close(self) -> list[Step]:
@@ -104,33 +114,33 @@ class Shell:
         return Steps(steps)
 
     def _one(self, step: Step) -> None:
-        if isinstance(step, Open):
+        if isinstance(step, OpenLane):
             assert step.lane not in self.names
             self.names.append(step.lane)
             self.open.add(step.lane)
-        elif isinstance(step, Close):
+        elif isinstance(step, CloseLane):
             self.open.remove(step.lane)
-        elif isinstance(step, Send):
+        elif isinstance(step, SendOnLane):
             assert step.lane in self.open
             kinds = {b"mmi.broker": self.pulses, b"mmi.cancel": self.cancels}
             name: Any = step.frames[2]
             kinds.get(name, self.requests).append((step.lane, step.frames))
-        elif isinstance(step, Part):
+        elif isinstance(step, PartialReply):
             self.parts.append(step.body)
         else:
             assert step.call not in self.ends
             self.ends[step.call] = step
 
 
-def failure(shell: Shell, call: Call) -> errors.MDPError:
+def failure(shell: Shell, call: ClientRequest) -> errors.MDPError:
     end = shell.ends[call]
     assert isinstance(end, Failed)
     return end.error
 
 
-def answer_of(shell: Shell, call: Call) -> Sequence[Frame]:
+def answer_of(shell: Shell, call: ClientRequest) -> Sequence[Frame]:
     end = shell.ends[call]
-    assert isinstance(end, Done)
+    assert isinstance(end, FinalReply)
     return end.body
 
 
@@ -138,13 +148,13 @@ def answer_of(shell: Shell, call: Call) -> Sequence[Frame]:
 
 
 def test_a_request_opens_a_lane_and_is_sent_on_it() -> None:
-    assert Shell().submit(a_call(), 0.0) == [Open(b"L1"), Send(b"L1", ask())]
+    assert Shell().submit(a_call(), 0.0) == [OpenLane(b"L1"), SendOnLane(b"L1", ask())]
 
 
 def test_a_body_of_no_frames_and_of_many_is_sent_as_it_is() -> None:
     shell = Shell()
-    shell.submit(Call(b"echo", [], None, timeout_s=1, tries=1), 0.0)
-    shell.submit(Call(b"echo", [b"", b"a", b""], None, timeout_s=1, tries=1), 0.0)
+    shell.submit(ClientRequest(b"echo", [], None, timeout_s=1, tries=1), 0.0)
+    shell.submit(ClientRequest(b"echo", [b"", b"a", b""], None, timeout_s=1, tries=1), 0.0)
     assert shell.requests == [
         (b"L1", [b"MDPC02", b"\x01", b"echo"]),
         (b"L2", [b"MDPC02", b"\x01", b"echo", b"", b"a", b""]),
@@ -154,14 +164,16 @@ def test_a_body_of_no_frames_and_of_many_is_sent_as_it_is() -> None:
 def test_the_final_ends_a_call_with_its_body() -> None:
     shell, call = Shell(), a_call()
     shell.submit(call, 0.0)
-    assert shell.receive(b"L1", final(b"a", b"", b"b"), 0.5) == [Done(call, [b"a", b"", b"b"])]
+    assert shell.receive(b"L1", final(b"a", b"", b"b"), 0.5) == [
+        FinalReply(call, [b"a", b"", b"b"])
+    ]
 
 
 def test_a_lane_is_used_again_after_an_answer() -> None:
     shell = Shell()
     shell.submit(a_call(), 0.0)
     shell.receive(b"L1", final(b"x"), 0.5)
-    assert shell.submit(a_call(b"two"), 1.0) == [Send(b"L1", ask(b"two"))]
+    assert shell.submit(a_call(b"two"), 1.0) == [SendOnLane(b"L1", ask(b"two"))]
 
 
 def test_two_requests_at_once_have_a_lane_each() -> None:
@@ -245,18 +257,22 @@ def test_a_request_without_an_answer_is_sent_again_on_a_fresh_lane_and_its_lane_
     assert shell.tick(1.9) == []
     assert shell.core.deadline() == 2.0
     assert shell.tick(2.0) == [
-        Close(b"L1"),
-        Send(b"L2", cancel(b"L1")),
-        Open(b"L3"),
-        Send(b"L3", ask()),
-        Send(b"L2", question(b"L3")),
+        CloseLane(b"L1"),
+        SendOnLane(b"L2", cancel(b"L1")),
+        OpenLane(b"L3"),
+        SendOnLane(b"L3", ask()),
+        SendOnLane(b"L2", question(b"L3")),
     ]
 
 
 def test_a_cancel_opens_the_pulse_socket_where_there_is_none_yet() -> None:
     shell, call = Shell(), a_call()
     shell.submit(call, 0.0)
-    assert shell.abandon(call, 0.0) == [Close(b"L1"), Open(b"L2"), Send(b"L2", cancel(b"L1"))]
+    assert shell.abandon(call, 0.0) == [
+        CloseLane(b"L1"),
+        OpenLane(b"L2"),
+        SendOnLane(b"L2", cancel(b"L1")),
+    ]
 
 
 def test_after_its_tries_a_call_fails_and_says_service_time_and_tries() -> None:
@@ -334,13 +350,13 @@ def _after_a_hiccup(new_name: Callable[[], bytes]) -> list[Sequence[Frame]]:
 
     def carry_out(steps: list[Step]) -> None:
         for step in steps:
-            if isinstance(step, Open):
+            if isinstance(step, OpenLane):
                 sockets.add(step.lane)
-            elif isinstance(step, Close):
+            elif isinstance(step, CloseLane):
                 sockets.remove(step.lane)
-            elif isinstance(step, Send) and step.frames[2] == b"echo":
+            elif isinstance(step, SendOnLane) and step.frames[2] == b"echo":
                 mailbox.append((step.lane, step.frames[3:]))
-            elif isinstance(step, Done):
+            elif isinstance(step, FinalReply):
                 answers.append(step.body)
 
     now = 0.0
@@ -394,7 +410,7 @@ def test_an_error_reply_becomes_the_exception_of_its_code(
     assert isinstance(got, builtin)
     for word in ("echo", "the plane is odd", "2.5 s", "1 of 3"):
         assert word in str(got)
-    assert shell.submit(a_call(b"next"), 3.0) == [Send(b"L1", ask(b"next"))]
+    assert shell.submit(a_call(b"next"), 3.0) == [SendOnLane(b"L1", ask(b"next"))]
 
 
 @pytest.mark.parametrize(
@@ -447,7 +463,7 @@ def test_a_503_is_waited_out_for_an_interval_and_sent_again() -> None:
     assert shell.receive(b"L1", error(503), 0.25) == []
     assert shell.core.deadline() == 1.25
     assert shell.tick(1.0) == []
-    assert shell.tick(1.25) == [Send(b"L1", ask())]
+    assert shell.tick(1.25) == [SendOnLane(b"L1", ask())]
     shell.receive(b"L1", final(b"x"), 1.5)
     assert answer_of(shell, call) == [b"x"]
 
@@ -500,7 +516,7 @@ def test_while_a_503_is_waited_out_others_use_its_lane() -> None:
     shell = Shell(lanes=1)
     shell.submit(a_call(b"1"), 0.0)
     shell.submit(a_call(b"2"), 0.0)
-    assert shell.receive(b"L1", error(503), 0.0) == [Send(b"L1", ask(b"2"))]
+    assert shell.receive(b"L1", error(503), 0.0) == [SendOnLane(b"L1", ask(b"2"))]
     shell.submit(a_call(b"3"), 0.5)
     shell.tick(1.0)
     shell.receive(b"L1", final(b"x"), 1.1)
@@ -523,9 +539,9 @@ def test_requests_that_waited_out_a_503_are_sent_again_in_their_order() -> None:
 def test_partials_come_as_parts_and_the_final_ends_the_call() -> None:
     shell, call = Shell(), a_call()
     shell.submit(call, 0.0)
-    assert shell.receive(b"L1", partial(b"a"), 0.1) == [Part(call, [b"a"])]
-    assert shell.receive(b"L1", partial(), 0.2) == [Part(call, [])]
-    assert shell.receive(b"L1", final(b"z"), 0.3) == [Done(call, [b"z"])]
+    assert shell.receive(b"L1", partial(b"a"), 0.1) == [PartialReply(call, [b"a"])]
+    assert shell.receive(b"L1", partial(), 0.2) == [PartialReply(call, [])]
+    assert shell.receive(b"L1", final(b"z"), 0.3) == [FinalReply(call, [b"z"])]
 
 
 def test_parts_that_an_earlier_try_brought_are_not_delivered_twice() -> None:
@@ -574,7 +590,7 @@ def test_the_first_request_asks_at_once_who_the_broker_is() -> None:
     assert shell.core.deadline() == math.inf
     shell.submit(a_call(), 5.0)
     assert shell.core.deadline() <= 5.0
-    assert shell.tick(5.0) == [Open(b"L2"), Send(b"L2", question(b"L1"))]
+    assert shell.tick(5.0) == [OpenLane(b"L2"), SendOnLane(b"L2", question(b"L1"))]
     assert shell.tick(5.5) == []
 
 
@@ -612,7 +628,7 @@ def test_after_a_pause_the_pulse_starts_with_a_whole_interval() -> None:
     shell.submit(a_call(), 10.0)
     assert shell.tick(10.0) == []
     assert shell.core.deadline() == 11.0
-    assert shell.tick(11.0) == [Send(b"L2", question(b"L1"))]
+    assert shell.tick(11.0) == [SendOnLane(b"L2", question(b"L1"))]
 
 
 def test_short_requests_one_after_the_other_do_not_ask_again() -> None:
@@ -655,10 +671,10 @@ def test_what_a_new_broker_does_not_hold_is_sent_again_at_once_on_a_fresh_lane()
     shell.tick(1.0)
     steps = shell.receive(b"L3", report("second", lost=[b"L1"]), 1.1)
     assert steps == [
-        Close(b"L1"),
-        Send(b"L3", cancel(b"L1")),
-        Open(b"L4"),
-        Send(b"L4", ask(b"1")),
+        CloseLane(b"L1"),
+        SendOnLane(b"L3", cancel(b"L1")),
+        OpenLane(b"L4"),
+        SendOnLane(b"L4", ask(b"1")),
     ]
     assert shell.receive(b"L1", final(b"late"), 1.2) == []
 
@@ -761,7 +777,11 @@ def test_an_unanswered_pulse_is_asked_again_on_a_fresh_socket_after_liveness_int
     shell.tick(2.0)
     assert shell.core.deadline() == 8.0
     assert shell.tick(7.9) == []
-    assert shell.tick(8.0) == [Close(b"L2"), Open(b"L3"), Send(b"L3", question(b"L1"))]
+    assert shell.tick(8.0) == [
+        CloseLane(b"L2"),
+        OpenLane(b"L3"),
+        SendOnLane(b"L3", question(b"L1")),
+    ]
     assert shell.receive(b"L2", report("second", lost=[b"L1"]), 8.1) == []
     assert shell.core.deadline() == 14.0  # a known broker is asked at the same pace
 
@@ -863,10 +883,10 @@ def test_an_abandoned_call_is_cancelled_and_never_heard_of_again() -> None:
     shell.submit(a_call(b"2"), 0.0)
     shell.tick(0.0)
     assert shell.abandon(call, 0.1) == [
-        Close(b"L1"),
-        Send(b"L2", cancel(b"L1")),
-        Open(b"L3"),
-        Send(b"L3", ask(b"2")),
+        CloseLane(b"L1"),
+        SendOnLane(b"L2", cancel(b"L1")),
+        OpenLane(b"L3"),
+        SendOnLane(b"L3", ask(b"2")),
     ]
     assert shell.receive(b"L1", final(b"x"), 0.2) == []
     assert shell.abandon(call, 0.3) == []
@@ -918,7 +938,7 @@ def test_close_closes_lanes_that_are_idle() -> None:
     shell = Shell()
     shell.submit(a_call(), 0.0)
     shell.receive(b"L1", final(b"x"), 0.1)
-    assert shell.close() == [Close(b"L1")]
+    assert shell.close() == [CloseLane(b"L1")]
 
 
 def test_close_of_a_client_that_never_asked_does_nothing() -> None:

@@ -11,7 +11,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mdp.client.lane import Call, Close, Done, Failed, Lanes, Open, Part, Send, Step
+from mdp.client.lane import (
+    ClientRequest,
+    CloseLane,
+    Failed,
+    FinalReply,
+    Lanes,
+    OpenLane,
+    PartialReply,
+    SendOnLane,
+    Step,
+)
 from mdp.errors import ClientClosed, RequestTimeout
 from mdp.settings import ClientSettings, Pulse
 from mdp.wire import Frames
@@ -63,29 +73,29 @@ class ClientWalk(RuleBasedStateMachine):
         numbers = itertools.count(1)
         self.core = Lanes(ClientSettings(lanes=LANES), lambda: b"L%d" % next(numbers))
         self.now = 0.0
-        self.calls: list[Call] = []
+        self.calls: list[ClientRequest] = []
         self.names: list[bytes] = []
         self.open: set[bytes] = set()
-        self.carried: dict[bytes, Call] = {}  # by lane, as the wire shows it
+        self.carried: dict[bytes, ClientRequest] = {}  # by lane, as the wire shows it
         self.asked: tuple[bytes, list[bytes]] | None = None  # the pulse's question, while open
-        self.ended: set[Call] = set()
-        self.abandoned: set[Call] = set()
+        self.ended: set[ClientRequest] = set()
+        self.abandoned: set[ClientRequest] = set()
 
     # The shell: it refuses what sockets would refuse.
 
     def _carry_out(self, steps: list[Step]) -> None:
         for step in steps:
-            if isinstance(step, Open):
+            if isinstance(step, OpenLane):
                 assert step.lane not in self.names, "a name is used for one socket only"
                 self.names.append(step.lane)
                 self.open.add(step.lane)
-            elif isinstance(step, Close):
+            elif isinstance(step, CloseLane):
                 assert step.lane in self.open, "one Close for each Open"
                 self.open.remove(step.lane)
                 self.carried.pop(step.lane, None)
                 if self.asked is not None and self.asked[0] == step.lane:
                     self.asked = None
-            elif isinstance(step, Send):
+            elif isinstance(step, SendOnLane):
                 assert step.lane in self.open, "a closed lane gets no Send"
                 self._on_send(step.lane, step.frames)
             else:
@@ -108,9 +118,9 @@ class ClientWalk(RuleBasedStateMachine):
             self.carried[lane] = call
             assert len(self.carried) <= LANES
 
-    def _on_said(self, step: Part | Done | Failed) -> None:
+    def _on_said(self, step: PartialReply | FinalReply | Failed) -> None:
         assert step.call not in self.ended | self.abandoned, "a call ends once"
-        if not isinstance(step, Part):
+        if not isinstance(step, PartialReply):
             self.ended.add(step.call)
             assert step.call not in self.carried.values()
 
@@ -123,7 +133,7 @@ class ClientWalk(RuleBasedStateMachine):
     def submit(self, service: bytes, timeout_s: float, tries: int, count: int) -> None:
         for _ in range(count):
             body: Frames = [b"%d" % len(self.calls)]
-            call = Call(service, body, None, timeout_s=timeout_s, tries=tries)
+            call = ClientRequest(service, body, None, timeout_s=timeout_s, tries=tries)
             self.calls.append(call)
             self._carry_out(self.core.submit(call, self.now))
 
@@ -136,7 +146,7 @@ class ClientWalk(RuleBasedStateMachine):
         before = len(self.ended)
         steps = self.core.receive(lane, [b"MDPC02", b"\x03", call.service, *body], self.now)
         if code is None:
-            assert isinstance(steps[0], Done)
+            assert isinstance(steps[0], FinalReply)
             assert steps[0] == (call, [b"fine"])
         self._carry_out(steps)
         # a lane that is free again may find that one who rested has run out of time
@@ -255,9 +265,9 @@ def test_without_a_broker_every_call_fails_exactly_when_its_tries_are_over(
 ) -> None:
     numbers = itertools.count()
     core = Lanes(ClientSettings(pulse=Pulse(), lanes=8), lambda: b"L%d" % next(numbers))
-    due: dict[Call, float] = {}
+    due: dict[ClientRequest, float] = {}
     for timeout_s, tries in wants:
-        call = Call(b"echo", [], None, timeout_s=timeout_s, tries=tries)
+        call = ClientRequest(b"echo", [], None, timeout_s=timeout_s, tries=tries)
         due[call] = timeout_s * tries
         core.submit(call, 0.0)
     while due:
@@ -276,7 +286,7 @@ def test_however_often_a_stream_breaks_each_part_comes_once_and_in_order(
 ) -> None:
     numbers = itertools.count()
     core = Lanes(ClientSettings(), lambda: b"L%d" % next(numbers))
-    call = Call(b"echo", [], None, timeout_s=1.0, tries=len(breaks) + 1)
+    call = ClientRequest(b"echo", [], None, timeout_s=1.0, tries=len(breaks) + 1)
     core.submit(call, 0.0)
     steps: list[Step] = []
     for now, after in enumerate([*breaks, parts]):
@@ -289,5 +299,5 @@ def test_however_often_a_stream_breaks_each_part_comes_once_and_in_order(
             steps += core.tick(float(now + 1))
     assert call.lane is not None
     steps += core.receive(call.lane, [b"MDPC02", b"\x03", b"echo", b"end"], len(breaks) + 0.5)
-    bodies = [step.body for step in steps if isinstance(step, (Part, Done))]
+    bodies = [step.body for step in steps if isinstance(step, (PartialReply, FinalReply))]
     assert bodies == [[b"%d" % number] for number in range(parts)] + [[b"end"]]

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
 from mdp.settings import Pulse, WorkerSettings
 from mdp.wire import Frame, Frames
 from mdp.worker.session import Close, Open, Send, Session, SocketStep
+from tests.support.steps import Steps
 
 Step = TypeVar("Step")
-
-
-class Steps(list[Step]):
-    """Steps that are equal only if their kinds are: as bare tuples, `Open() == Close()`."""
-
-    def __eq__(self, other: object) -> bool:
-        def kinds(steps: list[Any]) -> list[object]:
-            return [(type(step), step) for step in steps]
-
-        return isinstance(other, list) and kinds(self) == kinds(other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __contains__(self, wanted: object) -> bool:
-        return any(type(step) is type(wanted) and step == wanted for step in self)
 
 
 class Watched(Session):

@@ -254,7 +254,7 @@ def test_a_client_refuses_what_is_no_answer(frames: Frames) -> None:
 
 def test_a_worker_reads_its_orders() -> None:
     asked = wire.parse_order(RFC18.asked(b"w1", b"token", b"a", b"", b"c")[1:])
-    assert asked == wire.Asked(b"token", [b"a", b"", b"c"])
+    assert asked == wire.Order(b"token", [b"a", b"", b"c"])
     assert wire.parse_order(RFC18.heartbeat(b"w1")[1:]) == wire.Heartbeat(wire.MDP02)
     assert wire.parse_order(RFC18.disconnect(b"w1")[1:]) == wire.Disconnect(wire.MDP02)
 

@@ -66,8 +66,8 @@ def test_an_event_that_the_other_file_lacks_is_named(
 
 def test_scores_are_never_drawn_as_charge(tmp_path: Path, events: list[Event]) -> None:
     scores = files.write(tmp_path / "out.h5", [with_scores(event) for event in events])
-    text = ssnet("display", scores, "-o", tmp_path / "event.png").stderr
-    assert text == "ssnet: drawn: scores uburn of out.h5\n"
+    message = ssnet("display", scores, "-o", tmp_path / "event.png").stderr
+    assert message == "ssnet: drawn: scores uburn of out.h5\n"
 
 
 def test_several_events_are_pages_of_a_pdf_or_numbered_files(tmp_path: Path, charge: Path) -> None:
@@ -83,8 +83,8 @@ def test_toys_come_with_their_labels_and_rois(tmp_path: Path) -> None:
     optional("ROOT")
     toy, output = tmp_path / "toy.root", tmp_path / "event.svg"
     ssnet("toy", "--events", 1, "-o", toy, "--rows", 64, "--cols", 96)
-    text = ssnet("display", toy, "-o", output).stderr
-    assert text == "ssnet: drawn: charge wire, labels segment, ROIs croi of toy.root\n"
+    message = ssnet("display", toy, "-o", output).stderr
+    assert message == "ssnet: drawn: charge wire, labels segment, ROIs croi of toy.root\n"
     ssnet("display", toy, "--roi", 0, "-o", output)
     done = ssnet("display", toy, "--roi", 9, "-o", output, code=1)
     assert "want --roi from 0 to" in one_line(done)
@@ -93,6 +93,6 @@ def test_toys_come_with_their_labels_and_rois(tmp_path: Path) -> None:
 def test_the_real_events_scores_are_taken_for_scores(tmp_path: Path) -> None:
     real = data("microboone_run6324_larcv.root")
     order = ("--tick-order", "forward", "--planes", 2)
-    text = ssnet("display", real, *order, "-o", tmp_path / "event.png").stderr
-    assert "drawn: charge wire, scores ubspurn of" in text
-    assert "infill, inlabel, sparseuresnet_prediction" in text
+    message = ssnet("display", real, *order, "-o", tmp_path / "event.png").stderr
+    assert "drawn: charge wire, scores ubspurn of" in message
+    assert "infill, inlabel, sparseuresnet_prediction" in message

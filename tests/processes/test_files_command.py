@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from clients.files.checksums import stamp
+from clients.files.checksums import checksum
 from clients.files.provenance import Input, Record
 from lartpc import RSE, Event, open_reader, open_writer
 from services.planes import Origin
@@ -47,9 +47,9 @@ def test_a_file_that_is_refused_is_refused_by_every_command(name: str, tmp_path:
     says = REFUSED[name]
     assert says in one_line(ssnet("files", path, code=1))
     mode = () if path.suffix == ".root" else ("--mode", "tiles")
-    text = run_without_a_broker(path, "-o", output, *mode, code=1)
-    assert says in text
-    assert str(path) in text
+    message = run_without_a_broker(path, "-o", output, *mode, code=1)
+    assert says in message
+    assert str(path) in message
     assert list(tmp_path.iterdir()) == []
     optional("matplotlib")
     assert says in one_line(ssnet("display", path, "-p", "wire", "-o", tmp_path / "x.png", code=1))
@@ -64,10 +64,10 @@ def test_a_negative_run_is_refused_with_file_and_entry_before_anything_is_asked(
     path = files.write(tmp_path / "in.h5", files.events(3, ["wire"]))
     with h5py.File(path, "r+") as file:
         file["Events/event_id"][1] = (-5, 0, 1)
-    listed = list(tmp_path.iterdir())
-    text = run_without_a_broker(path, "-o", tmp_path / "out.h5", "--mode", "whole", code=1)
-    assert re.search(r"in.h5 entry 1: .*got \(-5, 0, 1\)", text)
-    assert list(tmp_path.iterdir()) == listed
+    names = list(tmp_path.iterdir())
+    message = run_without_a_broker(path, "-o", tmp_path / "out.h5", "--mode", "whole", code=1)
+    assert re.search(r"in.h5 entry 1: .*got \(-5, 0, 1\)", message)
+    assert list(tmp_path.iterdir()) == names
     assert "-5,0,1 to" in ssnet("files", path).stdout
 
 
@@ -75,8 +75,8 @@ def test_a_negative_run_is_refused_with_file_and_entry_before_anything_is_asked(
 def test_the_negative_run_of_the_cases_is_refused(suffix: str, tmp_path: Path) -> None:
     path = case("h_evneg.h5")
     output = tmp_path / f"out.{suffix}"
-    text = run_without_a_broker(path, "-o", output, "--mode", "tiles", code=1)
-    assert "h_evneg.h5 entry 1" in text
+    message = run_without_a_broker(path, "-o", output, "--mode", "tiles", code=1)
+    assert "h_evneg.h5 entry 1" in message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -128,9 +128,9 @@ def test_an_output_that_is_a_folder_is_refused_before_the_inputs_are_opened(
     tmp_path: Path,
 ) -> None:
     for output in (tmp_path, f"{tmp_path}/", tmp_path / "nowhere" / "out.root"):
-        text = run_without_a_broker(tmp_path / "absent.root", "-o", output, code=1)
-        assert str(output).rstrip("/") in text
-        assert "absent" not in text
+        message = run_without_a_broker(tmp_path / "absent.root", "-o", output, code=1)
+        assert str(output).rstrip("/") in message
+        assert "absent" not in message
 
 
 # Tables.
@@ -170,7 +170,7 @@ def record(path: Path) -> Record:
         broker="tcp://broker.cluster.example.org:5555",
         began_at="2026-11-28T01:00:00+00:00",
         ended_at="2026-11-28T02:00:00+00:00",
-        inputs=(Input(str(path), 3, stamp(path)),),
+        inputs=(Input(str(path), 3, checksum(path)),),
         tick_order="backward",
         start=0,
         end=3,
@@ -214,7 +214,7 @@ def test_the_table_is_whole_in_a_narrow_terminal(wide: Path, columns: int) -> No
 def test_provenance_is_whole_in_a_narrow_terminal(wide: Path) -> None:
     shown = in_a_terminal("files", wide, "--provenance")
     lines = [line.rstrip() for line in shown.splitlines()]
-    for text in ("a1" * 32, "b2" * 32, stamp(Path(__file__)).sha256, str(wide)):
+    for text in ("a1" * 32, "b2" * 32, checksum(Path(__file__)).sha256, str(wide)):
         assert any(text in line for line in lines)
     words = shown.split()
     assert words.count("--an-option") == words.count("4321") == 12

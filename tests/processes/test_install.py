@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -138,6 +139,12 @@ def test_what_lartpc_tells_to_install_is_what_its_extras_ask_for(name: str) -> N
     asked = {*extras.requirements("client"), *extras.requirements("larcv1")}
     assert named
     assert named <= asked
+
+
+def test_a_wheel_holds_the_licence(built: Path) -> None:
+    with zipfile.ZipFile(built) as wheel_file:
+        [licence] = [name for name in wheel_file.namelist() if name.endswith("/LICENSE")]
+        assert wheel_file.read(licence) == (ROOT / "LICENSE").read_bytes()
 
 
 # Type checkers.

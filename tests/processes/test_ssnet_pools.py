@@ -175,11 +175,11 @@ def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(
     assert running.exit_code() == 130
     running.wait_until_nothing_is_left()
     assert "Traceback" not in running.stderr
-    assert re.search(r"out.root: \d+ of 40 events are safe; the same command goes", running.stderr)
+    assert re.search(r"out.root: \d+ of 40 events are saved; run the same command", running.stderr)
     assert list(temporary.iterdir()) == []
     assert sorted(path.name for path in tmp_path.glob("*.root")) == ["in.root"]
     done = ssnet("run", *files, *often)
-    assert "goes on after event" in done.stderr
+    assert "resumes after event" in done.stderr
     assert [event.rse for event in plane_pools.read(tmp_path / "out.root")] == [
         event.rse for event in events
     ]
@@ -203,7 +203,7 @@ def test_kill_9_leaves_no_process_and_the_same_command_goes_on(
     assert running.exit_code() == -signal.SIGKILL
     running.wait_until_nothing_is_left()
     done = ssnet("run", *files, *options)
-    assert "goes on after event" in done.stderr
+    assert "resumes after event" in done.stderr
     assert [event.rse for event in plane_pools.read(tmp_path / "out.root")] == [
         event.rse for event in events
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.caffe import caffe_net
-from services.caffe.caffe_layers import Convolution, Pooling, ReLU, Window
+from services.caffe.caffe_layers import Convolution, Kernel, Pooling, ReLU
 from services.errors import NetworkError, SizeRefused
 from tests.support.tiny_networks import UNET, write
 
@@ -57,7 +57,7 @@ def test_layers_of_v1_are_read(tmp_path: Path) -> None:
           convolution_param { num_output: 3 kernel_size: 3 pad: 1 } }
         layers { name: "relu" type: RELU bottom: "conv" top: "conv" }"""
     conv, relu = read(tmp_path, layers).layers
-    assert conv.does == Convolution(Window((3, 3), pad=(1, 1)), 3)
+    assert conv.does == Convolution(Kernel((3, 3), pad=(1, 1)), 3)
     assert (relu.kind, relu.does) == ("ReLU", ReLU())
     with pytest.raises(NetworkError, match=r"layer 'fc' \(INNER_PRODUCT\).*unknown layer type"):
         read(tmp_path, 'layers { name: "fc" type: INNER_PRODUCT bottom: "data" top: "fc" }')
@@ -208,9 +208,9 @@ def test_a_batch_norm_is_batchable_unless_told_to_use_the_batch(tmp_path: Path) 
 
 
 def test_pooling_rounds_up_as_caffe_does() -> None:
-    pooling = Pooling("MAX", Window((3, 3), (2, 2)))
+    pooling = Pooling("MAX", Kernel((3, 3), (2, 2)))
     assert pooling.shape((1, 1, 512, 511)) == (1, 1, 256, 255)
-    assert Pooling("MAX", Window((3, 3), (2, 2)), ceil=False).shape((1, 1, 512, 511))[2:] == (
+    assert Pooling("MAX", Kernel((3, 3), (2, 2)), ceil=False).shape((1, 1, 512, 511))[2:] == (
         255,
         255,
     )

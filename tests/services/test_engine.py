@@ -187,6 +187,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert "cannot write the converted network to the cache" in caplog.text
 
 
+@pytest.mark.slow
 def test_workers_that_start_at_once_share_one_cache(files: Files, tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(4) as pool:

@@ -49,6 +49,7 @@ def test_the_tiny_networks_equal_caffe(
     assert set(network.blobs) == set(BLOBS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "caffe"])
 def test_ssnet_of_2018_equals_caffe(
     engine: str, tmp_path: Path, ssnet2018: tuple[Path, Path]

@@ -20,7 +20,16 @@ from packaging.requirements import Requirement
 from tests.support.optional import missing
 from tests.support.processes import ROOT
 
-_SOURCES = ("mdp", "lartpc", "services", "clients", "setup.cfg", "pyproject.toml", "README.md")
+_SOURCES = (
+    "mdp",
+    "lartpc",
+    "services",
+    "clients",
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 _NO_INDEX = "No matching distribution|Could not find a version|Failed to establish|Connection"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benches.stand_ins import StandIn, Worker
+from benches.stand_ins import StandIn, StandInWorker
 from services.engines.engine import Engine, Images
 
 
@@ -15,7 +15,7 @@ class _Plausible(StandIn):
         return scores
 
 
-class Plausible(Worker):
+class Plausible(StandInWorker):
     """Shower = ADC / 600, track = ADC / 3000: at the ceiling of 500 ADC their sum is 1."""
 
     def open(self) -> Engine:

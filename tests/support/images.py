@@ -67,7 +67,7 @@ def same(one: Event, other: Event) -> bool:
     )
 
 
-def cut_all(images: Sequence[Image], asked: chain.Plan) -> list[list[Image]]:
+def cut_all(images: Sequence[Image], asked: chain.CropPlan) -> list[list[Image]]:
     """The crops of each plane of an event whose images these are."""
     return [
         [chain.cut(image, crop) for crop in plane.crops]

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from benches.stand_ins import Worker
+from benches.stand_ins import StandInWorker
 from lartpc import Batch, pack, unpack
 from mdp import Refused
 from services.planes import Description
 
 
-class Of32(Worker):
+class Of32(StandInWorker):
     """Says that it takes multiples of 32."""
 
     def describe(self) -> Description:
         return replace(super().describe(), divisor=32)
 
 
-class _Liar(Worker):
+class _Liar(StandInWorker):
     def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:
         if len(frames) == 1:
             return super().handle(frames)
@@ -77,7 +77,7 @@ class Refusing(_Liar):
         raise Refused("not today")
 
 
-class Choosy(Worker):
+class Choosy(StandInWorker):
     """Scores nothing below 20 ADC."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Choosy(Worker):
         self._settings = replace(self._settings, threshold_adc=20.0)
 
 
-class OtherWeights(Worker):
+class OtherWeights(StandInWorker):
     """Says that its network has other weights."""
 
     def describe(self) -> Description:
@@ -97,7 +97,7 @@ POISON = "SSNET_TEST_POISON"
 """A file: numbers of events, and after them how they end (`abort`, `refuse`, `raise`)."""
 
 
-class Poisoned(Worker):
+class Poisoned(StandInWorker):
     """Does not survive the events that a file names at the time."""
 
     def handle(self, frames: list[bytes]) -> list[bytes] | Iterator[list[bytes]]:

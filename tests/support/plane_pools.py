@@ -27,7 +27,7 @@ def start(
     workers: int = 1,
     there: int = 0,
     seconds: float = 0.0,
-    target: str = "benches.stand_ins:Worker",
+    target: str = "benches.stand_ins:StandInWorker",
 ) -> dict[int, Process]:
     """A pool for each plane, ready, beside those workers that are there; returns their hosts."""
     hosts = {}

@@ -1,1 +1,1 @@
-"""The production client's output: safe in parts, joined at the end, mended where events failed."""
+"""The output of the production client: saved in parts, joined at the end, retried on request."""

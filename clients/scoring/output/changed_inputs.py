@@ -1,7 +1,7 @@
-"""Inputs that changed since a run read them: what is safe of the others, and what a retry may keep.
+"""Inputs that changed since a run read them: which parts and scores are still valid.
 
-A damaged file that is fetched again, or mended, is another file under its old name. Refuses one
-whose good entries are not those that were scored, as far as that can be seen.
+A damaged file may be fetched again or repaired, under its old name. A retry refuses a changed file
+if its events or their charge do not fit the scores that it keeps.
 """
 
 from __future__ import annotations
@@ -14,37 +14,40 @@ from lartpc import LArTPCError, Reader
 from mdp import SettingsError
 
 from ...check.findings import Finding
-from ...check.provenance_checks import Making, making_of
+from ...check.provenance_checks import ScoreSettings, common_settings
 from ...check.score_checks import ScoreFindings, compare
 from ...files.provenance import Record
 from .state import Part, RunSettings
 
 log = logging.getLogger(__name__)
 
-_STAMP = ("bytes", "sha256", "hashed")
+_CHECKSUM = ("bytes", "sha256", "hashed")
 
 
 def changed_inputs(was: RunSettings, now: RunSettings) -> list[int]:
-    """Which inputs have other bytes under the same names; none if other names were given."""
-    before, after = was.get("inputs", []), now["inputs"]
-    if [each["name"] for each in before] != [each["name"] for each in after]:
+    """Return the numbers of the inputs with other bytes under the same names.
+
+    The list is empty if other names were given.
+    """
+    earlier, current = was.get("inputs", []), now["inputs"]
+    if [file["name"] for file in earlier] != [file["name"] for file in current]:
         return []
-    pairs = enumerate(zip(before, after, strict=True))
-    return [number for number, (one, other) in pairs if _stamp(one) != _stamp(other)]
+    pairs = enumerate(zip(earlier, current, strict=True))
+    return [number for number, (one, other) in pairs if _checksum(one) != _checksum(other)]
 
 
-def _stamp(one: RunSettings) -> list[Any]:
-    return [one[name] for name in _STAMP]
+def _checksum(file: RunSettings) -> list[Any]:
+    return [file[name] for name in _CHECKSUM]
 
 
 def as_if_unchanged(was: RunSettings, now: RunSettings, changed: Collection[int]) -> RunSettings:
-    """`was` with the changed inputs as they are now, so that only other differences are left."""
+    """Return `was` with the changed inputs as in `now`, so that only other differences remain."""
     if "inputs" not in was or len(was["inputs"]) != len(now["inputs"]):
         return was
     inputs = [
-        # the same bytes hold as many entries: older software did not say how many
-        after if number in changed else {**before, "entries": after["entries"]}
-        for number, (before, after) in enumerate(zip(was["inputs"], now["inputs"], strict=True))
+        # the same bytes hold the same number of entries, which older software did not record
+        current if number in changed else {**earlier, "entries": current["entries"]}
+        for number, (earlier, current) in enumerate(zip(was["inputs"], now["inputs"], strict=True))
     ]
     entries = was["entries"]
     if any(_count(was, number) != _count(now, number) for number in changed):
@@ -53,7 +56,7 @@ def as_if_unchanged(was: RunSettings, now: RunSettings, changed: Collection[int]
 
 
 def _count(run: RunSettings, number: int) -> int | None:
-    """How many entries an input has; None: older software did not say."""
+    """The number of entries of an input; None if older software did not record it."""
     count: int | None = run["inputs"][number].get("entries")
     return count
 
@@ -61,9 +64,10 @@ def _count(run: RunSettings, number: int) -> int | None:
 def parts_of_unchanged(
     parts: Sequence[Part], was: RunSettings, now: RunSettings, changed: Collection[int]
 ) -> list[Part]:
-    """The parts of which no entry comes from a changed input.
+    """Return the parts without entries of changed inputs.
 
-    Where an input has another number of entries now, none after it: they are counted otherwise.
+    If an input now has another number of entries, the numbers of all later entries change, so no
+    later part is returned either.
     """
     void = list(_void(was, now, changed))
     return [
@@ -76,48 +80,48 @@ def parts_of_unchanged(
 def _void(
     was: RunSettings, now: RunSettings, changed: Collection[int]
 ) -> Iterator[tuple[float, float]]:
-    """(start, stop) of entries that are not as they were."""
+    """(start, stop) of the ranges of entries that changed."""
     start = 0
-    for number, each in enumerate(now["inputs"]):
-        stop = start + each["entries"]
+    for number, file in enumerate(now["inputs"]):
+        stop = start + file["entries"]
         if number in changed:
-            same_count = _count(was, number) == each["entries"]
+            same_count = _count(was, number) == file["entries"]
             yield start, stop if same_count else float("inf")
         start = stop
 
 
 class MendedInput:
-    """One changed input of a retry, held against the output that was made of it before.
+    """A changed input of a retry, to compare with the output that an earlier run made from it.
 
-    `check` raises `SettingsError` if what is kept cannot be of this input.
+    `check` raises `SettingsError` if the scores that are copied do not fit this input.
     """
 
-    def __init__(self, number: int, *, reader: Reader, order: range, way_out: str) -> None:
+    def __init__(self, number: int, *, reader: Reader, order: range, hint: str) -> None:
         self.path = reader.paths[number]
         self._number = number
         self._reader = reader
-        self._way_out = way_out
+        self._hint = hint
         self._start = sum(reader.sizes[:number])
         stop = self._start + reader.sizes[number]
         self._entries = range(max(order.start, self._start), min(order.stop, stop))
         self._first = order.start
 
-    def check(self, record: Record, output: Reader, asked: Collection[int]) -> None:
-        """`record`: of the output; `asked`: the entries that failed."""
+    def check(self, record: Record, output: Reader, failed: Collection[int]) -> None:
+        """Compare with the `output` and its `record`; `failed`: the entries that failed in it."""
         want, got = record.inputs[self._number].entries, self._reader.sizes[self._number]
         if want != got:
             self._refuse(f"as many entries as before, {want}, got {got}")
-        if not any(entry in asked for entry in self._entries):
-            self._refuse("no change of a file of which no event failed, got another content")
+        if not any(entry in failed for entry in self._entries):
+            self._refuse("no change of a file without failed events, got other bytes")
         self._check_names(output)
-        kept = [entry for entry in self._entries if entry not in asked]
-        self._check_charge(record, output, kept)
+        copied = [entry for entry in self._entries if entry not in failed]
+        self._check_charge(record, output, copied)
         log.warning(
-            "%s was changed since: its %d events that did not fail are kept, as their (run, subrun,"
-            " event) and the places of their charge are the same; that their ADC is the same, too,"
-            " is assumed",
+            "%s was changed since: the scores of its %d events that did not fail are copied,"
+            " because their (run, subrun, event) and pixels with charge are the same; that their"
+            " ADC values are the same is assumed",
             self.path,
-            len(kept),
+            len(copied),
         )
 
     def _check_names(self, output: Reader) -> None:
@@ -126,21 +130,21 @@ class MendedInput:
             if want != got:
                 self._refuse(f"event {tuple(want)} in entry {self._local(entry)}, got {tuple(got)}")
 
-    def _check_charge(self, record: Record, output: Reader, kept: Sequence[int]) -> None:
-        making = making_of([record], len(output), Finding("provenance", ""))
-        if making is None:
-            self._refuse("an output that says how it was made, got none")
+    def _check_charge(self, record: Record, output: Reader, copied: Sequence[int]) -> None:
+        settings = common_settings([record], len(output), Finding("provenance", ""))
+        if settings is None:
+            self._refuse("an output with the settings of its run, got none")
             return
-        for entry in kept:
-            if wrong := self._misfit(output, entry, making):
+        for entry in copied:
+            if wrong := self._misfit(output, entry, settings):
                 self._refuse(f"the charge that was scored in entry {self._local(entry)}: {wrong}")
 
-    def _misfit(self, output: Reader, entry: int, making: Making) -> str:
-        """What of an event's scores does not fit its charge."""
+    def _misfit(self, output: Reader, entry: int, settings: ScoreSettings) -> str:
+        """How the scores of an event do not fit its charge; empty if they fit."""
         findings = ScoreFindings()
         try:
             event = self._reader[entry]
-            compare(findings, output[entry - self._first], event, making, "event")
+            compare(findings, output[entry - self._first], event, settings, "event")
         except LArTPCError as error:
             return str(error)
         places = (findings.images, findings.below, findings.above)
@@ -150,4 +154,4 @@ class MendedInput:
         return entry - self._start
 
     def _refuse(self, wanted: str) -> None:
-        raise SettingsError(f"{self.path} was changed since: want {wanted}: {self._way_out}")
+        raise SettingsError(f"{self.path} was changed since: want {wanted}: {self._hint}")

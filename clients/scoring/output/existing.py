@@ -1,7 +1,7 @@
-"""Whether the file at the output's path is what this command would write, by its provenance.
+"""Find out, by its provenance, whether the file at the output's path comes from the same run.
 
-It must state the same inputs, entries, settings and software. A file with failed events that no
-report names is refused; any other file belongs to somebody else.
+It does if it states the same inputs, entries, settings and software. Such a file is refused if
+events failed and no report names them. Any other file counts as another program's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lartpc import FileExists, Reader, ReadError
 from lartpc.files.provenance import read as texts_of
 from mdp import SettingsError
 
-from ...files.checksums import stamp
+from ...files.checksums import checksum
 from ...files.provenance import Provenance, Record
 from ..job import ScoringJob
 from .failures import FailedReport, Failure, events_of, report_path
@@ -24,12 +24,12 @@ _NOT_COMPARED = (
     *("command", "host", "broker", "began_at", "ended_at", "inputs", "services"),
     *("tick_order_basis", "tick_order_reason"),
 )
-"""What may differ, or is compared in another way."""
+"""Fields of the record that may differ, or that are compared in another way."""
 
 
 @dataclass(frozen=True)
 class Existing:
-    """A complete output of the same run, but perhaps of other networks."""
+    """A complete output of the same run; its networks may still be others."""
 
     services: dict[str, Any]
     """The origin of each service's scores; empty for a file of no events."""
@@ -43,9 +43,9 @@ def existing_output(
     provenance: Provenance,
     settings: RunSettings,
 ) -> Existing | None:
-    """The output if this very run wrote it; None if there is none, or another program's.
+    """Return the output if the same run wrote it; None if there is none, or another program's.
 
-    Raises `FileExists` for one with failed events that no report names any more.
+    Raises `FileExists` if events failed in it and the report that named them is missing.
     """
     if not job.output.is_file():
         return None
@@ -53,7 +53,7 @@ def existing_output(
         (text,) = texts_of(job.output)
         record = Record.unpack(text)
         failed = _failed(job)
-    except (ReadError, SettingsError, ValueError):  # not ours, or written several times
+    except (ReadError, SettingsError, ValueError):  # not of `ssnet run`, or a sum of several runs
         return None
     now = provenance.record(reader, order, events=len(order), settings=settings, services={})
     if _compared(record) != _compared(Record.unpack(now)):
@@ -61,7 +61,7 @@ def existing_output(
     if record.failed_events != len(events_of(failed)):
         raise FileExists(
             f"{job.output} is there already, with {record.failed_events} events that failed: want"
-            f" {report_path(job.output)}, which names them, or force to replace it"
+            f" {report_path(job.output)}, which names them, or --force to replace the output"
         )
     services = {
         name: asdict(origins[0]) for name, origins in record.services.items() if len(origins) == 1
@@ -72,16 +72,16 @@ def existing_output(
 def _compared(record: Record) -> dict[str, Any]:
     values = {name: value for name, value in record.as_dict().items() if name not in _NOT_COMPARED}
     values["settings"] = record.choices
-    values["inputs"] = [(file.entries, file.stamp) for file in record.inputs]
+    values["inputs"] = [(file.entries, file.checksum) for file in record.inputs]
     return values
 
 
 def _failed(job: ScoringJob) -> tuple[Failure, ...]:
-    """The failures in the report; raises `SettingsError` if it is about another file."""
+    """The failures in the report. Raises `SettingsError` if it is about another file."""
     path = report_path(job.output)
     if not path.exists():
         return ()
     report = FailedReport.read(path)
-    if report.output != stamp(job.output).of(job.output):
+    if report.output != checksum(job.output).of(job.output):
         raise SettingsError(f"want a report about {job.output}, got {path}")
     return report.failed

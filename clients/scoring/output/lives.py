@@ -1,14 +1,14 @@
-"""Which life an output is in when a run begins: decided once, before any event is read.
+"""The state of an output when a run begins, decided once, before any event is read.
 
-| life | what is there | what is scored |
+| life | what exists | what is scored |
 |---|---|---|
 | `Fresh` | nothing of this run | every entry |
 | `Resumed` | parts of this very run, which was stopped | the entries that no part holds |
 | `Whole` | the complete output of this very run | nothing |
 | `Retried` | a complete output in which events failed | the failed events (`--retry-failed`) |
 
-A run whose settings or inputs differ from those that are there is refused; so is a file that this
-run did not write, unless `--force` replaces it.
+A run is refused if its settings or inputs differ from those of the parts. A file that another run
+or program wrote is refused, too, unless `--force` replaces it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Fresh:
     """Every entry is scored."""
 
     state: State
-    """Without parts."""
+    """The state of the new run, without parts."""
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """An earlier process was stopped; the parts that it finished stay."""
+    """An earlier process was stopped; the parts that it finished are used."""
 
     state: State
 
@@ -63,7 +63,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Retried:
-    """Only the failed events are scored; all others are copied from the output that is there."""
+    """Only the failed events are scored; all others are copied from the existing output."""
 
     state: State
     """With parts, if an earlier retry was stopped."""
@@ -77,9 +77,9 @@ def decide(
     provenance: Provenance,
     folder: PartsFolder,
 ) -> Fresh | Resumed | Whole | Retried:
-    """The life of the job's output. Raises `SettingsError`, `FileExists` and `WriteError`.
+    """Decide which life the job's output is in. Raises `SettingsError`, `FileExists`, `WriteError`.
 
-    `folder`: locked; files in it that no saved part needs are removed.
+    `folder`: must be locked; files in it that are not saved parts are removed.
     """
     if job.fresh:
         folder.clear()
@@ -94,13 +94,13 @@ def decide(
         settings = {**settings, RETRY: retry.settings}
         return Retried(_begun(job, folder, settings, order), retry)
     if killed is not None and killed.run == plain(settings):
-        log.warning("%s: was whole already, when its client was killed", job.output)
+        log.warning("%s: was whole already when its client was killed", job.output)
         return Whole(tuple(killed.failed))
     if not job.force and folder.load() is None:
         existing = existing_output(job, reader, order, provenance, record_settings(job))
         if existing is not None:
-            if not existing.services:  # it has no events: there are no scores to compare
-                log.warning("%s: is whole already, of this very run", job.output)
+            if not existing.services:  # it has no events, so there are no scores to compare
+                log.warning("%s: is whole already, from the same run", job.output)
             return Whole(existing.failed, existing.services)
     check_output(job.output, force=job.force, inputs=job.inputs)
     state = _begun(job, folder, settings, order)
@@ -108,7 +108,7 @@ def decide(
 
 
 def _begun(job: ScoringJob, folder: PartsFolder, run: RunSettings, order: range) -> State:
-    """What an earlier process finished of this run; a state without parts if it finished nothing.
+    """The parts that an earlier process finished; a state without parts if there are none.
 
     Raises `SettingsError` if the parts are those of a run with other settings.
     """
@@ -118,7 +118,7 @@ def _begun(job: ScoringJob, folder: PartsFolder, run: RunSettings, order: range)
         folder.clear()
         return State(run)
     state = _without_changed_inputs(folder, state, run)
-    check_same(state.run, run, what="the run that was begun", way_out=state.way_out(folder.path))
+    check_same(state.run, run, what="the run that was begun", hint=state.hint(folder.path))
     state = _without_lost_parts(folder, state, order)
     folder.keep_only({part.file for part in state.parts})
     if state.parts:
@@ -128,24 +128,24 @@ def _begun(job: ScoringJob, folder: PartsFolder, run: RunSettings, order: range)
 
 def _log_resumed(folder: PartsFolder, state: State, order: range) -> None:
     no_gap = state.parts[-1].stop == order.start + state.events
-    text = "goes on after event %d of %d" if no_gap else "goes on, %d of %d events are safe"
+    text = "resumes after event %d of %d" if no_gap else "resumes, %d of %d events are saved"
     log.warning(f"%s: {text}", folder.output, state.events, len(order))
 
 
 def _without_changed_inputs(folder: PartsFolder, state: State, run: RunSettings) -> State:
-    """Only the parts whose inputs did not change; the state as it is if that leaves none."""
+    """Only the parts whose inputs did not change; the same state if no part remains."""
     changed = changed_inputs.changed_inputs(state.run, run)
     unchanged = changed_inputs.as_if_unchanged(state.run, run, changed)
     if not changed:
         return replace(state, run=unchanged)
     parts = changed_inputs.parts_of_unchanged(state.parts, state.run, run, changed)
     if not parts or unchanged != run:
-        return state  # the caller refuses it, and names all that differs
-    failed = [each for each in state.failed if any(_holds(part, each.entry) for part in parts)]
+        return state  # the caller refuses it with a list of the differences
+    failed = [one for one in state.failed if any(_holds(part, one.entry) for part in parts)]
     reduced = replace(state, run=run, parts=parts, failed=failed, joined=None)
     log.warning(
-        "%s: %s changed since: %d events that are safe are of other inputs and stay, %d are"
-        " scored again",
+        "%s: %s changed since: %d saved events of other inputs are used, %d events are scored"
+        " again",
         folder.output,
         ", ".join(run["inputs"][number]["name"] for number in changed),
         reduced.events,
@@ -160,12 +160,12 @@ def _holds(part: Part, entry: int) -> bool:
 
 
 def _without_lost_parts(folder: PartsFolder, state: State, order: range) -> State:
-    """Only the parts before the first one that was removed or changed by another program."""
+    """Only the parts before the first one that another program removed or changed."""
     intact: list[Part] = []
     for part in state.parts:
         file = FileId.of(folder.path / part.file)
         if file is None or file.bytes != part.bytes:
-            log.warning("%s: part %s is not as it was written", folder.output, part.file)
+            log.warning("%s: part %s was removed or changed", folder.output, part.file)
             break
         intact.append(part)
     stop = intact[-1].stop if intact else order.start

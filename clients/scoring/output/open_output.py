@@ -1,6 +1,6 @@
-"""The output of a production run, opened: what is scored, and where the scores go.
+"""Open the output of a production run: it says what to score, and takes the scores.
 
-`lives.py` decides which life the output is in; here is one class for what each has to do.
+`lives.py` decides which life the output is in; each class here handles one or two of the lives.
 """
 
 from __future__ import annotations
@@ -44,31 +44,31 @@ class Output(Protocol):
 
     @property
     def reused(self) -> int:
-        """How many events a retry copies from the output that is there."""
+        """How many events a retry copies from the existing output."""
 
     @property
     def needs_services(self) -> bool:
-        """Whether a service is to be asked anything."""
+        """Whether any request must be sent."""
 
     @property
     def written(self) -> int:
-        """How many entries are written, those included that no part holds yet."""
+        """How many entries are written, including those that no part holds yet."""
 
     @property
     def failed(self) -> tuple[Failure, ...]:
-        """All failures of the output's events, those of earlier processes included."""
+        """All failures of the output's events, including those of earlier processes."""
 
     def check_networks(self, networks: Networks) -> None:
         """Set where the scores come from, before the first event is written.
 
-        Raises `SettingsError` or `FileExists` if the scores that are there come from elsewhere.
+        Raises `SettingsError` or `FileExists` if the existing scores come from other networks.
         """
 
     def write(self, event: Event, number: int, failures: Sequence[Failure]) -> None:
         """Write the event of entry `number`. Raises `LArTPCError`."""
 
     def close(self) -> None:
-        """Finish the file and give it its name. Raises `LArTPCError`."""
+        """Finish the file and rename it into place. Raises `LArTPCError`."""
 
 
 @contextmanager
@@ -80,7 +80,10 @@ def open_output(
     *,
     images: Sequence[str],
 ) -> Iterator[Output]:
-    """The job's output, locked. `images`: its producers. Raises `SettingsError`, `WriteError`."""
+    """Open and lock the job's output. `images`: its producers.
+
+    Raises `SettingsError`, `FileExists`, `WriteError`.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(PartsFolder(job.output))
         life = decide(job, reader, order, provenance, folder)
@@ -95,7 +98,7 @@ def open_output(
             images=images,
             copy_input=reader if job.copy_input else None,
         )
-        again = stack.enter_context(reader.again())  # another thread reads with the first one
+        inputs = stack.enter_context(reader.again())  # another thread uses `reader`
         parts = stack.enter_context(
             Parts(folder, files, order, life.state, part_s=job.part_s, force=force)
         )
@@ -106,15 +109,15 @@ def open_output(
                 output = scored
             case Retried(retry=retry):
                 earlier = stack.enter_context(retry.open(list(images)))
-                retry.check_inputs(again, order, earlier)
-                output = RetriedOutput(scored, retry, earlier, again, order)
+                retry.check_inputs(inputs, order, earlier)
+                output = RetriedOutput(scored, retry, earlier, inputs, order)
         if parts.left:
             parts.open()
         yield output
 
 
 class WholeOutput:
-    """An output that is complete already: at most its networks are compared."""
+    """An output that is complete already; only its networks are compared."""
 
     def __init__(self, job: ScoringJob, order: range, life: Whole) -> None:
         self.asked: Sequence[int] = ()
@@ -129,9 +132,9 @@ class WholeOutput:
         now = {service_name(int(plane)): origin for plane, origin in plain(networks).items()}
         if now != with_dtypes(dict(self._services), now):
             raise FileExists(
-                f"{self.path} is there already, of other networks; force to replace it"
+                f"{self.path} is there already, from other networks; --force replaces it"
             )
-        log.warning("%s: is whole already, of this very run", self.path)
+        log.warning("%s: is whole already, from the same run", self.path)
 
     def write(self, event: Event, number: int, failures: Sequence[Failure]) -> None:
         raise WriteError(f"want no event for {self.path}, which is whole, got entry {number}")
@@ -184,7 +187,7 @@ class ScoredOutput:
         self.finish({})
 
     def finish(self, more_settings: Mapping[str, Any]) -> None:
-        """As `close`; `more_settings` are added to those of the file's record."""
+        """Close the output; `more_settings` are added to the settings in the file's record."""
         self._parts.close(self._record(more_settings))
         _warn_of_failed(self)
 
@@ -213,7 +216,7 @@ class RetriedOutput:
         inputs: Reader,
         order: range,
     ) -> None:
-        """`earlier` reads the output that is there; `inputs`: a reader no other thread uses."""
+        """`earlier` reads the existing output; `inputs`: a reader that no other thread uses."""
         self.asked = [entry for entry in scored.asked if entry in retry.failed]
         self.entries = scored.entries
         self.reused = scored.entries - len(retry.failed)
@@ -265,7 +268,8 @@ def _warn_of_failed(output: WholeOutput | ScoredOutput) -> None:
     if output.failed:
         path = output.path
         log.warning(
-            "%s: %d of %d events failed and are empty: %s names them, --retry-failed mends",
+            "%s: %d of %d events failed and are empty: %s names them, --retry-failed scores them"
+            " again",
             path,
             len(events_of(output.failed)),
             output.entries,

@@ -26,13 +26,13 @@ from .state import FileId, Part, RunSettings, State, check_same_networks, plain
 
 log = logging.getLogger(__name__)
 
-_GO_ON = "%s: %d of %d events are safe; the same command goes on after them (without --fresh)"
+_RESUME = "%s: %d of %d events are saved; run the same command to resume (without --fresh)"
 
 
 def entries_left(parts: Sequence[Part], order: range) -> Sequence[int]:
-    """The entries of `order` that no part holds, in order.
+    """Return the entries of `order` that no part holds, in order.
 
-    There are gaps between them where events of a changed input are scored again.
+    They have gaps if events of a changed input in the middle are scored again.
     """
     gaps, start = [], order.start
     for part in parts:
@@ -45,8 +45,9 @@ def entries_left(parts: Sequence[Part], order: range) -> Sequence[int]:
 class Parts:
     """Takes events in order; `left` are the entries that no part holds yet.
 
-    On an error the context manager keeps the finished parts, and the part that is being written if
-    that can be finished. Raises `SettingsError`, `WriteError`.
+    On an error the context manager keeps the finished parts. It also keeps the part that is being
+    written, if it can be finished; after `TooManyFailed` it discards that part.
+    Raises `SettingsError`, `WriteError`.
     """
 
     def __init__(
@@ -59,14 +60,17 @@ class Parts:
         part_s: float,
         force: bool = False,
     ) -> None:
-        """`order`: the entries; `state`: the parts that are there already (`lives.py`)."""
+        """`order`: the entries; `state`: the existing parts (`lives.py`).
+
+        `part_s`: seconds after which a part is finished, which is a checkpoint.
+        """
         self._folder = folder
         self._files = files
         self._order = order
         self._part_s = part_s
         self._force = force
         self._state = state
-        self._safe = state.events
+        self._saved = state.events
         self._writer: Writer | None = None
         self._first = order.start  # entry of the part being written
         self._begun_at = 0.0
@@ -81,12 +85,12 @@ class Parts:
 
     @property
     def written(self) -> int:
-        """Entries, those included that are not safe yet."""
-        return self._safe + (self._writer.entries if self._writer else 0)
+        """The number of entries that are written, including those that are not saved yet."""
+        return self._saved + (self._writer.entries if self._writer else 0)
 
     @property
     def failed(self) -> tuple[Failure, ...]:
-        """All failures, those that earlier processes recorded included."""
+        """All failures, including those that earlier processes recorded."""
         return (*self._state.failed, *self._failures)
 
     @property
@@ -97,19 +101,19 @@ class Parts:
     def check_networks(self, networks: RunSettings) -> None:
         """Set where the scores come from.
 
-        Raises `SettingsError` if those of the finished parts come from elsewhere.
+        Raises `SettingsError` if the scores in the finished parts come from other networks.
         """
         if self._state.parts:
-            way_out = self._state.way_out(self._folder.path)
+            hint = self._state.hint(self._folder.path)
             check_same_networks(
-                self._state.networks, plain(networks), what="the same networks", way_out=way_out
+                self._state.networks, plain(networks), what="the same networks", hint=hint
             )
         self._state.networks = plain(networks)
 
     # Events.
 
     def open(self) -> None:
-        """Open the next part: what can go wrong at the start does so now."""
+        """Open the next part; called at the start, so that an error shows early."""
         names = {part.file for part in self._state.parts}
         numbers = itertools.count(len(names))
         candidates = (f"part-{number:06d}{self._folder.output.suffix}" for number in numbers)
@@ -124,12 +128,12 @@ class Parts:
         entry: int | None = None,
         failures: Sequence[Failure] = (),
     ) -> None:
-        """The event of entry `number`, the next of those that were left.
+        """Write the event of entry `number`, which must be the next of the entries left.
 
         `entry`: as in `Writer.write`. Raises `LArTPCError`.
         """
         if self._writer and self._writer.entries and number != self._first + self._writer.entries:
-            self._finish_part()  # the entries between are in parts that are safe
+            self._finish_part()  # finished parts hold the entries in between
         if self._writer is None:
             self.open()
         assert self._writer is not None
@@ -146,7 +150,7 @@ class Parts:
             self._finish_part()
 
     def _finish_part(self) -> None:
-        """From here on its events are safe."""
+        """Finish the part that is being written, and save the state: its events are saved then."""
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -160,24 +164,24 @@ class Parts:
         )
         self._folder.save(state)
         self._state = state
-        self._safe += writer.entries
+        self._saved += writer.entries
         self._failures, self._begun_at = [], 0.0
 
     # The end.
 
     def close(self, record: str) -> None:
-        """Join the parts and give the file its name; no part is left. Raises `LArTPCError`.
+        """Join the parts, rename the file into place and remove the parts. Raises `LArTPCError`.
 
         `record`: the file's provenance.
         """
         with uninterrupted():
             if not self._order and self._writer is None:
-                self.open()  # a file without entries is a file, too
+                self.open()  # an output without entries is still written
             if self._writer is not None and not self._state.parts:
                 self._writer.provenance = (record,)
             self._finish_part()
             if self.left:
-                raise WriteError(f"want {len(self._order)} events, got {self._safe}")
+                raise WriteError(f"want {len(self._order)} events, got {self._saved}")
             whole = self._join(record)
             self._state.joined = FileId.of(whole)
             self._folder.save(self._state)
@@ -186,9 +190,9 @@ class Parts:
             self._over = True
 
     def _join(self, record: str) -> Path:
-        """One whole file of all parts, with its record, in the folder still."""
+        """One complete file of all parts, with its record; it is still in the folder."""
         parts = [self._folder.path / part.file for part in self._state.parts]
-        # without a record it was finished by an error or a signal: safe parts are never changed
+        # a part that an error or a signal finished has no record, and saved parts are never changed
         if self._files.are_whole(parts) and texts_of(parts[0]):
             return parts[0]
         joined = self._folder.path / f"joined{self._folder.output.suffix}"
@@ -211,7 +215,7 @@ class Parts:
             self._leave(keep=not isinstance(error, TooManyFailed))
 
     def _leave(self, *, keep: bool) -> None:
-        """Keep what is done, if that can be; of failures by the dozen, nothing."""
+        """Finish the part that is being written if `keep`, and if it can be finished."""
         if self._writer is not None:
             try:
                 if keep and not self._torn and self._writer.entries:
@@ -219,6 +223,6 @@ class Parts:
                 else:
                     self._writer.discard()
             except LArTPCError as error:
-                log.warning("the last events are not safe: %s", error)
-        if self._safe:
-            log.warning(_GO_ON, self._folder.output, self._safe, len(self._order))
+                log.warning("the last events could not be saved: %s", error)
+        if self._saved:
+            log.warning(_RESUME, self._folder.output, self._saved, len(self._order))

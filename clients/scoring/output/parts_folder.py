@@ -1,7 +1,7 @@
-"""The hidden folder beside an output that is being made: one process at a time has it.
+"""The hidden folder beside an unfinished output, which one process at a time uses.
 
-It holds the safe parts, `state.json`, which says what they are, and what is being written.
-Refuses a second process, by a lock that ends with the process that holds it.
+It holds the finished parts, `state.json`, which lists them, and the file that is being written.
+A lock refuses a second process; it is released when the process that holds it ends.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ _LOCK = "lock"
 _STATE = "state.json"
 _MAX_OWNER = 200  # bytes
 _MAX_NAME = 255 - len(report_path(Path("x")).name) + 1
-"""Bytes: the longest name beside an output's own is its report's."""
+"""Bytes of an output's name: the report has the longest name of the files beside the output."""
 
 
 class PartsFolder:
-    """`.out.root.parts`, locked from `__enter__` on. Raises `FileExists` and `WriteError`."""
+    """The folder `.out.root.parts`, locked from `__enter__` to `__exit__`.
+
+    Raises `FileExists` if another process holds the lock, and `WriteError`.
+    """
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -47,7 +50,7 @@ class PartsFolder:
             with named(self.output):
                 while self._lock is None:
                     self._try_to_lock()
-        except WriteError:  # a full disk may have had room for a folder, and no more
+        except WriteError:  # on a full disk there may have been room for the folder only
             self._leave()
             raise
         return self
@@ -61,10 +64,10 @@ class PartsFolder:
         self._leave()
 
     def _leave(self) -> None:
-        """Whoever comes next finds what is safe; without that, no folder."""
+        """Keep the folder if it holds a saved state, else remove it; release the lock."""
         if self._lock is None:
             with suppress(OSError):
-                self.path.rmdir()  # another client's has a lock in it, and stays
+                self.path.rmdir()  # fails if another client has put its lock there
             return
         try:
             if not (self.path / _STATE).exists():
@@ -78,7 +81,7 @@ class PartsFolder:
             self._lock = None
 
     def _try_to_lock(self) -> None:
-        """No lock afterwards: the folder's owner removed it meanwhile."""
+        """Try once; there is no lock afterwards if another process removed the folder meanwhile."""
         try:
             self.path.mkdir()
             sync(self.path.parent)
@@ -102,7 +105,10 @@ class PartsFolder:
             os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
     def _has_its_name(self, lock: int) -> bool:
-        """Links cannot be counted instead: NFS renames an open file that is removed."""
+        """Whether the lock file is still in the folder.
+
+        Its link count does not show it, because NFS renames an open file that is removed.
+        """
         try:
             return os.path.samestat(os.fstat(lock), (self.path / _LOCK).stat())
         except FileNotFoundError:
@@ -114,19 +120,22 @@ class PartsFolder:
         except BlockingIOError:
             owner = os.pread(lock, _MAX_OWNER, 0).decode(errors="replace")
             raise FileExists(
-                f"want one client at a time for {self.output}, got {owner or 'another'} at it"
+                f"want one client at a time for {self.output}, got {owner or 'another'}"
             ) from None
-        except OSError as error:  # some cluster file systems have none
+        except OSError as error:  # some cluster file systems have no locks
             log.warning(
-                "no locks on the file system of %s (%s): see to it that nobody else writes it",
+                "no locks on the file system of %s (%s): make sure that no other client writes it",
                 self.output,
                 error.strerror,
             )
 
-    # What is in it.
+    # The contents.
 
     def load(self) -> State | None:
-        """What was saved last, if anything; raises `SettingsError` for what cannot be used."""
+        """Return the saved state, or None if there is none.
+
+        Raises `SettingsError` for a state that cannot be read.
+        """
         try:
             packed = (self.path / _STATE).read_bytes()
         except FileNotFoundError:
@@ -139,28 +148,28 @@ class PartsFolder:
             ) from None
 
     def save(self, state: State) -> None:
-        """In one step, and safe on disk. Raises `WriteError`."""
+        """Replace the state atomically, and sync it to disk. Raises `WriteError`."""
         write_whole(self.path / _STATE, lambda part: part.write_bytes(state.pack()))
 
     def keep_only(self, files: set[str]) -> None:
-        """Remove what processes that were killed have left half done."""
+        """Remove all other files, which killed processes left unfinished."""
         with named(self.output):
             for path in self.path.iterdir():
                 if path.name not in files | {_LOCK, _STATE}:
                     path.unlink()
 
     def clear(self) -> None:
-        """Forget the run: first what says that it ever was."""
+        """Remove all parts. The state goes first, so that it never lists a part that is missing."""
         with named(self.output):
             (self.path / _STATE).unlink(missing_ok=True)
         self.keep_only(set())
 
     def remove(self) -> None:
-        """All of it: parts, what says that there was a run, and the lock last."""
+        """Remove the folder: first the parts, then the state, and the lock last."""
         self.keep_only(set())
         with suppress(OSError):
             (self.path / _STATE).unlink(missing_ok=True)
             (self.path / _LOCK).unlink(missing_ok=True)
         self._unlock()
         with suppress(OSError):
-            self.path.rmdir()  # NFS keeps an open file's place until it is closed
+            self.path.rmdir()  # NFS keeps an entry for an open file until it is closed

@@ -1,6 +1,6 @@
-"""Give a complete output its name, with the report of its failed events beside it.
+"""Rename a complete output into place, with the report of its failed events beside it.
 
-A process may be killed between these steps; `finish_killed_run` does the rest in the next one.
+If the process is killed between these steps, `finish_killed_run` completes them in the next run.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from pathlib import Path
 
 from lartpc.files.whole_file import check_free, move, named
 
-from ...files.checksums import stamp
+from ...files.checksums import checksum
 from .failures import FailedReport, report_path
 from .parts_folder import PartsFolder
 from .state import FileId, State
 
 RETRY = "retry"
-"""The setting of a run that replaces a file whose report names all of its failures already."""
+"""The key of a retry in its run settings. The output that it replaces has a report already, which
+names all failures."""
 
 
 def finish_killed_run(folder: PartsFolder) -> State | None:
-    """Finish a run that was killed after its output got its name; the folder is empty then.
+    """Finish a run that was killed after its output was renamed into place; clear the folder.
 
-    Returns that run's state, or None if there was no such run.
+    Return that run's state, or None if there was no such run.
     """
     state = folder.load()
     if state is None or state.joined is None or FileId.of(folder.output) != state.joined:
@@ -33,7 +34,7 @@ def finish_killed_run(folder: PartsFolder) -> State | None:
 
 
 def publish(folder: PartsFolder, state: State, whole: Path, *, force: bool) -> None:
-    """Move the complete file `whole` to the output's name, and remove the folder.
+    """Rename the complete file `whole` to the output's name, and remove the folder.
 
     Raises `WriteError`, and `FileExists` without `force`.
     """
@@ -41,7 +42,7 @@ def publish(folder: PartsFolder, state: State, whole: Path, *, force: bool) -> N
     check_free(output, force=force)
     with named(output):
         if state.failed and not state.run.get(RETRY):
-            # before the file: an empty event must never stand there without a report
+            # first, so that an output with empty events never exists without a report
             _write_report(folder, state, whole)
         move(whole, output)
         _settle_report(folder, state)
@@ -49,7 +50,7 @@ def publish(folder: PartsFolder, state: State, whole: Path, *, force: bool) -> N
 
 
 def _settle_report(folder: PartsFolder, state: State) -> None:
-    """Make the report of failed events that of the output which has its name now."""
+    """Write or remove the report, so that it describes the output that is now in place."""
     if not state.failed:
         report_path(folder.output).unlink(missing_ok=True)
     else:
@@ -58,6 +59,7 @@ def _settle_report(folder: PartsFolder, state: State) -> None:
 
 def _write_report(folder: PartsFolder, state: State, file: Path) -> None:
     run = {name: value for name, value in state.run.items() if name != RETRY}
-    report = FailedReport(run, state.networks, stamp(file).of(folder.output), tuple(state.failed))
+    output = checksum(file).of(folder.output)
+    report = FailedReport(run, state.networks, output, tuple(state.failed))
     report.write(folder.path / "failed.json")
     move(folder.path / "failed.json", report_path(folder.output))

@@ -1,7 +1,7 @@
-"""Score the failed events again; all others are copied from the output that is there.
+"""Score the failed events again; all others are copied from the existing output.
 
-Refuses an output that its report is not about, and a run with other settings. Inputs that were
-repaired since then are allowed: `changed_inputs` says which.
+An output that does not fit its report is refused, and so is a run with other settings. Inputs that
+were repaired since then are allowed if `changed_inputs` accepts them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from lartpc import Reader, open_reader
 from lartpc.files import provenance
 from mdp import SettingsError
 
-from ...files.checksums import stamp
+from ...files.checksums import checksum
 from ...files.file_job import FileJob
 from ...files.provenance import Record
 from . import changed_inputs
@@ -21,19 +21,22 @@ from .state import RunSettings, check_same, check_same_networks, plain
 
 
 class Retry:
-    """What is scored again, and what is copied. Raises `SettingsError`, `ReadError`."""
+    """The events that are scored again, and the output that the others are copied from.
+
+    Raises `SettingsError`, `ReadError`.
+    """
 
     def __init__(self, job: FileJob, run: RunSettings, report: FailedReport) -> None:
         """`run`: the settings of this run, which must be those of the run that failed."""
-        self._way_out = f"--force instead of --retry-failed scores all of {job.output} again"
+        self._hint = f"--force instead of --retry-failed scores all of {job.output} again"
         self._report = report
         run = plain(run)
         self._changed = changed_inputs.changed_inputs(report.run, run)
         was = changed_inputs.as_if_unchanged(report.run, run, self._changed)
-        check_same(was, run, what="the run that failed", way_out=self._way_out)
-        now = stamp(job.output).of(job.output)
+        check_same(was, run, what="the run that failed", hint=self._hint)
+        now = checksum(job.output).of(job.output)
         what = f"the output that {report_path(job.output)} is about"
-        check_same(report.output, now, what=what, way_out=self._way_out)
+        check_same(report.output, now, what=what, hint=self._hint)
         self._tick_order = job.tick_order
         self._output = job.output
         self._record = Record.unpack(provenance.read(job.output)[0])
@@ -45,7 +48,7 @@ class Retry:
 
     @property
     def mended_inputs(self) -> list[dict[str, Any]]:
-        """For the output's record: the checksums of changed inputs, from before the change."""
+        """The checksums of changed inputs, from before the change, for the output's record."""
         earlier: list[dict[str, Any]] = list(self._record.settings.get("mended_inputs", []))
         return earlier + [self._report.run["inputs"][number] for number in self._changed]
 
@@ -55,24 +58,22 @@ class Retry:
         Raises `SettingsError` if these scores cannot come from these inputs.
         """
         for number in self._changed:
-            mended = changed_inputs.MendedInput(
-                number, reader=reader, order=order, way_out=self._way_out
-            )
+            mended = changed_inputs.MendedInput(number, reader=reader, order=order, hint=self._hint)
             mended.check(self._record, earlier, self.failed)
 
     def check_networks(self, networks: RunSettings) -> None:
         """Raise `SettingsError` unless the networks are those that scored the other events."""
         what = "the networks that scored the rest of it"
         was = self._report.networks
-        check_same_networks(was, plain(networks), what=what, way_out=self._way_out)
+        check_same_networks(was, plain(networks), what=what, hint=self._hint)
 
     def open(self, images: list[str]) -> Reader:
-        """A reader of the output that is there."""
+        """Open the existing output; `images`: its producers."""
         return open_reader(self._output, tick_order=self._tick_order, images=images)
 
 
 def read_report(job: FileJob) -> FailedReport | None:
-    """The report of failed events; None if no event of the output failed.
+    """Read the report of failed events; return None if no event of the output failed.
 
     Raises `SettingsError` if that cannot be known.
     """
@@ -80,11 +81,11 @@ def read_report(job: FileJob) -> FailedReport | None:
     if path.exists():
         return FailedReport.read(path)
     if not job.output.exists():
-        raise SettingsError(f"want the output of a run to mend, got none at {job.output}")
+        raise SettingsError(f"want the output of a run to retry, got none at {job.output}")
     records = [Record.unpack(text) for text in provenance.read(job.output)]
     if not records:
         raise SettingsError(
-            f"want the output of a run to mend, got {job.output}, which has no provenance"
+            f"want the output of a run to retry, got {job.output}, which has no provenance"
         )
     if failed := sum(record.failed_events for record in records):
         raise SettingsError(

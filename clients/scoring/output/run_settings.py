@@ -1,4 +1,4 @@
-"""What decides a run's output besides the networks: with the same settings it is the same run."""
+"""The settings that decide a run's output, besides the networks; they identify the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .state import RunSettings
 
 
 def record_settings(job: ScoringJob) -> dict[str, Any]:
-    """What the record in the output says of the settings."""
+    """Return the settings as the record in the output states them."""
     return {
         "mode": mode_settings(job.mode),
         "producer": job.producer,
@@ -25,10 +25,10 @@ def record_settings(job: ScoringJob) -> dict[str, Any]:
 def run_settings(
     job: ScoringJob, reader: Reader, order: range, provenance: Provenance
 ) -> RunSettings:
-    """Inputs with their checksums, entries, and all settings that change the output."""
-    inputs = zip(job.inputs, provenance.stamps(), reader.sizes, strict=True)
+    """Return the inputs with checksums, the entries, and all settings that change the output."""
+    inputs = zip(job.inputs, provenance.checksums(), reader.sizes, strict=True)
     return {
-        "inputs": [{**stamp.of(path), "entries": entries} for path, stamp, entries in inputs],
+        "inputs": [{**checksum.of(path), "entries": count} for path, checksum, count in inputs],
         "entries": [order.start, order.stop],
         **record_settings(job),
         "tick_order": job.tick_order,

@@ -1,4 +1,4 @@
-"""The settings of a run and what of it is safe on disk, as JSON. Refuses to mix two runs."""
+"""The saved state of a run, as JSON: settings and finished parts. Other settings are refused."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mdp import SettingsError
 from .failures import Failure
 
 FORMAT = 1
-_SHOWN = 4  # differences
+_SHOWN = 4  # differences in an error message
 
 RunSettings = dict[str, Any]
-"""What decides the output besides the networks, as JSON has it."""
+"""The settings that decide the output, besides the networks, as a JSON object."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file of the folder that is whole, and the entries that it holds."""
+    """A finished file of the folder, and the entries that it holds; `stop` is exclusive."""
 
     file: str
     start: int
@@ -31,7 +31,7 @@ class Part:
 
 @dataclass(frozen=True)
 class FileId:
-    """Which file it is, whatever its name."""
+    """The identity of a file, whatever its name is."""
 
     inode: int
     bytes: int
@@ -48,33 +48,33 @@ class FileId:
 
 @dataclass
 class State:
-    """All that is known of a run that is not over. Invariant: parts are in order, apart."""
+    """The state of an unfinished run. Invariant: the parts are in order and do not overlap."""
 
     run: RunSettings
-    """Inputs, entries and settings: what decides the output."""
+    """The inputs, entries and settings that decide the output."""
     networks: RunSettings = field(default_factory=dict)
     """The origin of each plane's scores."""
     parts: list[Part] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
-    """Of the events in the parts."""
+    """The failures of the events in the parts."""
     joined: FileId | None = None
-    """The whole file, from shortly before it gets its name."""
+    """The complete file, set shortly before it is renamed into place."""
 
     @property
     def events(self) -> int:
         """How many events the parts hold."""
         return sum(part.stop - part.start for part in self.parts)
 
-    def way_out(self, folder: Path) -> str:
-        """The end of an error that refuses to go on: how to start over, and what that costs."""
-        return f"--fresh starts over, and gives up the {self.events} events in {folder}"
+    def hint(self, folder: Path) -> str:
+        """Return the end of an error message: how to start over, and what that discards."""
+        return f"--fresh starts over, and discards the {self.events} events in {folder}"
 
     def pack(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
 
     @classmethod
     def unpack(cls, packed: bytes) -> State:
-        """Raises `ValueError` for what `pack` has not made."""
+        """Read a state from the bytes of `pack`. Raises `ValueError` for any others."""
         try:
             state = json.loads(packed)
             if state["format"] != FORMAT:
@@ -91,21 +91,21 @@ class State:
 
 
 def plain(settings: Mapping[str, Any]) -> RunSettings:
-    """The settings as JSON gives them back: tuples are lists, and keys are text."""
+    """Return the settings as JSON reads them: tuples become lists, and keys become text."""
     copy: RunSettings = json.loads(json.dumps(settings))
     return copy
 
 
-def check_same_networks(was: RunSettings, now: RunSettings, *, what: str, way_out: str) -> None:
+def check_same_networks(was: RunSettings, now: RunSettings, *, what: str, hint: str) -> None:
     """Compare the origin of each plane's scores as `check_same` does.
 
-    Older software did not record the dtype of the scores; a dtype that is missing is not compared.
+    Older software did not record the dtype of the scores; a missing dtype is not compared.
     """
-    check_same(with_dtypes(was, now), now, what=what, way_out=way_out)
+    check_same(with_dtypes(was, now), now, what=what, hint=hint)
 
 
 def with_dtypes(was: RunSettings, now: RunSettings) -> RunSettings:
-    """`was`, with the dtype of the same plane in `now` where `was` has none."""
+    """Return `was`, with a missing dtype taken from the same plane in `now`."""
     missing = {plane for plane, origin in was.items() if not origin.get("dtype")}
     dtypes = {plane: now.get(plane, {}).get("dtype", "") for plane in missing}
     return {
@@ -114,8 +114,8 @@ def with_dtypes(was: RunSettings, now: RunSettings) -> RunSettings:
     }
 
 
-def check_same(was: RunSettings, now: RunSettings, *, what: str, way_out: str) -> None:
-    """Raise `SettingsError` that names what differs, if anything does."""
+def check_same(was: RunSettings, now: RunSettings, *, what: str, hint: str) -> None:
+    """Raise `SettingsError` with the differences, if there are any; `hint` ends the message."""
     old, new = dict(_flat(was)), dict(_flat(now))
     changed = [
         f"{name} (was {old.get(name, 'nothing')}, is {new.get(name, 'nothing')})"
@@ -124,7 +124,7 @@ def check_same(was: RunSettings, now: RunSettings, *, what: str, way_out: str) -
     ]
     if changed:
         shown = ", ".join(changed[:_SHOWN]) + (", ..." if changed[_SHOWN:] else "")
-        raise SettingsError(f"want {what}, got another {shown}: {way_out}")
+        raise SettingsError(f"want {what}, got another {shown}: {hint}")
 
 
 def _flat(settings: Any, name: str = "") -> Iterator[tuple[str, Any]]:
