@@ -127,7 +127,7 @@ JOBS = {
     "simple": "clients.simple.simple_client:SimpleJob",
     "demo": "clients.local.demonstration:Demo",
     "toy": "lartpc.simulation.toy:ToySettings",
-    "check": "clients.check.provenance_checks:Making",
+    "check": "clients.check.provenance_checks:ScoreSettings",
     "worker planes": "services.ssnet:PlaneSettings",
     "worker batch-train": "services.training_files:TrainingSettings",
 }

@@ -34,7 +34,7 @@ from .options import (
     option,
 )
 
-_MAKING = (
+_HOW_SCORED = (
     *("mode", "producer", "rois", "planes", "size", "overlap", "threshold"),
     *("tick_order", "trust_tick_order"),
 )
@@ -93,8 +93,8 @@ def check(
     if len(files) < 2:
         raise SettingsError("want at least one input and the output")
     inputs = tuple(files[:-1])
-    making = None
-    if any(typed(context, name) for name in _MAKING):
+    settings = None
+    if any(typed(context, name) for name in _HOW_SCORED):
         chosen = choices.scored(
             inputs,
             producer=producer,
@@ -103,7 +103,7 @@ def check(
             size=size,
             overlap=overlap,
         )
-        making = ScoreSettings(
+        settings = ScoreSettings(
             mode=chosen.mode,
             producer=chosen.producer,
             low_adc=threshold,
@@ -116,7 +116,7 @@ def check(
         inputs=inputs,
         output=files[-1],
         allow_failed=allow_failed,
-        settings=making,
+        settings=settings,
     )
     with screen.progress("events", command="ssnet check", quiet=quiet) as show:
         results = checks.run(asked, on_progress=show)

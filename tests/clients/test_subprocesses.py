@@ -19,6 +19,8 @@ from mdp import SettingsError
 from tests.support.optional import optional
 from tests.support.processes import until
 
+pytestmark = pytest.mark.slow
+
 
 def double(number: int) -> int:
     return 2 * number
