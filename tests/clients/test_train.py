@@ -301,7 +301,7 @@ def test_two_trainings_at_once_do_not_share_a_folder(job: TrainingJob) -> None:
 
 def test_anothers_networks_are_not_replaced(begun: TrainingJob) -> None:
     (begun.folder / "checkpoint.npz").unlink()
-    with pytest.raises(FileExists, match=r"net_plane0.caffemodel exists already.*--fresh"):
+    with pytest.raises(FileExists, match=r"net_plane0.caffemodel exists already.*--force"):
         train(begun, ignored)
     weights = begun.folder / "net_plane1.caffemodel"
     with pytest.raises(FileExists, match=r"initial weights, got .*net_plane1"):
