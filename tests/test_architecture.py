@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,12 @@ def test_no_file_unpickles_or_runs_text(path: Path) -> None:
 def test_the_first_line_of_a_module_says_what_it_is(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert not source.strip() or ast.get_docstring(ast.parse(source))
+
+
+def test_the_architecture_page_names_every_file_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {text.split("/")[-1] for text in re.findall(r"`([\w/]+\.py)`", page)}
+    installed = {path.name for path in FILES if not path.is_relative_to(ROOT / "benches")}
+    wanted = {name for name in installed if not name.startswith("__")}
+    assert wanted - named == set()
+    assert named - wanted <= {path.name for path in (ROOT / "tests").rglob("*.py")}
