@@ -43,7 +43,7 @@ $(1)/bin/mypy
 endef
 
 bench: $(VENV)/installed
-	$(BIN)/mdp bench --ceiling
+	$(BIN)/mdp bench --bare-loop
 
 MINUTES ?= 30
 SEED    ?= 1

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="croi")
     parser.add_argument("--crop", type=int, default=512, help="rows and columns of a crop")
     parser.add_argument("--seconds", type=float, default=0.15, help="for each crop")
-    parser.add_argument("--part-seconds", type=float, default=1.0, help="`ssnet run` has 60")
+    parser.add_argument("--checkpoint-seconds", type=float, default=1.0, help="`ssnet run` has 60")
     parser.add_argument("--rounds", type=int, default=8, help="of one run of each kind")
     options = parser.parse_args()
     rows, cols = (int(side) for side in options.size.split("x"))
@@ -56,7 +56,7 @@ def main() -> None:
         source = make_toys(folder, options.events, settings)
         with serving(folder, 1, dict.fromkeys(PLANES, options.seconds)) as broker:
             job = make_job(folder, source, broker, mode)
-            kinds = _kinds(job, folder / "out.root.ledger", options.part_seconds)
+            kinds = _kinds(job, folder / "out.root.ledger", options.checkpoint_seconds)
             what = f"{options.events} events, {options.rounds} rounds"
             screen.show(_table(what, _spent(kinds, options.rounds)))
 

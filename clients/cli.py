@@ -1,6 +1,6 @@
 """The `ssnet` command: parse, build, run. Results to stdout, progress and logs to stderr.
 
-Exit codes: 0 done, 1 failed, 2 misused; 3 done, but for events that failed.
+Exit codes: 0 done; 1 failed; 2 misused; 3 done, but some events failed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .commands import batches, check, demo, display, files, ledger, run, simple,
 from .flow.signals import stopped_cleanly
 from .terminal.process import errors_reported, show_any_name
 
-app = new_app("ssnet", "SSNet on files of LArTPC images: toys, services, displays.")
+app = new_app("ssnet", "Score LArTPC images with SSNet: clients, workers, training, displays.")
 app.command(help=demo.HELP)(demo.demo)
 app.command(help=run.HELP)(run.run)
 app.command(help=toy.HELP)(toy.toy)
@@ -20,7 +20,7 @@ app.command(help=check.HELP)(check.check)
 app.command(help=ledger.HELP)(ledger.ledger)
 app.command(help=display.HELP)(display.display)
 app.command(help=simple.HELP)(simple.simple)
-app.command(help=worker.HELP)(worker.worker)
+app.add_typer(worker.app)
 app.command(help=batches.HELP)(batches.batches)
 app.command(help=train.HELP)(train.train)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class LArTPCError(Exception):
     """The base class of all errors in `lartpc`."""
+
+    exit_code: ClassVar[int] = 1
+    """The exit code of a command that this error ends: 1 failed, 2 misused."""
 
 
 class ImageError(LArTPCError, ValueError):
@@ -13,6 +18,8 @@ class ImageError(LArTPCError, ValueError):
 
 class SettingsError(LArTPCError, ValueError):
     """A setting is out of its range, or settings contradict each other."""
+
+    exit_code = 2
 
 
 class TickOrderError(SettingsError):

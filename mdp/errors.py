@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class MDPError(Exception):
     """The base class of the errors of this project."""
 
     code = 500
     """The code in an error reply."""
+    exit_code: ClassVar[int] = 1
+    """The exit code of a command that this error ends: 1 failed, 2 misused."""
 
 
 class WireError(MDPError, ValueError):
@@ -16,6 +20,8 @@ class WireError(MDPError, ValueError):
 
 class SettingsError(MDPError, ValueError):
     """A setting is out of its range, or two settings contradict each other."""
+
+    exit_code = 2
 
 
 class RequestTimeout(MDPError, TimeoutError):

@@ -7,39 +7,54 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import FrameType
 from typing import NoReturn
 
-from .errors import MDPError, SettingsError
+from .errors import SettingsError
 from .sockets import Bell
 from .wire import one_line
 
+Explain = Callable[[Exception], "str | None"]
+
+FAILED, INTERRUPTED = 1, 130
+"""Exit codes. A class of errors has its own in `exit_code`: 1 failed, 2 misused."""
+
 
 @contextmanager
-def errors_reported() -> Iterator[None]:
-    """Report an error as one line on stderr, and exit: with 2 for misuse, with 1 for failure."""
+def errors_reported(program: str = "mdp", *, explain: Explain | None = None) -> Iterator[None]:
+    """Report an error that has an `exit_code` as one line on stderr, and exit with that code.
+
+    explain: returns a better text for an error, or None; an error with such a text but without an
+    `exit_code` exits with 1. An error with neither is a bug, and is raised. Ctrl-C exits with 130.
+    If the reader of stdout is gone, the process exits with 1 and prints nothing.
+    """
     try:
         try:
             yield
         finally:
             sys.stdout.flush()  # a BrokenPipeError comes here, where it is caught
-    except MDPError as error:
-        print(f"mdp: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `mdp services | head`
         _drop_stdout()
-        sys.exit(1)
+        sys.exit(FAILED)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        text = explain(error) if explain else None
+        if code is None and text is None:
+            raise
+        line = " ".join((text or str(error)).split())
+        print(f"{program}: {one_line(line)}", file=sys.stderr)
+        sys.exit(FAILED if code is None else code)
 
 
 def configure_logging(*, verbose: bool, quiet: bool = False) -> None:
     """Log to stderr, one line per event, with time and zone. Quiet: only warnings and errors."""
     if verbose and quiet:
-        raise SettingsError("want --verbose or --quiet, got both")
+        raise SettingsError("--quiet cannot be combined with --verbose")
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))

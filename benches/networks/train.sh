@@ -14,7 +14,7 @@ toys() { # NAME COUNT FIRST_SEED ROWS COLS
     seed=$3
     while [ "$seed" -lt "$(($3 + $2))" ]; do
         file=$folder/toys/$1-$seed.root
-        [ -e "$file" ] || ssnet toy -n 25 --seed "$seed" --rows "$4" --cols "$5" -o "$file"
+        [ -e "$file" ] || ssnet toy --events 25 --seed "$seed" --rows "$4" --cols "$5" -o "$file"
         seed=$((seed + 1))
     done
 }
@@ -29,8 +29,8 @@ learn() { # NAME OPTIONS: from all toy events
 alone() { # PLANE OPTIONS: one plane's network, with BatchNorm as it will be served
     plane=$1
     shift
-    learn "plane$plane" --plane "$plane" --weights "$folder/all/uresnet_plane$plane.caffemodel" \
-        --batch 8 --rows 256 --cols 256 --shower-weight 2 --freeze-statistics 1 --threads 1 "$@"
+    learn "plane$plane" --planes "$plane" --weights "$folder/all/uresnet_plane$plane.caffemodel" \
+        --batch-size 8 --rows 256 --cols 256 --shower-weight 2 --freeze-statistics 1 --threads 1 "$@"
     cp "$folder/plane$plane/uresnet.prototxt" "$folder/plane$plane/uresnet_plane$plane.caffemodel" \
         "$folder"
 }
@@ -41,7 +41,7 @@ toys whole 16 2000 1008 3456 # MicroBooNE's size, mostly cosmic muons
 toys unseen 2 70000 512 512
 wait "$others"
 
-learn all --steps 3000 --batch 4 --rows 192 --cols 192 --rate 3e-3
+learn all --steps 3000 --batch-size 4 --rows 192 --cols 192 --rate 3e-3
 
 alone 2 --steps 1400 --rate 1.5e-3 & # the hardest: tracks are short on it
 others=$!

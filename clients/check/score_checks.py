@@ -236,7 +236,7 @@ def _remedy(want: Charge) -> str:
     if want.rounded:
         return (
             "; float16 alone does not explain it: `ssnet run --force` scores it again;"
-            " `ssnet worker --dtype float32` avoids the rounding"
+            " `ssnet worker planes --dtype float32` avoids the rounding"
         )
     return "; `ssnet run --force` scores it again"
 

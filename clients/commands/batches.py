@@ -2,73 +2,91 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mdp.settings import DEFAULT_ENDPOINT
 
+from .option_checks import check_files, log_warnings, numbers
 from .options import (
+    ALL_PLANES,
+    COMPUTED,
+    FILES,
+    IMAGES,
+    LABELS,
+    SERVED,
+    BatchSize,
     Broker,
-    ImageProducer,
-    LabelProducer,
+    Cache,
+    Json,
+    Labels,
+    Planes,
     Quiet,
+    Seed,
+    Size,
     TickOrder,
     Ticks,
+    TrainingFiles,
+    TrainingProducer,
     TrustTickOrder,
     Verbose,
-    check_files,
-    log_warnings,
-    numbers,
+    Workers,
+    option,
 )
 
-HELP = """Take training batches as fast as they come: rate, latency, what is in them, a picture.
+if TYPE_CHECKING:
+    from ..training.feed_report import FeedReport
 
-They come from the workers of `batch-train` at the broker. With files, a broker and workers of \
-these files are started on this machine.
+HELP = """Take training batches as fast as they come: show their rate, latency and content.
+
+They come from the workers of `batch-train` at the broker. With files, a broker and workers that \
+read these files are started on this machine. The planes of a batch stand in the order of \
+`--planes`.
 
 [bold]Examples[/]
 
   ssnet batches --broker tcp://node7:5555
-  ssnet batches -n 200 --batch 32 --planes 2 --size 512 --broker tcp://node7:5555
-  ssnet batches toy.root --workers 2 -o batch.png
+  ssnet batches --batches 200 --batch-size 32 --planes 2 --broker tcp://node7:5555
+  ssnet batches toy.root -n 2 -o batch.png
 """
 
 
-_OF_FILES = ("workers", "image", "label", "tick_order", "trust_tick_order")
+_OF_FILES = ("workers", "producer", "labels", "tick_order", "trust_tick_order", "cache")
 
 
 def batches(
     context: typer.Context,
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE...]", help="LArCV files, to try out.")
-    ] = None,
-    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Batches to take.")] = 50,
-    batch: Annotated[int, typer.Option(min=1, help="Events in a batch.")] = 16,
-    planes: Annotated[str, typer.Option(help="Which, in this order.")] = "0,1,2",
-    size: Annotated[int, typer.Option(min=1, help="Rows and columns of a crop.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Of order, crops, mirrors.")] = 0,
-    epoch: Annotated[int, typer.Option(min=0, help="The first.")] = 0,
-    window: Annotated[int, typer.Option(min=1, help="Batches in flight.")] = 8,
+    files: TrainingFiles = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw a batch: .png, .pdf or .svg.")
+        Path | None,
+        option(FILES, "--output", "-o", help="Picture of the first batch: .png, .pdf or .svg."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="How many to start, with files.")] = 1,
-    image: ImageProducer = "wire",
-    label: LabelProducer = "segment",
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
+    batches: Annotated[int, option(COMPUTED, min=1, help="Batches to take.")] = 50,
+    batch_size: BatchSize = 16,
+    planes: Planes = ALL_PLANES,
+    size: Size = 256,
+    producer: TrainingProducer = IMAGES,
+    labels: Labels = LABELS,
+    seed: Seed = 0,
+    epoch: Annotated[int, option(COMPUTED, min=0, help="First epoch, from 0.")] = 0,
     broker: Broker = DEFAULT_ENDPOINT,
+    workers: Workers = 1,
+    window: Annotated[int, option(SERVED, min=1, help="Batches in flight at once.")] = 8,
+    cache: Cache = 512,
+    as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     check_files(context, files=bool(files), theirs=_OF_FILES)
     from lartpc.display.picture_files import check_name
-    from services.training_files import TrainingSettings
 
-    from ..files import choices
     from ..local import feed_pool, local_services
     from ..terminal import screen
     from ..training import feed_report
@@ -76,7 +94,7 @@ def batches(
 
     wanted = numbers(planes)
     feed = Feed(
-        batch_size=batch,
+        batch_size=batch_size,
         planes=wanted,
         rows=size,
         cols=size,
@@ -88,24 +106,41 @@ def batches(
     if output:
         check_name(output)
     log_warnings(verbose=verbose, quiet=quiet)
-    choices.check_producers(files or (), {"--image": image, "--label": label})
-    settings = TrainingSettings(
-        tuple(files or ()),
-        image=image,
-        label=label,
+    pool = feed_pool.feed_pool(
+        files or (),
+        workers,
+        image=producer,
+        label=labels,
+        cache_mib=cache,
         tick_order=tick_order.value,
         trust_tick_order=trust_tick_order,
     )
-    pool = feed_pool.FeedPool(settings, workers)
     with (
         screen.progress("batches", command="ssnet batches", quiet=quiet) as show,
         local_services.services(pool, progress=show) if files else nullcontext(broker) as address,
-        Batches(address, feed) as given,
+        Batches(address, feed) as taken,
     ):
         show.step("waiting for batches")
-        show.begin(feed_report.statement(given, number), total=number)
-        done = feed_report.watch(given, number, on_progress=show)
+        show.begin(feed_report.statement(taken, batches), total=batches)
+        done = feed_report.watch(taken, batches, on_progress=show)
     if output and done.first:
         feed_report.draw(done.first, wanted, output)
-    if not quiet:
-        screen.show(feed_report.table(done, given))
+    if as_json:
+        sys.stdout.write(json.dumps(_values(done)) + "\n")
+    elif not quiet:
+        screen.show(feed_report.table(done, taken))
+
+
+def _values(report: FeedReport) -> dict[str, Any]:
+    """The figures of the table, for `--json`."""
+    return {
+        "batches": report.batches,
+        "events": report.events,
+        "bytes": report.nbytes,
+        "seconds": report.seconds,
+        "waited_s": report.waited_s,
+        "latency_s": report.latency_s,
+        "made_s": report.made_s,
+        "workers": len(report.workers),
+        "pixels": dict(zip(("background", "shower", "track"), report.pixels, strict=True)),
+    }

@@ -11,21 +11,42 @@ import typer
 
 from mdp import SettingsError
 
-from .options import Quiet, TickOrder, Ticks, TrustTickOrder, numbers, typed
-from .run import Modes, Overlap, Planes, Producer, Roi, Size, Threshold
+from .option_checks import log_warnings, numbers, typed
+from .options import (
+    ALL_PLANES,
+    FAILURES,
+    LOW_ADC,
+    OVERLAP,
+    SIDE,
+    Json,
+    Modes,
+    Overlap,
+    Planes,
+    Producer,
+    Quiet,
+    Rois,
+    Size,
+    Threshold,
+    TickOrder,
+    Ticks,
+    TrustTickOrder,
+    Verbose,
+    option,
+)
 
-_MAKING = (
-    *("mode", "producer", "roi", "planes", "size", "overlap", "threshold"),
+_HOW_SCORED = (
+    *("mode", "producer", "rois", "planes", "size", "overlap", "threshold"),
     *("tick_order", "trust_tick_order"),
 )
 
-HELP = """Is OUT what `ssnet run` should have made of these inputs?
+HELP = """Check that OUT is what `ssnet run` should have written for these inputs.
 
-Entries, events and their order; metas; finite scores from 0 to 1; scores exactly where crops \
-cover charge, so that a shifted crop or another event's pixels are found; 95 % of shower pixels \
-on charge; one network a plane throughout. How OUT was made is in its provenance; of a file \
-without any (which is a failure) `--mode` and the other options say it. Nothing is computed anew. \
-Exit code 0: all is well, 1: something is not, 2: misuse.
+It checks entries, events and their order; metas; that scores are finite and from 0 to 1; that \
+they are above 0 exactly where crops cover charge, which finds a shifted crop or another event's \
+pixels; that 95 % of shower pixels lie on charge; and that one network a plane scored everything. \
+How OUT was made stands in its provenance. A file without provenance fails; `--mode` and the other \
+options then say how it was made. Nothing is scored again. Exit code 0: all is well; 1: something \
+is wrong; 2: misuse.
 
 [bold]Examples[/]
 
@@ -35,27 +56,31 @@ Exit code 0: all is well, 1: something is not, 2: misuse.
   ssnet check in.root old.root --mode croi --threshold 10
 """
 
+AllowFailed = Annotated[
+    bool,
+    option(FAILURES, "--allow-failed", help="Accept the failed events that OUT.failed.json names."),
+]
+
 
 def check(
     context: typer.Context,
     files: Annotated[
-        list[Path], typer.Argument(metavar="IN... OUT", help="All inputs, in order; the output.")
+        list[Path],
+        typer.Argument(metavar="IN... OUT", help="All inputs, in order, then the output."),
     ],
-    allow_failed: Annotated[
-        bool,
-        typer.Option("--allow-failed", help="Events listed in OUT.failed.json are no failure."),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    allow_failed: AllowFailed = False,
     mode: Modes = None,
     producer: Producer = None,
-    roi: Roi = None,
-    planes: Planes = "0,1,2",
-    size: Size = 512,
-    overlap: Overlap = 64,
-    threshold: Threshold = 10.0,
+    rois: Rois = None,
+    planes: Planes = ALL_PLANES,
+    size: Size = SIDE,
+    overlap: Overlap = OVERLAP,
+    threshold: Threshold = LOW_ADC,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
+    as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     from ..check import acceptance as checks
     from ..check import findings
@@ -64,20 +89,21 @@ def check(
     from ..scoring.job import PLANES
     from ..terminal import screen
 
+    log_warnings(verbose=verbose, quiet=quiet)
     if len(files) < 2:
         raise SettingsError("want at least one input and the output")
     inputs = tuple(files[:-1])
-    making = None
-    if any(typed(context, name) for name in _MAKING):
+    settings = None
+    if any(typed(context, name) for name in _HOW_SCORED):
         chosen = choices.scored(
             inputs,
             producer=producer,
             mode=mode.value if mode else None,
-            rois=roi,
+            rois=rois,
             size=size,
             overlap=overlap,
         )
-        making = ScoreSettings(
+        settings = ScoreSettings(
             mode=chosen.mode,
             producer=chosen.producer,
             low_adc=threshold,
@@ -90,14 +116,14 @@ def check(
         inputs=inputs,
         output=files[-1],
         allow_failed=allow_failed,
-        settings=making,
+        settings=settings,
     )
     with screen.progress("events", command="ssnet check", quiet=quiet) as show:
-        found = checks.run(asked, on_progress=show)
-    ok = not any(each.bad for each in found)
+        results = checks.run(asked, on_progress=show)
+    ok = not any(result.bad for result in results)
     if as_json:
-        report = {"ok": ok, "checks": findings.as_json(found)}
+        report = {"ok": ok, "checks": findings.as_json(results)}
         sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     else:
-        screen.show(findings.table(found))
+        screen.show(findings.table(results))
     sys.exit(0 if ok else 1)

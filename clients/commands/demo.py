@@ -8,46 +8,61 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Quiet, TickOrder, Ticks, TrustTickOrder, Verbose, log_warnings
-from .run import Producer
+from .option_checks import log_warnings
+from .options import (
+    FILES,
+    Events,
+    Json,
+    Producer,
+    Quiet,
+    Seed,
+    TickOrder,
+    Ticks,
+    TrustTickOrder,
+    Verbose,
+    option,
+)
 
-HELP = """Show the main job: events, a broker, a pool of workers a plane, scores, a picture.
+HELP = """Run the main job on this machine: events, a broker, workers, scores, a picture.
 
-Without a file it makes toy events, which come with truth. Files go to a folder, and replace those \
-of an earlier demo there.
+Without a file it makes toy events, which come with their truth. Its files go to a folder, and \
+replace those of an earlier demo.
 
 [bold]Examples[/]
 
   ssnet demo
+  ssnet demo --events 20 --seed 7
   ssnet demo event.root --tick-order forward -o shown
 """
 
 
 def demo(
     file: Annotated[Path | None, typer.Argument(help="A LArCV file to score.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A folder.")] = Path("ssnet-demo"),
-    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Toy events.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Of the toy events.")] = 1,
+    output: Annotated[
+        Path, option(FILES, "--output", "-o", help="Folder for all files of the demo.")
+    ] = Path("ssnet-demo"),
+    events: Events = 6,
+    seed: Seed = 1,
     producer: Producer = None,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
-    quiet: Quiet = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     import functools
 
     from mdp.commands import tables
 
-    from ..local import demonstration as shown
+    from ..local import demonstration
     from ..scoring import closing_tables
     from ..terminal import screen
 
     log_warnings(verbose=verbose, quiet=quiet)
-    plan = shown.Demo(
+    plan = demonstration.Demo(
         folder=output,
         source=file,
-        events=number,
+        events=events,
         seed=seed,
         producer=producer,
         tick_order=tick_order.value,
@@ -55,10 +70,10 @@ def demo(
         command=tuple(sys.argv),
     )
     bar = functools.partial(screen.progress, command="ssnet demo", quiet=quiet)
-    done = shown.run(plan, bar)
-    made = closing_tables.production_tables(done.report)
+    done = demonstration.run(plan, bar)
+    production = closing_tables.production_tables(done.report)
     screen.close(
-        [tables.services(done.served), *made, closing_tables.files_table(plan)],
+        [tables.services(done.served), *production, closing_tables.files_table(plan)],
         closing_tables.production_values(done.report),
         quiet=quiet,
         json=as_json,

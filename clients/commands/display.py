@@ -11,23 +11,37 @@ import typer
 
 from mdp import SettingsError
 
-from .options import TickOrder, Ticks, TrustTickOrder, log_warnings, numbers
+from .option_checks import log_warnings, numbers
+from .options import (
+    COMPUTED,
+    DRAWN,
+    FILES,
+    LABEL_PRODUCER,
+    PRODUCER,
+    ROI_PRODUCER,
+    Quiet,
+    TickOrder,
+    Ticks,
+    TrustTickOrder,
+    Verbose,
+    option,
+)
 
 
 class View(str, enum.Enum):
-    """What a display zooms to."""
+    """Which part of an event a display shows."""
 
     charge = "charge"
     whole = "whole"
 
 
-HELP = """Draw events: the planes side by side, charge above scores above labels.
+HELP = """Draw events: the planes side by side, rows of charge above scores above labels.
 
-Without --producer, --scores or --labels it draws what the files hold, and says on stderr what it \
-took. Several files are of the same events: the first one says which, the others are searched for \
-the same run, subrun and event.
+Without --producer, --scores or --labels it draws what the files hold, and names that on stderr. \
+Several files hold the same events: an event is chosen from the first file, and the others are \
+searched for the same run, subrun and event. The planes stand in the order of `--planes`.
 
-Several events make a PDF of several pages, or a file each: event-3.png, event-7.png.
+Several events make a PDF of several pages, or one file each: event-3.png, event-7.png.
 
 [bold]Examples[/]
 
@@ -47,54 +61,77 @@ def display(
         list[Path], typer.Argument(metavar="FILE...", help="LArCV files of the same events.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The picture: .png, .pdf or .svg.")
+        Path, option(FILES, "--output", "-o", help="Output picture: .png, .pdf or .svg.")
     ],
     entry: Annotated[
         list[str] | None,
-        typer.Option("--entry", "-e", help="Entry of the first FILE, 3 or 0:5; repeatable."),
+        option(
+            FILES,
+            *("--entry", "-e"),
+            metavar="N or A:B",
+            help="Entry of the first FILE, from 0, or a range; repeatable. Default: 0.",
+        ),
     ] = None,
     event: Annotated[
         list[str] | None,
-        typer.Option(metavar="RUN,SUBRUN,EVENT", help="An event by its name; repeatable."),
+        option(FILES, metavar="RUN,SUBRUN,EVENT", help="Event by its number; repeatable."),
     ] = None,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
     producer: Annotated[
-        list[str] | None, typer.Option("--producer", "-p", help="A row of charge; repeatable.")
+        list[str] | None,
+        option(
+            COMPUTED,
+            *("--producer", "-p"),
+            help=f"{PRODUCER}; repeatable. Default: what the files hold.",
+        ),
     ] = None,
     scores: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A row of images \\[shower, track] of each plane: uburn for uburn_plane0, "
-            "uburn_plane1, ...; repeatable."
+        option(
+            DRAWN,
+            help="Producer of the scores \\[shower, track]; uburn stands for uburn_plane0,"
+            " uburn_plane1 and so on; repeatable. Default: what the files hold.",
         ),
     ] = None,
     labels: Annotated[
-        list[str] | None, typer.Option(help="A row of labels 0, 1, 2; repeatable.")
+        list[str] | None,
+        option(COMPUTED, help=f"{LABEL_PRODUCER}; repeatable. Default: what the files hold."),
     ] = None,
     rois: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Producer of ROIs, drawn as boxes; repeatable."),
+        option(COMPUTED, help=f"{ROI_PRODUCER}; repeatable. Default: what the files hold."),
+    ] = None,
+    planes: Annotated[
+        str | None,
+        option(COMPUTED, help="Numbers of the planes, separated by commas. Default: all."),
     ] = None,
     roi: Annotated[
-        str | None, typer.Option(metavar="N", help="Zoom to the event's ROI N, from 0.")
+        str | None, option(DRAWN, metavar="N", help="Zoom to the ROI with this number, from 0.")
     ] = None,
-    ticks: Annotated[str | None, typer.Option(metavar="A:B", help="Show these ticks.")] = None,
-    wires: Annotated[str | None, typer.Option(metavar="A:B", help="Show these wires.")] = None,
-    planes: Annotated[str | None, typer.Option(help="Which, in this order: 0,2.")] = None,
-    view: Annotated[View, typer.Option(help="Zoom to the charge, or show all.")] = View.charge,
-    tick_order: TickOrder = Ticks.auto,
-    trust_tick_order: TrustTickOrder = False,
+    ticks: Annotated[
+        str | None, option(DRAWN, metavar="A:B", help="Show the ticks from A to B.")
+    ] = None,
+    wires: Annotated[
+        str | None, option(DRAWN, metavar="A:B", help="Show the wires from A to B.")
+    ] = None,
+    view: Annotated[
+        View, option(DRAWN, help="Zoom to the charge, or show the whole images.")
+    ] = View.charge,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     from lartpc.display.rows import Region
 
     from ..pictures import event_pictures, picture_choice, picture_events
 
-    log_warnings(verbose=False)
+    log_warnings(verbose=verbose, quiet=quiet)
     region = Region(
         wires=event_pictures.span("--wires", wires) if wires is not None else None,
         ticks=event_pictures.span("--ticks", ticks) if ticks is not None else None,
     )
     if roi is not None and region != Region():
-        raise SettingsError("want --roi, or --ticks and --wires, got both")
+        raise SettingsError("--roi cannot be combined with --ticks or --wires")
     picture = event_pictures.Picture(
         files=tuple(files),
         asked=picture_choice.Asked(
@@ -112,7 +149,7 @@ def display(
         trust_tick_order=trust_tick_order,
     )
     drawn = event_pictures.draw(picture, output)
-    if drawn.notice:
+    if drawn.notice and not quiet:
         sys.stderr.write(f"ssnet: {drawn.notice}\n")
 
 

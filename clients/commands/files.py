@@ -11,10 +11,13 @@ import typer
 
 from mdp import SettingsError
 
-HELP = """Show what is in LArCV files: products, entries, image sizes, events, bytes; who made them.
+from .option_checks import log_warnings
+from .options import TERMINAL, Json, Quiet, Verbose, option
 
-A file or a product that cannot be read, and a file without products, is one line on stderr, \
-and exit code 1. In a narrow terminal a row becomes a paragraph; in a pipe it is always one line.
+HELP = """Show what LArCV files hold: products, entries, image sizes, events, bytes, provenance.
+
+A file or a product that cannot be read, and a file without products, is one line on stderr, and \
+the exit code is 1. In a narrow terminal a row becomes a paragraph; in a pipe it is one line.
 
 [bold]Examples[/]
 
@@ -28,31 +31,34 @@ and exit code 1. In a narrow terminal a row becomes a paragraph; in a pipe it is
 def files(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="LArCV files.")],
     provenance: Annotated[
-        bool, typer.Option("--provenance", help="Only who made them: all that they say of it.")
+        bool, option(TERMINAL, "--provenance", help="Show the whole provenance, and nothing else.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it, for programs.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     from ..files import contents, provenance_tables
     from ..terminal import screen
 
     if provenance and as_json:
-        raise SettingsError("want --provenance or --json, got both")
+        raise SettingsError("--provenance cannot be combined with --json")
+    log_warnings(verbose=verbose, quiet=quiet)
     rows, failures = contents.of_all(files)
-    made = contents.provenances(files)
+    makings = contents.provenances(files)
     if as_json:
-        shown = [
+        listed = [
             {
                 "file": str(path),
                 "products": contents.as_json(rows, path),
                 "provenance": provenance_tables.as_json(texts),
             }
-            for path, texts in made.items()
+            for path, texts in makings.items()
         ]
-        sys.stdout.write(json.dumps({"files": shown}, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps({"files": listed}, indent=2, ensure_ascii=False) + "\n")
     elif provenance:
-        screen.show(*provenance_tables.full(made))
+        screen.show(*provenance_tables.full(makings))
     else:
-        summary = [provenance_tables.summary(made)] if any(made.values()) else []
+        summary = [provenance_tables.summary(makings)] if any(makings.values()) else []
         tables = [contents.table(rows), contents.geometry_table(rows)] if rows else []
         screen.show(*tables, *summary)
     for failure in failures:

@@ -1,19 +1,39 @@
-"""Options that several commands have."""
+"""The options that several commands of `ssnet` have: one name, one meaning (docs/options.md)."""
 
 from __future__ import annotations
 
 import enum
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mdp import SettingsError
+from mdp.commands.command_line import COMPUTED as COMPUTED
+from mdp.commands.command_line import DRAWN as DRAWN
+from mdp.commands.command_line import FAILURES as FAILURES
+from mdp.commands.command_line import FILES as FILES
+from mdp.commands.command_line import LEARNED as LEARNED
+from mdp.commands.command_line import SERVED as SERVED
+from mdp.commands.command_line import TERMINAL as TERMINAL
 from mdp.commands.command_line import Broker as Broker
+from mdp.commands.command_line import Heartbeat as Heartbeat
+from mdp.commands.command_line import Json as Json
+from mdp.commands.command_line import Liveness as Liveness
+from mdp.commands.command_line import Quiet as Quiet
+from mdp.commands.command_line import Timeout as Timeout
+from mdp.commands.command_line import Tries as Tries
+from mdp.commands.command_line import Verbose as Verbose
+from mdp.commands.command_line import Wait as Wait
+from mdp.commands.command_line import Workers as Workers
 from mdp.commands.command_line import finite as finite
+from mdp.commands.command_line import option as option
 from mdp.commands.command_line import positive as positive
-from mdp.process import configure_logging
+
+ALL_PLANES = "0,1,2"
+IMAGES, LABELS = "wire", "segment"
+"""The producers that toys have."""
+LOW_ADC, HIGH_ADC = 10.0, 500.0
+SIDE, OVERLAP = 512, 64  # pixels of crops and tiles
 
 
 class Ticks(str, enum.Enum):
@@ -24,78 +44,127 @@ class Ticks(str, enum.Enum):
     forward = "forward"
 
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Read as one file.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The file: .root or .h5.")]
-Start = Annotated[int, typer.Option(min=0, help="The first entry, over all files.")]
-End = Annotated[int | None, typer.Option(min=1, help="The entry after the last.")]
-Tries = Annotated[int, typer.Option(min=1, help="How often a request is sent.")]
+class Mode(str, enum.Enum):
+    """Which parts of an event are scored."""
+
+    croi = "croi"
+    tiles = "tiles"
+    whole = "whole"
+
+
+# Input and output.
+
+Inputs = Annotated[
+    list[Path], typer.Argument(metavar="IN...", help="LArCV files, read in order as one file.")
+]
+TrainingFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[FILE...]",
+        help="LArCV files: a broker and workers that read them are started on this machine.",
+    ),
+]
+Output = Annotated[Path, option(FILES, "--output", "-o", help="Output file: .root or .h5.")]
+Start = Annotated[int, option(FILES, min=0, help="First entry to read, from 0, over all inputs.")]
+End = Annotated[
+    int | None,
+    option(FILES, min=1, help="Stop before this entry. Default: the end of the inputs."),
+]
 CopyInput = Annotated[
-    bool, typer.Option("--copy-input", help="The input's other products come along.")
+    bool, option(FILES, "--copy-input", help="Copy the input's other products to the output.")
 ]
 RepeatInputs = Annotated[
-    bool, typer.Option("--repeat-inputs", help="Take an input that is given twice.")
+    bool, option(FILES, "--repeat-inputs", help="Accept an input that is given twice.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
-Heartbeat = Annotated[float, typer.Option(callback=positive, help="Seconds between heartbeats.")]
-Liveness = Annotated[int, typer.Option(min=1, help="Heartbeats missed until a peer is gone.")]
+Force = Annotated[bool, option(FILES, "--force", help="Replace the output if it exists.")]
 TickOrder = Annotated[
     Ticks,
-    typer.Option(
-        help="Whether row 0 is the largest tick (backward, as in LArCV1) or the smallest (forward)."
-        " auto: what the files show, else backward, with a warning."
+    option(
+        FILES,
+        help="Whether row 0 is the largest tick (backward, as in LArCV1) or the smallest (forward);"
+        " auto takes what the files show, else backward, with a warning.",
     ),
 ]
 TrustTickOrder = Annotated[
     bool,
-    typer.Option(
+    option(
+        FILES,
         "--trust-tick-order",
-        help="Take --tick-order even if the files contradict it: their ticks may be below 0.",
+        help="Take --tick-order even if the files contradict it; their ticks may be below 0.",
     ),
 ]
-ImageProducer = Annotated[str, typer.Option(help="Producer of the images, with files.")]
-LabelProducer = Annotated[
-    str, typer.Option(help="Producer of their labels 0, 1, 2 (background, shower, track).")
+Cache = Annotated[
+    int, option(SERVED, min=0, metavar="MIB", help="MiB of events that a worker keeps in memory.")
 ]
-CHOICES = ("lartpc.files.reader", "clients.files.choices", "clients.pictures.event_pictures")
-"""The loggers that say what was chosen where no option did."""
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress and no closing table; errors stay.")
+
+# What is computed.
+
+PRODUCER = "Producer of the images"
+LABEL_PRODUCER = "Producer of the labels (0 background, 1 shower, 2 track)"
+ROI_PRODUCER = "Producer of the regions of interest"
+
+Producer = Annotated[
+    str | None,
+    option(COMPUTED, "--producer", "-p", help=f"{PRODUCER}. Default: wire, or the only one."),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="The closing figures on stdout as JSON, for programs.")
+TrainingProducer = Annotated[str, option(COMPUTED, "--producer", "-p", help=f"{PRODUCER}.")]
+Labels = Annotated[str, option(COMPUTED, help=f"{LABEL_PRODUCER}.")]
+Rois = Annotated[
+    str | None, option(COMPUTED, help=f"{ROI_PRODUCER}. Default: croi, or the only one.")
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
+Planes = Annotated[str, option(COMPUTED, help="Numbers of the planes, separated by commas.")]
+Modes = Annotated[
+    Mode | None,
+    option(COMPUTED, help="Which parts are scored. Default: croi if there are ROIs, else tiles."),
+]
+Size = Annotated[int, option(COMPUTED, min=1, help="Rows and columns of a crop or tile.")]
+Overlap = Annotated[int, option(COMPUTED, min=0, help="Pixels that neighbouring tiles share.")]
+Threshold = Annotated[
+    float,
+    option(
+        COMPUTED, min=0, callback=finite, help="ADC below which a pixel has no charge and score 0."
+    ),
+]
+Prototxt = Annotated[Path | None, option(COMPUTED, help="Network architecture, a .prototxt file.")]
+Network = Annotated[
+    Path | None,
+    option(
+        COMPUTED,
+        metavar="FOLDER",
+        help="Folder with the .prototxt and .caffemodel of each plane. Default: the shipped ones.",
+    ),
+]
+Device = Annotated[str, option(COMPUTED, help="Device that computes: cpu, or cuda:0, cuda:1, ...")]
+Threads = Annotated[
+    int,
+    option(
+        COMPUTED,
+        min=0,
+        show_default=False,
+        help="Threads of each process that computes; 0 divides the cores among them. Default: 0.",
+    ),
+]
+Seed = Annotated[
+    int, option(COMPUTED, min=0, help="Seed of all random numbers; it gives the same result again.")
+]
+Events = Annotated[int, option(COMPUTED, min=1, help="Toy events to make.")]
+BatchSize = Annotated[
+    int, option(COMPUTED, min=1, help="Events in a batch; the last one may hold fewer.")
+]
+ROWS_HELP = "Pixels along the time axis."
+COLS_HELP = "Pixels along the wire axis."
 
+# Failures and resuming.
 
-def numbers(text: str) -> tuple[int, ...]:
-    """Different planes from 0 to 9, as users write them: 0,1,2. Raises `SettingsError`."""
-    try:
-        wanted = tuple(int(number) for number in text.split(",") if number)
-    except ValueError:
-        raise SettingsError(f"want planes as in 0,1,2, got {text!r}") from None
-    if len(set(wanted)) != len(wanted) or any(not 0 <= number <= 9 for number in wanted):
-        raise SettingsError(f"want different planes from 0 to 9, got {wanted}")
-    return wanted
-
-
-def log_warnings(*, verbose: bool, quiet: bool = False) -> None:
-    """Log trouble, and unless `quiet` what was chosen where no option did; not each step."""
-    configure_logging(verbose=verbose)
-    if not verbose:
-        logging.getLogger().setLevel(logging.WARNING)
-    for name in () if quiet else CHOICES:
-        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
-
-
-def typed(context: typer.Context, name: str) -> bool:
-    """Whether the user gave this option, rather than its default."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def check_files(context: typer.Context, *, files: bool, theirs: tuple[str, ...]) -> None:
-    """Refuse options that would do nothing: the broker's with files, `theirs` without any."""
-    for name in ("broker",) if files else theirs:
-        if typed(context, name):
-            option = name.replace("_", "-")
-            raise SettingsError(f"want --{option} {'without' if files else 'with'} files")
+CheckpointSeconds = Annotated[
+    float,
+    option(
+        FAILURES,
+        min=0,
+        callback=finite,
+        help="Seconds between checkpoints; 0: as often as possible.",
+    ),
+]
+Fresh = Annotated[
+    bool, option(FAILURES, "--fresh", help="Discard the checkpoint of an earlier run, start over.")
+]

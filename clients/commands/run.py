@@ -11,44 +11,67 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdp import Pulse, SettingsError
+from mdp.commands.command_line import PULSE_OPTIONS, options_named
 from mdp.settings import DEFAULT_ENDPOINT
 
+from .option_checks import check_useful, log_warnings, numbers, typed
 from .options import (
+    ALL_PLANES,
+    COMPUTED,
+    FAILURES,
+    FILES,
+    HIGH_ADC,
+    LOW_ADC,
+    OVERLAP,
+    SERVED,
+    SIDE,
     Broker,
+    CheckpointSeconds,
     CopyInput,
     End,
     Force,
+    Fresh,
     Heartbeat,
     Inputs,
     Json,
     Liveness,
+    Modes,
+    Network,
     Output,
+    Overlap,
+    Planes,
+    Producer,
     Quiet,
     RepeatInputs,
+    Rois,
+    Size,
     Start,
+    Threshold,
     TickOrder,
     Ticks,
+    Timeout,
     Tries,
     TrustTickOrder,
     Verbose,
+    Wait,
+    Workers,
     finite,
-    log_warnings,
-    numbers,
+    option,
     positive,
-    typed,
 )
 
 if TYPE_CHECKING:
     from ..flow.progress import Progress
     from ..flow.stopwatch import Stopwatch
 
-HELP = """Score every plane's pixels, shower or track: LArCV files in, a LArCV file out.
+HELP = """Score every pixel of LArCV files as shower or track, and write the scores to a LArCV file.
 
-Each plane's crops go to its own service, `ssnet-plane0`, `-plane1`, `-plane2`, all planes of \
-several events at once. Output: for each entry of the input, in order, images \\[shower, track] \
-of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. It appears when it is whole. Killed, the same \
-command goes on. Events that no worker can score are empty, and OUT.failed.json names them: exit \
-code 3. `--local` starts a broker and workers on this machine.
+Each plane's crops go to its own service (`ssnet-plane0`, `-plane1`, `-plane2`); all planes of \
+several events are in flight at once. For each entry of the input the output has, in the same \
+order, images \\[shower, track] of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. The output \
+appears when it is complete. If the run is killed, run the same command again to resume it. An \
+event that no worker can score is empty; OUT.failed.json names it, and the exit code is 3. \
+`--local` starts a broker and workers (`-n`, `--network`) on this machine.
 
 [bold]Modes[/]
 
@@ -59,7 +82,7 @@ code 3. `--local` starts a broker and workers on this machine.
 [bold]Examples[/]
 
   ssnet run in.root -o out.root --broker tcp://node7:5555
-  ssnet run in.root -o out.root --local
+  ssnet run in.root -o out.root --local -n 2
   ssnet run event.root -o out.root --local --mode tiles --tick-order forward
   ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
   ssnet run in.root -o out.root --retry-failed
@@ -67,114 +90,94 @@ code 3. `--local` starts a broker and workers on this machine.
 
 
 FAILED_EVENTS = 3
-"""The exit code of a run whose output is whole, but for events that failed."""
-
-
-class Mode(str, enum.Enum):
-    """Which parts of an event are scored."""
-
-    croi = "croi"
-    tiles = "tiles"
-    whole = "whole"
+"""The exit code of a run whose output is complete, but for events that failed."""
+PULSE = Pulse()
 
 
 class OnBadInput(str, enum.Enum):
-    """What an entry does that cannot be read, planned or cut."""
+    """What happens at an entry that cannot be read, planned or cut."""
 
     stop = "stop"
     fail = "fail"
 
 
-Modes = Annotated[
-    Mode | None,
-    typer.Option(help="Which parts are scored. Default: croi if there are ROIs, else tiles."),
+Ceiling = Annotated[
+    float, option(COMPUTED, callback=positive, help="ADC to which larger values are lowered.")
 ]
-Producer = Annotated[
-    str | None,
-    typer.Option("--producer", "-p", help="Of the images. Default: wire, or the only one."),
+Window = Annotated[int, option(SERVED, min=1, help="Events in flight at once.")]
+Strict = Annotated[
+    bool, option(FAILURES, "--strict", help="Stop the run at the first event that fails.")
 ]
-Roi = Annotated[
-    str | None,
-    typer.Option(help="Producer of the regions of interest. Default: croi, or the only one."),
-]
-Planes = Annotated[str, typer.Option(help="Score these planes only.")]
-Size = Annotated[int, typer.Option(min=1, help="Rows and columns of crops and tiles.")]
-Overlap = Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")]
-Threshold = Annotated[
-    float, typer.Option(min=0, callback=finite, help="ADC below which there is no charge.")
-]
-Ceiling = Annotated[float, typer.Option(callback=positive, help="ADC at which pixels are cut off.")]
-Timeout = Annotated[float, typer.Option(callback=positive, help="Seconds for one try of a crop.")]
-Window = Annotated[int, typer.Option(min=1, help="Events in flight.")]
-Wait = Annotated[
-    float, typer.Option(min=0, callback=finite, help="Seconds to wait for the first workers.")
-]
-PartSeconds = Annotated[
-    float, typer.Option(min=0, callback=finite, help="Seconds between checkpoints of the output.")
-]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Give up what an earlier run has made safe.")]
-Strict = Annotated[bool, typer.Option("--strict", help="End at an event that fails.")]
 BadInput = Annotated[
     OnBadInput,
-    typer.Option(help="A bad entry stops the run, or fails: an empty event, named in the report."),
+    option(
+        FAILURES,
+        help="What a bad entry does: stop the run, or fail (an empty event, named in the report).",
+    ),
 ]
 MaxFailed = Annotated[
     float,
-    typer.Option(
-        min=0, max=1, callback=finite, help="Share of events that may fail, once ten have."
+    option(
+        FAILURES,
+        min=0,
+        max=1,
+        callback=finite,
+        help="Share of the events so far that may fail, from 0 to 1, once ten have failed.",
     ),
 ]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Only events that failed; keep the others.")
+    bool, option(FAILURES, "--retry-failed", help="Score only the events that failed before.")
 ]
-Local = Annotated[bool, typer.Option("--local", help="Start a broker and workers on this machine.")]
-Number = Annotated[
-    int | None, typer.Option("-n", min=1, help="Workers a plane, with --local. Default: 1.")
+Local = Annotated[
+    bool, option(SERVED, "--local", help="Start a broker and workers on this machine.")
 ]
-Network = Annotated[Path | None, typer.Option(help="A folder of networks, with --local.")]
-Ledger = Annotated[bool, typer.Option("--ledger", help="Keep every event's times, in OUT.ledger.")]
-LedgerTo = Annotated[Path | None, typer.Option("--ledger-to", help="The same, in another file.")]
+Ledger = Annotated[
+    bool, option(FILES, "--ledger", help="Write the times of every event to OUT.ledger.")
+]
+LedgerTo = Annotated[
+    Path | None, option(FILES, "--ledger-to", help="Write the times of every event to this file.")
+]
 
 
 def run(
     context: typer.Context,
     inputs: Inputs,
     output: Output,
-    mode: Modes = None,
-    producer: Producer = None,
-    roi: Roi = None,
-    planes: Planes = "0,1,2",
-    size: Size = 512,
-    overlap: Overlap = 64,
-    threshold: Threshold = 10.0,
-    ceiling: Ceiling = 500.0,
+    copy_input: CopyInput = False,
+    force: Force = False,
     start: Start = 0,
     end: End = None,
-    timeout: Timeout = 3600.0,
-    tries: Tries = 3,
-    window: Window = 8,
-    wait: Wait = 10.0,
-    heartbeat: Heartbeat = 1.0,
-    liveness: Liveness = 3,
-    copy_input: CopyInput = False,
     repeat_inputs: RepeatInputs = False,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
-    force: Force = False,
-    part_seconds: PartSeconds = 60.0,
-    fresh: Fresh = False,
-    strict: Strict = False,
-    bad_input: BadInput = OnBadInput.stop,
-    max_failed: MaxFailed = 0.1,
-    retry_failed: RetryFailed = False,
-    broker: Broker = DEFAULT_ENDPOINT,
-    local: Local = False,
-    number: Number = None,
-    network: Network = None,
     ledger: Ledger = False,
     ledger_to: LedgerTo = None,
-    quiet: Quiet = False,
+    mode: Modes = None,
+    producer: Producer = None,
+    rois: Rois = None,
+    planes: Planes = ALL_PLANES,
+    size: Size = SIDE,
+    overlap: Overlap = OVERLAP,
+    threshold: Threshold = LOW_ADC,
+    ceiling: Ceiling = HIGH_ADC,
+    network: Network = None,
+    broker: Broker = DEFAULT_ENDPOINT,
+    local: Local = False,
+    workers: Workers = 1,
+    window: Window = 8,
+    wait: Wait = 10.0,
+    heartbeat: Heartbeat = PULSE.interval_s,
+    liveness: Liveness = PULSE.liveness,
+    fresh: Fresh = False,
+    checkpoint_seconds: CheckpointSeconds = 60.0,
+    retry_failed: RetryFailed = False,
+    bad_input: BadInput = OnBadInput.stop,
+    strict: Strict = False,
+    max_failed: MaxFailed = 0.1,
+    timeout: Timeout = 3600.0,
+    tries: Tries = 3,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     from dataclasses import replace
@@ -186,25 +189,27 @@ def run(
     from ..terminal import screen
 
     _check_local(context, local=local)
+    with options_named(**PULSE_OPTIONS):
+        pulse = Pulse(heartbeat, liveness)
     log_warnings(verbose=verbose, quiet=quiet)
     chosen = choices.scored(
         inputs,
         producer=producer,
         mode=mode.value if mode else None,
-        rois=roi,
+        rois=rois,
         size=size,
         overlap=overlap,
     )
     wanted = tuple(sorted(numbers(planes)))
-    meant = range(start, sys.maxsize if end is None else end)
-    choices.check_size(inputs, chosen, planes=wanted, entries=meant)
+    entries = range(start, sys.maxsize if end is None else end)
+    choices.check_size(inputs, chosen, planes=wanted, entries=entries)
     job = ScoringJob(
         inputs=tuple(inputs),
         output=output,
         broker=broker,
         mode=chosen.mode,
         producer=chosen.producer,
-        mode_taken=mode is None and roi is None,
+        mode_taken=mode is None and rois is None,
         planes=wanted,
         low_adc=threshold,
         high_adc=ceiling,
@@ -213,7 +218,7 @@ def run(
         timeout_s=timeout,
         tries=tries,
         wait_s=wait,
-        pulse=Pulse(heartbeat, liveness),
+        pulse=pulse,
         window=window,
         copy_input=copy_input,
         repeat_inputs=repeat_inputs,
@@ -221,7 +226,7 @@ def run(
         trust_tick_order=trust_tick_order,
         force=force,
         ledger=ledger_to or (output.with_name(f"{output.name}.ledger") if ledger else None),
-        part_s=part_seconds,
+        part_s=checkpoint_seconds,
         fresh=fresh,
         strict=strict,
         bad_input=bad_input.value,
@@ -232,7 +237,7 @@ def run(
     watch = Stopwatch()
     with (
         screen.progress("events", command="ssnet run", quiet=quiet) as show,
-        _services(job.planes, number or 1, network, threshold, progress=show, watch=watch)
+        _services(job.planes, workers, network, threshold, progress=show, watch=watch)
         if local
         else nullcontext(broker) as address,
     ):
@@ -249,12 +254,11 @@ def run(
 
 
 def _check_local(context: typer.Context, *, local: bool) -> None:
-    """Refuse options that would do nothing."""
-    others = ["broker"] if local else ["number", "network"]
-    for name in others:
-        if typed(context, name):
-            option = {"broker": "--broker without --local", "number": "-n with --local"}
-            raise SettingsError(f"want {option.get(name, '--network with --local')}")
+    """Refuse options that have no effect."""
+    if local and typed(context, "broker"):
+        raise SettingsError("--broker cannot be combined with --local")
+    for name in () if local else ("workers", "network"):
+        check_useful(context, name, needs="--local")
 
 
 def _services(
@@ -266,8 +270,10 @@ def _services(
     progress: Progress,
     watch: Stopwatch,
 ) -> AbstractContextManager[str]:
-    """A broker and workers on this machine, which then needs what computes networks, too."""
+    """A broker and workers on this machine; it then needs the libraries of networks, too."""
     from ..local import local_services, plane_pool
 
-    pool = plane_pool.Pool(planes, workers=workers, network=network, threshold_adc=threshold_adc)
+    pool = plane_pool.PlanePool(
+        planes, workers=workers, network=network, threshold_adc=threshold_adc
+    )
     return local_services.services(pool, progress=progress, watch=watch)

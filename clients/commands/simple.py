@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
-from mdp import SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 
+from .option_checks import check_useful, log_warnings
 from .options import (
+    COMPUTED,
+    FILES,
+    PRODUCER,
+    SERVED,
+    BatchSize,
     Broker,
     CopyInput,
     End,
@@ -20,59 +25,66 @@ from .options import (
     Output,
     Quiet,
     RepeatInputs,
+    Seed,
     Start,
     TickOrder,
     Ticks,
+    Timeout,
     Tries,
     TrustTickOrder,
     Verbose,
-    log_warnings,
-    positive,
+    option,
 )
 
-HELP = """Send images of files to a service; write what comes back to a file.
+HELP = """Send images of LArCV files to a service, and write its answers to a LArCV file.
 
 Each answer is written under the name it came with, to the event and with the meta of the image \
-it answers; an answer to anything else is an error. Events without images keep an empty entry. \
-With --random the output has the random order. The output appears when it is whole.
+that it answers; an answer to anything else is an error. Events without images keep an empty \
+entry. With --random the output has the random order. The output appears when it is complete.
 
 [bold]Examples[/]
 
   ssnet simple toy.root -o answers.root --service dummy --producer wire
   ssnet simple a.root b.root -o all.root --service dummy --producer wire --copy-input
-  ssnet simple toy.root -o part.h5 --service dummy --start 10 --end 20 --batch 4
+  ssnet simple toy.root -o part.h5 --service dummy --start 10 --end 20 --batch-size 4
   ssnet simple toy.root -o mixed.root --service dummy --random --seed 7
 """
 
 
 def simple(
+    context: typer.Context,
     inputs: Inputs,
     output: Output,
-    service: Annotated[str, typer.Option("--service", "-s", help="Who is asked.")],
-    producer: Annotated[
-        list[str] | None,
-        typer.Option("--producer", "-p", help="Images to send; repeatable. Default: all."),
-    ] = None,
-    answer: Annotated[
-        list[str] | None,
-        typer.Option(help="A name that replies must have; repeatable. Default: the first's."),
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Events in a request, at most.")] = 1,
-    random: Annotated[bool, typer.Option("--random", help="Send in a random order.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the random order; default 0.")] = None,
+    service: Annotated[str, option(SERVED, "--service", "-s", help="Name of the service.")],
+    copy_input: CopyInput = False,
+    force: Force = False,
     start: Start = 0,
     end: End = None,
-    timeout: Annotated[float, typer.Option(callback=positive, help="Seconds for one try.")] = 300.0,
-    tries: Tries = 3,
-    window: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
-    copy_input: CopyInput = False,
     repeat_inputs: RepeatInputs = False,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
-    force: Force = False,
+    random: Annotated[
+        bool, option(FILES, "--random", help="Send the events in a random order.")
+    ] = False,
+    producer: Annotated[
+        list[str] | None,
+        option(COMPUTED, "--producer", "-p", help=f"{PRODUCER}; repeatable. Default: all."),
+    ] = None,
+    answer: Annotated[
+        list[str] | None,
+        option(
+            COMPUTED,
+            help="Name that every reply must have; repeatable. Default: the first reply's names.",
+        ),
+    ] = None,
+    batch_size: BatchSize = 1,
+    seed: Seed = 0,
     broker: Broker = DEFAULT_ENDPOINT,
-    quiet: Quiet = False,
+    window: Annotated[int, option(SERVED, min=1, help="Requests in flight at once.")] = 8,
+    timeout: Timeout = 300.0,
+    tries: Tries = 3,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     from ..files import choices
@@ -80,8 +92,8 @@ def simple(
     from ..simple import simple_client as client
     from ..terminal import screen
 
-    if seed is not None and not random:
-        raise SettingsError("want --seed with --random")
+    if not random:
+        check_useful(context, "seed", needs="--random")
     plan = client.SimpleJob(
         inputs=tuple(inputs),
         output=output,
@@ -89,8 +101,8 @@ def simple(
         broker=broker,
         producers=tuple(producer) if producer else None,
         answers=tuple(answer or ()),
-        batch=batch,
-        seed=(seed or 0) if random else None,
+        batch=batch_size,
+        seed=seed if random else None,
         start=start,
         end=end,
         timeout_s=timeout,

@@ -5,44 +5,53 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import typer
-
+from .option_checks import log_warnings
 from .options import (
+    COLS_HELP,
+    COMPUTED,
+    ROWS_HELP,
+    Events,
     Force,
     Output,
     Quiet,
+    Seed,
+    Verbose,
     finite,
+    option,
 )
 
-HELP = """Make a file of toy events: neutrino-like ones among cosmics, with truth.
+HELP = """Make a file of toy events: neutrino-like events among cosmics, with truth.
 
 Products: images `wire` (ADC) and `segment` (0 background, 1 shower, 2 track) on three planes, \
-and ROIs `croi` around the vertex (not in .h5 files, which hold none). A seed makes the same \
-events each time.
+and ROIs `croi` around the vertex (not in .h5 files, which hold none). A pixel is 6 ticks by 1 \
+wire. The same seed makes the same events; it is also their run number.
 
 [bold]Examples[/]
 
-  ssnet toy -n 10 -o toy.root
-  ssnet toy -n 100 -o toy.h5 --seed 7 --rows 1008 --cols 3456
+  ssnet toy --events 10 -o toy.root
+  ssnet toy --events 100 -o toy.h5 --seed 7 --rows 1008 --cols 3456
 """
 
 
 def toy(
     output: Output,
-    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Events to make.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="The run number, too.")] = 1,
-    rows: Annotated[
-        int, typer.Option(min=16, max=16384, help="Pixels along the time axis, of 6 ticks.")
-    ] = 512,
-    cols: Annotated[
-        int, typer.Option(min=16, max=16384, help="Pixels along the wire axis, of 1 wire.")
-    ] = 512,
+    force: Force = False,
+    events: Events = 10,
+    seed: Seed = 1,
+    rows: Annotated[int, option(COMPUTED, min=16, max=16384, help=ROWS_HELP)] = 512,
+    cols: Annotated[int, option(COMPUTED, min=16, max=16384, help=COLS_HELP)] = 512,
     cosmics: Annotated[
         float | None,
-        typer.Option(min=0, max=1000, callback=finite, help="Mean cosmic muons an event."),
+        option(
+            COMPUTED,
+            min=0,
+            max=1000,
+            callback=finite,
+            help="Mean number of cosmic muons in an event. Default: 12 in a full-size image.",
+        ),
     ] = None,
-    force: Force = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     from lartpc.simulation.chamber import Chamber
     from lartpc.simulation.toy import ToySettings
@@ -50,11 +59,12 @@ def toy(
     from ..files import toy_files
     from ..terminal import screen
 
+    log_warnings(verbose=verbose, quiet=quiet)
     settings = ToySettings(chamber=Chamber(rows=rows, cols=cols), cosmics=cosmics)
     with screen.progress("events", command="ssnet toy", quiet=quiet) as show:
         toy_files.write(
             output,
-            count=number,
+            count=events,
             seed=seed,
             settings=settings,
             force=force,

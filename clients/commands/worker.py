@@ -1,62 +1,101 @@
-"""`ssnet worker`: the workers of our services."""
+"""`ssnet worker`: the workers of our services, a sub-command for each service."""
 
 from __future__ import annotations
 
 import enum
-import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdp import Pulse, SettingsError, Worker, WorkerSettings
-from mdp.process import configure_logging, stop_bell
+from mdp import Pulse
+from mdp.commands.command_line import PULSE_OPTIONS, new_group, options_named
+from mdp.process import configure_logging
 from mdp.settings import DEFAULT_ENDPOINT
 
+from .option_checks import numbers
 from .options import (
+    ALL_PLANES,
+    COMPUTED,
+    IMAGES,
+    LABELS,
+    LOW_ADC,
     Broker,
+    Cache,
+    Device,
     Heartbeat,
-    ImageProducer,
-    LabelProducer,
+    Labels,
     Liveness,
+    Network,
+    Planes,
+    Prototxt,
+    Quiet,
+    Threads,
+    Threshold,
     TickOrder,
     Ticks,
+    TrainingProducer,
     TrustTickOrder,
     Verbose,
-    finite,
-    numbers,
+    Workers,
+    option,
 )
 
 if TYPE_CHECKING:
-    from ..local.local_services import LocalPool
+    from ..local.serving import Pool
 
-HELP = """Run workers of a service that comes with this project.
+HELP = """Start workers of a service that comes with this project.
 
-`--plane 0` serves `ssnet-plane0`: the pixels of plane 0 are scored shower or track by a Caffe \
-network. Without `--network` it is the small one that is shipped, trained on toy events. Each \
-worker computes in a process of its own, and shares the cores with the others that this command \
-starts. `batch-train FILE...` makes training batches of files of images and labels; `dummy` \
-answers zeros. SIGTERM or Ctrl-C: what is in hand is finished first; a second \
-one stops at once.
+Each worker computes in its own process. On SIGTERM or Ctrl-C the workers finish the requests that \
+they hold; a second signal stops them at once.
 
 [bold]Examples[/]
 
-  ssnet worker --planes 0,1,2 -n 2
-  ssnet worker --plane 2 --broker tcp://node7:5555
-  ssnet worker --plane 0 --prototxt ssnet.prototxt --weights plane0.caffemodel
-  ssnet worker --planes 0,1,2 --network ssnet2018
-  ssnet worker --plane 2 --engine caffe --device cuda:0
-  ssnet worker batch-train toy*.root -n 4 --image wire --label segment
+  ssnet worker planes --planes 0,1,2 -n 2
+  ssnet worker batch-train toy*.root -n 4
   ssnet worker dummy
 """
 
+PLANES_HELP = """Start workers that score the pixels of planes as shower or track.
 
-class Service(str, enum.Enum):
-    """What is served besides planes."""
+Plane 0 is the service `ssnet-plane0`, and so on. Each pixel is scored by a Caffe network: the \
+small one that is shipped, trained on toy events, or one of yours (`--network`, or `--prototxt` \
+and `--weights` for a single plane). The workers share the cores of the machine.
 
-    dummy = "dummy"
-    batch_train = "batch-train"
+[bold]Examples[/]
+
+  ssnet worker planes --planes 0,1,2 -n 2
+  ssnet worker planes --planes 2 --broker tcp://node7:5555
+  ssnet worker planes --planes 0 --prototxt ssnet.prototxt --weights plane0.caffemodel
+  ssnet worker planes --network ssnet2018
+  ssnet worker planes --planes 2 --engine caffe --device cuda:0
+"""
+
+BATCH_TRAIN_HELP = """Start workers that make training batches of files of images and labels.
+
+The service is `batch-train`; `ssnet train` and `ssnet batches` are its clients. All workers of a \
+broker must read the same files, in the same order.
+
+[bold]Examples[/]
+
+  ssnet worker batch-train toy*.root -n 4
+  ssnet worker batch-train toy.root --producer wire --labels segment --broker tcp://node7:5555
+"""
+
+DUMMY_HELP = """Start workers that log the images they get and answer zeros.
+
+The service is `dummy`: it tests a client, a broker and a network without computing anything.
+
+[bold]Examples[/]
+
+  ssnet worker dummy
+  ssnet worker dummy -n 2 --broker tcp://node7:5555
+"""
+
+PULSE = Pulse()
+
+app = new_group("worker", HELP)
 
 
 class EngineName(str, enum.Enum):
@@ -67,86 +106,51 @@ class EngineName(str, enum.Enum):
 
 
 class Dtype(str, enum.Enum):
-    """Of the scores on the wire."""
+    """The type of the scores in messages."""
 
     float16 = "float16"
     float32 = "float32"
 
 
-Factory = tuple[str, Callable[[], Worker]]
-Files = Annotated[
-    list[Path] | None, typer.Argument(metavar="[FILE...]", help="What batch-train reads.")
+Weights = Annotated[Path | None, option(COMPUTED, help="Network weights, a .caffemodel file.")]
+Engine = Annotated[
+    EngineName,
+    option(COMPUTED, help="Library that computes: onnxruntime, or an installed pycaffe."),
 ]
-Planes = Annotated[
-    list[int] | None, typer.Option("--plane", "-p", help="A plane to serve; repeatable.")
+Gpu = Annotated[int | None, option(COMPUTED, min=0, help="Short for --device cuda:GPU.")]
+Dtypes = Annotated[
+    Dtype, option(COMPUTED, help="Type of the scores in messages; float16 halves their size.")
 ]
-Network = Annotated[
-    Path | None,
-    typer.Option(help="A folder with a network of each plane. Default: the shipped one."),
+TrainingInputs = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="LArCV files with images and labels.")
 ]
-Prototxt = Annotated[Path | None, typer.Option(help="The network, with --weights.")]
-Weights = Annotated[Path | None, typer.Option(help="Its .caffemodel.")]
-Engine = Annotated[EngineName, typer.Option(help="onnxruntime, or pycaffe where it is installed.")]
-Gpu = Annotated[int | None, typer.Option(min=0, help="The same as --device cuda:GPU.")]
-Threads = Annotated[
-    int, typer.Option(min=0, help="Of each worker. Default: the cores, divided among the workers.")
-]
-Cache = Annotated[
-    int, typer.Option(min=0, help="MB that a worker of batch-train keeps of what it read.")
-]
-Number = Annotated[int, typer.Option("--number", "-n", min=1, help="Workers of each service.")]
 
 
-def worker(
-    service: Annotated[Service | None, typer.Argument(help="A service that is no plane's.")] = None,
-    files: Files = None,
-    plane: Planes = None,
-    planes: Annotated[str, typer.Option(help="Planes to serve: 0,1,2.")] = "",
+@app.command("planes", help=PLANES_HELP)
+def planes(
+    planes: Planes = ALL_PLANES,
     network: Network = None,
     prototxt: Prototxt = None,
     weights: Weights = None,
     engine: Engine = EngineName.onnx,
-    device: Annotated[str, typer.Option(help="cpu, or cuda:0, cuda:1, ...")] = "cpu",
+    device: Device = "cpu",
     gpu: Gpu = None,
     threads: Threads = 0,
-    threshold: Annotated[
-        float, typer.Option(min=0, callback=finite, help="ADC below which scores are 0.")
-    ] = 10.0,
-    dtype: Annotated[Dtype, typer.Option(help="Of the scores on the wire.")] = Dtype.float16,
-    image: ImageProducer = "wire",
-    label: LabelProducer = "segment",
-    tick_order: TickOrder = Ticks.auto,
-    trust_tick_order: TrustTickOrder = False,
-    cache: Cache = 512,
+    threshold: Threshold = LOW_ADC,
+    dtype: Dtypes = Dtype.float16,
+    workers: Workers = 1,
     broker: Broker = DEFAULT_ENDPOINT,
-    number: Number = 1,
-    heartbeat: Heartbeat = 1.0,
-    liveness: Liveness = 3,
+    heartbeat: Heartbeat = PULSE.interval_s,
+    liveness: Liveness = PULSE.liveness,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    wanted = numbers(",".join([*map(str, plane or []), planes]))
-    if bool(service) == bool(wanted):
-        raise SettingsError("want a service or planes: `ssnet worker --plane 0`")
-    if bool(files) != (service is Service.batch_train):
-        raise SettingsError("want files with batch-train: `ssnet worker batch-train FILE...`")
-    pulse = Pulse(heartbeat, liveness)
-    configure_logging(verbose=verbose)
-    if service is Service.dummy:
-        factories = _dummies(number)
-    elif service:
-        factories = _feed(
-            number,
-            files=tuple(files or ()),
-            image=image,
-            label=label,
-            tick_order=tick_order.value,
-            trust_tick_order=trust_tick_order,
-            cache_bytes=cache << 20,
-        )
-    else:
-        factories = _planes(
-            planes=wanted,
-            workers=number,
+    def pool() -> Pool:
+        from ..local.plane_pool import PlanePool
+
+        return PlanePool(
+            planes=numbers(planes),
+            workers=workers,
             network=network,
             prototxt=prototxt,
             weights=weights,
@@ -156,45 +160,73 @@ def worker(
             threshold_adc=threshold,
             dtype=dtype.value,
         )
-    _serve(broker, factories, pulse, verbose=verbose)
+
+    _serve(pool, broker, heartbeat, liveness, verbose=verbose, quiet=quiet)
 
 
-def _serve(broker: str, factories: list[Factory], pulse: Pulse, *, verbose: bool) -> None:
-    """Until a signal comes."""
-    from mdp.worker.worker_loop import serve_workers
+@app.command("batch-train", help=BATCH_TRAIN_HELP)
+def batch_train(
+    files: TrainingInputs,
+    producer: TrainingProducer = IMAGES,
+    labels: Labels = LABELS,
+    tick_order: TickOrder = Ticks.auto,
+    trust_tick_order: TrustTickOrder = False,
+    cache: Cache = 512,
+    workers: Workers = 1,
+    broker: Broker = DEFAULT_ENDPOINT,
+    heartbeat: Heartbeat = PULSE.interval_s,
+    liveness: Liveness = PULSE.liveness,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    def pool() -> Pool:
+        from ..local.feed_pool import feed_pool
 
-    settings = WorkerSettings(pulse=pulse)
-    prepare = functools.partial(configure_logging, verbose=verbose)
-    with stop_bell() as stop:
-        serve_workers(broker, factories, stop, settings=settings, prepare=prepare)
+        return feed_pool(
+            files,
+            workers,
+            image=producer,
+            label=labels,
+            tick_order=tick_order.value,
+            trust_tick_order=trust_tick_order,
+            cache_mib=cache,
+        )
 
-
-# What is served; imported when it is wanted, so that each needs its own libraries alone.
-
-
-def _dummies(number: int) -> list[Factory]:
-    from services import dummy
-
-    return [(dummy.NAME, dummy.Dummy)] * number
-
-
-def _feed(number: int, **settings: Any) -> list[Factory]:
-    from services.training_files import TrainingSettings
-
-    from ..files.choices import check_producers
-    from ..local.feed_pool import FeedPool
-
-    check_producers(settings["files"], {"--image": settings["image"], "--label": settings["label"]})
-    return _checked(FeedPool(TrainingSettings(**settings), number))
-
-
-def _planes(**settings: Any) -> list[Factory]:
-    from ..local.plane_pool import Pool
-
-    return _checked(Pool(**settings))
+    _serve(pool, broker, heartbeat, liveness, verbose=verbose, quiet=quiet)
 
 
-def _checked(pool: LocalPool) -> list[Factory]:
-    """What it lacks is said at once, and once."""
-    pool.check()
-    return pool.factories()
+@app.command("dummy", help=DUMMY_HELP)
+def dummy(
+    workers: Workers = 1,
+    broker: Broker = DEFAULT_ENDPOINT,
+    heartbeat: Heartbeat = PULSE.interval_s,
+    liveness: Liveness = PULSE.liveness,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    def pool() -> Pool:
+        from ..local.serving import DummyPool
+
+        return DummyPool(workers)
+
+    _serve(pool, broker, heartbeat, liveness, verbose=verbose, quiet=quiet)
+
+
+def _serve(
+    pool: Callable[[], Pool],
+    broker: str,
+    heartbeat: float,
+    liveness: int,
+    *,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Check a pool, and serve until a signal comes. `pool` imports only what it needs itself."""
+    with options_named(**PULSE_OPTIONS):
+        pulse = Pulse(heartbeat, liveness)
+    configure_logging(verbose=verbose, quiet=quiet)
+    served = pool()
+    served.check()
+    from ..local.serving import serve
+
+    serve(served, broker, pulse=pulse, verbose=verbose, quiet=quiet)

@@ -108,7 +108,7 @@ def _images(path: Path, present: Sequence[str], requested: str | None) -> str:
 
 def _regions(path: Path, present: Sequence[str], requested: str | None) -> str:
     what = "regions of interest"
-    return _producer(path, present, requested, what=what, usual=_USUAL_REGIONS, option="--roi")
+    return _producer(path, present, requested, what=what, usual=_USUAL_REGIONS, option="--rois")
 
 
 def _producer(

@@ -1,6 +1,6 @@
 """The demo: a file of events, a broker and a pool for each plane, the production client, a picture.
 
-All of it is what production runs; only the place is one machine.
+It runs what production runs, on one machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..flow.stopwatch import Stopwatch
 from ..scoring import score
 from ..scoring.job import PLANES, ScoringJob
 from . import local_services
-from .plane_pool import Pool
+from .plane_pool import PlanePool
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """Shows the progress of what is counted: `events`."""
@@ -35,21 +35,21 @@ _CHAMBER = Chamber(rows=1008, cols=3456)
 
 @dataclass(frozen=True)
 class Demo:
-    """What is shown, and where it goes."""
+    """What the demo scores, and where its files go."""
 
     folder: Path
     source: Path | None = None
-    """A LArCV file; None: toy events are made."""
+    """A LArCV file; None: the demo makes toy events."""
     events: int = 6
-    """Of toy events."""
+    """How many toy events are made."""
     seed: int = 1
     producer: str | None = None
-    """Of the images; None: as `choices.scored` takes it."""
+    """Producer of the images; None: as `choices.scored` chooses it."""
     tick_order: AskedOrder = "auto"
     trust_tick_order: bool = False
-    """Take `tick_order` even where the file contradicts it."""
+    """Take `tick_order` even if the file contradicts it."""
     command: tuple[str, ...] = ()
-    """What was typed, for the scores' provenance."""
+    """The command line, for the provenance of the scores."""
 
     @property
     def toys(self) -> Path:
@@ -66,7 +66,7 @@ class Demo:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the demo found and did."""
+    """The results of the demo."""
 
     served: dict[str, dict[str, int]]
     """By service, as the broker said it before the run."""
@@ -82,7 +82,7 @@ def run(demo: Demo, bar: Bar) -> Shown:
     watch = Stopwatch()
     with (
         bar("events") as show,
-        local_services.services(Pool(PLANES), progress=show, watch=watch) as broker,
+        local_services.services(PlanePool(PLANES), progress=show, watch=watch) as broker,
     ):
         with Client(broker) as client:
             served = client.services()
@@ -123,7 +123,7 @@ def _make_toys(demo: Demo, bar: Bar) -> Path:
 
 
 def _draw(demo: Demo, source: Path, producer: str) -> None:
-    producers = [each.producer for each in products(source) if each.kind == "image2d"]
+    producers = [product.producer for product in products(source) if product.kind == "image2d"]
     labels = [toy.SEGMENT] if toy.SEGMENT in producers else []
     names = [answer_name(plane) for plane in PLANES]
     with (
@@ -153,7 +153,7 @@ def _draw(demo: Demo, source: Path, producer: str) -> None:
 
 
 def _most_telling(scored: Reader) -> int:
-    """The entry with the most pixels of whichever class has fewer."""
+    """The entry whose rarer class, shower or track, has the most pixels."""
 
     def pixels(event: Event) -> int:
         pairs = [pair for pair in event.images.values() if pair]
@@ -167,6 +167,6 @@ def _most_telling(scored: Reader) -> int:
 
 
 def _view(scores: Iterable[tuple[Image, ...]]) -> drawing.View | ROI:
-    """What was scored, where it is a part of the event."""
+    """The scored region, if it is a part of the event; else the charge."""
     boxes = tuple(pair[0].meta for pair in scores if pair)
     return ROI(boxes) if len(boxes) == len(PLANES) else "charge"

@@ -1,45 +1,34 @@
-"""The workers of `batch-train` on one machine: `ssnet worker batch-train FILE...`."""
+"""Workers of `batch-train` on one machine: `ssnet worker batch-train FILE...`."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from mdp import Worker
 from services import batch_train
 from services.training_files import TrainingSettings
 
-from ..flow.subprocess_call import apart
+from ..files.choices import check_producers
+from . import subprocesses
+from .serving import Factories
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FeedPool:
-    """A number of workers that make batches of the same files."""
+    """Workers that make batches of the same files."""
 
     settings: TrainingSettings
     workers: int = 1
 
-    def options(self) -> list[str]:
-        """Return the arguments of `ssnet worker` that start this pool."""
-        settings = self.settings
-        return [
-            batch_train.NAME,
-            *(str(path.absolute()) for path in settings.files),
-            f"--number={self.workers}",
-            f"--image={settings.image}",
-            f"--label={settings.label}",
-            f"--tick-order={settings.tick_order}",
-            *(["--trust-tick-order"] if settings.trust_tick_order else []),
-            f"--cache={settings.cache_bytes >> 20}",
-        ]
-
-    def factories(self) -> list[tuple[str, Callable[[], Worker]]]:
-        """Return each worker's service name and the callable that makes it."""
+    def factories(self) -> Factories:
+        """What `mdp` starts."""
         factory = functools.partial(batch_train.BatchTrain, self.settings)
         return [(batch_train.NAME, factory)] * self.workers
 
@@ -48,11 +37,30 @@ class FeedPool:
         return self.workers
 
     def check(self) -> None:
-        """Check the files in a subprocess, so that an error comes once, before workers start.
+        """Look at the files once in a subprocess, so that an error comes early and only once.
 
-        Raises `LArTPCError` for files that cannot be read or do not match each other.
+        Raises `LArTPCError` for files that cannot be read, or do not fit each other.
         """
         began_at = time.perf_counter()
         log.info("%s: reading %d files", batch_train.NAME, len(self.settings.files))
-        apart(batch_train.check, self.settings)
+        subprocesses.call(batch_train.check, self.settings)
         log.info("%s: checked in %.1f s", batch_train.NAME, time.perf_counter() - began_at)
+
+
+def feed_pool(
+    files: Sequence[Path], workers: int, *, image: str, label: str, cache_mib: int, **order: Any
+) -> FeedPool:
+    """A pool as options describe it; errors name the options.
+
+    image, label: producers; cache_mib: see `TrainingSettings.cache_bytes`; order: its tick order.
+    Raises `ProductMissing` and `SettingsError`.
+    """
+    check_producers(files, {"-p": image, "--labels": label})
+    settings = TrainingSettings(
+        tuple(file.absolute() for file in files),
+        image=image,
+        label=label,
+        cache_bytes=cache_mib << 20,
+        **order,
+    )
+    return FeedPool(settings, workers)

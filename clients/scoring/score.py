@@ -185,7 +185,7 @@ def _open_reader(job: ScoringJob) -> Reader:
 
 
 _ALIKE = (
-    "all inputs are read in the same way: -p names the producer of images, --roi that of regions;"
+    "all inputs are read in the same way: -p names the producer of images, --rois that of regions;"
     " --mode tiles needs no regions"
 )
 
@@ -213,7 +213,7 @@ def describe(client: Client, job: ScoringJob, progress: Progress | None = None) 
     Raises `NotServed` for a plane without workers, and `SettingsError` if the workers do not score
     all pixels from `low_adc` on.
     """
-    start = {service_name(plane): f"ssnet worker --plane {plane}" for plane in job.planes}
+    start = {service_name(plane): f"ssnet worker planes --planes {plane}" for plane in job.planes}
     wait_for_workers(client, start, wait_s=job.wait_s, progress=progress)
     replies = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in job.planes}
     described = {p: Description.unpack(reply.result(), plane=p) for p, reply in replies.items()}
@@ -221,7 +221,8 @@ def describe(client: Client, job: ScoringJob, progress: Progress | None = None) 
         if description.origin.threshold_adc > job.low_adc:
             raise SettingsError(
                 f"want {service_name(plane)} to score pixels from {job.low_adc:g} ADC on, got"
-                f" {description.origin.threshold_adc:g}: `ssnet worker --threshold {job.low_adc:g}`"
+                f" {description.origin.threshold_adc:g}: `ssnet worker planes --threshold"
+                f" {job.low_adc:g}`"
             )
     return described
 

@@ -93,7 +93,7 @@ def _check_size(pixel_bytes: int, events: int, entry: Entry) -> None:
     if pixel_bytes > limit:
         raise SettingsError(
             f"want at most {limit >> 20} MiB of pixels in a request, got {pixel_bytes >> 20} MiB"
-            f" in {events} events up to {entry.where}: lower --batch, or send fewer producers"
+            f" in {events} events up to {entry.where}: lower --batch-size, or send fewer producers"
         )
 
 

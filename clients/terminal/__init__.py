@@ -1,1 +1,1 @@
-"""What a command shows: progress, tables, errors."""
+"""What a command shows on the terminal: progress, tables, errors."""

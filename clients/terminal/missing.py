@@ -1,11 +1,12 @@
-"""What a command lacks of its extras, in one line. Refuses nothing.
+"""One line that says which libraries a command lacks, and how to install them.
 
-One missing module ends a command; the line names all that the command lacks, so that one
+One missing module ends a command; the line names all modules that the command lacks, so that one
 installation is enough.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import dropwhile, pairwise
 from pathlib import Path
@@ -24,25 +25,37 @@ _COMMANDS = {
     "toy": "client",
     "train": "train",
     "worker": "worker",
+    "worker batch-train": "client",
+    "worker dummy": "images",
+    "worker planes": "worker",
 }
 """The extra that each command of `ssnet` needs."""
-
-_SERVICES = {"dummy": "images", "batch-train": "client"}
-"""The extra of what `ssnet worker` serves besides planes."""
 
 _OUTPUTS = {".root": "larcv1", ".png": "display", ".pdf": "display", ".svg": "display"}
 """What a command needs as well, to write a file of this suffix."""
 
 
-def line(words: Sequence[str], module: str, *, otherwise: str = "") -> str | None:
-    """Say what a command needs, what of it is missing, and how to install that.
+def explain(error: Exception) -> str | None:
+    """What to install, for an error that comes of a missing library; None for other errors."""
+    text = ""
+    cause: BaseException | None = error
+    if not isinstance(error, ModuleNotFoundError):
+        text, cause = str(error), error.__cause__
+    if not isinstance(cause, ImportError):
+        return None
+    return line(sys.argv[1:], cause.name or "", otherwise=text)
 
-    words: what was typed after `ssnet`. module: the one that was found to be missing; None is
-    returned if it belongs to no extra. otherwise: a better line, for this module alone.
+
+def line(words: Sequence[str], module: str, *, otherwise: str = "") -> str | None:
+    """Say what a command needs, which modules of it are missing, and how to install them.
+
+    words: what was typed after `ssnet`. module: the first one that is missing; returns None if it
+    belongs to no extra. otherwise: a better line, for this module alone.
     """
-    words = list(dropwhile(lambda word: word.startswith("-"), words))
-    wanted = extras_of(words)
-    if module.partition(".")[0] not in _modules(wanted):
+    command, arguments = _command(words)
+    wanted = extras_of(command, arguments)
+    top = module.partition(".")[0]
+    if top not in _modules(wanted):
         extra = extras.extra_with(module)
         if extra is None:
             return None
@@ -50,25 +63,31 @@ def line(words: Sequence[str], module: str, *, otherwise: str = "") -> str | Non
     lacking = extras.missing(wanted)
     if otherwise and len(lacking) < 2:
         return otherwise
+    needed = [extra for extra in wanted if extras.missing([extra]) or top in _modules([extra])]
     names = ", ".join(map(extras.module_of, lacking)) or module
-    command = f"ssnet {words[0]}" if words and words[0] in _COMMANDS else "this"
-    needs = " and ".join(f"[{extra}]" for extra in wanted)
-    return f"{command} needs {names} (extra {needs}): {extras.install(lacking or [module])}"
+    subject = f"ssnet {command}" if command else "this"
+    needs = " and ".join(f"[{extra}]" for extra in needed)
+    return f"{subject} needs {names} (extra {needs}): {extras.install(lacking or [module])}"
 
 
-def extras_of(words: Sequence[str]) -> list[str]:
-    """The extras that a command needs, as it was typed."""
-    command, *arguments = words or [""]
+def extras_of(command: str, arguments: Sequence[str]) -> list[str]:
+    """The extras that a command needs, with the arguments that were typed."""
     wanted = [_COMMANDS[command]] if command in _COMMANDS else []
-    if command == "worker":
-        wanted = [_SERVICES[word] for word in arguments if word in _SERVICES] or wanted
     if "--local" in arguments:
         wanted.append("worker")
     output = _OUTPUTS.get(_output(arguments).suffix)
-    brought = _modules(wanted)
-    if output and not set(_modules([output])) <= set(brought):
+    if output and not set(_modules([output])) <= set(_modules(wanted)):
         wanted.append(output)
     return wanted
+
+
+def _command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The command's name, that of a sub-command included, and what follows it."""
+    typed = list(dropwhile(lambda word: word.startswith("-"), words))
+    for length in (2, 1):
+        if (name := " ".join(typed[:length])) in _COMMANDS:
+            return name, typed[length:]
+    return "", typed
 
 
 def _output(arguments: Sequence[str]) -> Path:
@@ -84,5 +103,5 @@ def _output(arguments: Sequence[str]) -> Path:
 
 def _modules(names: Sequence[str]) -> list[str]:
     """The top-level modules that extras bring."""
-    brought = (requirement for name in names for requirement in extras.requirements(name))
-    return [extras.module_of(requirement).partition(".")[0] for requirement in brought]
+    requirements = (requirement for name in names for requirement in extras.requirements(name))
+    return [extras.module_of(requirement).partition(".")[0] for requirement in requirements]

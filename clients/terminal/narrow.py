@@ -1,7 +1,7 @@
-"""Tables that are whole at any width: rows become paragraphs where a terminal is too narrow.
+"""Tables that keep their cells whole: rows become paragraphs if the terminal is too narrow.
 
-A table that rich squeezes into a terminal breaks numbers and checksums in the middle. Piped output
-always keeps a line a row, for grep.
+When rich squeezes a table into a terminal, it breaks numbers and checksums in the middle. Piped
+output always has one line for each row, for grep.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -26,19 +26,19 @@ class Rows:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     left: int
-    """So many columns are text, the others numbers."""
+    """How many columns are text; the others are numbers."""
     headings: int
-    """So many columns become headings of a paragraph: a file, a product."""
+    """How many columns become headings of a paragraph: a file, a product."""
 
     def narrow(self, width: int) -> Iterator[str]:
-        """A heading a line, and below it the other cells, each by its name."""
-        before: Sequence[str] = ()
+        """Each heading on a line, and below it the other cells with their names."""
+        previous: Sequence[str] = ()
         for row in self.rows:
             heads, cells = row[: self.headings], row[self.headings :]
             for depth, head in enumerate(heads):
-                if heads[: depth + 1] != before[: depth + 1]:
+                if heads[: depth + 1] != previous[: depth + 1]:
                     yield " " * (_INDENT * depth) + head
-            before = heads
+            previous = heads
             names = self.columns[self.headings :]
             items = [f"{name} {cell}" for name, cell in zip(names, cells, strict=True) if cell]
             yield from _flow(items, width, indent=_INDENT * self.headings)
@@ -46,14 +46,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What one thing is, line by line: a name and its value."""
+    """One thing, line by line: a name and its value."""
 
     columns: tuple[str, str]
     rows: Sequence[tuple[str, str]]
     left: int = 2
 
     def narrow(self, width: int) -> Iterator[str]:
-        """Values in one column; a value that is too long stands below its name."""
+        """The values in one column; a value that is too long stands below its name."""
         column = max(cell_len(name) for name, _ in (self.columns, *self.rows)) + _INDENT
         for name, value in (self.columns, *self.rows):
             if column + cell_len(value) <= width:
@@ -73,16 +73,17 @@ def shown(table: Rows | Pairs, console: Console) -> RenderableType:
 
 
 def _table(table: Rows | Pairs) -> Table:
-    made = Table(box=None, header_style="bold", pad_edge=False)
+    result = Table(box=None, header_style="bold", pad_edge=False)
     for index, name in enumerate(table.columns):
-        made.add_column(Text(name), justify="left" if index < table.left else "right", no_wrap=True)
+        justify: JustifyMethod = "left" if index < table.left else "right"
+        result.add_column(Text(name), justify=justify, no_wrap=True)
     for row in table.rows:
-        made.add_row(*map(Text, row))
-    return made
+        result.add_row(*map(Text, row))
+    return result
 
 
 def _flow(items: Sequence[str], width: int, *, indent: int) -> Iterator[str]:
-    """As many items a line as fit; no item is broken."""
+    """Put as many items on a line as fit; do not break any item."""
     line = ""
     for item in items:
         longer = f"{line}; {item}" if line else item
@@ -95,7 +96,7 @@ def _flow(items: Sequence[str], width: int, *, indent: int) -> Iterator[str]:
 
 
 def _wrapped(value: str, width: int) -> list[str]:
-    """Broken at spaces only: a path or a checksum stays in one piece."""
+    """Break at spaces only: a path or a checksum stays in one piece."""
     indent = " " * _INDENT
     return textwrap.wrap(
         value,

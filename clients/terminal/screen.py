@@ -26,7 +26,7 @@ from . import narrow
 from .narrow import Pairs, Rows
 
 INTERVAL_S = 60.0
-_PATIENCE_S = 5.0  # a step of the start that takes longer is said in a log
+_PATIENCE_S = 5.0  # a log has a line for a step of the start that takes longer
 _BAR_WIDTH = 20  # characters: with the longest text it fits into 80
 
 _PIPE_WIDTH = 1 << 20
@@ -40,9 +40,9 @@ def progress(
     quiet: bool = False,
     interval_s: float = INTERVAL_S,
 ) -> Iterator[Progress]:
-    """Show the progress of the block: a bar where stderr is a terminal, else a line now and then.
+    """Show the progress of the block: a bar if stderr is a terminal, else a line now and then.
 
-    unit: what is counted, `events`. interval_s: from one line to the next, in a log.
+    unit: what is counted, `events`. interval_s: the time between two lines in a log.
     """
     if quiet:
         yield Progress()
@@ -63,7 +63,7 @@ def progress(
 
 
 class _Shown(Progress):
-    """Counts, and words for the counts; how a line is written is left to the heirs."""
+    """Counts, and words for the counts; a subclass says how a line is written."""
 
     def __init__(self, unit: str, command: str) -> None:
         self._unit = unit
@@ -74,7 +74,7 @@ class _Shown(Progress):
         self._done = self._total = self._failed = 0
 
     def write(self, text: str) -> None:
-        """A line, whole."""
+        """Write a whole line."""
         raise NotImplementedError
 
     def step(self, text: str) -> None:
@@ -94,7 +94,7 @@ class _Shown(Progress):
         self._done, self._total, self._failed = done, total, failed
 
     def end(self, error: BaseException | None) -> None:
-        """The last line, if the work had begun."""
+        """Write the last line, if the work had begun."""
         if self._began_at is None:
             return
         took = duration(time.monotonic() - self._began_at)
@@ -102,7 +102,7 @@ class _Shown(Progress):
         self.write(f"{how} after {took}: {self._count()}")
 
     def _state(self) -> str:
-        """How far it is, how fast it goes, when it will be done."""
+        """How much is done, how fast, and when the rest will be done."""
         if self._began_at is None or self._first is None:
             return self._step or "begins"
         first, first_at = self._first
@@ -125,7 +125,7 @@ def _is_stop(error: BaseException) -> bool:
 
 
 class _Lines(_Shown):
-    """For a log: the beginning, the end, and a line wherever there was none for an interval."""
+    """For a log: the beginning, the end, and a line after each interval without one."""
 
     def __init__(self, unit: str, command: str, interval_s: float) -> None:
         super().__init__(unit, command)
@@ -136,7 +136,7 @@ class _Lines(_Shown):
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        # a thread: a run that hangs is to say so
+        # a thread, so that a run that hangs still writes lines
         thread = threading.Thread(target=self._run, name="progress", daemon=True)
         thread.start()
         try:
@@ -196,7 +196,7 @@ class _Bar(_Shown):
         self._describe()
 
     def __call__(self, done: int, total: int, failed: int = 0) -> None:
-        if self._first is None:  # what was done before says nothing of how fast it goes
+        if self._first is None:  # events of an earlier run do not count in the speed
             self._bar.reset(self._task, total=total, completed=done)
         more = failed != self._failed
         super().__call__(done, total, failed)
@@ -205,7 +205,7 @@ class _Bar(_Shown):
             self._describe()
 
     def end(self, error: BaseException | None) -> None:
-        if error is not None:  # else the closing table says it
+        if error is not None:  # else the closing table shows it
             super().end(error)
 
     def _describe(self) -> None:
@@ -215,7 +215,7 @@ class _Bar(_Shown):
 
 
 class _Above(io.TextIOBase):
-    """A stream for a log handler: what is written appears above the bar."""
+    """A stream for a log handler whose text appears above the bar."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -227,52 +227,52 @@ class _Above(io.TextIOBase):
 
 
 def _print(console: Console, text: str) -> None:
-    """Lines as they are; the terminal folds those that are too long, so they can be copied."""
+    """Print lines unchanged; the terminal folds long ones, so they can be copied."""
     console.print(Text(text), soft_wrap=True, highlight=False)
 
 
 @contextmanager
 def _logs_above(console: Console) -> Iterator[None]:
-    """Log lines that go to stderr are written by the console, which knows where its bar is."""
+    """Let the console write the log lines for stderr, since it knows where its bar is."""
     handlers = [
         handler
         for handler in logging.getLogger().handlers
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr
     ]
-    before = [handler.setStream(_Above(console)) for handler in handlers]
+    streams = [handler.setStream(_Above(console)) for handler in handlers]
     try:
         yield
     finally:
-        for handler, stream in zip(handlers, before, strict=True):
+        for handler, stream in zip(handlers, streams, strict=True):
             handler.setStream(stream)
 
 
 def table(*columns: str, left: int = 1) -> Table:
     """A plain table; the first `left` columns are text, the others numbers."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
+    result = Table(box=None, header_style="bold", pad_edge=False)
     for index, column in enumerate(columns):
         if index < left:
-            made.add_column(column, overflow="fold")
+            result.add_column(column, overflow="fold")
         else:
-            made.add_column(column, justify="right", no_wrap=True)
-    return made
+            result.add_column(column, justify="right", no_wrap=True)
+    return result
 
 
 def show(*tables: Table | Rows | Pairs) -> None:
-    """Print tables, a line between them; into a file or a pipe as wide as they need to be."""
+    """Print tables with a line between them; in a file or a pipe, as wide as they need to be."""
     wide = None if sys.stdout.isatty() else _PIPE_WIDTH
     console = Console(file=sys.stdout, highlight=False, width=wide)
-    for number, made in enumerate(tables):
+    for number, shown in enumerate(tables):
         if number:
             console.print()
-        # a soft wrap is the terminal's: what is copied from it has no line break
+        # a soft wrap is the terminal's: text that is copied from it has no line break
         console.print(
-            made if isinstance(made, Table) else narrow.shown(made, console), soft_wrap=False
+            shown if isinstance(shown, Table) else narrow.shown(shown, console), soft_wrap=False
         )
 
 
 def close(tables: Sequence[Table], values: Mapping[str, Any], *, quiet: bool, json: bool) -> None:
-    """The end of a command: its values as one JSON object, or its tables unless it is quiet."""
+    """Print the results of a command: one JSON object, or tables unless it is quiet."""
     if json:
         sys.stdout.write(dumps(values) + "\n")
     elif not quiet:
@@ -280,12 +280,12 @@ def close(tables: Sequence[Table], values: Mapping[str, Any], *, quiet: bool, js
 
 
 def line(text: str) -> None:
-    """A line on stderr."""
-    with suppress(OSError):  # a log that cannot be written does not end a run
+    """Write a line to stderr."""
+    with suppress(OSError):  # an error in writing the log does not end a run
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
 
 def escaped(text: str) -> str:
-    """Text that rich shows as it is."""
+    """Text in which rich sees no markup."""
     return text.replace("[", r"\[")

@@ -75,11 +75,11 @@ def load(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
     ]
     if differences:
         raise CheckpointError(
-            f"{path} belongs to another training: {'; '.join(differences)}. --force starts again"
+            f"{path} belongs to another training: {'; '.join(differences)}. --fresh starts over"
         )
     return checkpoint
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
     """Return the error for a damaged checkpoint."""
-    return CheckpointError(f"want a checkpoint in {path}, got {error!r}: --force starts again")
+    return CheckpointError(f"want a checkpoint in {path}, got {error!r}: --fresh starts over")

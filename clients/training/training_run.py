@@ -72,7 +72,9 @@ class TrainingJob:
     threads: int = 1
     device: str = "cpu"
     force: bool = False
-    """Start from the beginning, and replace existing files."""
+    """Replace existing networks."""
+    fresh: bool = False
+    """Discard the checkpoint of an earlier training, and start over."""
 
     def __post_init__(self) -> None:
         for name in ("validate_every", "validate_events", "report_every", "threads"):
@@ -127,7 +129,7 @@ def checked(job: TrainingJob) -> tuple[Network, Weights]:
     network.shapes(1, job.feed.rows, job.feed.cols)  # raises with the sizes that it can take
     places = TrainedFiles(job.folder, job.prototxt, job.feed.planes)
     places.check_apart(job.weights)
-    if not job.force and not places.checkpoint.exists():
+    if not job.force and (job.fresh or not places.checkpoint.exists()):
         places.check_free()
     return network, weights
 
@@ -201,7 +203,7 @@ class _Run:
 
     def _begin(self) -> None:
         job, places = self._job, self._places
-        if job.force or not places.checkpoint.exists():
+        if job.fresh or not places.checkpoint.exists():
             return
         stored = checkpoint.load(places.checkpoint, self._settings())
         try:
@@ -291,5 +293,5 @@ class _Run:
         done, path = self._trainer.done, self._places.checkpoint
         text = f"stopped at step {done} of {self._steps}"
         if done:
-            text += f": run the same command again (without --force) to resume from {path}"
+            text += f": run the same command again (without --fresh) to resume from {path}"
         self._reports.say(text)

@@ -30,23 +30,36 @@ from ..settings import DEFAULT_ENDPOINT, BrokerSettings, ClientSettings, Pulse, 
 from ..wire import service_name
 from ..worker.worker import Worker, load
 from .command_line import (
+    COMPUTED,
+    FAILURES,
+    FILES,
     PULSE_OPTIONS,
+    SERVED,
+    TERMINAL,
     Bind,
     Broker,
     BrokerToLoad,
+    Heartbeat,
+    Json,
+    Liveness,
     Quiet,
+    Timeout,
+    Tries,
     Verbose,
+    Wait,
+    Workers,
     finite,
     new_app,
+    option,
     options_named,
 )
 
 app = new_app("mdp", "The Majordomo protocol: a broker, its workers and its clients.")
 
-Heartbeat = Annotated[
-    float, typer.Option(help="Seconds between heartbeats; the same for a broker and its workers.")
-]
-Liveness = Annotated[int, typer.Option(help="Heartbeats missed until a peer counts as gone.")]
+PULSE = Pulse()
+BROKER = BrokerSettings()
+CLIENT = ClientSettings()
+CALL_TIMEOUT_S, CALL_LANES, LOOK_TIMEOUT_S = 10.0, 8, 3.0  # a person waits
 
 
 def main() -> None:
@@ -54,12 +67,13 @@ def main() -> None:
         app()
 
 
-BROKER_HELP = """Run a broker.
+BROKER_HELP = """Run a broker, which queues requests by service and hands each to an idle worker.
 
-It queues requests by service, hands each to the worker that has been idle longest, and gives it \
-to another one when that worker dies.
+The worker that has been idle longest gets the next request. If a worker dies, its request goes to \
+another one.
 
-SIGTERM or Ctrl-C: it waits for what workers hold, then stops; a second one stops it at once.
+On SIGTERM or Ctrl-C the broker waits for the requests that workers hold, then stops; a second \
+signal stops it at once.
 
 [bold]Examples[/]
 
@@ -75,19 +89,34 @@ SIGTERM or Ctrl-C: it waits for what workers hold, then stops; a second one stop
 def broker(
     bind: Bind = None,
     public: Annotated[
-        bool, typer.Option("--public", help="Allow an address that other machines can reach.")
+        bool, option(SERVED, "--public", help="Allow an address that other machines can reach.")
     ] = False,
     time_limit: Annotated[
         list[str] | None,
-        typer.Option(help="SERVICE=SECONDS a worker may hold a request; repeatable."),
+        option(
+            FAILURES,
+            metavar="SERVICE=SECONDS",
+            help="Seconds that a worker may hold a request of this service; repeatable.",
+        ),
     ] = None,
-    max_attempts: Annotated[int, typer.Option(help="Workers a request may cost.")] = 3,
-    max_queue: Annotated[int, typer.Option(help="Requests queued for a service.")] = 100_000,
-    max_queue_bytes: Annotated[int, typer.Option(help="Bytes held for a service.")] = 2 << 30,
-    expiry: Annotated[float, typer.Option(help="Seconds a request waits without workers.")] = 60.0,
-    drain: Annotated[float, typer.Option(help="Seconds that stopping may take.")] = 60.0,
-    heartbeat: Heartbeat = 1.0,
-    liveness: Liveness = 3,
+    max_attempts: Annotated[
+        int, option(FAILURES, help="Give up a request after it has lost this many workers.")
+    ] = BROKER.max_attempts,
+    max_queue: Annotated[
+        int, option(SERVED, help="Requests that the queue of one service may hold.")
+    ] = BROKER.max_queue,
+    max_queue_bytes: Annotated[
+        int,
+        option(SERVED, help="Bytes of requests, queued and at workers, that a service may hold."),
+    ] = BROKER.max_queue_bytes,
+    expiry: Annotated[
+        float, option(FAILURES, help="Seconds that a request waits for a service without workers.")
+    ] = BROKER.expiry_s,
+    drain: Annotated[
+        float, option(FAILURES, help="Seconds that a stopping broker waits for its workers.")
+    ] = BROKER.drain_s,
+    heartbeat: Heartbeat = PULSE.interval_s,
+    liveness: Liveness = PULSE.liveness,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -131,7 +160,10 @@ def _time_limits(texts: list[str]) -> dict[str, float]:
 
 
 def _check_public(endpoints: list[str], *, public: bool) -> None:
-    """Whoever reaches a broker can read and answer requests: that is an explicit choice."""
+    """Refuse an address that other machines can reach, unless the user said `--public`.
+
+    Anyone who can reach a broker can read and answer requests.
+    """
     reachable = [text for text in endpoints if not addresses.parse(text, bind=True).is_local]
     if reachable and not public:
         raise SettingsError(f"{reachable[0]} can be reached from other machines: add --public")
@@ -140,12 +172,13 @@ def _check_public(endpoints: list[str], *, public: bool) -> None:
         logging.getLogger(__name__).warning(text, endpoint)
 
 
-WORKER_HELP = """Register workers for a service.
+WORKER_HELP = """Start workers that serve requests of a service with a class of yours.
 
-CLASS is a subclass of mdp.Worker in MODULE; the current folder is on the path. Each worker \
-computes in a process of its own. Exit code 1 if a worker's setup() failed again and again.
+CLASS is a subclass of mdp.Worker in MODULE; the current folder is on Python's path. Each worker \
+computes in its own process. The exit code is 1 if a worker's setup() failed several times in a row.
 
-SIGTERM or Ctrl-C: what is in hand is finished first; a second one stops at once.
+On SIGTERM or Ctrl-C the workers finish the requests that they hold; a second signal stops them at \
+once.
 
 [bold]Examples[/]
 
@@ -156,12 +189,14 @@ SIGTERM or Ctrl-C: what is in hand is finished first; a second one stops at once
 
 @app.command(help=WORKER_HELP)
 def worker(
-    service: Annotated[str, typer.Argument(help="The service's name.")],
-    target: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="What computes.")],
+    service: Annotated[str, typer.Argument(help="Name of the service.")],
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:CLASS", help="The class that answers requests.")
+    ],
     broker: Broker = DEFAULT_ENDPOINT,
-    count: Annotated[int, typer.Option("--number", "-n", min=1, help="Workers to run.")] = 1,
-    heartbeat: Heartbeat = 1.0,
-    liveness: Liveness = 3,
+    workers: Workers = 1,
+    heartbeat: Heartbeat = PULSE.interval_s,
+    liveness: Liveness = PULSE.liveness,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -176,33 +211,34 @@ def worker(
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
     with stop_bell() as stop:
         serve_workers(
-            broker, [(service, factory)] * count, stop, settings=settings, prepare=prepare
+            broker, [(service, factory)] * workers, stop, settings=settings, prepare=prepare
         )
 
 
 def _check_target(target: str) -> tuple[str, str]:
-    """See that the module is there, without importing it: that is the child's."""
+    """Check that the module exists, without importing it: the worker's process does that."""
     module, _, name = target.partition(":")
     if not module or not name:
         raise SettingsError(f"want MODULE:CLASS, got {target!r}")
     try:
-        found = importlib.util.find_spec(module) is not None
+        exists = importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
-        found = False
-    if not found:
+        exists = False
+    if not exists:
         raise SettingsError(f"there is no module {module!r} in {os.getcwd()} or on Python's path")
     return module, name
 
 
-CALL_HELP = """Ask a service; print text frames as text, others as length and digest.
+CALL_HELP = """Send a request to a service, and print the answer.
 
-The request's frames are the FRAMEs, then the contents of the files (- is standard input). A \
-service that nobody serves is an error at once, unless --wait waits for a worker.
+The request's frames are the FRAMEs, then the contents of the files (- is standard input). Of the \
+answer, text frames are printed as text, others as their length and digest. If no worker serves \
+the service, that is an error at once, unless --wait waits for a worker.
 
 [bold]Examples[/]
 
   mdp call echo hello world
-  mdp call ssnet-plane2 --file event.bin --out answers --timeout 60
+  mdp call ssnet-plane2 --file event.bin -o answers --timeout 60
   mdp call echo x --repeat 10000 --window 32
   mdp call echo hello --wait 60
   mdp call mmi.service echo
@@ -211,43 +247,45 @@ service that nobody serves is an error at once, unless --wait waits for a worker
 
 @app.command(help=CALL_HELP)
 def call(
-    service: Annotated[str, typer.Argument(help="The service's name.")],
-    frames: Annotated[list[str] | None, typer.Argument(metavar="[FRAME]...")] = None,
-    file: Annotated[list[str] | None, typer.Option(help="A frame from a file; repeatable.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the answer's frames.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Ask so many times.")] = 1,
-    window: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
-    timeout: Annotated[float, typer.Option(help="Seconds for one try.")] = 10.0,
-    tries: Annotated[int, typer.Option(min=1, help="How often it is sent.")] = 3,
-    wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for a worker first.", callback=finite)
-    ] = 0.0,
+    service: Annotated[str, typer.Argument(help="Name of the service.")],
+    frames: Annotated[
+        list[str] | None, typer.Argument(metavar="[FRAME]...", help="Frames of the request, texts.")
+    ] = None,
+    file: Annotated[
+        list[str] | None, option(FILES, help="File whose content is one frame; repeatable.")
+    ] = None,
+    output: Annotated[
+        Path | None, option(FILES, "--output", "-o", help="Folder for the frames of the answer.")
+    ] = None,
+    repeat: Annotated[int, option(COMPUTED, min=1, help="How often the request is made.")] = 1,
+    window: Annotated[int, option(SERVED, min=1, help="Requests in flight at once.")] = CALL_LANES,
+    timeout: Timeout = CALL_TIMEOUT_S,
+    tries: Tries = CLIENT.tries,
+    wait: Wait = 0.0,
     broker: Broker = DEFAULT_ENDPOINT,
     verbose: Verbose = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Nothing on stderr but warnings and errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     from . import calls
 
     configure_logging(verbose=verbose, quiet=quiet)
     body = [frame.encode("utf-8", "surrogateescape") for frame in frames or []]
     body += [calls.read_frame(name) for name in file or []]
-    calls.make_folder(out)
+    calls.make_folder(output)
     with options_named(timeout_s="--timeout", tries="--tries", lanes="--window"):
         settings = ClientSettings(timeout_s=timeout, tries=tries, lanes=window)
-    call = calls.Call(service, body, out=out, wait_s=wait, quiet=quiet)
+    call = calls.Call(service, body, out=output, wait_s=wait, quiet=quiet)
     if repeat == 1:
         calls.call_once(broker, settings, call)
     else:
         calls.call_often(broker, settings, call, repeat=repeat, window=window)
 
 
-SERVICES_HELP = """Show what is served: by how many workers, idle and busy, how deep the queues are.
+SERVICES_HELP = """Show the services of a broker: workers, idle and busy, and queue depths.
 
-With a SERVICE, the exit code is 0 if a worker lives for it and 1 if not. --watch ends with Ctrl-C \
-or SIGTERM; into a file or a pipe it writes plain lines with the time, and with --json an object a \
-line.
+With a SERVICE, the exit code is 0 if it has a worker and 1 if not; --quiet prints nothing and \
+leaves only the exit code. --watch ends with Ctrl-C or SIGTERM; into a file or a pipe it writes \
+plain lines with the time, and with --json one object per line.
 
 [bold]Examples[/]
 
@@ -255,7 +293,7 @@ line.
   mdp services --watch
   mdp services --watch --every 60 >> services.log
   mdp services --watch --json | jq '.services.echo.queued'
-  mdp services --workers
+  mdp services --by-worker
   mdp services ssnet-plane2 --quiet && echo "there are workers"
   mdp services --json | jq '.services.echo.idle'
 """
@@ -263,33 +301,41 @@ line.
 
 @app.command(help=SERVICES_HELP)
 def services(
-    service: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
-    workers: Annotated[bool, typer.Option("--workers", help="A row a worker, too.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    service: Annotated[
+        str | None, typer.Argument(help="Show only the service of this name.")
+    ] = None,
+    by_worker: Annotated[
+        bool, option(TERMINAL, "--by-worker", help="Show a row for each worker, too.")
+    ] = False,
+    watch: Annotated[
+        bool, option(TERMINAL, "--watch", help="Show it again and again, until Ctrl-C.")
+    ] = False,
     every: Annotated[
         float | None,
-        typer.Option(
-            min=0.1, help="With --watch: seconds between two looks \\[1].", callback=finite
+        option(
+            TERMINAL,
+            min=0.1,
+            callback=finite,
+            help="Seconds between updates of --watch. Default: 1.",
         ),
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for the broker.", callback=finite)
-    ] = 3.0,
+    timeout: Timeout = LOOK_TIMEOUT_S,
     broker: Broker = DEFAULT_ENDPOINT,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing: the exit code tells.")
-    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     from . import discovery
 
-    logging.getLogger("mdp").setLevel(logging.ERROR)
+    configure_logging(verbose=verbose, quiet=quiet)
+    if not verbose:
+        logging.getLogger("mdp").setLevel(logging.ERROR)
     with options_named(timeout_s="--timeout"):
-        look = discovery.Look(broker, service, workers=workers, timeout_s=timeout)
+        look = discovery.Look(broker, service, workers=by_worker, timeout_s=timeout)
     if every is not None and not watch:
-        raise SettingsError("want --every with --watch")
+        raise SettingsError("--every needs --watch")
     if quiet and (watch or json or service is None):
-        raise SettingsError("want --quiet with a SERVICE and without --watch and --json")
+        raise SettingsError("--quiet needs a SERVICE, and neither --watch nor --json")
     if watch:
         with ended_by_signals():
             look.watch(every_s=every or 1.0, json=json)
@@ -297,16 +343,16 @@ def services(
     sys.exit(0 if look.once(json=json, quiet=quiet) else 1)
 
 
-BENCH_HELP = """Load a service of any Majordomo broker, and show how fast it goes.
+BENCH_HELP = """Measure the request rate and the latency of a service of any Majordomo broker.
 
-Without --broker a broker and echo workers are started for the time of the measurement. \
---ceiling also measures a bare loop that forwards frames from a ROUTER to a DEALER socket and \
-back, in turn with the broker, and prints the ratio.
+Without --broker a broker and echo workers are started for the measurement. --bare-loop also \
+measures a loop that only forwards frames from a ROUTER to a DEALER socket and back, in turn with \
+the broker, and prints the ratio.
 
 [bold]Examples[/]
 
   mdp bench
-  mdp bench --ceiling --sizes 64,100000,5000000
+  mdp bench --bare-loop --sizes 64,100000,5000000
   mdp bench --workers 10,1000,5000 --sizes 64
   mdp bench --windows 100000 --sizes 64
   mdp bench --broker tcp://node7:5555 --service echo --windows 1,32
@@ -316,23 +362,43 @@ back, in turn with the broker, and prints the ratio.
 @app.command(help=BENCH_HELP)
 def bench(
     broker: BrokerToLoad = None,
-    service: Annotated[str, typer.Option(help="The service to load.")] = "echo",
-    sizes: Annotated[str, typer.Option(help="Payload bytes, by commas.")] = "64,100000,5000000",
-    windows: Annotated[str, typer.Option(help="Requests in flight, by commas.")] = "1,100",
-    workers: Annotated[str, typer.Option(help="Echo workers, by commas; 0 for none.")] = "",
+    service: Annotated[
+        str, option(SERVED, "--service", "-s", help="Name of the service.")
+    ] = "echo",
+    sizes: Annotated[
+        str, option(COMPUTED, help="Bytes of a request; several, separated by commas.")
+    ] = "64,100000,5000000",
+    windows: Annotated[
+        str, option(SERVED, help="Requests in flight at once; several, separated by commas.")
+    ] = "1,100",
+    workers: Annotated[
+        str | None,
+        option(
+            SERVED,
+            *("--workers", "-n"),
+            help="Echo workers to start; several, separated by commas. Default: 16, or 0 with"
+            " --broker.",
+        ),
+    ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="Length of one measurement.", callback=finite)
+        float, option(COMPUTED, min=0.1, callback=finite, help="Seconds of one measurement.")
     ] = 2.0,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Measurements of each; the median is shown.")
+        int, option(COMPUTED, min=1, help="Measurements at each point; the median is shown.")
     ] = 3,
-    dialect: Annotated[str, typer.Option(help="MDP/0.1, MDP/0.2 or majortomo.")] = "MDP/0.2",
-    ceiling: Annotated[bool, typer.Option("--ceiling", help="Measure the bare loop, too.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    dialect: Annotated[
+        str, option(SERVED, help="Dialect of the workers: MDP/0.1, MDP/0.2 or majortomo.")
+    ] = "MDP/0.2",
+    bare_loop: Annotated[
+        bool, option(COMPUTED, "--bare-loop", help="Measure a loop that only forwards, too.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     from . import load_generator as measure
 
+    configure_logging(verbose=verbose, quiet=quiet)
     with options_named(
         sizes="--sizes", windows="--windows", workers="--workers", dialect="--dialect"
     ):
@@ -345,7 +411,7 @@ def bench(
             seconds=seconds,
             rounds=rounds,
             dialect=measure.dialect_named(dialect),
-            ceiling=ceiling,
+            ceiling=bare_loop,
         )
     raise_file_limit()
     measure.show(plan, json=json, quiet=quiet)

@@ -1,4 +1,8 @@
-"""What the commands `mdp` and `ssnet` share: the app, options, errors that name options."""
+"""What the commands `mdp` and `ssnet` share: the app, options, errors that name options.
+
+An option that several commands have is defined once, here or in `clients/commands/options.py`:
+one name has one meaning in all commands (docs/options.md is the table).
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,33 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .. import addresses
 from ..errors import SettingsError
+from ..settings import DEFAULT_ENDPOINT
 from ..version import VERSION
 
 
 def new_app(name: str, help: str) -> typer.Typer:
     """An app with --version, -h and --help, and shell completion."""
-    app = typer.Typer(
+    app = new_group(name, help)
+    app.callback(help=help)(_before_each_command)
+    return app
+
+
+def new_group(name: str, help: str) -> typer.Typer:
+    """Commands under one name, with -h and --help; without a command it shows its help."""
+    return typer.Typer(
         name=name,
+        help=help,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
     )
-
-    app.callback(help=help)(_before_each_command)
-    return app
 
 
 def _show_version(context: typer.Context, wanted: bool) -> None:
@@ -44,22 +54,22 @@ _Version = Annotated[
 
 
 def _before_each_command(version: _Version = False) -> None:
-    """Nothing: the option's callback does it."""
+    """Do nothing: `--version` has a callback."""
 
 
-# Errors that name what to type.
+# Errors that name the option to change.
 
 PULSE_OPTIONS = {"interval_s": "--heartbeat", "liveness": "--liveness"}
-"""For `options_named`, wherever a `Pulse` is made of options."""
+"""For `options_named`, around a `Pulse` that is made from options."""
 
 
 @contextmanager
 def options_named(**options: str) -> Iterator[None]:
     """Let errors about settings name options: `with options_named(interval_s="--heartbeat"): ...`.
 
-    Each field's name that is a word of the message of a `ValueError` (every `SettingsError` is
-    one) is replaced by its option. Put it around the making of settings only: other messages may
-    have the same words.
+    In the message of a `ValueError` (every `SettingsError` is one), each field's name that is a
+    word of its own is replaced by its option. Use it only around the construction of settings,
+    since other messages may contain the same words.
     """
     try:
         yield
@@ -75,11 +85,32 @@ def _with_options(text: str, options: dict[str, str]) -> str:
 
 
 def option_of(context: typer.Context, parameter: typer.CallbackParam) -> str:
-    """What the user has typed: `--broker`; or the name of the environment's variable."""
+    """Return an option's long name, `--broker`, or the environment variable that set it."""
     source = context.get_parameter_source(parameter.name or "")
     if source is not None and source.name == "ENVIRONMENT" and parameter.envvar:
         return str(parameter.envvar)
     return max(parameter.opts, key=len)
+
+
+# Panels of the help.
+
+FILES = "Input and output"
+COMPUTED = "What is computed"
+LEARNED = "How a network learns"
+DRAWN = "What is drawn"
+SERVED = "Workers and broker"
+FAILURES = "Failures and resuming"
+TERMINAL = "Output on the terminal"
+PANELS = (FILES, COMPUTED, LEARNED, DRAWN, SERVED, FAILURES, TERMINAL)
+
+
+def option(panel: str, *names: str, help: str, **more: Any) -> Any:
+    """An option under a panel of the help.
+
+    help: one sentence with the unit. A default that the value itself does not show stands in a
+    second sentence, "Default: ...".
+    """
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
 # Options. Their callbacks check them before the command runs.
@@ -118,7 +149,7 @@ def _check_address(
 def finite(
     context: typer.Context, parameter: typer.CallbackParam, value: float | None
 ) -> float | None:
-    """A callback: refuses nan and infinities, which `min` lets pass."""
+    """A callback that refuses NaN and infinities, which `min` accepts."""
     if value is not None and not math.isfinite(value):
         raise SettingsError(f"want {option_of(context, parameter)} as a number, got {value}")
     return value
@@ -127,7 +158,7 @@ def finite(
 def positive(
     context: typer.Context, parameter: typer.CallbackParam, value: float | None
 ) -> float | None:
-    """A callback: refuses nan, infinities, and numbers that are not above 0."""
+    """A callback that refuses NaN, infinities, and numbers that are not above 0."""
     if value is not None and not 0 < value < math.inf:
         raise SettingsError(f"want {option_of(context, parameter)} above 0, got {value}")
     return value
@@ -135,16 +166,60 @@ def positive(
 
 Broker = Annotated[
     str,
-    typer.Option(
-        "--broker", "-b", envvar="MDP_BROKER", help="The broker's address.", callback=_connectable
+    option(
+        SERVED,
+        *("--broker", "-b"),
+        envvar="MDP_BROKER",
+        callback=_connectable,
+        help="Address of the broker.",
     ),
 ]
 BrokerToLoad = Annotated[
     str | None,
-    typer.Option("--broker", "-b", help="A broker to load.", callback=_connectable_or_none),
+    option(
+        SERVED,
+        *("--broker", "-b"),
+        callback=_connectable_or_none,
+        help="Address of the broker. Default: a broker that is started for the measurement.",
+    ),
 ]
 Bind = Annotated[
-    list[str] | None, typer.Option(help="Address to serve at; repeatable.", callback=_bindable)
+    list[str] | None,
+    option(
+        SERVED,
+        callback=_bindable,
+        help=f"Address to serve at; repeatable. Default: {DEFAULT_ENDPOINT}.",
+    ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each request, too.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings and errors.")]
+Workers = Annotated[
+    int, option(SERVED, "--workers", "-n", min=1, help="Workers to start for each service.")
+]
+Heartbeat = Annotated[
+    float,
+    option(
+        SERVED,
+        callback=positive,
+        help="Seconds between heartbeats; the same for a broker, its workers and its clients.",
+    ),
+]
+Liveness = Annotated[
+    int, option(SERVED, callback=positive, help="Missed heartbeats after which a peer is gone.")
+]
+Timeout = Annotated[
+    float,
+    option(
+        FAILURES,
+        callback=positive,
+        help="Seconds to wait for an answer at each try, the time in the broker's queue included.",
+    ),
+]
+Tries = Annotated[int, option(FAILURES, min=1, help="How often a request is sent before it fails.")]
+Wait = Annotated[
+    float,
+    option(SERVED, min=0, callback=finite, help="Seconds to wait for a service's first worker."),
+]
+Json = Annotated[bool, option(TERMINAL, "--json", help="Print JSON instead of tables.")]
+Quiet = Annotated[
+    bool, option(TERMINAL, "--quiet", "-q", help="Show only results, warnings and errors.")
+]
+Verbose = Annotated[bool, option(TERMINAL, "--verbose", "-v", help="Log more: each step.")]

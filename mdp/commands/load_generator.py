@@ -59,7 +59,7 @@ class Plan:
         if min(self.windows) < 1:
             raise SettingsError(f"want windows of at least 1, got {min(self.windows)}")
         if self.ceiling and self.broker:
-            raise SettingsError("want --ceiling without --broker: it starts its own broker")
+            raise SettingsError("--bare-loop cannot be combined with --broker")
         if min(self.workers) < (0 if self.broker else 1):
             least = "0" if self.broker else "1, or 0 with a --broker that has workers"
             raise SettingsError(f"want workers of at least {least}, got {min(self.workers)}")

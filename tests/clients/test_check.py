@@ -247,7 +247,7 @@ def real(folder: Path, endpoint: str, tmp_path: Path, *, dtype: str) -> Path:
     output = tmp_path / "out.root"
     with Processes(tmp_path) as processes:
         processes.broker(endpoint, *QUICK)
-        serve = ("-m", "clients", "worker", "--planes", "0,1,2", "--broker", endpoint, *QUICK)
+        serve = ("-m", "clients", "worker", "planes", "--broker", endpoint, *QUICK)
         processes.python(*serve, "--network", str(network), "--dtype", dtype, "--threads", "1")
         made = replace(job(folder, endpoint, "croi"), output=output, wait_s=60)
         score.score(made)

@@ -66,7 +66,7 @@ def test_crops_where_there_are_regions_else_tiles(
     with_rois = write(tmp_path / "with.root", ["wire"], ["myroi"])
     without = write(tmp_path / "without.root", ["wire"])
     assert choices.scored([with_rois], size=32).mode == chain.Croi("myroi", 32)
-    assert "--roi myroi" in caplog.messages[0]
+    assert "--rois myroi" in caplog.messages[0]
     assert choices.scored([without], size=32, overlap=8).mode == chain.Tiles(32, 8, 1)
     assert "--mode tiles" in caplog.messages[1]
     assert choices.scored([with_rois], mode="tiles", size=32, overlap=8).mode == chain.Tiles(
@@ -81,9 +81,9 @@ def test_regions_that_were_asked_for_are_never_passed_over(tmp_path: Path) -> No
         with pytest.raises(SettingsError, match="--mode tiles"):
             choices.scored([without], size=32, **asked)  # type: ignore[arg-type]
     two = write(tmp_path / "two.root", ["wire"], ["a", "b"])
-    with pytest.raises(ProductMissing, match="--roi a"):
+    with pytest.raises(ProductMissing, match="--rois a"):
         choices.scored([two], size=32)
-    with pytest.raises(ProductMissing, match="--roi a"):
+    with pytest.raises(ProductMissing, match="--rois a"):
         choices.scored([two], rois="c", size=32)
 
 
@@ -106,9 +106,9 @@ def test_a_file_that_cannot_be_read_decides_nothing(tmp_path: Path) -> None:
 
 def test_a_missing_producer_is_named_with_its_option(tmp_path: Path) -> None:
     path = write(tmp_path / "in.root", ["wire", "segment"])
-    choices.check_producers([path], {"--image": "wire", "--label": "segment"})
-    with pytest.raises(ProductMissing, match=r"want images of truth .* --label wire"):
-        choices.check_producers([path], {"--image": "wire", "--label": "truth"})
+    choices.check_producers([path], {"-p": "wire", "--labels": "segment"})
+    with pytest.raises(ProductMissing, match=r"want images of truth .* --labels wire"):
+        choices.check_producers([path], {"-p": "wire", "--labels": "truth"})
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_a_plane_without_workers_is_named_with_the_command_that_starts_one(
     lonely = f"tcp://127.0.0.1:{free_port()}"
     processes.broker(lonely, *QUICK)
     plane_pools.start(processes, lonely, planes=[0, 2])
-    with pytest.raises(NotServed, match=rf"ssnet-plane1.*ssnet worker --plane 1 --broker {lonely}"):
+    with pytest.raises(NotServed, match=f"ssnet-plane1.* planes --planes 1 --broker {lonely}"):
         score(replace(job, broker=lonely, wait_s=0.5))
     assert_nothing_is_left(job)
 

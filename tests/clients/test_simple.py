@@ -420,7 +420,7 @@ def test_more_pixels_than_a_service_takes_are_refused_before_they_are_sent(plan:
     large = files.image(rng, 0, rows=4096, cols=4096)
     event = replace(files.events(1, ["wire"])[0], images={"wire": (large,) * 9})
     files.write(plan.inputs[0], [event])
-    refused(plan, "want at most 512 MiB", "entry 0", "--batch", error=SettingsError)
+    refused(plan, "want at most 512 MiB", "entry 0", "--batch-size", error=SettingsError)
 
 
 # Who dies meanwhile.

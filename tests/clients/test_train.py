@@ -82,9 +82,9 @@ def command_of(job: TrainingJob) -> list[str]:
     options = {
         "--output": job.folder,
         "--broker": job.broker,
-        "--network": job.prototxt,
+        "--prototxt": job.prototxt,
         "--seed": feed.seed,
-        "--batch": feed.batch_size,
+        "--batch-size": feed.batch_size,
         "--rows": feed.rows,
         "--cols": feed.cols,
         "--planes": ",".join(map(str, feed.planes)),
@@ -179,7 +179,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_bit(
     if stop is signal.SIGINT:  # with a broker and workers of its own
         options = [*(o for o in options if not o.startswith("--broker")), str(files[0])]
     if stop is signal.SIGKILL:
-        options.append("--checkpoint-minutes=0")
+        options.append("--checkpoint-seconds=0")
     first = processes.python(*options)
     first.wait_until_it_says("step 3 of 12", within_s=LONG_S)
     os.kill(first.pid, stop)
@@ -265,13 +265,13 @@ def begun(job: TrainingJob) -> TrainingJob:
 
 def test_another_trainings_checkpoint_is_refused_with_what_differs(begun: TrainingJob) -> None:
     other = replace(begun, training=replace(TRAINING, steps=2, rate=0.5))
-    with pytest.raises(CheckpointError, match=r"rate 0\.01, not 0\.5.*--force"):
+    with pytest.raises(CheckpointError, match=r"rate 0\.01, not 0\.5.*--fresh"):
         train(other, ignored)
     seed = replace(begun, feed=replace(FEED, seed=6), training=replace(TRAINING, steps=2))
     with pytest.raises(CheckpointError, match="seed 5, not 6"):
         train(seed, ignored)
     before = written(begun.folder)
-    assert train(replace(other, force=True), ignored).steps == 2
+    assert train(replace(other, fresh=True, force=True), ignored).steps == 2
     assert written(begun.folder) != before
 
 

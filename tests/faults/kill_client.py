@@ -146,7 +146,7 @@ class Killer:
 
     def _start(self, output: Path) -> Process:
         files = (str(self._source), "-o", str(output), "--broker", self._endpoint)
-        options = ("--size", "64", "--window", "4", "--part-seconds", "0.05")
+        options = ("--size", "64", "--window", "4", "--checkpoint-seconds", "0.05")
         return self._processes.python("-m", "clients", "run", *files, *options)
 
 

@@ -125,7 +125,7 @@ class Site:
 
     def _start_client(self, options: Sequence[str]) -> Process:
         network = ("--broker", self.client_link.endpoint, *self._pulse_options)
-        patience = ("--wait", "120", "--part-seconds", "1")
+        patience = ("--wait", "120", "--checkpoint-seconds", "1")
         return self._process("clients", "run", *options, *network, *patience)
 
     # What can be done to it.

@@ -39,7 +39,7 @@ def test_trouble_at_any_file_operation_loses_nothing(
     before, output = tmp_path / "before", tmp_path / "files" / f"out{suffix}"
     before.mkdir()
     events = plane_pools.toys(tmp_path / "in.root", EVENTS)
-    options = ("--broker", pools.endpoint, "--size", "64", "--part-seconds", str(part_s))
+    options = ("--broker", pools.endpoint, "--size", "64", "--checkpoint-seconds", str(part_s))
     arguments = [str(tmp_path / "in.root"), *options]
     poison = events if retry else events[1:]
     pools.poison("refuse", *(event.rse.event for event in poison))

@@ -36,9 +36,9 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hosts(processes: Processes, endpoint: str, network: Path) -> list[Process]:
     """For each plane a host of two workers, ready."""
     processes.broker(endpoint, *QUICK)
-    serve = ("-m", "clients", "worker", "-n", "2", "--broker", endpoint, *QUICK)
+    serve = ("-m", "clients", "worker", "planes", "-n", "2", "--broker", endpoint, *QUICK)
     options = ("--network", str(network), "--threads", "1")
-    hosts = [processes.python(*serve, "--plane", str(plane), *options) for plane in PLANES]
+    hosts = [processes.python(*serve, "--planes", str(plane), *options) for plane in PLANES]
     with Client(endpoint) as client:
         for plane in PLANES:
             wait_for_workers(client, service_name(plane), 2)

@@ -334,10 +334,10 @@ def test_mdp_services_shows_the_fingerprint_short(start: Start, endpoint: str) -
     start(fingerprint)
     with Client(endpoint, QUICK_CLIENT) as client:
         wait_for_workers(client, "twin", 1)
-    table = CliRunner().invoke(app, ["services", "--workers", "-b", endpoint])
+    table = CliRunner().invoke(app, ["services", "--by-worker", "-b", endpoint])
     assert "0123456789abc..." in table.stdout
     assert fingerprint not in table.stdout
-    report = CliRunner().invoke(app, ["services", "--workers", "--json", "-b", endpoint])
+    report = CliRunner().invoke(app, ["services", "--by-worker", "--json", "-b", endpoint])
     assert json.loads(report.stdout)["workers"][0]["fingerprint"] == fingerprint
 
 

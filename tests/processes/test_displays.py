@@ -82,7 +82,7 @@ def test_several_events_are_pages_of_a_pdf_or_numbered_files(tmp_path: Path, cha
 def test_toys_come_with_their_labels_and_rois(tmp_path: Path) -> None:
     optional("ROOT")
     toy, output = tmp_path / "toy.root", tmp_path / "event.svg"
-    ssnet("toy", "-n", 1, "-o", toy, "--rows", 64, "--cols", 96)
+    ssnet("toy", "--events", 1, "-o", toy, "--rows", 64, "--cols", 96)
     message = ssnet("display", toy, "-o", output).stderr
     assert message == "ssnet: drawn: charge wire, labels segment, ROIs croi of toy.root\n"
     ssnet("display", toy, "--roi", 0, "-o", output)

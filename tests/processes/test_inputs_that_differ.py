@@ -109,7 +109,7 @@ def test_a_later_file_of_another_producer_names_the_option(tmp_path: Path) -> No
     regions = write(tmp_path / "regions.root", event(2, rois="roi2"))
     output = tmp_path / "out.root"
     assert "-p names" in run(first, other, output=output, code=1).stderr
-    assert "--roi that of regions" in run(first, regions, output=output, code=1).stderr
+    assert "--rois that of regions" in run(first, regions, output=output, code=1).stderr
 
 
 def test_check_takes_the_planes_of_an_output_without_provenance(tmp_path: Path) -> None:

@@ -43,17 +43,17 @@ def client(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment
 def editable(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The base installation that follows its sources."""
     folder = tmp_path_factory.mktemp("editable")
-    made = Environment(folder / "venv")
-    made.link(base())
-    made.install(sources(folder / "sources"), "--editable")
-    return made
+    target = Environment(folder / "venv")
+    target.link(base())
+    target.install(sources(folder / "sources"), "--editable")
+    return target
 
 
 def environment(folder: Path, built: Path, needed: Iterable[str]) -> Environment:
-    made = Environment(folder / "venv")
-    made.link(needed)
-    made.install(built)
-    return made
+    target = Environment(folder / "venv")
+    target.link(needed)
+    target.install(built)
+    return target
 
 
 def lacking(where: Environment, *words: str, cwd: Path) -> list[str]:
@@ -81,7 +81,7 @@ def lacking(where: Environment, *words: str, cwd: Path) -> list[str]:
         (("batches",), ["client"]),
         (("display", "a.h5", "-p", "wire", "-o", "a.png"), ["display"]),
         (("train", "a.h5", "-o", "networks"), ["train"]),
-        (("worker", "--plane", "0"), ["worker"]),
+        (("worker", "planes"), ["worker"]),
         (("worker", "dummy"), ["images"]),
         (("worker", "batch-train", "a.h5"), ["client"]),
         (("demo",), ["all"]),
@@ -97,11 +97,11 @@ def test_the_base_installation_names_all_that_a_command_lacks(
 
 
 def test_a_client_names_only_what_is_missing(client: Environment, tmp_path: Path) -> None:
-    toys = client.run("ssnet", "toy", "-n", 1, "-o", "in.h5", "--rows", 64, cwd=tmp_path)
+    toys = client.run("ssnet", "toy", "--events", 1, "-o", "in.h5", "--rows", 64, cwd=tmp_path)
     assert toys.returncode == 0, toys.stderr
     for words, wanted in (
         ((*RUN, "out.h5", "--local"), {"onnxruntime", "onnx", "google.protobuf"}),
-        (("worker", "--plane", "0"), {"onnxruntime", "onnx", "google.protobuf"}),
+        (("worker", "planes", "--planes", "0"), {"onnxruntime", "onnx", "google.protobuf"}),
         (("display", "in.h5", "-p", "wire", "-o", "a.png"), {"matplotlib"}),
         (("toy", "-o", "out.root"), {"ROOT"}),
         (("train", "in.h5", "-o", "n"), {*extras_modules("train")} - {*extras_modules("client")}),
@@ -132,9 +132,9 @@ def resolved(where: Environment, *requirements: str) -> set[str]:
     return {item["metadata"]["name"] for item in report["install"]}
 
 
-@pytest.mark.parametrize("name", ["formats.py", "larcv1_root.py"])
+@pytest.mark.parametrize("name", ["format_modules.py", "larcv1/root_writer.py"])
 def test_what_lartpc_tells_to_install_is_what_its_extras_ask_for(name: str) -> None:
-    text = (ROOT / "lartpc" / name).read_text()
+    text = (ROOT / "lartpc" / "files" / name).read_text()
     named = {word for word in shlex.split(text.replace('"', " ")) if ">=" in word}
     asked = {*extras.requirements("client"), *extras.requirements("larcv1")}
     assert named

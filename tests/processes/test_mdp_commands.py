@@ -138,7 +138,7 @@ def test_watch_in_a_pipe_prints_rows_with_the_time_and_ends_with_0(
 
 
 def test_watch_for_programs_is_an_object_a_line(served: str) -> None:
-    with watching("--json", "--workers", "-b", served) as watch:
+    with watching("--json", "--by-worker", "-b", served) as watch:
         first, second = map(json.loads, lines_of(watch, 2))
         watch.send_signal(signal.SIGINT)
         watch.communicate(timeout=30)
@@ -244,7 +244,7 @@ def test_log_lines_have_a_time_with_its_zone_in_every_process(
 
 def test_a_signal_that_does_not_interrupt_a_poll_ends_it_nevertheless() -> None:
     # as one that comes just before the poll begins: here it comes to another thread
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with stop_bell() as bell:
             kill = threading.Timer(
@@ -257,7 +257,7 @@ def test_a_signal_that_does_not_interrupt_a_poll_ends_it_nevertheless() -> None:
             assert bell.rings == 1
             kill.join()
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 

@@ -6,7 +6,6 @@ import importlib.metadata
 import inspect
 import subprocess
 import sys
-import typing
 
 import pytest
 import typer
@@ -16,6 +15,7 @@ from mdp import BrokerSettings, Refused, SettingsError
 from mdp.commands.cli import app
 from mdp.commands.command_line import options_named
 from tests.support.commands_of_mdp import environment, mdp
+from tests.support.option_tree import options_of
 from tests.support.processes import ROOT
 
 ARGUMENTS = {"worker": ["echo", "mdp.echo:Echo"], "call": ["echo"]}
@@ -41,27 +41,16 @@ ADDRESSES = [
     ("bench", "--broker", "node7:5555"),
 ]
 COMMANDS = ["broker", "worker", "call", "services", "bench"]
-SSNET = ["batches", "check", "demo", "display", "files", "ledger", "run", "simple", "toy"]
+SSNET = [
+    *("batches", "check", "demo", "display", "files", "ledger", "run", "simple", "toy", "train"),
+    *("worker", "worker planes", "worker batch-train", "worker dummy"),
+]
 
 
 def numeric_options(app: typer.Typer) -> list[tuple[str, str, type]]:
     """(command, option, type) of all options of an app that take a number."""
-    rows = []
-    for info in app.registered_commands:
-        assert info.callback is not None
-        name = info.name or info.callback.__name__
-        for field, hint in typing.get_type_hints(info.callback, include_extras=True).items():
-            if typing.get_origin(hint) is not typing.Annotated:
-                continue
-            plain, option = typing.get_args(hint)[:2]
-            kinds = {plain, *typing.get_args(plain)} & {int, float}
-            if kinds and isinstance(option, typer.models.OptionInfo):
-                # the first name of an option is where typer has a default without Annotated
-                written = [text for text in (option.default, *(option.param_decls or ())) if text]
-                named = [text for text in written if isinstance(text, str)]
-                named = named or [f"--{field.replace('_', '-')}"]
-                rows.append((name, max(named, key=len), kinds.pop()))
-    return rows
+    options = [o for o in options_of(app) if o.kind in (int, float)]
+    return [(option.command, option.long, option.kind) for option in options]
 
 
 BAD_NUMBERS = [
@@ -76,7 +65,7 @@ def test_all_numeric_options_are_tried() -> None:
     assert tried >= {
         *("--heartbeat", "--liveness", "--expiry", "--drain", "--max-queue", "--max-queue-bytes"),
         *("--max-attempts", "--timeout", "--tries", "--window", "--repeat", "--wait", "--every"),
-        *("--number", "--seconds", "--rounds"),
+        *("--workers", "--seconds", "--rounds"),
     }
 
 
@@ -167,15 +156,16 @@ def test_both_commands_have_one_version() -> None:
 def test_h_is_help_on_the_app_and_on_every_command(module: str, commands: list[str]) -> None:
     assert mdp("-h", module=module).stdout == mdp("--help", module=module).stdout
     for command in commands:
-        assert "Usage: " in mdp(command, "-h", module=module).stdout
+        assert "Usage: " in mdp(*command.split(), "-h", module=module).stdout
 
 
 @pytest.mark.parametrize("module", ["mdp", "clients"])
 @pytest.mark.parametrize("option", ["--version", "--help"])
 def test_help_and_version_load_no_heavy_library(module: str, option: str) -> None:
+    cli = {"mdp": "mdp.commands.cli", "clients": "clients.cli"}[module]
     heavy = "numpy", "uproot", "awkward", "h5py", "onnx", "onnxruntime", "torch", "matplotlib"
     program = (
-        f"import sys\nsys.argv = ['x', {option!r}]\nfrom {module}.cli import main\n"
+        f"import sys\nsys.argv = ['x', {option!r}]\nfrom {cli} import main\n"
         f"try: main()\nexcept SystemExit: pass\n"
         f"sys.exit(', '.join(name for name in {heavy!r} if name in sys.modules) or 0)"
     )
@@ -187,10 +177,13 @@ def test_help_and_version_load_no_heavy_library(module: str, option: str) -> Non
 
 @pytest.mark.parametrize(
     ("module", "program", "typed", "offered"),
-    [("mdp", "mdp", "mdp serv", "services"), ("clients", "ssnet", "ssnet disp", "display")],
+    [
+        ("mdp.commands.cli", "mdp", "mdp serv", "services"),
+        ("clients.cli", "ssnet", "ssnet disp", "display"),
+    ],
 )
 def test_a_shell_completes_commands(module: str, program: str, typed: str, offered: str) -> None:
-    start = f"import sys; sys.argv = [{program!r}]; from {module}.cli import main; main()"
+    start = f"import sys; sys.argv = [{program!r}]; from {module} import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", start],
         capture_output=True,
@@ -204,7 +197,7 @@ def test_a_shell_completes_commands(module: str, program: str, typed: str, offer
         ),
     )
     assert done.stdout.split() == [offered], done.stderr
-    assert "--install-completion" in mdp("--help", module=module).stdout
+    assert "--install-completion" in mdp("--help", module=module.partition(".")[0]).stdout
 
 
 def test_every_command_of_mdp_can_be_quiet() -> None:

@@ -21,6 +21,9 @@ from tests.support.optional import optional
 from tests.support.processes import ROOT, Processes, free_port, wait_for_workers
 
 COMMANDS = (
+    "worker planes",
+    "worker batch-train",
+    "worker dummy",
     "batches",
     "demo",
     "run",
@@ -77,20 +80,20 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     path = tmp_path / "toy.h5"
-    ssnet("toy", "-n", 3, "-o", path, "--rows", 64, "--cols", 96)
+    ssnet("toy", "--events", 3, "-o", path, "--rows", 64, "--cols", 96)
     return path
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_examples_in_its_help(command: str) -> None:
-    said = ssnet(command, "--help").stdout
-    assert "Examples" in said
-    assert len(re.findall(rf"ssnet {command} ", said)) >= 2
+    text = ssnet(*command.split(), "--help").stdout
+    assert "Examples" in text
+    assert len(re.findall(rf"ssnet {command} ", text)) >= 2
 
 
 def test_the_issues_four_commands_work_one_after_the_other(tmp_path: Path, endpoint: str) -> None:
     toy, out, png = tmp_path / "toy.root", tmp_path / "out.root", tmp_path / "event.png"
-    quiet = ssnet("toy", "--quiet", "-n", 4, "-o", toy, "--rows", 64, "--cols", 96)
+    quiet = ssnet("toy", "--quiet", "--events", 4, "-o", toy, "--rows", 64, "--cols", 96)
     assert quiet.stdout == quiet.stderr == ""
 
     done = ssnet(
@@ -120,8 +123,9 @@ def test_the_issues_four_commands_work_one_after_the_other(tmp_path: Path, endpo
 
 
 def test_a_seed_makes_the_same_toys_again(tmp_path: Path, toy: Path) -> None:
-    ssnet("toy", "-n", 3, "-o", tmp_path / "again.h5", "--rows", 64, "--cols", 96)
-    ssnet("toy", "-n", 3, "-o", tmp_path / "other.h5", "--rows", 64, "--cols", 96, "--seed", 2)
+    three = ("toy", "--events", 3, "--rows", 64, "--cols", 96)
+    ssnet(*three, "-o", tmp_path / "again.h5")
+    ssnet(*three, "-o", tmp_path / "other.h5", "--seed", 2)
     same, other = files.read(tmp_path / "again.h5"), files.read(tmp_path / "other.h5")
     for first, again in zip(files.read(toy), same, strict=True):
         assert first.rse == again.rse
@@ -167,7 +171,7 @@ def test_only_the_planes_that_there_are_get_a_panel(tmp_path: Path) -> None:
 
 
 def test_an_existing_output_is_refused_without_force(tmp_path: Path, toy: Path) -> None:
-    assert "force" in one_line(ssnet("toy", "-n", 1, "-o", toy, code=1))
+    assert "force" in one_line(ssnet("toy", "--events", 1, "-o", toy, code=1))
     assert len(files.read(toy)) == 3
 
 
@@ -219,7 +223,7 @@ def test_files_of_which_a_library_is_missing_hide_no_others(tmp_path: Path, toy:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "says"),
     [
         (("--producer", "wires"), "wires"),
         (("--start", "7"), "want a start below 3"),
@@ -229,17 +233,17 @@ def test_files_of_which_a_library_is_missing_hide_no_others(tmp_path: Path, toy:
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
 def test_a_misuse_of_simple_is_one_line(
-    tmp_path: Path, toy: Path, options: tuple[str, ...], said: str
+    tmp_path: Path, toy: Path, options: tuple[str, ...], says: str
 ) -> None:
     output = tmp_path / "out.h5"
     code = 1 if options[0] == "--producer" else 2
     done = ssnet("simple", toy, "-o", output, "-s", "dummy", *options, code=code)
-    assert said in one_line(done)
+    assert says in one_line(done)
     assert not output.exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "says"),
     [
         (("--entry", 3, "-p", "wire"), 1, "want an entry from 0 to 2, got 3"),
         (("--entry", -1, "-p", "wire"), 1, "want an entry"),
@@ -251,17 +255,17 @@ def test_a_misuse_of_simple_is_one_line(
         (("--ticks", "1:2"), 1, "want ticks that the images have"),
         (("--roi", "croi"), 2, "--rois names a producer"),
         (("--roi", "0"), 1, "want a ROI for --roi, got none"),
-        (("--roi", "0", "--wires", "1:2"), 2, "got both"),
+        (("--roi", "0", "--wires", "1:2"), 2, "--roi cannot be combined"),
         (("--scores", "wire"), 1, "want 2 images"),
     ],
     ids=str,
 )
 def test_a_misuse_of_display_is_one_line(
-    tmp_path: Path, toy: Path, options: tuple[object, ...], code: int, said: str
+    tmp_path: Path, toy: Path, options: tuple[object, ...], code: int, says: str
 ) -> None:
     optional("matplotlib")
     output = tmp_path / "event.png"
-    assert said in one_line(ssnet("display", toy, *options, "-o", output, code=code))
+    assert says in one_line(ssnet("display", toy, *options, "-o", output, code=code))
     assert not output.exists()
 
 
@@ -271,7 +275,7 @@ def test_a_display_never_replaces_a_data_file(toy: Path) -> None:
     assert len(files.read(toy)) == 3
 
 
-@pytest.mark.parametrize("options", [("-n", 0), ("--rows", 3), ("--cosmics", -1)], ids=str)
+@pytest.mark.parametrize("options", [("--events", 0), ("--rows", 3), ("--cosmics", -1)], ids=str)
 def test_a_misuse_of_toy_names_the_option(tmp_path: Path, options: tuple[object, ...]) -> None:
     output = tmp_path / "toy.h5"
     assert str(options[0]) in ssnet("toy", "-o", output, *options, code=2).stderr
@@ -284,8 +288,8 @@ def test_a_misuse_of_toy_names_the_option(tmp_path: Path, options: tuple[object,
 )
 def test_a_missing_library_says_what_to_install(tmp_path: Path, missing: str, suffix: str) -> None:
     output = tmp_path / f"toy{suffix}"
-    said = one_line(ssnet("toy", "-n", 1, "-o", output, without=missing, code=1))
-    assert "pip install" in said
+    says = one_line(ssnet("toy", "--events", 1, "-o", output, without=missing, code=1))
+    assert "pip install" in says
     assert not list(tmp_path.iterdir())
 
 

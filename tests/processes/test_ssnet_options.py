@@ -23,7 +23,9 @@ ARGUMENTS = {
     "simple": ["no.root", "-o", "out.root", "-s", "dummy"],
     "toy": ["-o", "out.root"],
     "train": ["no.root", "-o", "no"],
-    "worker": ["batch-train", "no.root"],
+    "worker batch-train": ["no.root"],
+    "worker dummy": [],
+    "worker planes": [],
 }
 SIGNED = {("display", "--entry")}
 
@@ -45,14 +47,14 @@ def test_all_numeric_options_are_tried() -> None:
 
 @pytest.mark.parametrize(("command", "option", "value"), bad_numbers())
 def test_a_number_out_of_range_names_its_option(command: str, option: str, value: str) -> None:
-    done = mdp(command, *ARGUMENTS[command], f"{option}={value}", module="clients", code=2)
+    done = mdp(*command.split(), *ARGUMENTS[command], f"{option}={value}", module="clients", code=2)
     assert option in done.stderr
 
 
 def test_one_plane_is_scored_alone_and_checked(tmp_path: Path) -> None:
     optional("ROOT")
     toy, output = tmp_path / "toy.root", tmp_path / "out.root"
-    mdp("toy", "-n", 2, "--rows", 64, "--cols", 64, "-o", toy, module="clients")
+    mdp("toy", "--events", 2, "--rows", 64, "--cols", 64, "-o", toy, module="clients")
     mdp(*("run", toy, "-o", output, "--local", "--size", 64, "--planes", 2), module="clients")
     assert producers(output) == ("uburn_plane2",)
     (text,) = provenance.read(output)

@@ -1,4 +1,4 @@
-"""`ssnet worker --plane`, `ssnet run --local`, `ssnet demo`: as a user runs them."""
+"""`ssnet worker planes`, `ssnet run --local`, `ssnet demo`: as a user runs them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_three_planes_are_served_by_one_command(
     processes: Processes, endpoint: str, tmp_path: Path, network: Path
 ) -> None:
     processes.broker(endpoint, *QUICK)
-    serve = ("worker", "--planes", "0,1,2", "-n", "2", "--network", str(network))
+    serve = ("worker", "planes", "--planes", "0,1,2", "-n", "2", "--network", str(network))
     host = processes.python("-m", "clients", *serve, "--broker", endpoint, *QUICK)
     with Client(endpoint) as client:
         for plane in PLANES:
@@ -112,26 +112,25 @@ def test_a_network_that_cannot_be_served_ends_the_command_with_one_line(
     network: Path, damage: Callable[[Path], None], says: str
 ) -> None:
     damage(network)
-    line = one_line(ssnet("worker", "--plane", "0", "--network", network, code=1))
+    line = one_line(ssnet("worker", "planes", "--planes", "0", "--network", network, code=1))
     assert re.search(says, line)
 
 
 @pytest.mark.parametrize(
     ("options", "says", "code"),
     [
-        ((), "a service or planes", 2),
-        (("dummy", "--plane", "0"), "a service or planes", 2),
         (("--planes", "0,x"), "planes as in 0,1,2", 2),
-        (("--planes", "0,1", "--plane", "1"), "different planes", 2),
-        (("--plane", "0", "--prototxt", "net.prototxt"), "--prototxt and --weights together", 2),
-        (("--plane", "0", "--device", "tpu"), "want a device, cpu or cuda:0", 1),
-        (("--plane", "0", "--network", "nowhere"), "want a folder of networks", 1),
+        (("--planes", ""), "planes as in --planes 0,1,2", 2),
+        (("--planes", "0,1,1"), "different planes", 2),
+        (("--planes", "0", "--prototxt", "net.prototxt"), "--prototxt and --weights together", 2),
+        (("--planes", "0", "--device", "tpu"), "want a device, cpu or cuda:0", 1),
+        (("--planes", "0", "--network", "nowhere"), "want a folder of networks", 1),
     ],
 )
 def test_options_that_make_no_sense_are_said_at_once(
     options: tuple[str, ...], says: str, code: int
 ) -> None:
-    assert says in one_line(ssnet("worker", *options, code=code))
+    assert says in one_line(ssnet("worker", "planes", *options, code=code))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ def test_a_missing_pycaffe_is_one_line() -> None:
 
     if importlib.util.find_spec("caffe") is not None:
         pytest.skip("pycaffe is here")
-    assert "caffe" in one_line(ssnet("worker", "--plane", "0", "--engine", "caffe", code=1))
+    assert "caffe" in one_line(ssnet("worker", "planes", "--engine", "caffe", code=1))
 
 
 def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(
@@ -169,7 +168,8 @@ def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(
     events = plane_pools.toys(tmp_path / "in.root", 40)
     files = (str(tmp_path / "in.root"), "-o", str(tmp_path / "out.root"))
     options = ("--local", "--network", str(network), "--size", "64", "--window", "1")
-    running = processes.python("-m", "clients", "run", *files, *options, "--part-seconds", "0")
+    often = (*options, "--checkpoint-seconds", "0")
+    running = processes.python("-m", "clients", "run", *files, *often)
     until(lambda: list(tmp_path.glob(".out.root.parts/part-*")), "a part is safe", within_s=120)
     running.send_group(signal.SIGINT)
     assert running.exit_code() == 130
@@ -178,7 +178,7 @@ def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(
     assert re.search(r"out.root: \d+ of 40 events are saved; run the same command", running.stderr)
     assert list(temporary.iterdir()) == []
     assert sorted(path.name for path in tmp_path.glob("*.root")) == ["in.root"]
-    done = ssnet("run", *files, *options, "--part-seconds", "0")
+    done = ssnet("run", *files, *often)
     assert "resumes after event" in done.stderr
     assert [event.rse for event in plane_pools.read(tmp_path / "out.root")] == [
         event.rse for event in events
@@ -193,7 +193,8 @@ def test_kill_9_leaves_no_process_and_the_same_command_goes_on(
     events = plane_pools.toys(tmp_path / "in.root", 40)
     files = (str(tmp_path / "in.root"), "-o", str(tmp_path / "out.root"))
     options = ("--local", "--network", str(network), "--size", "64", "--window", "1")
-    running = processes.python("-m", "clients", "run", *files, *options, "--part-seconds", "0")
+    often = (*options, "--checkpoint-seconds", "0")
+    running = processes.python("-m", "clients", "run", *files, *often)
     state = tmp_path / ".out.root.parts" / "state.json"
     until(state.exists, "a part is safe", within_s=120)
     # a broker, a worker's host and three children besides the client
@@ -211,7 +212,7 @@ def test_kill_9_leaves_no_process_and_the_same_command_goes_on(
 
 def test_the_demo_scores_toys_with_the_shipped_networks_and_draws_one(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    done = ssnet("demo", "-n", "2", "-o", folder)
+    done = ssnet("demo", "--events", "2", "-o", folder)
     for text in (*(service_name(plane) for plane in PLANES), "waiting for scores", "event.png"):
         assert text in done.stdout
     assert (folder / "event.png").read_bytes().startswith(b"\x89PNG")

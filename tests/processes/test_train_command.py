@@ -31,18 +31,18 @@ def test_from_files_to_a_network_in_service(
     unseen = feed_files.toys(tmp_path / "unseen.h5", 2, seed=9)
     prototxt, _ = tiny_networks.write(tmp_path)
     sizes = ("--steps", 6, "--rows", 64, "--cols", 64, "--threads", 1, "--report-every", 2)
-    network = ("--network", prototxt, "--validate", unseen)
+    network = ("--prototxt", prototxt, "--validate", unseen)
     done = ssnet("train", toys, *sizes, *network, "-n", 2, "-o", tmp_path / "networks")
     first, *_, last = done.stderr.splitlines()
     assert re.search(r" ssnet train: trains .*net.prototxt for planes 0, 1, 2: 6 steps of 4", first)
     assert re.search(r" ssnet train: done after .*: 6 of 6 steps \(100 %\)$", last)
     for text in ("steps", "waiting for batches", "plane 2, unseen", "net_plane2.caffemodel"):
         assert text in done.stdout
-    said = r"step 4 of 6, epoch 2\.0: loss \d+\.\d{4}, .*% correct \(shower .*, track .*\), .*"
-    assert re.search(said + r"batches/s, .*% waiting, .* to go", done.stderr)
+    line = r"step 4 of 6, epoch 2\.0: loss \d+\.\d{4}, .*% correct \(shower .*, track .*\), .*"
+    assert re.search(line + r"batches/s, .*% waiting, .* to go", done.stderr)
     assert "step 6, validation: plane 0 " in done.stderr
 
-    again = ("--force", "--json", "--quiet")
+    again = ("--fresh", "--force", "--json", "--quiet")
     done = ssnet("train", toys, *sizes, *network, "-o", tmp_path / "networks", *again)
     assert done.stderr == ""
     values = json.loads(done.stdout)
@@ -61,11 +61,11 @@ def test_from_files_to_a_network_in_service(
 def test_options_that_would_do_nothing_are_misuse(toys: Path, tmp_path: Path) -> None:
     out = ("-o", tmp_path / "networks")
     asked = {
-        "want --steps or --epochs, got both": ("--steps", 5, "--epochs", 1),
-        "want --broker without files": (toys, "--broker", "tcp://127.0.0.1:1"),
-        "want --workers with files": ("--workers", 2),
-        "want --cache with files": ("--cache", 2),
-        "want --label with files": ("--label", "truth"),
+        "--steps cannot be combined with --epochs": ("--steps", 5, "--epochs", 1),
+        "--broker cannot be combined with files": (toys, "--broker", "tcp://127.0.0.1:1"),
+        "--workers needs files": ("--workers", 2),
+        "--cache needs files": ("--cache", 2),
+        "--labels needs files": ("--labels", "truth"),
     }
     for text, options in asked.items():
         assert text in one_line(ssnet("train", *options, *out, code=2))
@@ -80,7 +80,7 @@ def test_what_cannot_be_trained_is_one_line(toys: Path, tmp_path: Path) -> None:
     damaged.write_text("layer {")
     for text, options, code in (
         ("want files to validate that are not used for training", (toys, "--validate", toys), 2),
-        ("want a network's text in", (toys, "--network", damaged), 1),
+        ("want a network's text in", (toys, "--prototxt", damaged), 1),
         ("cannot read", (tmp_path / "absent.h5",), 1),
         ("want planes as in 0,1,2", (toys, "--planes", "u"), 2),
         ("want average from 0 to below 1", (toys, "--average", 1), 2),

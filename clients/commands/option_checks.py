@@ -1,0 +1,53 @@
+"""Checks of options that several commands make, and what their log shows."""
+
+from __future__ import annotations
+
+import logging
+
+import typer
+
+from mdp import SettingsError
+from mdp.process import configure_logging
+
+CHOICES = ("lartpc.files.reader", "clients.files.choices", "clients.pictures.event_pictures")
+"""The loggers that say what was chosen where no option did."""
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Different planes from 0 to 9, as users write them: 0,1,2. Raises `SettingsError`."""
+    try:
+        wanted = tuple(int(number) for number in text.split(",") if number)
+    except ValueError:
+        raise SettingsError(f"want planes as in 0,1,2, got {text!r}") from None
+    if len(set(wanted)) != len(wanted) or any(not 0 <= number <= 9 for number in wanted):
+        raise SettingsError(f"want different planes from 0 to 9, got {wanted}")
+    return wanted
+
+
+def log_warnings(*, verbose: bool, quiet: bool = False) -> None:
+    """Log warnings and, unless `quiet`, what was chosen where no option did; not each step."""
+    configure_logging(verbose=verbose, quiet=quiet)
+    if not verbose:
+        logging.getLogger().setLevel(logging.WARNING)
+    for name in () if quiet else CHOICES:
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def typed(context: typer.Context, name: str) -> bool:
+    """Whether the user typed this option, rather than took its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def check_files(context: typer.Context, *, files: bool, theirs: tuple[str, ...]) -> None:
+    """Refuse options without effect: the broker's with files, `theirs` without files."""
+    if files and typed(context, "broker"):
+        raise SettingsError("--broker cannot be combined with files")
+    for name in () if files else theirs:
+        check_useful(context, name, needs="files")
+
+
+def check_useful(context: typer.Context, name: str, *, needs: str) -> None:
+    """Refuse an option that has no effect without another one. Raises `SettingsError`."""
+    if typed(context, name):
+        raise SettingsError(f"--{name.replace('_', '-')} needs {needs}")

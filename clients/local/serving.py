@@ -1,0 +1,64 @@
+"""Serves the workers of a pool: what `ssnet worker` and the local pools of other commands run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mdp import Pulse, Worker, WorkerSettings
+from mdp.process import configure_logging, stop_bell
+
+Factories = list[tuple[str, Callable[[], Worker]]]
+"""For each worker its service, and what makes it in its process."""
+
+
+class Pool(Protocol):
+    """Workers that one process serves: `PlanePool`, `FeedPool`, `DummyPool`. It can be pickled."""
+
+    @property
+    def total(self) -> int:
+        """How many workers, of all services."""
+
+    def check(self) -> None:
+        """Raise at once what would end each of the workers at its start."""
+
+    def factories(self) -> Factories:
+        """What `mdp` starts."""
+
+
+@dataclass(frozen=True)
+class DummyPool:
+    """Workers of the service `dummy`."""
+
+    workers: int = 1
+
+    @property
+    def total(self) -> int:
+        return self.workers
+
+    def check(self) -> None:
+        """Nothing can be wrong with it."""
+
+    def factories(self) -> Factories:
+        from services import dummy
+
+        return [(dummy.NAME, dummy.Dummy)] * self.workers
+
+
+def serve(
+    pool: Pool,
+    broker: str,
+    *,
+    pulse: Pulse | None = None,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Serve a pool's workers at a broker until SIGTERM or Ctrl-C. The caller has set up the log."""
+    from mdp.worker.worker_loop import serve_workers
+
+    settings = WorkerSettings(pulse=pulse or Pulse())
+    prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
+    with stop_bell() as stop:
+        serve_workers(broker, pool.factories(), stop, settings=settings, prepare=prepare)

@@ -1,0 +1,122 @@
+"""Functions in processes of their own: their results, their logs, their ends."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from clients.local import local_services, subprocesses
+from clients.local.plane_pool import PlanePool
+from clients.local.serving import DummyPool, Factories, Pool
+from mdp import SettingsError
+from tests.support.optional import optional
+from tests.support.processes import until
+
+pytestmark = pytest.mark.slow
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def refuse(number: int) -> int:
+    raise SettingsError(f"want an even number, got {number}")
+
+
+def die(number: int) -> int:
+    sys.stdout.flush()
+    signal.raise_signal(signal.SIGKILL)
+    return number
+
+
+def log_and_wait(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+    time.sleep(600)
+
+
+def log_and_end(text: str) -> None:
+    print(f"first line\n{text}", file=sys.stderr)
+    raise SystemExit(7)
+
+
+def ignore_sigterm(text: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log_and_wait(text)
+
+
+class Unstartable(DummyPool):
+    """A pool whose process ends before it serves."""
+
+    def factories(self) -> Factories:
+        raise SettingsError("want something else")
+
+
+def test_a_pool_that_ends_at_its_start_is_one_error_with_its_last_line() -> None:
+    with (
+        pytest.raises(local_services.LocalFailed, match="workers ended: ssnet: want something"),
+        local_services.services(Unstartable()),
+    ):
+        pass
+
+
+def test_a_call_returns_the_result_or_raises_the_exception() -> None:
+    assert subprocesses.call(double, 21) == 42
+    with pytest.raises(SettingsError, match="got 3"):
+        subprocesses.call(refuse, 3)
+    with pytest.raises(BrokenProcessPool):
+        subprocesses.call(die, 0)
+
+
+def test_a_process_ends_with_its_block_and_logs_to_its_file(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    with subprocesses.running("waiter", log, log_and_wait, "here") as process:
+        until(lambda: process.last_line() == "here", "the log has a line")
+        assert not process.ended
+    assert process.ended
+
+
+def test_a_process_that_ends_by_itself_tells_why(tmp_path: Path) -> None:
+    with subprocesses.running("ender", tmp_path / "a.log", log_and_end, "no more") as process:
+        until(lambda: process.ended, "it has ended")
+        assert process.last_line() == "no more"
+    with subprocesses.running("silent", tmp_path / "b.log", double, 1) as process:
+        until(lambda: process.ended, "it has ended")
+        assert process.last_line() == "exit code 0"
+
+
+def test_a_process_that_ignores_signals_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocesses, "_STOP_S", 0.2)
+    log = tmp_path / "a.log"
+    with subprocesses.running("stubborn", log, ignore_sigterm, "here") as process:
+        until(lambda: process.last_line() == "here", "it ignores SIGTERM")
+    assert process.ended
+
+
+def test_a_pool_reaches_another_process_with_every_field(tmp_path: Path) -> None:
+    optional("h5py")
+    from clients.local.feed_pool import FeedPool
+    from services.training_files import TrainingSettings
+
+    settings = TrainingSettings((tmp_path / "a.h5",), "x", "y", "forward", True, 7)
+    pools: list[Pool] = [
+        PlanePool((2,), 3, None, Path("p"), Path("w"), "caffe", "cuda:1", 4, 12.0, "float32"),
+        PlanePool((0, 2), network=Path("folder")),
+        FeedPool(settings, 3),
+        DummyPool(2),
+    ]
+    for pool in pools:
+        copy = pickle.loads(pickle.dumps(pool))
+        assert copy == pool
+    usual = {
+        field.name for field in fields(PlanePool) if field.default == vars(pools[0])[field.name]
+    }
+    assert usual == {"network"}  # the others would show a field that is lost
