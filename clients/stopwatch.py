@@ -5,37 +5,51 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
+
+
+class Lap(NamedTuple):
+    """One passage through a stage: two instants of this process's monotonic clock."""
+
+    began_at: float
+    ended_at: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended_at - self.began_at
 
 
 class Stopwatch:
     """Adds up the seconds of each stage, and keeps the laps of those that somebody takes."""
 
+    now = staticmethod(time.perf_counter)
+
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         """By stage; `all` is the time from the watch's making to the last `finish`."""
-        self._began_at = time.perf_counter()
-        self._laps: dict[str, list[float]] = {}
+        self._began_at = self.now()
+        self._laps: dict[str, list[Lap]] = {}
 
     def finish(self) -> None:
         """Note the time in all, up to now."""
-        self.seconds["all"] = time.perf_counter() - self._began_at
+        self.seconds["all"] = self.now() - self._began_at
 
     def keep_laps(self, *names: str) -> None:
         """From now on, until they are taken."""
         self._laps.update({name: [] for name in names})
 
-    def take_laps(self, name: str) -> list[float]:
-        """Seconds of each lap since the last taking; for the stage's own thread."""
+    def take_laps(self, name: str) -> list[Lap]:
+        """The laps since the last call; for the stage's own thread."""
         laps, self._laps[name] = self._laps[name], []
         return laps
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        started_at = time.perf_counter()
+        began_at = self.now()
         try:
             yield
         finally:
-            spent_s = time.perf_counter() - started_at
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent_s
+            lap = Lap(began_at, self.now())
+            self.seconds[name] = self.seconds.get(name, 0.0) + lap.seconds
             if name in self._laps:
-                self._laps[name].append(spent_s)
+                self._laps[name].append(lap)

@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from clients import report
-from clients.ledger import report as ledger_report
+from clients.ledger import ledger_tables
 from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
 from clients.output.failures import Failure
@@ -244,7 +244,7 @@ def test_tables_are_whole_at_80_columns(job: Job) -> None:
     )
     made = figures(LedgerReader(ledger))
     console = Console(file=io.StringIO(), width=80)
-    for table in (*report.production_tables(done), *ledger_report.tables(made)):
+    for table in (*report.production_tables(done), *ledger_tables.tables(made)):
         console.print(table)
     assert isinstance(console.file, io.StringIO)
     assert "…" not in console.file.getvalue()

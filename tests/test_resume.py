@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from clients.ledger.file import LedgerReader
-from clients.ledger.records import End, Run
+from clients.ledger.records import RunEnd, RunStart
 from clients.output import parts
 from clients.output.folder import PartsFolder
 from clients.output.state import FileId
@@ -404,8 +404,8 @@ def test_names_that_are_no_utf8_go_through(job: Job, tmp_path: Path, suffix: str
     (text,) = provenance.read(output)
     assert Record.unpack(text).inputs[0].path == str(own)
     kept = list(LedgerReader(ledger))
-    assert {said.inputs for said in kept if isinstance(said, Run)} == {(str(own),)}
-    assert [said.how for said in kept if isinstance(said, End)] == ["Stopped", "done"]
+    assert {said.inputs for said in kept if isinstance(said, RunStart)} == {(str(own),)}
+    assert [said.how for said in kept if isinstance(said, RunEnd)] == ["Stopped", "done"]
 
 
 @pytest.mark.parametrize("wrong", [{"part_s": -1.0}, {"max_failed": 1.5}, {"max_failed": -0.1}])
