@@ -46,8 +46,8 @@ def ledger(
     limits = verdicts(of_job)
     if output is not None:
         trace.write(file, output, earlier=of_job.earlier)
+    values = ledger_tables.values(of_job, limits, torn_bytes=reader.torn_bytes)
     if as_json:
-        values = ledger_tables.values(of_job, limits, torn_bytes=reader.torn_bytes)
         typer.echo(json.dumps(values, indent=1))
         return
     for line in ledger_tables.run_lines(of_job, torn_bytes=reader.torn_bytes):
@@ -55,4 +55,4 @@ def ledger(
     typer.echo()
     for verdict in limits:
         typer.echo(verdict.text + "\n")
-    terminal.show(*ledger_tables.tables(of_job))
+    terminal.show(*ledger_tables.tables(values))

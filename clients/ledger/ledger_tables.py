@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,7 +10,7 @@ from rich.table import Table
 from mdp.tables import size
 
 from .. import terminal
-from .figures import CROP_STAGES, EVENT_STAGES, Figures, WorkerFigures
+from .figures import CROP_STAGES, EVENT_STAGES, Figures
 from .limits import Verdict, pools
 from .records import LedgerError
 from .spread import PERCENTILES, Spread
@@ -54,7 +54,7 @@ def run_lines(figures: Figures, *, torn_bytes: int) -> list[str]:
     first = f"{figures.events} events of {figures.runs[-1].output}"
     first += f", in {len(figures.runs)} runs" if len(figures.runs) > 1 else ""
     first += f": {1 / event_s:.3g} events/s, {event_s:.3g} s an event"
-    if is_comparable(figures):
+    if figures.sizes == GROUP_SIZES:
         first += f"; the group's system takes {GROUP_EVENT_S} s for events of this size:"
         first += f" {GROUP_EVENT_S / event_s:.2g} times as fast"
     lines = [f"{first}."]
@@ -74,97 +74,8 @@ def run_lines(figures: Figures, *, torn_bytes: int) -> list[str]:
     return [*lines, f"{figures.crops} crops: {sent} sent, {received} received"]
 
 
-def is_comparable(figures: Figures) -> bool:
-    """Whether all events have the size for which the group's figure is known."""
-    return figures.sizes == GROUP_SIZES
-
-
-def tables(figures: Figures) -> list[Table]:
-    """Stages of events, stages of crops by plane, pools, workers, the slowest events."""
-    of_crops = (_crop_table, _pool_table, _worker_table) if figures.crops else ()
-    return [table(figures) for table in (_event_table, *of_crops, _slow_table)]
-
-
-_COLUMNS = ("n", "least", "50 %", "90 %", "99 %", "most")
-
-
-def _event_table(figures: Figures) -> Table:
-    rows = terminal.table("an event", *_COLUMNS, "share")
-    for stage, name in EVENT_NAMES.items():
-        spread = figures.stages[stage]
-        rows.add_row(name, *_cells(spread), _percent(spread.total_s / figures.span_s))
-    rows.add_row("all but the two waits", *_cells(figures.worked), "")
-    return rows
-
-
-def _crop_table(figures: Figures) -> Table:
-    rows = terminal.table("a crop", "plane", *_COLUMNS)
-    for stage, name in CROP_NAMES.items():
-        for plane in figures.planes:
-            rows.add_row(name, str(plane), *_cells(figures.crop_stages[plane, stage]))
-    return rows
-
-
-def _pool_table(figures: Figures) -> Table:
-    rows = terminal.table("plane", "workers", "crops", "busy", "no requests", "could do")
-    for pool in pools(figures):
-        crops = figures.crop_stages[pool.plane, "worker"].count
-        rate = figures.events * pool.workers / pool.busy_s if pool.busy_s else 0.0
-        shares = (_percent(pool.busy), _percent(pool.wanting), f"{rate:.3g} events/s")
-        rows.add_row(str(pool.plane), f"{pool.workers:.1f}", str(crops), *shares)
-    for name, spent_s in (("reading", figures.reading_s), ("writing", figures.writing_s)):
-        rate = figures.events / spent_s if spent_s else 0.0
-        rows.add_row(name, "", "", _percent(spent_s / figures.span_s), "", f"{rate:.3g} events/s")
-    return rows
-
-
-def _worker_table(figures: Figures) -> Table:
-    rows = terminal.table("worker", "plane", "crops", "busy", "a crop", "computing")
-    workers = sorted(figures.workers.values(), key=lambda w: (w.plane, w.name))
-    for worker in workers[:_MOST_WORKERS]:
-        cells = (str(worker.plane), str(worker.crops), _percent(_share(figures, worker)))
-        means = (worker.busy_s / worker.crops, worker.computed_s / worker.crops)
-        rows.add_row(terminal.escaped(worker.name), *cells, *map(_seconds, means))
-    if len(workers) > _MOST_WORKERS:
-        rows.add_row(f"and {len(workers) - _MOST_WORKERS} more: --json")
-    return rows
-
-
-def _share(figures: Figures, worker: WorkerFigures) -> float:
-    present_s = figures.present_s(worker)
-    return worker.busy_s / present_s if present_s else 0.0
-
-
-def _slow_table(figures: Figures) -> Table:
-    rows = terminal.table("slowest events", "entry", "took", "most of it", "", "where", left=1)
-    for slow in figures.slowest:
-        is_crop = slow.plane is not None
-        name = (CROP_NAMES if is_crop else EVENT_NAMES)[slow.stage]
-        where = terminal.escaped(f"plane {slow.plane} {slow.worker}") if is_crop else ""
-        times = (_seconds(slow.worked_s), name, _seconds(slow.stage_s))
-        rows.add_row(",".join(map(str, slow.rse)), str(slow.entry), *times, where)
-    return rows
-
-
-def _cells(spread: Spread) -> list[str]:
-    """The count, the extremes, and the percentiles of which the count makes sure, else `-`."""
-    tails = [_seconds(spread.percentile(p)) if spread.is_sure(p) else "-" for p in PERCENTILES]
-    return [str(spread.count), _seconds(spread.min_s), *tails, _seconds(spread.max_s)]
-
-
-def _seconds(value: float) -> str:
-    """A time in three digits."""
-    if value < 1e-3:
-        return f"{value * 1e6:.0f} us"
-    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
 def values(figures: Figures, verdicts: Sequence[Verdict], *, torn_bytes: int) -> dict[str, Any]:
-    """Everything, for JSON; times in seconds, shares from 0 to 1."""
+    """Everything, for JSON and for `tables`; times in seconds, shares from 0 to 1."""
     run, stages, crop_stages = figures.runs[-1], figures.stages, figures.crop_stages
     return {
         **_only(run, "output", "inputs", "host", "mode", "window"),
@@ -173,7 +84,7 @@ def values(figures: Figures, verdicts: Sequence[Verdict], *, torn_bytes: int) ->
         "torn_bytes": torn_bytes,
         **_only(figures, "events", "empty", "crops", "bytes_out", "bytes_in", "span_s"),
         "event_s": figures.span_s / figures.events,
-        "group_event_s": GROUP_EVENT_S if is_comparable(figures) else None,
+        "group_event_s": GROUP_EVENT_S if figures.sizes == GROUP_SIZES else None,
         "image_sizes": sorted(figures.sizes),
         "reading": figures.reading_s / figures.span_s,
         "writing": figures.writing_s / figures.span_s,
@@ -187,7 +98,7 @@ def values(figures: Figures, verdicts: Sequence[Verdict], *, torn_bytes: int) ->
         "pools": [_only(pool, "plane", "workers", "busy", "wanting") for pool in pools(figures)],
         "workers": [
             _only(worker, "plane", "name", "crops", "busy_s", "computed_s")
-            | {"busy": _share(figures, worker)}
+            | {"busy": _ratio(worker.busy_s, figures.present_s(worker))}
             for worker in figures.workers.values()
         ],
         "slowest": [
@@ -202,6 +113,10 @@ def _only(record: object, *names: str) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
 def _spread(spread: Spread) -> dict[str, float | None]:
     """Percentiles are None where the count does not make sure of them."""
     percentiles = {
@@ -209,3 +124,85 @@ def _spread(spread: Spread) -> dict[str, float | None]:
     }
     ends = {"min_s": spread.min_s, "max_s": spread.max_s}
     return {"n": spread.count, "total_s": spread.total_s, **percentiles, **ends}
+
+
+def tables(values: Mapping[str, Any]) -> list[Table]:
+    """Stages of events, stages of crops by plane, pools, workers, the slowest events."""
+    of_crops = (_crop_table, _pool_table, _worker_table) if values["crops"] else ()
+    return [table(values) for table in (_event_table, *of_crops, _slow_table)]
+
+
+_COLUMNS = ("n", "least", "50 %", "90 %", "99 %", "most")
+
+
+def _event_table(values: Mapping[str, Any]) -> Table:
+    rows = terminal.table("an event", *_COLUMNS, "share")
+    for stage, name in EVENT_NAMES.items():
+        spread = values["event_stages"][stage]
+        rows.add_row(name, *_cells(spread), _percent(spread["total_s"] / values["span_s"]))
+    rows.add_row("all but the two waits", *_cells(values["own"]), "")
+    return rows
+
+
+def _crop_table(values: Mapping[str, Any]) -> Table:
+    rows = terminal.table("a crop", "plane", *_COLUMNS)
+    for stage, name in CROP_NAMES.items():
+        for plane, stages in values["crop_stages"].items():
+            rows.add_row(name, plane, *_cells(stages[stage]))
+    return rows
+
+
+def _pool_table(values: Mapping[str, Any]) -> Table:
+    rows = terminal.table("plane", "workers", "crops", "busy", "no requests", "could do")
+    for pool in values["pools"]:
+        worked = values["crop_stages"][str(pool["plane"])]["worker"]
+        could = _rate(_ratio(values["events"] * pool["workers"], worked["total_s"]))
+        shares = map(_percent, (pool["busy"], pool["wanting"]))
+        rows.add_row(str(pool["plane"]), f"{pool['workers']:.1f}", str(worked["n"]), *shares, could)
+    for name in ("reading", "writing"):
+        could = _rate(_ratio(values["events"], values[name] * values["span_s"]))
+        rows.add_row(name, "", "", _percent(values[name]), "", could)
+    return rows
+
+
+def _worker_table(values: Mapping[str, Any]) -> Table:
+    rows = terminal.table("worker", "plane", "crops", "busy", "a crop", "computing")
+    workers = sorted(values["workers"], key=lambda worker: (worker["plane"], worker["name"]))
+    for worker in workers[:_MOST_WORKERS]:
+        cells = (str(worker["plane"]), str(worker["crops"]), _percent(worker["busy"]))
+        means = (worker[name] / worker["crops"] for name in ("busy_s", "computed_s"))
+        rows.add_row(terminal.escaped(worker["name"]), *cells, *map(_seconds, means))
+    if len(workers) > _MOST_WORKERS:
+        rows.add_row(f"and {len(workers) - _MOST_WORKERS} more: --json")
+    return rows
+
+
+def _slow_table(values: Mapping[str, Any]) -> Table:
+    rows = terminal.table("slowest events", "entry", "took", "most of it", "", "where", left=1)
+    for slow in values["slowest"]:
+        is_crop = slow["plane"] is not None
+        name = (CROP_NAMES if is_crop else EVENT_NAMES)[slow["stage"]]
+        where = terminal.escaped(f"plane {slow['plane']} {slow['worker']}") if is_crop else ""
+        cells = (str(slow["entry"]), _seconds(slow["own_s"]), name, _seconds(slow["stage_s"]))
+        rows.add_row(",".join(map(str, slow["rse"])), *cells, where)
+    return rows
+
+
+def _cells(spread: Mapping[str, Any]) -> list[str]:
+    times = [spread[name] for name in ("min_s", *(f"p{p}_s" for p in PERCENTILES), "max_s")]
+    return [str(spread["n"]), *("-" if time is None else _seconds(time) for time in times)]
+
+
+def _seconds(value: float) -> str:
+    """A time in three digits."""
+    if value < 1e-3:
+        return f"{value * 1e6:.0f} us"
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _rate(events_s: float) -> str:
+    return f"{events_s:.3g} events/s"

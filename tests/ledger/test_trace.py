@@ -41,7 +41,7 @@ def rows(slices: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, A
 
 
 def seconds(slices: list[dict[str, Any]], name: str = "") -> float:
-    return sum(s["dur"] for s in slices if name in s["name"]) / 1e6
+    return float(sum(s["dur"] for s in slices if name in s["name"]) / 1e6)
 
 
 def test_the_slices_of_each_thread_and_worker_are_the_times_of_the_records(tmp_path: Path) -> None:
