@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 FIRST: bytes = msgpack.packb(("ssnet ledger", 2))
 """The first value: what the file is, and the version of its format."""
 _OLD = b"ssnet ledger 1\n"
-_MAX_BYTES = 1 << 20  # of a record: an event of 20,000 crops
+_MAX_BYTES = 16 << 20  # of a record: a run of 100,000 inputs
+_MAX_ITEMS = 1 << 20  # of an array
 _CHUNK = 1 << 20
 
 
@@ -64,7 +65,7 @@ class LedgerReader:
     def _check_first(self, got: bytes) -> None:
         if got == FIRST:
             self.whole_bytes, self._records = len(got), 0
-        elif (got == _OLD[: len(got)] and got) or got[:-1] == FIRST[:-1]:
+        elif got == _OLD or got[:-1] == FIRST[:-1]:
             raise LedgerError(
                 f"{self.path}: want a ledger of version 2, got {got!r}: use the software that"
                 " wrote it"
@@ -74,7 +75,11 @@ class LedgerReader:
 
     def _read(self, file: BufferedReader) -> Iterator[Record]:
         unpacker = msgpack.Unpacker(
-            file, use_list=False, unicode_errors=NAMES, max_buffer_size=_MAX_BYTES
+            file,
+            use_list=False,
+            unicode_errors=NAMES,
+            max_buffer_size=_MAX_BYTES,
+            max_array_len=_MAX_ITEMS,
         )
         while True:
             try:

@@ -99,7 +99,7 @@ def values(figures: Figures, verdicts: Sequence[Verdict], *, torn_bytes: int) ->
         "workers": [
             _only(worker, "plane", "name", "crops", "busy_s", "computed_s")
             | {"busy": _ratio(worker.busy_s, figures.present_s(worker))}
-            for worker in figures.workers.values()
+            for _, worker in sorted(figures.workers.items())
         ],
         "slowest": [
             _only(slow, "entry", "rse", "stage", "stage_s", "plane", "worker")
@@ -167,13 +167,12 @@ def _pool_table(values: Mapping[str, Any]) -> Table:
 
 def _worker_table(values: Mapping[str, Any]) -> Table:
     rows = terminal.table("worker", "plane", "crops", "busy", "a crop", "computing")
-    workers = sorted(values["workers"], key=lambda worker: (worker["plane"], worker["name"]))
-    for worker in workers[:_MOST_WORKERS]:
+    for worker in values["workers"][:_MOST_WORKERS]:
         cells = (str(worker["plane"]), str(worker["crops"]), _percent(worker["busy"]))
         means = (worker[name] / worker["crops"] for name in ("busy_s", "computed_s"))
         rows.add_row(terminal.escaped(worker["name"]), *cells, *map(_seconds, means))
-    if len(workers) > _MOST_WORKERS:
-        rows.add_row(f"and {len(workers) - _MOST_WORKERS} more: --json")
+    if (more := len(values["workers"]) - _MOST_WORKERS) > 0:
+        rows.add_row(f"and {more} more: --json")
     return rows
 
 

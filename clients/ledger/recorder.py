@@ -36,6 +36,7 @@ from .records import (
 
 _Info = Mapping[str, Any]
 _READER = ("read", "chain", "pack", "room", "send")
+_MAX_TEXT = 1000  # characters
 _WRITER = ("wait", "check", "stitch", "write")
 _Ask = Callable[[EventQuestion], Iterable["Future[Reply]"]]
 _AskAll = Callable[[EventQuestion], list["Future[Reply]"]]
@@ -156,7 +157,7 @@ class Recorder:
         name = info.get("worker")
         if not isinstance(name, str):
             return UNKNOWN
-        worker = WorkerName(plane, name)
+        worker = WorkerName(plane, name[:_MAX_TEXT])
         if worker not in self._workers:
             self._workers[worker] = len(self._workers)
             self._ledger.append(worker)
@@ -204,7 +205,7 @@ def recorded(
             yield recorder
         except BaseException as error:
             how = ": ".join(filter(None, (type(error).__name__, str(error))))
-            ledger.append(RunEnd(how))
+            ledger.append(RunEnd(how[:_MAX_TEXT]))
             raise
         ledger.append(RunEnd("done"))
 

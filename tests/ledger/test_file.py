@@ -122,7 +122,7 @@ def test_a_changed_byte_is_an_error_that_names_the_place_or_leaves_values_of_the
 
 def test_a_record_that_is_longer_than_any_is_damage_and_not_torn(path: Path) -> None:
     with path.open("ab") as file:
-        file.write(b"\xdd\x00\x1f\xff\xff" + b"\1" * (2 << 20))
+        file.write(b"\xdd\x00\x0f\xff\xff" + (b"\xb4" + b"x" * 20) * 900_000)
     with pytest.raises(LedgerError, match="is damaged at byte"):
         read(path)
     size = path.stat().st_size
