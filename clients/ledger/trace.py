@@ -42,11 +42,12 @@ def write(ledger: Path, output: Path, *, earlier: int) -> None:
     `LedgerError`.
     """
     file = WholeFile(output, force=True, inputs=[ledger])
+    encode = json.JSONEncoder(separators=(",", ":")).encode
     try:
         with named(output), file.part.open("w") as part:
             opening = '{"traceEvents": [\n'
             for item in items(LedgerReader(ledger), earlier=earlier):
-                part.write(opening + json.dumps(item))
+                part.write(opening + encode(item))
                 opening = ",\n"
             part.write("\n]}\n")
         file.publish()
