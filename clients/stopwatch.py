@@ -49,7 +49,7 @@ class Stopwatch:
         try:
             yield
         finally:
-            lap = Lap(began_at, self.now())
-            self.seconds[name] = self.seconds.get(name, 0.0) + lap.seconds
+            ended_at = self.now()
+            self.seconds[name] = self.seconds.get(name, 0.0) + ended_at - began_at
             if name in self._laps:
-                self._laps[name].append(lap)
+                self._laps[name].append(Lap(began_at, ended_at))

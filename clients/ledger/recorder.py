@@ -50,12 +50,11 @@ class _InFlight:
     answered_at: list[float]
     """By request; its future's callback notes it."""
 
-    @property
-    def began_at(self) -> float:
-        return self.laps["read"][0].began_at
+    def __post_init__(self) -> None:
+        self.began_at = self.laps["read"][0].began_at
 
     def ticks_of(self, stage: str) -> int:
-        return _ticks(sum(lap.seconds for lap in self.laps[stage]))
+        return _ticks(sum([lap.ended_at - lap.began_at for lap in self.laps[stage]]))
 
     def since_began(self, instant: float) -> int:
         return _ticks(instant - self.began_at)
