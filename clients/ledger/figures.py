@@ -226,10 +226,10 @@ class Figures:
 
 def figures(records: Iterable[Record]) -> Figures:
     """The figures of the last job in a ledger."""
-    made = Figures()
+    job = Figures()
     for record in continued(records):
         if isinstance(record, RunStart) and not record.done:
-            made = Figures(earlier=made.earlier + len(made.runs))
-        made.add(record)
-    made.close()
-    return made
+            job = Figures(earlier=job.earlier + len(job.runs))
+        job.add(record)
+    job.close()
+    return job

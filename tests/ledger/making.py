@@ -48,13 +48,13 @@ class MadeUp:
     def records(self) -> list[Record]:
         named = [
             WorkerName(plane, f"node{plane}:{number}")
-            for plane, each in self.workers.items()
-            for number in range(len(each))
+            for plane, seconds in self.workers.items()
+            for number in range(len(seconds))
         ]
         return [self.facts, *named, *self._events(named), RunEnd("done")]
 
     def _events(self, named: Sequence[WorkerName]) -> list[EventTimes]:
-        free = {p: [(0.0, k) for k in range(len(each))] for p, each in self.workers.items()}
+        free = {p: [(0.0, k) for k in range(len(each_s))] for p, each_s in self.workers.items()}
         written: list[float] = []
         events, read_at = [], 0.0
         for number in range(self.events):

@@ -54,16 +54,16 @@ def test_time_without_requests_is_what_looking_at_each_instant_finds(
 
 
 def test_sums_are_those_of_the_records() -> None:
-    made = figures(MADE_UP.records())
+    job = figures(MADE_UP.records())
     events = [record for record in MADE_UP.records() if isinstance(record, EventTimes)]
-    assert made.events == 300
-    assert made.crops == 1800
-    assert made.span_s == pytest.approx((events[-1].began + events[-1].written) * TICK_S)
-    assert made.reading_s == pytest.approx(300 * 0.001)
-    assert made.writing_s == pytest.approx(300 * 0.001)
+    assert job.events == 300
+    assert job.crops == 1800
+    assert job.span_s == pytest.approx((events[-1].began + events[-1].written) * TICK_S)
+    assert job.reading_s == pytest.approx(300 * 0.001)
+    assert job.writing_s == pytest.approx(300 * 0.001)
     for plane in PLANES:
-        assert made.crop_stages[plane, "worker"].total_s == pytest.approx(600 * 0.01 * (plane + 1))
-        assert [worker.crops for worker in made.workers_of(plane)] == [300, 300]
+        assert job.crop_stages[plane, "worker"].total_s == pytest.approx(600 * 0.01 * (plane + 1))
+        assert [worker.crops for worker in job.workers_of(plane)] == [300, 300]
 
 
 def test_a_run_that_went_on_counts_with_the_one_before_and_not_with_older_ones() -> None:
@@ -74,11 +74,11 @@ def test_a_run_that_went_on_counts_with_the_one_before_and_not_with_older_ones()
         facts._replace(done=300, started_at=facts.started_at + 1e6),
         *MADE_UP.records()[1:],
     ]
-    made, alone = figures(records), figures(MADE_UP.records())
-    assert (made.earlier, len(made.runs), made.ends) == (1, 2, ["done"])
-    assert made.events == 600
-    assert made.span_s == pytest.approx(2 * alone.span_s)
-    for both, one in zip(pools(made), pools(alone), strict=True):
+    job, alone = figures(records), figures(MADE_UP.records())
+    assert (job.earlier, len(job.runs), job.ends) == (1, 2, ["done"])
+    assert job.events == 600
+    assert job.span_s == pytest.approx(2 * alone.span_s)
+    for both, one in zip(pools(job), pools(alone), strict=True):
         assert both.busy == pytest.approx(one.busy, abs=0.02)
 
 
@@ -92,11 +92,11 @@ def test_a_worker_that_came_late_and_one_that_went_early_are_judged_by_their_own
     for number in range(200):
         crops = tuple(crop._replace(worker=number // 100) for crop in one.crops)
         records.append(one._replace(entry=number, began=number * 1000, crops=crops))
-    made = figures(records)
-    a, b = made.workers[WorkerName(0, "a")], made.workers[WorkerName(0, "b")]
-    assert a.busy_s / made.present_s(a) == pytest.approx(1, abs=0.02)
-    assert b.busy_s / made.present_s(b) == pytest.approx(1, abs=0.02)
-    [pool] = pools(made)
+    job = figures(records)
+    a, b = job.workers[WorkerName(0, "a")], job.workers[WorkerName(0, "b")]
+    assert a.busy_s / job.present_s(a) == pytest.approx(1, abs=0.02)
+    assert b.busy_s / job.present_s(b) == pytest.approx(1, abs=0.02)
+    [pool] = pools(job)
     assert pool.workers == pytest.approx(1, abs=0.02)
 
 
@@ -108,6 +108,6 @@ def test_crops_that_failed_count_and_have_no_worker() -> None:
     nobody = {"worker": UNKNOWN, "busy": UNKNOWN, "computed": UNKNOWN}
     crops = tuple(crop._replace(**nobody) for crop in event.crops)
     records[place] = event._replace(crops=crops)
-    made = figures(records)
-    assert (made.crops, made.untimed) == (1800, 6)
-    assert sum(worker.crops for worker in made.workers.values()) == 1794
+    job = figures(records)
+    assert (job.crops, job.untimed) == (1800, 6)
+    assert sum(worker.crops for worker in job.workers.values()) == 1794

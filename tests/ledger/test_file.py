@@ -108,13 +108,13 @@ def test_a_changed_byte_is_an_error_that_names_the_place_or_leaves_values_of_the
     for at in range(stops[0], stops[-3]):
         changed = path.with_name(str(at))
         changed.write_bytes(whole[:at] + bytes([whole[at] ^ 0xC0]) + whole[at + 1 :])
-        reader, before = LedgerReader(changed), sum(stop <= at for stop in stops[1:])
+        reader, whole_count = LedgerReader(changed), sum(stop <= at for stop in stops[1:])
         records: list[Record] = []
         try:
             records.extend(reader)
         except LedgerError as caught:
             errors.append((str(caught), reader.whole_bytes, len(records)))
-        assert records[:before] == RECORDS[:before]
+        assert records[:whole_count] == RECORDS[:whole_count]
     assert len(errors) > (stops[-3] - stops[0]) / 3
     for text, place, count in errors:
         assert f"is damaged at byte {place}, after {count} whole records" in text
@@ -152,10 +152,10 @@ def test_other_files_are_refused_and_not_touched(tmp_path: Path, content: bytes,
 
 
 def test_another_outputs_ledger_is_refused_and_not_touched(path: Path) -> None:
-    before = path.read_bytes()
+    content = path.read_bytes()
     with pytest.raises(LedgerError, match=r"want a ledger of b\.root, got .* of out\.root"):
         LedgerWriter(path, output="b.root", fresh=True)
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content
 
 
 def test_a_damaged_ledger_is_not_continued(path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_fresh_ledger_forgets_what_was_there(path: Path) -> None:
 def test_a_ledger_that_cannot_be_written_says_so_once_and_is_silent(
     caplog: pytest.LogCaptureFixture, path: Path
 ) -> None:
-    before = path.read_bytes()
+    content = path.read_bytes()
     with (
         LedgerWriter(path, output="out.root", fresh=False) as ledger,
         Path("/dev/full").open("w") as full,
@@ -193,7 +193,7 @@ def test_a_ledger_that_cannot_be_written_says_so_once_and_is_silent(
     assert [record.message for record in caplog.records] == [
         f"cannot write {path}, which ends here: No space left on device"
     ]
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content
 
 
 EVENT = next(record for record in RECORDS if isinstance(record, EventTimes))

@@ -15,7 +15,7 @@ GROUPS = ImageSizes(((1008, 3456),) * 3)
 SMALLER = ImageSizes(((512, 512),) * 3)
 
 
-def made(*sizes: ImageSizes, events: int = 20) -> Figures:
+def job(*sizes: ImageSizes, events: int = 20) -> Figures:
     facts, *records = MadeUp(events=events).records()
     return figures([facts, *sizes, *records])
 
@@ -28,7 +28,7 @@ def made(*sizes: ImageSizes, events: int = 20) -> Figures:
 def test_only_events_of_the_groups_size_are_compared(
     sizes: list[ImageSizes], compared: bool
 ) -> None:
-    of = made(*sizes)
+    of = job(*sizes)
     assert any("0.44 s" in line for line in ledger_tables.run_lines(of, torn_bytes=0)) == compared
     assert ledger_tables.values(of, [], torn_bytes=0)["group_event_s"] == (
         0.44 if compared else None
@@ -41,9 +41,9 @@ def test_only_events_of_the_groups_size_are_compared(
 def test_a_percentile_is_said_where_ten_values_lie_beyond_it(
     events: int, p90: bool, p99: bool
 ) -> None:
-    values = ledger_tables.values(made(events=events), [], torn_bytes=0)
-    own = json.loads(json.dumps(values))["own"]
-    assert own["n"] == events
-    assert 0 < own["min_s"] <= own["p50_s"]
-    assert own["p50_s"] <= own["max_s"]
-    assert (own["p90_s"] is not None, own["p99_s"] is not None) == (p90, p99)
+    values = ledger_tables.values(job(events=events), [], torn_bytes=0)
+    worked = json.loads(json.dumps(values))["own"]
+    assert worked["n"] == events
+    assert 0 < worked["min_s"] <= worked["p50_s"]
+    assert worked["p50_s"] <= worked["max_s"]
+    assert (worked["p90_s"] is not None, worked["p99_s"] is not None) == (p90, p99)
