@@ -101,18 +101,17 @@ def _crops(
         if UNKNOWN not in (crop.worker, crop.busy):
             begin = event.began + crop.sent + crop.trip - crop.busy
             about = {"entry": event.entry, "crop": number, "queued_us": crop.queued * _TICK_US}
-            about |= {"computed_us": crop.computed * _TICK_US}
+            about |= {"computed_us": max(crop.computed, 0) * _TICK_US}
             yield rows[workers[crop.worker]], begin, crop.busy, f"entry {event.entry}", about
 
 
 def _drawn(slice_: _Slice, ends: dict[_Row, int]) -> dict[str, Any]:
     """The JSON of a slice; `ends`: of the last slice of each row."""
     row, begin, ticks, name, about = slice_
-    end = begin + ticks
+    end, last = begin + ticks, ends.get(row, 0)
     # times are rounded, and viewers drop a slice that overlaps another one in part
-    if begin < ends.get(row, 0) < end:
-        begin = ends[row]
-    ends[row] = end
+    begin = last if begin < last < end else begin
+    ends[row] = max(end, last)
     times = {"ts": begin * _TICK_US, "dur": (end - begin) * _TICK_US}
     return {"ph": "X", "pid": row[0], "tid": row[1], **times, "name": name, "args": about}
 
