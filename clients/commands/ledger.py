@@ -12,12 +12,12 @@ HELP = """Show where the time of a run went, from the ledger that `ssnet run --l
 
 What limits the run, in words; percentiles by stage; what each pool and each worker did; the \
 slowest events. A run that goes on, or was killed, is shown up to its last event; runs that were \
-resumed count as one. `-o` draws when what happened.
+resumed count as one. `-o` writes a timeline for ui.perfetto.dev or chrome://tracing.
 
 [bold]Examples[/]
 
   ssnet ledger out.root.ledger
-  ssnet ledger out.root.ledger -o timeline.png
+  ssnet ledger out.root.ledger -o trace.json
   ssnet ledger out.root.ledger --json > figures.json
 """
 
@@ -25,34 +25,34 @@ resumed count as one. `-o` draws when what happened.
 def ledger(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A ledger.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw the timeline: .png, .pdf or .svg.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write the timeline: a trace named .json."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures, for programs.")] = False,
 ) -> None:
-    from ..ledger import report
+    from ..ledger import ledger_tables
     from ..ledger.figures import figures
     from ..ledger.file import LedgerReader
     from ..ledger.limits import verdicts
     from ..terminal import screen
 
     if output is not None:
-        from lartpc.display.picture_files import check_name
+        from ..ledger import trace
 
-        from ..ledger import picture
-
-        check_name(output)
+        trace.check_name(output)
     reader = LedgerReader(file)
-    made = figures(reader)
-    report.check(made, str(file))
-    said = verdicts(made)
+    of_job = figures(reader)
+    ledger_tables.check(of_job, str(file))
+    limits = verdicts(of_job)
     if output is not None:
-        picture.draw(file, made, said[0], output)
+        trace.write(file, output, earlier=of_job.earlier)
+    values = ledger_tables.values(of_job, limits, torn_bytes=reader.torn_bytes)
     if as_json:
-        typer.echo(json.dumps(report.values(made, said, torn_bytes=reader.torn_bytes), indent=1))
+        typer.echo(json.dumps(values, indent=1))
         return
-    for line in report.run_lines(made, torn_bytes=reader.torn_bytes):
+    for line in ledger_tables.run_lines(of_job, torn_bytes=reader.torn_bytes):
         typer.echo(line)
-    typer.echo(report.sent_and_received(made) + "\n")
-    for verdict in said:
+    typer.echo()
+    for verdict in limits:
         typer.echo(verdict.text + "\n")
-    screen.show(*report.tables(made))
+    screen.show(*ledger_tables.tables(values))

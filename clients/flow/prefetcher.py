@@ -113,7 +113,9 @@ class Asker(Generic[Q]):
     def _run(self) -> None:
         try:
             for question in self._questions:
-                if not self._window.enter(question.nbytes):
+                with self._watch.stage("room"):
+                    entered = self._window.enter(question.nbytes)
+                if not entered:
                     return
                 self._asked.put(_Asked(question, self._ask(question), self._window))
             self._asked.put(None)

@@ -1,60 +1,41 @@
-"""For how long how many requests were out at once: whether workers had something to do. Pure."""
+"""For how long how many requests were in flight: whether workers had something to do. Pure."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
-from .spread import Seconds
-
-_MOST = 4096  # requests of one plane at once; the client has 256 sockets
+import heapq
+from collections import defaultdict
 
 
 class Demand:
-    """Add requests in about the order in which they were sent; memory does not grow with them."""
+    """Takes a plane's requests in the order in which they were sent; its memory does not grow."""
 
     def __init__(self) -> None:
-        self.seconds = np.zeros(_MOST + 1)
-        """By number of requests out."""
-        self._waiting: npt.NDArray[np.float64] = np.empty((0, 2))  # (when, up or down), not counted
-        self._out = 0
+        self._seconds: defaultdict[int, float] = defaultdict(float)  # by requests in flight
+        self._answers: list[float] = []  # a heap: when the requests in flight are answered
         self._now_s: float | None = None
 
-    def add(self, sent: Seconds, answered: Seconds) -> None:
-        """Of requests, all of them sent later than those of the calls before."""
-        if not sent.size:
-            return
-        ups = np.stack([sent, np.ones_like(sent)], axis=1)
-        downs = np.stack([answered, -np.ones_like(sent)], axis=1)
-        self._waiting = np.concatenate([self._waiting, ups, downs])
-        self._count(until_s=float(sent.max()))
+    def add(self, sent_s: float, answered_s: float) -> None:
+        self._answer(until_s=sent_s)
+        self._go_to(sent_s)
+        heapq.heappush(self._answers, answered_s)
 
-    def close(self) -> None:
-        """Count what is left, too: nothing is out any more."""
-        self._count(until_s=np.inf)
-        self._now_s = None
+    def _answer(self, *, until_s: float) -> None:
+        while self._answers and self._answers[0] <= until_s:
+            self._go_to(self._answers[0])
+            heapq.heappop(self._answers)
 
-    def _count(self, *, until_s: float) -> None:
-        # at one instant answers go first: nobody waits for more than was ever out at once
-        order = np.lexsort((self._waiting[:, 1], self._waiting[:, 0]))
-        edges = self._waiting[order]
-        ripe = edges[:, 0] <= until_s
-        self._waiting, edges = edges[~ripe], edges[ripe]
-        if not len(edges):
-            return
-        start_s = float(edges[0, 0]) if self._now_s is None else self._now_s
-        spent = np.diff(np.concatenate([[start_s], edges[:, 0]]))
-        out = self._out + np.concatenate([[0], np.cumsum(edges[:, 1])])
-        levels = np.clip(out[:-1], 0, _MOST).astype(np.int64)
-        self.seconds += np.bincount(levels, weights=spent, minlength=_MOST + 1)
-        self._out, self._now_s = int(out[-1]), float(edges[-1, 0])
+    def _go_to(self, now_s: float) -> None:
+        if self._now_s is not None:
+            self._seconds[len(self._answers)] += now_s - self._now_s
+        self._now_s = now_s
 
     def wanting(self, workers: float, *, of_s: float) -> float:
-        """The share of so many workers' time in which there was no request for them, 0 to 1.
+        """The share of the time of so many workers in which there was no request for them, 0 to 1.
 
-        `of_s`: for how long they were there; what is not counted here was without requests.
+        of_s: for how long they were there; without requests in flight where no request covers it.
         """
-        idle = np.clip(workers - np.arange(_MOST + 1), 0, None)
-        idle_s = float((idle * self.seconds).sum())
-        idle_s += workers * max(of_s - float(self.seconds.sum()), 0.0)
+        self._answer(until_s=float("inf"))
+        idle_s = workers * max(of_s - sum(self._seconds.values()), 0.0)
+        for in_flight, spent_s in self._seconds.items():
+            idle_s += max(workers - in_flight, 0) * spent_s
         return idle_s / (of_s * workers) if of_s else 0.0

@@ -1,49 +1,48 @@
-"""Ledgers on disk: records appended one by one, each whole or, after a kill, the torn last one.
+"""Ledgers on disk: a stream of msgpack values, `["ssnet ledger", 2]` and then records.
 
-A line that says what it is, then records: kind (1 byte), length and CRC-32 of what follows (4 bytes
-each, little endian), CRC-16 of these 9 bytes, msgpack. Refuses files that are no ledger, and
-records that are not what was written.
+The writer gives the kernel whole records, so a kill leaves at most one torn record, at the end.
+Refuses files that are not ledgers, and bytes that are not records.
 """
 
 from __future__ import annotations
 
-import binascii
 import errno
 import fcntl
 import logging
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from types import TracebackType
+
+import msgpack
 
 from .records import (
-    KIND_OF,
-    KINDS,
-    UNKNOWN,
-    Event,
+    NAMES,
+    EventTimes,
     LedgerError,
-    Named,
     Record,
     RecordError,
-    Run,
+    RunStart,
+    WorkerName,
+    packed,
+    record_of,
 )
 
 log = logging.getLogger(__name__)
 
-MAGIC = b"ssnet ledger 1\n"
-_FACTS = struct.Struct("<cII")
-_HEAD_BYTES = _FACTS.size + 2
-_MAX_BYTES = 64 << 20  # of a record: an event of a million crops
+FIRST: bytes = msgpack.packb(("ssnet ledger", 2))
+"""The first value: what the file is, and the version of its format."""
+_OLD = b"ssnet ledger 1\n"
+_MAX_BYTES = 16 << 20  # of a record: a run of 100,000 inputs
+_MAX_ITEMS = 1 << 20  # of an array
 _CHUNK = 1 << 20
 
 
 class LedgerReader:
-    """Iterate for the records; afterwards `torn_bytes` says how much of a torn one is at the end.
+    """Iterate over the records of a ledger, also while a run is writing it.
 
-    Raises `LedgerError` for a file that is no ledger, and at the record that is damaged.
+    Raises `LedgerError` for a file that is not a ledger, and at a damaged record. A last record
+    that is not whole, or that only zeros follow (a power cut leaves them), is left out.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,78 +50,73 @@ class LedgerReader:
         self.whole_bytes = 0
         """Up to the end of the last whole record."""
         self.torn_bytes = 0
+        """Bytes after that, once the iteration has ended."""
         self._records = 0
-        self._named = 0  # workers of the run
+        self._workers = 0  # named in this run so far
 
     def __iter__(self) -> Iterator[Record]:
         try:
             with self.path.open("rb") as file:
-                self._read_magic(file)
-                while (record := self._next(file)) is not None:
-                    yield record
+                self._check_first(file.read(len(FIRST)))
+                yield from self._read(file)
         except OSError as error:
             raise LedgerError(f"cannot read {self.path}: {error.strerror or error}") from None
 
-    def _read_magic(self, file: BufferedReader) -> None:
-        got = file.read(len(MAGIC))
-        if got == MAGIC:
-            self.whole_bytes, self._records = len(MAGIC), 0
-            return
-        if MAGIC.startswith(got) and got:
+    def _check_first(self, got: bytes) -> None:
+        if got == FIRST:
+            self.whole_bytes, self._records = len(got), 0
+        elif got == _OLD or got[:-1] == FIRST[:-1]:
             raise LedgerError(
-                f"{self.path}: want a ledger, got only the beginning of its first line"
+                f"{self.path}: want a ledger of version 2, got {got!r}: use the software that"
+                " wrote it"
             )
-        kind = got[: len(MAGIC) - 2]
-        if kind == MAGIC[: len(kind)] and kind:
-            raise LedgerError(
-                f"{self.path}: want a ledger of version 1, got {got!r}: newer software"
-            )
-        raise LedgerError(f"{self.path}: want a ledger of ssnet run, got {got!r}")
+        else:
+            raise LedgerError(f"{self.path}: want a ledger of ssnet run, got {got!r}")
 
-    def _next(self, file: BufferedReader) -> Record | None:
-        head = file.read(_HEAD_BYTES)
-        if len(head) < _HEAD_BYTES:
-            self.torn_bytes = len(head)
-            return None
-        kind, length, crc = _FACTS.unpack_from(head)
-        if head != _head(kind, length, crc) or kind not in KINDS or length > _MAX_BYTES:
-            self._check_torn(file, head, "want the head of a record")
-            return None
-        payload = file.read(length)
-        if len(payload) < length:
-            self.torn_bytes = len(head) + len(payload)
-            return None
-        if crc != zlib.crc32(payload):
-            self._check_torn(file, payload, "its checksum is another")
-            self.torn_bytes += len(head)
-            return None
-        try:
-            record = KINDS[kind].decode(payload)
-            self._check_place(record)
-        except RecordError as error:
-            raise self._damaged(str(error)) from None
-        self._records += 1
-        self.whole_bytes += len(head) + length
-        return record
+    def _read(self, file: BufferedReader) -> Iterator[Record]:
+        unpacker = msgpack.Unpacker(
+            file,
+            use_list=False,
+            unicode_errors=NAMES,
+            max_buffer_size=_MAX_BYTES,
+            max_array_len=_MAX_ITEMS,
+        )
+        while True:
+            try:
+                record = record_of(unpacker.unpack())
+                self._check_place(record)
+            except msgpack.OutOfData:
+                self.torn_bytes = file.tell() - self.whole_bytes
+                if self.torn_bytes > _MAX_BYTES:
+                    raise self._damaged(f"want at most {_MAX_BYTES} bytes a record") from None
+                return
+            except RecordError as error:
+                self._check_torn(file, len(FIRST) + unpacker.tell(), str(error))
+                return
+            except (ValueError, msgpack.UnpackException) as error:
+                raise self._damaged(f"want msgpack: {error!r:.100}") from None
+            self._records += 1
+            self.whole_bytes = len(FIRST) + unpacker.tell()
+            yield record
 
     def _check_place(self, record: Record) -> None:
-        if isinstance(record, Run):
-            self._named = 0
-        elif not self._records:
-            raise RecordError("want a run's facts before anything else")
-        elif isinstance(record, Named):
-            self._named += 1
-        elif isinstance(record, Event) and max(record.worker, default=UNKNOWN) >= self._named:
-            raise RecordError("want workers that were named before")
+        if isinstance(record, EventTimes):
+            if any(crop.worker >= self._workers for crop in record.crops):
+                raise RecordError("want crops of workers with a name")
+        elif isinstance(record, WorkerName):
+            self._workers += 1
+        elif isinstance(record, RunStart):
+            self._workers = 0
+        if not self._records and not isinstance(record, RunStart):
+            raise RecordError("want the start of a run as the first record")
 
-    def _check_torn(self, file: BufferedReader, got: bytes, why: str) -> None:
-        """A power cut may leave zeros for what was never written; anything else is damage."""
-        nothing, seen = not got.strip(b"\0"), len(got)
-        while nothing and (more := file.read(_CHUNK)):
-            nothing, seen = not more.strip(b"\0"), seen + len(more)
-        if not nothing:
-            raise self._damaged(why)
-        self.torn_bytes = seen
+    def _check_torn(self, file: BufferedReader, end: int, why: str) -> None:
+        """Raise `LedgerError` if there is anything but zeros after a record that is wrong."""
+        file.seek(end)
+        while chunk := file.read(_CHUNK):
+            if chunk.strip(b"\0"):
+                raise self._damaged(why)
+        self.torn_bytes = file.tell() - self.whole_bytes
 
     def _damaged(self, why: str) -> LedgerError:
         return LedgerError(
@@ -131,35 +125,27 @@ class LedgerReader:
         )
 
 
-def _head(kind: bytes, length: int, crc: int) -> bytes:
-    facts = _FACTS.pack(kind, length, crc)
-    return facts + binascii.crc_hqx(facts, 0).to_bytes(2, "little")
-
-
 class LedgerWriter:
-    """Append records; each is with the kernel when `append` returns, so a kill tears one at most.
+    """Appends records. When `append` returns, the kernel has the record.
 
-    A ledger is worth less than its run: once it cannot be written, it says so, and is silent.
+    A write that fails does not stop the run: it is logged once, and later records are dropped.
     """
 
     def __init__(self, path: Path, *, output: str, fresh: bool) -> None:
-        """Go on with a ledger of the same output, or begin one; `fresh` begins it anew.
+        """Continue the ledger of the same output, or begin one; `fresh`: begin it anew.
 
-        Raises `LedgerError` for a file that is no ledger, damaged, another output's, or another
-        process's, and never touches such a file.
+        Raises `LedgerError` for a file that is not a ledger, is damaged, belongs to another output
+        or is written by another process, and leaves such a file as it is.
         """
         self.path = path
         self._file = -1
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             self._lock()
-            kept = self._check(output)
-            kept = 0 if fresh else kept
-            if os.fstat(self._file).st_size > kept:
-                os.ftruncate(self._file, kept)
-            os.lseek(self._file, 0, os.SEEK_END)
-            if not kept:
-                self._write(MAGIC)
+            whole_bytes = self._check(output)
+            os.ftruncate(self._file, 0 if fresh else whole_bytes)
+            if not os.lseek(self._file, 0, os.SEEK_END):
+                self._write(FIRST)
         except OSError as error:
             self.close()
             raise LedgerError(f"cannot write {path}: {error.strerror or error}") from None
@@ -176,38 +162,32 @@ class LedgerWriter:
             log.debug("%s cannot be locked: %s", self.path, error)  # not on every network disk
 
     def _check(self, output: str) -> int:
-        """Bytes to keep: up to the last whole record."""
-        began = os.pread(self._file, len(MAGIC), 0)
-        if len(began) < len(MAGIC) and MAGIC.startswith(began):
-            return 0  # empty, or a kill tore its first line
+        """The end of the last whole record."""
+        first = os.pread(self._file, len(FIRST), 0)
+        if len(first) < len(FIRST) and FIRST.startswith(first):
+            return 0  # empty, or torn in its first value
         reader = LedgerReader(self.path)
         for record in reader:
-            if isinstance(record, Run) and record.output != output:
+            if isinstance(record, RunStart) and record.output != output:
                 raise LedgerError(
                     f"want a ledger of {output}, got {self.path} of {record.output}: name another"
+                    " with --ledger-to"
                 )
         if reader.torn_bytes:
-            log.info("%s: %d torn bytes were cut off", self.path, reader.torn_bytes)
+            log.info("%s: cut off %d bytes of a torn record", self.path, reader.torn_bytes)
         return reader.whole_bytes
 
     def __enter__(self) -> LedgerWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def append(self, record: Record) -> None:
         if self._file < 0:
             return
-        payload = record.encode()
-        head = _head(KIND_OF[type(record)], len(payload), zlib.crc32(payload))
         try:
-            self._write(head + payload)
+            self._write(packed(record))
         except OSError as error:
             log.warning("cannot write %s, which ends here: %s", self.path, error.strerror)
             self.close()

@@ -1,225 +1,221 @@
-"""Stamps a production run's events on their way, and appends each to the ledger when it is written.
+"""Turns the laps of a run's stopwatch into the records of its ledger, an event at a time.
 
-All instants are of this process's monotonic clock. A worker's clock is another machine's: of it
-only durations are taken.
+All instants are the stopwatch's. A worker's clock is another machine's, so only the durations that
+it measured are taken.
 """
 
 from __future__ import annotations
 
 import functools
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
-from ..flow.prefetcher import Reply
-from ..flow.stopwatch import Stopwatch
+from mdp import Client
+from services.planes import service_name
+
+from ..flow.prefetcher import Outcome, Reply
+from ..flow.stopwatch import Lap, Stopwatch
 from ..scoring.crop_requests import EventQuestion
+from ..scoring.job import ScoringJob
 from .file import LedgerWriter
-from .records import TICK_S, UNKNOWN, End, Event, Named, Run, Sized
+from .records import (
+    TICK_S,
+    UNKNOWN,
+    CropTimes,
+    EventTimes,
+    ImageSizes,
+    RunEnd,
+    RunStart,
+    WorkerName,
+)
 
-_READER = ("read", "chain", "pack")
-_WRITER = ("check", "stitch", "write")
-Infos = Sequence[Mapping[str, Any]]
-"""What each answer to an event's requests says of its making; empty where none came."""
-Futures = list["Future[Reply]"]
-
-Outcomes = TypeVar("Outcomes", bound=Sequence[object])
-
-clock = time.perf_counter
+_Info = Mapping[str, Any]
+_READER = ("read", "chain", "pack", "room", "send")
+_MAX_TEXT = 1000  # characters
+_WRITER = ("wait", "check", "stitch", "write")
+_Ask = Callable[[EventQuestion], Iterable["Future[Reply]"]]
+_AskAll = Callable[[EventQuestion], list["Future[Reply]"]]
 
 
 @dataclass
-class _Stamps:
-    """Of an event under way; instants. Three threads write into it, one after the other."""
+class _InFlight:
+    """What is known of an event that is not written yet."""
 
-    began_at: float
-    made_at: float
-    laps: dict[str, list[float]]
-    entered_at: float = 0.0
-    asked_at: float = 0.0
-    sent_at: list[float] = field(default_factory=list)
-    answered_at: list[float] = field(default_factory=list)
+    laps: dict[str, list[Lap]]
+    answered_at: list[float]
+    """By request; its future's callback notes it."""
+
+    def __post_init__(self) -> None:
+        self.began_at = self.laps["read"][0].began_at
+
+    def ticks_of(self, stage: str) -> int:
+        return _ticks(sum([lap.ended_at - lap.began_at for lap in self.laps[stage]]))
+
+    def since_began(self, instant: float) -> int:
+        return _ticks(instant - self.began_at)
 
 
 class Recorder:
-    """Wrap the run's iterators and its `ask` with the methods of the same threads."""
+    """Adds each event that is written to the ledger."""
 
-    def __init__(self, ledger: LedgerWriter, facts: Run, watch: Stopwatch) -> None:
+    def __init__(self, ledger: LedgerWriter, start: RunStart, watch: Stopwatch) -> None:
         self._ledger = ledger
         self._watch = watch
-        self._zero_at = clock()
-        self._under_way: dict[int, _Stamps] = {}  # by entry number: as many as the window holds
-        self._workers: dict[Named, int] = {}
-        self._sized: Sized | None = None
+        self._zero_at = watch.now()
+        self._in_flight: dict[int, _InFlight] = {}  # by entry: as many as the window holds
+        self._workers: dict[WorkerName, int] = {}
+        self._shapes: tuple[tuple[int, int], ...] = ()
         watch.keep_laps(*_READER, *_WRITER)
-        ledger.append(facts)
+        ledger.append(start)
 
-    def reading(self, questions: Iterator[EventQuestion]) -> Iterator[EventQuestion]:
-        """For the thread that reads."""
-        while True:
-            began_at = clock()
-            question = next(questions, None)
-            if question is None:
-                return
-            laps = {name: self._watch.take_laps(name) for name in _READER}
-            self._under_way[question.entry.number] = _Stamps(began_at, clock(), laps)
-            yield question
+    def asking(self, ask: _Ask) -> _AskAll:
+        """`ask`, which also notes when its requests are answered. For the thread that reads."""
 
-    def asking(
-        self, ask: Callable[[EventQuestion], Iterable[Future[Reply]]]
-    ) -> Callable[[EventQuestion], Futures]:
-        """For the thread that reads; answers are stamped in the client's."""
-
-        def stamped(question: EventQuestion) -> Futures:
-            stamps = self._under_way[question.entry.number]
-            stamps.entered_at = sent_at = clock()
-            stamps.answered_at = [sent_at] * len(question.requests)
+        def asked(question: EventQuestion) -> list[Future[Reply]]:
+            answered_at = [0.0] * len(question.requests)
             futures = []
             for number, future in enumerate(ask(question)):
-                stamps.sent_at.append(sent_at)
-                future.add_done_callback(functools.partial(_stamp, stamps.answered_at, number))
+                future.add_done_callback(functools.partial(self._note, answered_at, number))
                 futures.append(future)
-                sent_at = clock()
-            stamps.asked_at = sent_at
+            laps = {name: self._watch.take_laps(name) for name in _READER}
+            self._in_flight[question.entry.number] = _InFlight(laps, answered_at)
             return futures
 
-        return stamped
+        return asked
 
-    def taking(
-        self, answered: Iterable[tuple[EventQuestion, Outcomes]], infos: Callable[[], Infos]
-    ) -> Iterator[tuple[EventQuestion, Outcomes]]:
-        """For the thread that writes; `infos` is asked once the event is written.
+    def _note(self, answered_at: list[float], number: int, _: Future[Reply]) -> None:
+        answered_at[number] = self._watch.now()
 
-        An outcome is a reply, or whatever came in its place.
-        """
-        for question, outcomes in answered:
-            taken_at = clock()
-            yield question, outcomes
-            self._append(question, outcomes, infos(), taken_at)
-
-    def end(self, how: str) -> None:
-        """The last record of the run."""
-        self._ledger.append(End(how))
-
-    def _append(
-        self, question: EventQuestion, outcomes: Sequence[object], infos: Infos, taken_at: float
+    def append(
+        self, question: EventQuestion, outcomes: Sequence[Outcome], infos: Sequence[_Info]
     ) -> None:
-        stamps = self._under_way.pop(question.entry.number)
-        requests = question.requests
-        began_at, laps = stamps.began_at, stamps.laps
-        said = [*infos, *([{}] * len(requests))][: len(requests)]
-        planes = [request.plane for request in requests]
-        check, stitch, write = (sum(self._watch.take_laps(name)) for name in _WRITER)
-        written_at = clock()
-        self._note_size(question)
-        trips = zip(stamps.sent_at, stamps.answered_at, strict=True)
-        self._ledger.append(
-            Event(
-                entry=question.entry.number,
-                run=question.entry.rse.run,
-                subrun=question.entry.rse.subrun,
-                event=question.entry.rse.event,
-                began=_ticks(began_at - self._zero_at),
-                read=_ticks(sum(laps["read"])),
-                chain=_ticks(sum(laps["chain"])),
-                pack=_ticks(sum(laps["pack"])),
-                room=_ticks(stamps.entered_at - stamps.made_at),
-                asked=_ticks(stamps.asked_at - began_at),
-                taken=_ticks(taken_at - began_at),
-                check=_ticks(check),
-                stitch=_ticks(stitch),
-                write=_ticks(write),
-                written=_ticks(written_at - began_at),
-                plane=planes,
-                worker=[self._worker(p, info) for p, info in zip(planes, said, strict=True)],
-                # the first is the plan; a bad event may have had some crops cut, and asks nobody
-                cut=[_ticks(spent_s) for spent_s in laps["chain"][1:][: len(requests)]],
-                packed=[_ticks(spent_s) for spent_s in laps["pack"][: len(requests)]],
-                sent=[_ticks(sent_at - began_at) for sent_at in stamps.sent_at],
-                trip=[_ticks(answered_at - sent_at) for sent_at, answered_at in trips],
-                busy=[_said(info, "busy_seconds") for info in said],
-                computed=[_said(info, "seconds") for info in said],
-                bytes_out=[sum(map(len, request.frames)) for request in requests],
-                bytes_in=[_nbytes(outcome) for outcome in outcomes],
+        """Add an event that has been written. For the thread that writes.
+
+        infos: what each answer says about its computation; empty for an event that failed.
+        """
+        event = self._in_flight.pop(question.entry.number)
+        event.laps |= {name: self._watch.take_laps(name) for name in _WRITER}
+        if question.shapes and question.shapes != self._shapes:
+            self._shapes = question.shapes
+            self._ledger.append(ImageSizes(question.shapes))
+        rse, laps = question.entry.rse, event.laps
+        times = EventTimes(
+            entry=question.entry.number,
+            run=rse.run,
+            subrun=rse.subrun,
+            event=rse.event,
+            began=_ticks(event.began_at - self._zero_at),
+            read=event.ticks_of("read"),
+            chain=event.ticks_of("chain"),
+            pack=event.ticks_of("pack"),
+            room=event.ticks_of("room"),
+            asked=event.since_began((laps["send"] or laps["room"])[-1].ended_at),
+            taken=event.since_began(laps["wait"][-1].ended_at),
+            check=event.ticks_of("check"),
+            stitch=event.ticks_of("stitch"),
+            write=event.ticks_of("write"),
+            written=event.since_began(laps["write"][-1].ended_at),
+            crops=self._crops(event, question, outcomes, infos or [{}] * len(outcomes)),
+        )
+        self._ledger.append(times)
+
+    def _crops(
+        self,
+        event: _InFlight,
+        question: EventQuestion,
+        outcomes: Sequence[Outcome],
+        infos: Sequence[_Info],
+    ) -> tuple[CropTimes, ...]:
+        # the first lap of `chain` is the plan; a bad event may have laps, but has no requests
+        laps = zip(event.laps["chain"][1:], event.laps["pack"], event.laps["send"], strict=False)
+        answers = zip(question.requests, event.answered_at, outcomes, infos, strict=True)
+        return tuple(
+            CropTimes(
+                plane=request.plane,
+                worker=self._worker(request.plane, info),
+                cut=_ticks(cut.seconds),
+                packed=_ticks(pack.seconds),
+                sent=event.since_began(send.began_at),
+                trip=_ticks(answered_at - send.began_at),
+                busy=_duration(info, "busy_seconds"),
+                computed=_duration(info, "seconds"),
+                bytes_out=sum(map(len, request.frames)),
+                bytes_in=sum(map(len, outcome)) if isinstance(outcome, list) else 0,
+            )
+            for (request, answered_at, outcome, info), (cut, pack, send) in zip(
+                answers, laps, strict=False
             )
         )
 
-    def _note_size(self, question: EventQuestion) -> None:
-        """Events of a production have one size, so this is one record a run."""
-        sized = Sized(question.shapes)
-        if question.shapes and sized != self._sized:
-            self._sized = sized
-            self._ledger.append(sized)
-
-    def _worker(self, plane: int, info: Mapping[str, Any]) -> int:
+    def _worker(self, plane: int, info: _Info) -> int:
         name = info.get("worker")
         if not isinstance(name, str):
             return UNKNOWN
-        named = Named(plane, name)
-        if named not in self._workers:
-            self._workers[named] = len(self._workers)
-            self._ledger.append(named)
-        return self._workers[named]
+        worker = WorkerName(plane, name[:_MAX_TEXT])
+        if worker not in self._workers:
+            self._workers[worker] = len(self._workers)
+            self._ledger.append(worker)
+        return self._workers[worker]
 
 
-def _stamp(answered_at: list[float], number: int, future: Future[Reply]) -> None:
-    answered_at[number] = clock()
+class NoRecorder:
+    """Stands for a recorder in a run without a ledger."""
+
+    def asking(self, ask: _Ask) -> _AskAll:
+        return lambda question: list(ask(question))
+
+    def append(self, *event: object) -> None:
+        pass
 
 
-def _nbytes(outcome: object) -> int:
-    return sum(map(len, outcome)) if isinstance(outcome, list) else 0
+@contextmanager
+def recorded(
+    job: ScoringJob, client: Client, watch: Stopwatch, *, events: int, done: int
+) -> Iterator[Recorder | NoRecorder]:
+    """A recorder for the block, whose end is the end of the run. Raises `LedgerError`.
+
+    events: to do in this run. done: by the earlier runs that this one resumes.
+    """
+    if job.ledger is None:
+        yield NoRecorder()
+        return
+    served = client.services()
+    start = RunStart(
+        output=job.output.name,
+        inputs=tuple(map(str, job.inputs)),
+        started_at=time.time(),
+        host=socket.gethostname(),
+        mode=type(job.mode).__name__.lower(),
+        events=events,
+        done=done,
+        window=job.window,
+        window_bytes=job.window_bytes,
+        pools=tuple((p, served.get(service_name(p), {}).get("workers", 0)) for p in job.planes),
+    )
+    fresh = job.force and not done
+    with LedgerWriter(job.ledger, output=start.output, fresh=fresh) as ledger:
+        recorder = Recorder(ledger, start, watch)
+        try:
+            yield recorder
+        except BaseException as error:
+            how = ": ".join(filter(None, (type(error).__name__, str(error))))
+            ledger.append(RunEnd(how[:_MAX_TEXT]))
+            raise
+        ledger.append(RunEnd("done"))
 
 
 def _ticks(seconds: float) -> int:
     return max(round(seconds / TICK_S), 0)
 
 
-def _said(info: Mapping[str, Any], name: str) -> int:
-    """A duration from a worker, who may say anything."""
+def _duration(info: _Info, name: str) -> int:
+    """A duration that a worker measured; `UNKNOWN` if the worker sent anything else."""
     seconds = info.get(name)
     if not isinstance(seconds, float) or not 0 <= seconds < 1e9:
         return UNKNOWN
     return _ticks(seconds)
-
-
-class Unrecorded:
-    """In the place of a recorder, where nobody wants a ledger."""
-
-    def reading(self, questions: Iterator[EventQuestion]) -> Iterator[EventQuestion]:
-        return questions
-
-    def asking(
-        self, ask: Callable[[EventQuestion], Iterable[Future[Reply]]]
-    ) -> Callable[[EventQuestion], Futures]:
-        return lambda question: list(ask(question))
-
-    def taking(
-        self, answered: Iterable[tuple[EventQuestion, Outcomes]], infos: Callable[[], Infos]
-    ) -> Iterator[tuple[EventQuestion, Outcomes]]:
-        return iter(answered)
-
-
-@contextmanager
-def recorded(
-    path: Path | None, facts: Callable[[], Run], watch: Stopwatch, *, fresh: bool
-) -> Iterator[Recorder | Unrecorded]:
-    """A recorder for a run, which is told how the run ends. Raises `LedgerError`.
-
-    `facts` is called only where there is a ledger; `fresh`: begin the ledger anew.
-    """
-    if path is None:
-        yield Unrecorded()
-        return
-    run = facts()
-    with LedgerWriter(path, output=run.output, fresh=fresh) as ledger:
-        recorder = Recorder(ledger, run, watch)
-        try:
-            yield recorder
-        except BaseException as error:
-            recorder.end(": ".join(filter(None, (type(error).__name__, str(error)))))
-            raise
-        recorder.end("done")

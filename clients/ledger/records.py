@@ -1,12 +1,13 @@
-"""What a ledger holds: runs, their workers, their events; as msgpack and back. Pure.
+"""The records of a ledger, to msgpack and back. Pure. Refuses values of other types.
 
-Refuses what is no such record. Times of an event are ticks of 10 us: small numbers, small records.
+A record is an array: its kind, then its fields in order. Times of events are whole ticks of 10 us,
+so that records stay small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -15,102 +16,85 @@ from mdp import MDPError
 
 TICK_S = 1e-5
 UNKNOWN = -1
-"""A duration that no worker said, or a worker that no answer named."""
-_MAX_TEXT = 1000
-_NAMES = "surrogateescape"  # files' names may hold bytes that are no UTF-8
+"""For a worker or a duration that an answer does not name."""
+NAMES = "surrogateescape"  # the names of files may hold bytes that are not UTF-8
 _MOST = 1 << 62
 
 
 class LedgerError(MDPError, ValueError):
-    """A file is no ledger, another output's, or damaged."""
+    """A file is not a ledger, is damaged, or is the ledger of another output or another run."""
 
 
 class RecordError(ValueError):
-    """Bytes are not what the format says; who knows the file makes it a `LedgerError`."""
+    """A value is not a record; the reader of the file adds the place and raises `LedgerError`."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """The facts of one run. A run that was resumed adds its own to those before it."""
+class RunStart(NamedTuple):
+    """The facts of one run; a run that resumes an earlier one adds its facts after that one's."""
 
     output: str
-    """The name of the file that was written."""
+    """The name of the file that the run writes."""
     inputs: tuple[str, ...]
-    started: float
-    """Seconds since 1970, by the client's clock. All other times count from here."""
+    started_at: float
+    """Seconds since 1970, by the client's clock."""
     host: str
     mode: str
     events: int
-    """To do."""
+    """To do in this run."""
     done: int
-    """Done before, by runs that this one goes on from."""
+    """Events that earlier runs of the job have done; 0 for a run that begins anew."""
     window: int
-    """Events that may be under way."""
+    """How many events may be in flight."""
     window_bytes: int
-    pools: dict[int, int]
-    """How many workers the broker had at the start, by plane."""
-
-    def encode(self) -> bytes:
-        return _packed(asdict(self))
-
-    @classmethod
-    def decode(cls, packed: bytes) -> Run:
-        said = _unpacked(packed, dict)
-        try:
-            run = cls(**{**said, "inputs": tuple(said["inputs"])})
-        except (TypeError, KeyError):
-            raise RecordError(f"want {[field.name for field in fields(cls)]}") from None
-        numbers = (run.started, run.events, run.done, run.window, run.window_bytes, *run.pools)
-        _check_types((run.output, run.host, run.mode, *run.inputs), str)
-        _check_types((*numbers, *run.pools.values()), (int, float))
-        return run
+    pools: tuple[tuple[int, int], ...]
+    """(plane, workers that the broker had at the start)."""
 
 
-class Named(NamedTuple):
-    """A worker; the crops of its run name it by how many were named before it."""
+class WorkerName(NamedTuple):
+    """A worker. The crops of its run refer to it by its place among the run's `WorkerName`s."""
 
     plane: int
     name: str
     """`host:process`."""
 
-    def encode(self) -> bytes:
-        return _packed((self.plane, self.name[:_MAX_TEXT]))
 
-    @classmethod
-    def decode(cls, packed: bytes) -> Named:
-        said = _unpacked(packed, list)
-        if len(said) != len(cls._fields):
-            raise RecordError("want a plane and a name")
-        _check_types(said[:1], int)
-        _check_types(said[1:], str)
-        return cls(*said)
-
-
-class Sized(NamedTuple):
-    """The events from here on have images of these sizes: (rows, cols) of each plane, in order."""
+class ImageSizes(NamedTuple):
+    """(rows, cols) of each plane's image, for the events after this record."""
 
     shapes: tuple[tuple[int, int], ...]
 
-    def encode(self) -> bytes:
-        return _packed(self.shapes)
 
-    @classmethod
-    def decode(cls, packed: bytes) -> Sized:
-        said = _unpacked(packed, list)
-        _check_types(said, list)
-        for shape in said:
-            if len(shape) != 2:
-                raise RecordError("want rows and cols of each image")
-            _check_types(shape, int)
-        return cls(tuple((rows, cols) for rows, cols in said))
+class CropTimes(NamedTuple):
+    """The times of one crop, in ticks."""
+
+    plane: int
+    worker: int
+    """The number of its `WorkerName`, or `UNKNOWN`."""
+    cut: int
+    """Cutting this crop; a part of the event's `chain`."""
+    packed: int
+    """Packing this crop; a part of the event's `pack`."""
+    sent: int
+    """When it was sent, from the event's `began`."""
+    trip: int
+    """From `sent` until the client had the answer: the queue, the network, the worker."""
+    busy: int
+    """The part of `trip` in the worker's handler, by the worker's clock, or `UNKNOWN`."""
+    computed: int
+    """The part of `busy` in the neural network, or `UNKNOWN`."""
+    bytes_out: int
+    bytes_in: int
+
+    @property
+    def queued(self) -> int:
+        """The part of `trip` outside the worker."""
+        return max(self.trip - self.busy, 0)
 
 
-class Event(NamedTuple):
-    """One event's times, in ticks, and those of its crops: a list entry a crop.
+class EventTimes(NamedTuple):
+    """The times of one event, in ticks; `asked`, `taken` and `written` count from `began`.
 
-    `began` counts from the run's start, `asked`, `taken`, `written` and `sent` from `began`;
-    the others are durations. Whoever adds stages adds fields at the end of their part, and a
-    version to the file.
+    A new field needs a new version of the file.
     """
 
     entry: int
@@ -118,114 +102,112 @@ class Event(NamedTuple):
     subrun: int
     event: int
     began: int
-    """Its reading began."""
+    """When its reading began, from the start of the run."""
     read: int
     chain: int
     """Planning and cutting crops."""
     pack: int
     room: int
-    """Waiting for room in the client's window, everything packed."""
+    """Waiting for room in the client's window."""
     asked: int
-    """All requests are with the client's thread that sends."""
+    """When all its requests were with the client's thread that sends."""
     taken: int
-    """All answers are there, and all events before it are written."""
+    """When all its answers had come and all earlier events were written."""
     check: int
     """Unpacking and checking answers."""
     stitch: int
     write: int
     written: int
-    """The event is done with."""
-    plane: Sequence[int]
-    worker: Sequence[int]
-    """Number of the `Named` that answered, or `UNKNOWN`."""
-    cut: Sequence[int]
-    """Cutting this crop, of `chain`."""
-    packed: Sequence[int]
-    """Packing it, of `pack`."""
-    sent: Sequence[int]
-    trip: Sequence[int]
-    """From `sent` until the answer was with the client: the queue, the wire, the worker."""
-    busy: Sequence[int]
-    """Of `trip`, in the worker's handler, by its own clock; `UNKNOWN` if it does not say so."""
-    computed: Sequence[int]
-    """Of `busy`, in the network."""
-    bytes_out: Sequence[int]
-    bytes_in: Sequence[int]
+    """When it was written."""
+    crops: tuple[CropTimes, ...]
 
-    def encode(self) -> bytes:
-        return _packed(self)
+    @property
+    def send(self) -> int:
+        """Handing over its requests, and whatever else was not measured until then."""
+        return max(self.asked - self.read - self.chain - self.pack - self.room, 0)
 
-    @classmethod
-    def decode(cls, packed: bytes) -> Event:
-        said = _unpacked(packed, list)
-        if len(said) != len(cls._fields):
-            raise RecordError(f"want {len(cls._fields)} fields of an event")
-        columns = said[EVENT_NUMBERS:]
-        _check_types(columns, list)
-        if len({len(column) for column in columns}) != 1:
-            raise RecordError("want as many numbers of each kind as there are crops")
-        _check_ticks(said[:EVENT_NUMBERS])
-        for column in columns:
-            _check_ticks(column)
-        return cls(*said)
+    @property
+    def answered(self) -> int:
+        """When its last answer came, from `began`; `asked` for an event without crops."""
+        return max([self.asked, *[crop.sent + crop.trip for crop in self.crops]])
+
+    @property
+    def turn(self) -> int:
+        """Waiting until the events before it were written."""
+        return max(self.taken - self.answered, 0)
 
 
-EVENT_NUMBERS = Event._fields.index("plane")
-"""Fields before those of crops."""
-
-
-class End(NamedTuple):
-    """A run ended; without one it was killed, or goes on."""
+class RunEnd(NamedTuple):
+    """The end of a run. It is missing if the run was killed or goes on."""
 
     how: str
-    """`done`, or what ended it."""
-
-    def encode(self) -> bytes:
-        return _packed((self.how[:_MAX_TEXT],))
-
-    @classmethod
-    def decode(cls, packed: bytes) -> End:
-        said = _unpacked(packed, list)
-        _check_types(said, str)
-        if len(said) != 1:
-            raise RecordError("want how it ended")
-        return cls(*said)
+    """`done`, or the error that ended the run."""
 
 
-Record = Run | Named | Sized | Event | End
-KINDS: dict[bytes, type[Run] | type[Named] | type[Sized] | type[Event] | type[End]] = {
-    b"R": Run,
-    b"N": Named,
-    b"S": Sized,
-    b"E": Event,
-    b"Z": End,
+Record = RunStart | WorkerName | ImageSizes | EventTimes | RunEnd
+_EVENT = "event"
+_KINDS: dict[str, tuple[type[Record], tuple[Any, ...]]] = {
+    "run": (RunStart, (str, [str], float, str, str, int, int, int, int, [(int, int)])),
+    "worker": (WorkerName, (int, str)),
+    "sizes": (ImageSizes, ([(int, int)],)),
+    "end": (RunEnd, (str,)),
 }
-KIND_OF = {kind: letter for letter, kind in KINDS.items()}
+"""By kind: the class and the types of its fields; `[str]` is an array of any length."""
+_KIND_OF = {EventTimes: _EVENT, **{cls: kind for kind, (cls, _) in _KINDS.items()}}
 
 
-def _packed(said: Any) -> bytes:
-    packed: bytes = msgpack.packb(said, unicode_errors=_NAMES)
-    return packed
+def packed(record: Record) -> bytes:
+    """A record as msgpack."""
+    data: bytes = msgpack.packb((_KIND_OF[type(record)], *record), unicode_errors=NAMES)
+    return data
 
 
-def _unpacked(packed: bytes, kind: type) -> Any:
+def record_of(value: Any) -> Record:
+    """The record in a msgpack value, whose arrays are tuples. Raises `RecordError`."""
+    if type(value) is not tuple or not value or value[0] not in (*_KINDS, _EVENT):
+        raise RecordError(f"want an array that begins with its kind, got {value!r:.100}")
+    kind, *fields = value
+    if kind == _EVENT:
+        return _event(fields)
+    cls, types = _KINDS[kind]
+    if not _fits(tuple(fields), types):
+        raise RecordError(f"want the fields {cls._fields} of {kind!r}, got {fields!r:.100}")
+    return cls(*fields)
+
+
+def _fits(value: Any, types: Any) -> bool:
+    if isinstance(types, type):
+        return type(value) is types
+    if type(value) is not tuple:
+        return False
+    if isinstance(types, list):
+        types = types * len(value)
+    return len(value) == len(types) and all(map(_fits, value, types))
+
+
+def _event(fields: Sequence[Any]) -> EventTimes:
     try:
-        said = msgpack.unpackb(packed, strict_map_key=False, unicode_errors=_NAMES)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise RecordError(f"want msgpack: {error!r:.100}") from None
-    if type(said) is not kind:
-        raise RecordError(f"want a {kind.__name__}, got {type(said).__name__}")
-    return said
+        crops = tuple([CropTimes(*crop) for crop in fields[-1]])
+        event = EventTimes._make([*fields[:-1], crops])
+    except (TypeError, IndexError):
+        raise RecordError(f"want the fields of an event, got {fields!r:.100}") from None
+    numbers = [*fields[:-1], *itertools.chain.from_iterable(crops)]
+    if set(map(type, numbers)) != {int} or not UNKNOWN <= min(numbers) <= max(numbers) < _MOST:
+        raise RecordError(f"want whole numbers from {UNKNOWN} to 2^62, got {fields!r:.100}")
+    return event
 
 
-def _check_types(values: Sequence[Any], kinds: type | tuple[type, ...]) -> None:
-    for value in values:
-        if not isinstance(value, kinds):
-            raise RecordError(f"want {kinds}, got {value!r:.100}")
+def continued(records: Iterable[Record]) -> Iterator[Record]:
+    """The records, with a time that goes on from a run to the one that resumes it, without a gap.
 
-
-def _check_ticks(values: Sequence[Any]) -> None:
-    if not set(map(type, values)) <= {int}:
-        raise RecordError(f"want whole numbers, got {values!r:.100}")
-    if values and not UNKNOWN <= min(values) <= max(values) < _MOST:
-        raise RecordError(f"want numbers from {UNKNOWN} to {_MOST}, got {values!r:.100}")
+    Time begins with the job's first event.
+    """
+    shift, end = None, 0
+    for record in records:
+        if isinstance(record, RunStart):
+            shift, end = None, end if record.done else 0
+        elif isinstance(record, EventTimes):
+            shift = end - record.began if shift is None else shift
+            record = record._replace(began=record.began + shift)
+            end = max(end, record.began + record.written)
+        yield record

@@ -8,7 +8,6 @@ not fit its request is an error.
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +29,7 @@ from ..flow.progress import OnProgress, Progress, progress_of
 from ..flow.signals import uninterrupted
 from ..flow.stopwatch import Stopwatch
 from ..flow.waiting import wait_for_workers
-from ..ledger.facts import facts
-from ..ledger.recorder import Recorder, Unrecorded, recorded
+from ..ledger.recorder import NoRecorder, Recorder, recorded
 from .crop_requests import Cutter, EventQuestion, failures_of
 from .job import ScoringJob
 from .output.failures import Failure, Tally, events_of, is_permanent
@@ -132,9 +130,7 @@ def _send(
         fitting = replace(job, mode=fitted(job.mode, described))
         asked = len(output.asked)
         done = output.entries - asked  # by earlier runs; all but the failed ones before a retry
-        told = functools.partial(facts, job, client, planes=job.planes, events=asked, done=done)
-        recording = recorded(job.ledger, told, watch, fresh=job.force and not done)
-        recorder = stack.enter_context(recording)
+        recorder = stack.enter_context(recorded(job, client, watch, events=asked, done=done))
         making = _Run(fitting, described, reader, output, watch, recorder)
         progress.step("waiting for scores")
         failed = len(events_of(output.failed))
@@ -254,7 +250,7 @@ class _Run:
         reader: Reader,
         output: Output,
         watch: Stopwatch,
-        recorder: Recorder | Unrecorded,
+        recorder: Recorder | NoRecorder,
     ) -> None:
         self._job = job
         self._reader = reader
@@ -270,15 +266,17 @@ class _Run:
     def send(self, client: Client, progress: Progress) -> ScoringReport:
         def ask(question: EventQuestion) -> Iterator[Future[Reply]]:
             for request in question.requests:
-                yield client.submit(service_name(request.plane), request.frames)
+                with self._watch.stage("send"):
+                    future = client.submit(service_name(request.plane), request.frames)
+                yield future
 
         recorder = self._recorder
-        asked = recorder.reading(self._questions(self._output.asked))
+        asked = self._questions(self._output.asked)
         window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)
         with Asker(asked, recorder.asking(ask), window=window, watch=self._watch) as asker:
-            answered = asker.outcomes(tolerated=is_permanent)
-            for question, outcomes in recorder.taking(answered, self._scores.take_infos):
+            for question, outcomes in asker.outcomes(tolerated=is_permanent):
                 self._take(question, outcomes)
+                recorder.append(question, outcomes, self._scores.take_infos())
                 self._show(progress)
         self._report.workers = len(self._scores.workers)
         self._report.computed_s = self._scores.computed_s

@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from clients.flow.stopwatch import Stopwatch
-from clients.ledger import report as ledger_report
+from clients.ledger import ledger_tables
 from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
 from clients.scoring import closing_tables
@@ -243,8 +243,12 @@ def test_tables_are_whole_at_80_columns(job: ScoringJob) -> None:
         for plane in PLANES
     )
     made = figures(LedgerReader(ledger))
+    figures_shown = ledger_tables.values(made, [], torn_bytes=0)
     console = Console(file=io.StringIO(), width=80)
-    for table in (*closing_tables.production_tables(done), *ledger_report.tables(made)):
+    for table in (
+        *closing_tables.production_tables(done),
+        *ledger_tables.tables(figures_shown),
+    ):
         console.print(table)
     assert isinstance(console.file, io.StringIO)
     assert "…" not in console.file.getvalue()

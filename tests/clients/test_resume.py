@@ -14,7 +14,7 @@ import pytest
 
 from clients.files.provenance import Record
 from clients.ledger.file import LedgerReader
-from clients.ledger.records import End, Run
+from clients.ledger.records import RunEnd, RunStart
 from clients.scoring.job import ScoringJob
 from clients.scoring.output import publishing
 from clients.scoring.output.parts_folder import PartsFolder
@@ -422,8 +422,8 @@ def test_names_that_are_no_utf8_go_through(job: ScoringJob, tmp_path: Path, suff
     (text,) = provenance.read(output)
     assert Record.unpack(text).inputs[0].path == str(source)
     records = list(LedgerReader(ledger))
-    assert {record.inputs for record in records if isinstance(record, Run)} == {(str(source),)}
-    assert [record.how for record in records if isinstance(record, End)] == ["Stopped", "done"]
+    assert {record.inputs for record in records if isinstance(record, RunStart)} == {(str(source),)}
+    assert [record.how for record in records if isinstance(record, RunEnd)] == ["Stopped", "done"]
 
 
 @pytest.mark.parametrize("wrong", [{"part_s": -1.0}, {"max_failed": 1.5}, {"max_failed": -0.1}])

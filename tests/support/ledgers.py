@@ -6,7 +6,15 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clients.ledger.records import TICK_S, End, Event, Named, Record, Run
+from clients.ledger.records import (
+    TICK_S,
+    CropTimes,
+    EventTimes,
+    Record,
+    RunEnd,
+    RunStart,
+    WorkerName,
+)
 
 PLANES = (0, 1, 2)
 
@@ -31,22 +39,22 @@ class MadeUp:
     """By plane: of each of its workers how long a crop takes."""
 
     @property
-    def facts(self) -> Run:
-        pools = {plane: len(each) for plane, each in self.workers.items()}
-        return Run(
+    def facts(self) -> RunStart:
+        pools = tuple((plane, len(seconds)) for plane, seconds in self.workers.items())
+        return RunStart(
             "out.root", ("in.root",), 1.7e9, "h", "croi", self.events, 0, self.window, 1, pools
         )
 
     def records(self) -> list[Record]:
         named = [
-            Named(plane, f"node{plane}:{number}")
-            for plane, each in self.workers.items()
-            for number in range(len(each))
+            WorkerName(plane, f"node{plane}:{number}")
+            for plane, seconds in self.workers.items()
+            for number in range(len(seconds))
         ]
-        return [self.facts, *named, *self._events(named), End("done")]
+        return [self.facts, *named, *self._events(named), RunEnd("done")]
 
-    def _events(self, named: Sequence[Named]) -> list[Event]:
-        free = {p: [(0.0, k) for k in range(len(each))] for p, each in self.workers.items()}
+    def _events(self, named: Sequence[WorkerName]) -> list[EventTimes]:
+        free = {p: [(0.0, k) for k in range(len(each_s))] for p, each_s in self.workers.items()}
         written: list[float] = []
         events, read_at = [], 0.0
         for number in range(self.events):
@@ -61,7 +69,9 @@ class MadeUp:
                     busy = self.workers[plane][k]
                     done = max(since, entered_at) + busy + self.way_s
                     heapq.heappush(free[plane], (done, k))
-                    crops.append((plane, named.index(Named(plane, f"node{plane}:{k}")), done, busy))
+                    crops.append(
+                        (plane, named.index(WorkerName(plane, f"node{plane}:{k}")), done, busy)
+                    )
             taken_at = max([entered_at, *(done for _, _, done, _ in crops), *written[-1:]])
             written.append(taken_at + self.write_s)
             read_at = max(entered_at, written[-1]) if self.by_turns else entered_at
@@ -79,9 +89,8 @@ class MadeUp:
         taken_at: float,
         written_at: float,
         crops: Sequence[tuple[int, int, float, float]],
-    ) -> Event:
-        count = len(crops)
-        return Event(
+    ) -> EventTimes:
+        return EventTimes(
             entry=number,
             run=1,
             subrun=number // 100,
@@ -97,16 +106,21 @@ class MadeUp:
             stitch=0,
             write=ticks(self.write_s),
             written=ticks(written_at - began_at),
-            plane=[plane for plane, *_ in crops],
-            worker=[worker for _, worker, *_ in crops],
-            cut=[0] * count,
-            packed=[0] * count,
-            sent=[ticks(entered_at - began_at)] * count,
-            trip=[ticks(done - entered_at) for _, _, done, _ in crops],
-            busy=[ticks(busy) for *_, busy in crops],
-            computed=[ticks(busy) for *_, busy in crops],
-            bytes_out=[100] * count,
-            bytes_in=[200] * count,
+            crops=tuple(
+                CropTimes(
+                    plane=plane,
+                    worker=worker,
+                    cut=0,
+                    packed=0,
+                    sent=ticks(entered_at - began_at),
+                    trip=ticks(done - entered_at),
+                    busy=ticks(busy),
+                    computed=ticks(busy),
+                    bytes_out=100,
+                    bytes_in=200,
+                )
+                for plane, worker, done, busy in crops
+            ),
         )
 
 

@@ -18,8 +18,8 @@ CASES: dict[str, tuple[MadeUp, Kind, str]] = {
         MadeUp(workers={0: [0.005] * 2, 1: [0.005] * 2, 2: [0.02] * 2}),
         "planes",
         r"Plane 2's workers were busy (99|100) % of the time, plane 0's 2[56] %, plane 1's 2[56] %:"
-        r" move workers from plane 0 and plane 1 to plane 2\. As 1 of plane 0, 1 of plane 1 and 4"
-        r" of plane 2 instead of 2 of plane 0, 2 of plane 1 and 2 of plane 2 the same workers need"
+        r" move workers from plane 0 and plane 1 to plane 2\. With 1 of plane 0, 1 of plane 1 and 4"
+        r" of plane 2 instead of 2 of plane 0, 2 of plane 1 and 2 of plane 2, the same workers need"
         r" about (50|51) % of the time\.",
     ),
     "one plane's only worker": (
@@ -36,7 +36,7 @@ CASES: dict[str, tuple[MadeUp, Kind, str]] = {
     "one event": (
         MadeUp(workers=FULL, events=1),
         "pools",
-        r"busy 100 % .* as they should\. More workers do not help so short a run: each had",
+        r"busy 100 % .* as they should\. More workers do not help so short a run",
     ),
     "the reader": (
         MadeUp(workers=FOUR, read_s=0.02),
@@ -56,7 +56,7 @@ CASES: dict[str, tuple[MadeUp, Kind, str]] = {
     "one slow worker": (
         MadeUp(workers={**FOUR, 1: [0.01] * 3 + [0.1]}, write_s=0.0005),
         "worker",
-        r"Plane 1's worker node1:3 took 0\.1 s a crop, the plane's others 0\.01 s.*filled the",
+        r"Plane 1's worker node1:3 took 0\.1 s a crop, .* other workers 0\.01 s.*filled the",
     ),
     "the way to the workers": (
         MadeUp(workers=FULL, way_s=0.02),
@@ -76,7 +76,7 @@ CASES: dict[str, tuple[MadeUp, Kind, str]] = {
     "nothing": (
         MadeUp(workers=FULL, by_turns=True, read_s=0.005, write_s=0.005),
         "unclear",
-        r"Nothing was at work all the time\. Plane 0's workers were busy 50 % .*, the client 25 %"
+        r"all the time\. Plane 0's workers were busy 50 % .*, the client 25 %"
         r" reading and 25 % writing",
     ),
     "the first event and the last": (
@@ -101,18 +101,18 @@ def test_a_full_pool_is_the_limit_even_if_one_of_its_workers_is_slow() -> None:
     )
     assert first.kind == "planes"
     assert second.kind == "worker"
-    assert "worker node2:1 took 0.06 s a crop, the plane's others 0.03 s" in second.text
+    assert "worker node2:1 took 0.06 s a crop, and the plane's other workers 0.03 s" in second.text
 
 
 def test_messages_too_large_for_the_windows_bytes_are_named() -> None:
     """The window allows 64 events, and two are under way."""
     made_up = MadeUp(workers=FOUR, window=2)
     facts, *others = made_up.records()
-    run = type(made_up.facts)(**{**vars(made_up.facts), "window": 64, "window_bytes": 256 << 20})
+    run = made_up.facts._replace(window=64, window_bytes=256 << 20)
     assert facts == made_up.facts
     [verdict] = verdicts(figures([run, *others]))
     assert verdict.kind == "bytes"
-    assert "were under way, not 64, for more than 256 MB" in verdict.text
+    assert re.search(r"not 64, .* at most 256 MB", verdict.text)
 
 
 def test_the_shares_of_a_pools_time_are_those_of_the_simulation() -> None:

@@ -16,7 +16,7 @@ from clients.errors import AnswerError
 from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
 from clients.ledger.limits import Kind, verdicts
-from clients.ledger.records import UNKNOWN, End, Event, Named, Run
+from clients.ledger.records import UNKNOWN, EventTimes, RunEnd, RunStart, WorkerName
 from clients.scoring.job import PLANES, ScoringJob
 from clients.scoring.score import score
 from lartpc import FileExists
@@ -50,13 +50,13 @@ def start(
 ) -> None:
     """Pools of each plane: so many workers that take so long for a crop."""
     processes.broker(endpoint, *QUICK)
-    for plane, each in workers.items():
-        before = 0
-        for count, seconds in each:
+    for plane, kinds in workers.items():
+        running = 0
+        for count, seconds in kinds:
             plane_pools.start(
-                processes, endpoint, planes=[plane], workers=count, there=before, seconds=seconds
+                processes, endpoint, planes=[plane], workers=count, there=running, seconds=seconds
             )
-            before += count
+            running += count
 
 
 def test_every_event_and_crop_is_in_the_ledger_with_times_that_fit_together(
@@ -66,36 +66,37 @@ def test_every_event_and_crop_is_in_the_ledger_with_times_that_fit_together(
     start(processes, job.broker, {plane: [(2, 0.02)] for plane in PLANES})
     report = score(job)
     facts, *others, end = records(job)
-    assert isinstance(facts, Run)
+    assert isinstance(facts, RunStart)
     assert (facts.output, facts.events, facts.done, facts.window) == ("out.root", 12, 0, 8)
-    assert facts.pools == {0: 2, 1: 2, 2: 2}
-    assert end == End("done")
-    named = [record for record in others if isinstance(record, Named)]
-    assert sorted(each.plane for each in named) == [0, 0, 1, 1, 2, 2]
+    assert facts.pools == ((0, 2), (1, 2), (2, 2))
+    assert end == RunEnd("done")
+    named = [record for record in others if isinstance(record, WorkerName)]
+    assert sorted(worker.plane for worker in named) == [0, 0, 1, 1, 2, 2]
     assert len(set(named)) == report.workers == 6
-    kept = [record for record in others if isinstance(record, Event)]
-    assert [each.entry for each in kept] == list(range(12))
-    assert [(e.run, e.subrun, e.event) for e in kept] == [tuple(e.rse) for e in events]
-    assert sum(len(each.plane) for each in kept) == report.crops
-    assert sum(sum(each.bytes_out) for each in kept) == report.bytes_out
-    assert sum(sum(each.bytes_in) for each in kept) == report.bytes_in
-    computed_s = sum(sum(each.computed) for each in kept) * 1e-5
+    recorded = [record for record in others if isinstance(record, EventTimes)]
+    assert [times.entry for times in recorded] == list(range(12))
+    assert [(e.run, e.subrun, e.event) for e in recorded] == [tuple(e.rse) for e in events]
+    crops = [crop for times in recorded for crop in times.crops]
+    assert len(crops) == report.crops
+    assert sum(crop.bytes_out for crop in crops) == report.bytes_out
+    assert sum(crop.bytes_in for crop in crops) == report.bytes_in
+    computed_s = sum(crop.computed for crop in crops) * 1e-5
     assert computed_s == pytest.approx(report.computed_s, abs=1e-5 * report.crops)
-    for each in kept:
-        assert_times_fit(each, named)
+    for times in recorded:
+        assert_times_fit(times, named)
 
 
-def assert_times_fit(event: Event, named: Sequence[Named]) -> None:
+def assert_times_fit(event: EventTimes, named: Sequence[WorkerName]) -> None:
     rounding = 3
     assert event.read + event.chain + event.pack + event.room <= event.asked + rounding
     assert event.taken + event.check + event.stitch + event.write <= event.written + rounding
-    assert sum(event.cut) <= event.chain + len(event.cut)
-    assert sum(event.packed) <= event.pack + len(event.packed)
-    for k, plane in enumerate(event.plane):
-        assert named[event.worker[k]].plane == plane
-        assert event.room <= event.sent[k] <= event.asked
-        assert 2000 <= event.computed[k] <= event.busy[k] <= event.trip[k] + rounding
-        assert event.sent[k] + event.trip[k] <= event.taken + rounding
+    assert sum(crop.cut for crop in event.crops) <= event.chain + len(event.crops)
+    assert sum(crop.packed for crop in event.crops) <= event.pack + len(event.crops)
+    for crop in event.crops:
+        assert named[crop.worker].plane == crop.plane
+        assert event.room <= crop.sent <= event.asked
+        assert 2000 <= crop.computed <= crop.busy <= crop.trip + rounding
+        assert crop.sent + crop.trip <= event.taken + rounding
 
 
 LIMITS: dict[str, tuple[dict[int, list[tuple[int, float]]], dict[str, int], Kind, str]] = {
@@ -149,20 +150,20 @@ def test_a_run_that_was_killed_is_shown_up_to_its_last_event_and_the_next_one_ad
     def events() -> int:
         if not Path(ledger).exists() or not Path(ledger).stat().st_size:
             return 0
-        return sum(isinstance(record, Event) for record in LedgerReader(Path(ledger)))
+        return sum(isinstance(record, EventTimes) for record in LedgerReader(Path(ledger)))
 
     until(lambda: events() >= 5, "five events are in the ledger")
     running.send(signal.SIGKILL)
     running.exit_code()
     count = events()
-    said = ssnet("ledger", ledger).stdout
-    assert f"{count} events of out.root" in said
-    assert "A run was killed, or goes on." in said
+    text = ssnet("ledger", ledger).stdout
+    assert f"{count} events of out.root" in text
+    assert "A run was killed, or goes on." in text
     ssnet("run", *files, *options)
-    said = ssnet("ledger", ledger).stdout
-    assert "40 events of out.root:" in said
-    assert "The file also holds 1 earlier runs" in said
-    assert "killed" not in said
+    text = ssnet("ledger", ledger).stdout
+    assert "40 events of out.root:" in text
+    assert "The file also holds 1 earlier runs" in text
+    assert "killed" not in text
     ssnet("run", *files, *options, "--force")
     assert "earlier" not in ssnet("ledger", ledger).stdout
 
@@ -174,12 +175,12 @@ def test_a_run_that_failed_says_why_in_its_ledger(job: ScoringJob, processes: Pr
     with pytest.raises(AnswerError):
         score(job)
     end = records(job)[-1]
-    assert isinstance(end, End)
+    assert isinstance(end, RunEnd)
     assert end.how.startswith("AnswerError: ")
     assert "want an answer to Plane 0" in end.how
-    said = one_line(ssnet("ledger", job.ledger, code=1))
-    assert "want a ledger of some events, got none" in said
-    assert "AnswerError" in said
+    text = one_line(ssnet("ledger", job.ledger, code=1))
+    assert "want a ledger of some events, got none" in text
+    assert "AnswerError" in text
 
 
 def test_a_run_whose_output_could_not_get_its_name_is_not_done(
@@ -195,7 +196,7 @@ def test_a_run_whose_output_could_not_get_its_name_is_not_done(
     with pytest.raises(FileExists):
         score(job, on_progress=in_the_way)
     *_, last, end = records(job)
-    assert isinstance(last, Event)
+    assert isinstance(last, EventTimes)
     assert end.how.startswith("FileExists: ")
     assert "A run ended with FileExists: " in ssnet("ledger", job.ledger).stdout
 
@@ -208,16 +209,16 @@ def test_workers_that_do_not_say_how_long_they_took_are_counted_and_left_out(
     plane_pools.start(processes, job.broker, planes=[1, 2])
     plane_pools.start(processes, job.broker, planes=[0], target="tests.support.odd_planes:Silent")
     report = score(job)
-    kept = [record for record in records(job) if isinstance(record, Event)]
-    silent = [event.busy[k] for event in kept for k, p in enumerate(event.plane) if p == 0]
+    recorded = [record for record in records(job) if isinstance(record, EventTimes)]
+    silent = [crop.busy for event in recorded for crop in event.crops if crop.plane == 0]
     assert silent == [UNKNOWN] * len(silent)
-    made = figures(records(job))
-    assert made.unsaid == len(silent) > 0
-    assert made.crops == report.crops
+    job_figures = figures(records(job))
+    assert job_figures.untimed == len(silent) > 0
+    assert job_figures.crops == report.crops
     assert f"{len(silent)} crops' workers did not say" in ssnet("ledger", job.ledger).stdout
 
 
-def test_the_command_prints_tables_json_and_draws(
+def test_the_command_prints_tables_and_json_and_writes_a_trace(
     job: ScoringJob, processes: Processes, tmp_path: Path
 ) -> None:
     plane_pools.toys(job.inputs[0], 6)
@@ -225,33 +226,34 @@ def test_the_command_prints_tables_json_and_draws(
     other = tmp_path / "times.ledger"
     odd = tmp_path / os.fsdecode(b"\xffout.root")
     score(replace(job, output=odd, ledger=other))
-    picture = tmp_path / "timeline.png"
-    said = ssnet("ledger", other, "-o", picture).stdout
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert [path.name for path in tmp_path.iterdir() if "timeline" in path.name] == [picture.name]
-    for text in (
+    trace = tmp_path / "timeline.json"
+    text = ssnet("ledger", other, "-o", trace).stdout
+    slices = json.loads(trace.read_text())["traceEvents"]
+    assert {slice_["args"]["entry"] for slice_ in slices if slice_["ph"] == "X"} == set(range(6))
+    assert [path.name for path in tmp_path.iterdir() if "timeline" in path.name] == [trace.name]
+    for words in (
         r"6 events of \udcffout.root",
         "queue and wire",
         "slowest events",
         "3,0,5",
     ):
-        assert text in said
-    made = json.loads(ssnet("ledger", other, "--json").stdout)
-    assert (made["events"], made["ends"], made["torn_bytes"]) == (6, ["done"], 0)
-    assert [pool["plane"] for pool in made["pools"]] == [0, 1, 2]
-    assert made["crop_stages"]["1"]["computed"]["p50_s"] >= 0.0099
-    assert len(made["slowest"]) == 6
-    assert made["limits"][0]["text"] in said
+        assert words in text
+    values = json.loads(ssnet("ledger", other, "--json").stdout)
+    assert (values["events"], values["ends"], values["torn_bytes"]) == (6, ["done"], 0)
+    assert [pool["plane"] for pool in values["pools"]] == [0, 1, 2]
+    assert values["crop_stages"]["1"]["computed"]["p50_s"] >= 0.0099
+    assert len(values["slowest"]) == 6
+    assert values["limits"][0]["text"] in text
 
 
-def test_files_that_are_no_ledger_and_pictures_that_are_none_are_one_line(
+def test_files_that_are_not_ledgers_and_other_names_of_traces_are_one_line(
     job: ScoringJob, tmp_path: Path
 ) -> None:
     plane_pools.toys(job.inputs[0], 1)
     assert "want a ledger of ssnet run" in one_line(ssnet("ledger", job.inputs[0], code=1))
     assert "cannot read" in one_line(ssnet("ledger", tmp_path / "nowhere", code=1))
-    said = one_line(ssnet("ledger", job.inputs[0], "-o", tmp_path / "x.jpg", code=1))
-    assert "want a picture named .png" in said
+    text = one_line(ssnet("ledger", job.inputs[0], "-o", tmp_path / "x.png", code=1))
+    assert "want a trace named .json" in text
 
 
 def test_a_ledger_that_would_replace_a_file_of_the_run_is_refused(job: ScoringJob) -> None:
