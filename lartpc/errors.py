@@ -16,13 +16,13 @@ class ImageError(LArTPCError, ValueError):
     """An image, its meta or an event is invalid: its shape, its type, a NaN, its RSE."""
 
 
-class SettingsError(LArTPCError, ValueError):
+class ParameterError(LArTPCError, ValueError):
     """A setting is out of its range, or settings contradict each other."""
 
     exit_code = 2
 
 
-class TickOrderError(SettingsError):
+class TickOrderError(ParameterError):
     """The requested tick order contradicts the files, or the files have different ones."""
 
 

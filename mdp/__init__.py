@@ -16,7 +16,7 @@ from .errors import (
     WorkerFailed,
     WorkersDied,
 )
-from .settings import BrokerSettings, ClientSettings, Pulse, WorkerSettings
+from .settings import BrokerSettings, ClientSettings, Heartbeats, WorkerSettings
 from .version import VERSION
 from .worker.worker import Worker
 
@@ -28,9 +28,9 @@ __all__ = [
     "ClientClosed",
     "ClientSettings",
     "Draining",
+    "Heartbeats",
     "MDPError",
     "NotServed",
-    "Pulse",
     "QueueFull",
     "Refused",
     "RequestTimeout",

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .errors import SettingsError
-from .sockets import Bell
+from .sockets import Wakeup
 from .wire import one_line
 
 Explain = Callable[[Exception], "str | None"]
@@ -99,23 +99,23 @@ def _drop_stdout() -> None:
 
 
 @contextmanager
-def stop_bell() -> Iterator[Bell]:
-    """Return a bell that SIGTERM and Ctrl-C ring: once means drain, twice means stop at once."""
-    bell = Bell()
+def stop_signal() -> Iterator[Wakeup]:
+    """Return a wake-up for SIGTERM and Ctrl-C: one means drain, two mean stop at once."""
+    wakeup = Wakeup()
     try:
-        yield _ring_at_signals(bell)
+        yield _wake_at_signals(wakeup)
     finally:
         signal.set_wakeup_fd(-1)
-        bell.close()
+        wakeup.close()
 
 
-def _ring_at_signals(bell: Bell) -> Bell:
+def _wake_at_signals(wakeup: Wakeup) -> Wakeup:
     # the wakeup fd ends the poll: a Python handler alone would run only after it, if the signal
     # comes just before the poll begins
-    signal.set_wakeup_fd(bell.wake_fd(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, bell.ring)
-    signal.signal(signal.SIGINT, bell.ring)
-    return bell
+    signal.set_wakeup_fd(wakeup.wake_fd(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, wakeup.wake)
+    signal.signal(signal.SIGINT, wakeup.wake)
+    return wakeup
 
 
 def raise_file_limit() -> None:

@@ -25,7 +25,7 @@ def _ordered(first: str, low: float, last: str, high: float) -> None:
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Heartbeats:
     """The heartbeats of Paranoid Pirate: their interval, and the limit of silence."""
 
     interval_s: float = 1.0
@@ -45,7 +45,7 @@ class Pulse:
 class BrokerSettings:
     """A broker's limits: what it holds, how long it waits, how often it tries."""
 
-    pulse: Pulse = field(default_factory=Pulse)
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
     max_attempts: int = 3
     """After this many workers were lost with one request, its client gets error 502."""
     max_queue: int = 100_000
@@ -81,7 +81,7 @@ class BrokerSettings:
 class WorkerSettings:
     """A worker's host: how it treats its session with the broker and its child."""
 
-    pulse: Pulse = field(default_factory=Pulse)
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
     reconnect_s: float = 1.0
     """The first wait before a new socket; it doubles up to `reconnect_max_s` (RFC 6)."""
     reconnect_max_s: float = 32.0
@@ -111,7 +111,7 @@ class WorkerSettings:
 class ClientSettings:
     """A client's limits: how long it waits, how often it tries, how much it has in flight."""
 
-    pulse: Pulse = field(default_factory=Pulse)
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
     timeout_s: float = 300.0
     """The limit of one try, including the wait in the broker's queue."""
     tries: int = 3

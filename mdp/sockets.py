@@ -59,24 +59,24 @@ class Pollable(Protocol):
     def handle(self) -> Any: ...
 
 
-class Bell:
-    """Wakes a loop from a signal handler or another thread, and counts its rings."""
+class Wakeup:
+    """Wakes a loop from a signal handler or another thread, and counts how often."""
 
     def __init__(self) -> None:
-        self.rings = 0
+        self.count = 0
         self._in, self._out = os_socket.socketpair()
         self._in.setblocking(False)
         self._out.setblocking(False)
 
-    def ring(self, *_: object) -> None:
-        self.rings += 1
+    def wake(self, *_: object) -> None:
+        self.count += 1
         try:
             self._in.send(b"\0")
         except OSError:
-            return  # the buffer is full, so it rings already; or it is closed
+            return  # the buffer is full, so the loop wakes anyway; or it is closed
 
-    def hush(self) -> None:
-        """Stop ringing, so that a poll waits for the next ring."""
+    def clear(self) -> None:
+        """Clear the wake-ups so far, so that a poll waits for the next one."""
         try:
             while self._out.recv(4096):
                 continue
@@ -87,7 +87,7 @@ class Bell:
         return self._out.fileno()
 
     def wake_fd(self) -> int:
-        """Return a descriptor: a byte written to it ends a poll, and is not counted as a ring."""
+        """Return a descriptor: a byte written to it ends a poll, and is not counted."""
         return self._in.fileno()
 
     def close(self) -> None:

@@ -21,9 +21,9 @@ from lartpc import (
     BatchError,
     ImageError,
     ImageMeta,
+    ParameterError,
     Reader,
     ReadError,
-    SettingsError,
     meta_text,
     open_reader,
 )
@@ -53,7 +53,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if self.image == self.label:
-            raise SettingsError(
+            raise ParameterError(
                 f"want different producers for images and labels, got {self.label} for both"
             )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mdp import BrokerSettings, ClientSettings, MDPError, Pulse, SettingsError
+from mdp import BrokerSettings, ClientSettings, Heartbeats, MDPError, SettingsError
 from mdp.commands.command_line import PANELS
 from tests.support.option_tree import APPS, Option, all_options, commands, tables
 from tests.support.optional import optional
@@ -230,8 +230,8 @@ def test_the_cache_and_the_defaults_of_mdp_are_those_of_the_settings() -> None:
     for command in ("batches", "train", "worker batch-train"):
         assert defaults[command, "cache"] << 20 == TrainingSettings.cache_bytes
     for command, field in (("run", "heartbeat"), ("broker", "heartbeat"), ("worker", "heartbeat")):
-        assert defaults[command, field] == Pulse().interval_s
-        assert defaults[command, "liveness"] == Pulse().liveness
+        assert defaults[command, field] == Heartbeats().interval_s
+        assert defaults[command, "liveness"] == Heartbeats().liveness
     broker = BrokerSettings()
     for name in ("max_attempts", "max_queue", "max_queue_bytes"):
         assert defaults["broker", name] == getattr(broker, name)
@@ -247,5 +247,5 @@ def test_each_class_of_errors_has_its_exit_code() -> None:
     from lartpc import errors as lartpc
 
     assert {MDPError.exit_code, lartpc.LArTPCError.exit_code} == {1}
-    assert {SettingsError.exit_code, lartpc.SettingsError.exit_code} == {2}
+    assert {SettingsError.exit_code, lartpc.ParameterError.exit_code} == {2}
     assert lartpc.TickOrderError.exit_code == 2

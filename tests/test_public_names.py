@@ -21,7 +21,7 @@ SERVICES = {
     *("Engine", "open_engine", "warm_up"),
 }
 MDP = {
-    *("Client", "ClientSettings", "Worker", "WorkerSettings", "BrokerSettings", "Pulse"),
+    *("Client", "ClientSettings", "Worker", "WorkerSettings", "BrokerSettings", "Heartbeats"),
     *("MDPError", "SettingsError", "WireError", "RequestTimeout", "ClientClosed"),
     *("WorkerFailed", "Refused", "ServiceError", "NotServed", "QueueFull", "WorkersDied"),
     *("Draining", "TooSlow", "__version__"),
@@ -32,7 +32,7 @@ LARTPC = {
     *("readable_products", "listing", "check_fits", "check_target", "provenance", "chain"),
     *("Batch", "Limits", "pack", "unpack", "stack", "meta_text"),
     *("LArTPCError", "ImageError", "FrameError", "BatchError", "ReadError", "WriteError"),
-    *("ProductMissing", "FileExists", "LibraryMissing", "SettingsError", "TickOrderError"),
+    *("ProductMissing", "FileExists", "LibraryMissing", "ParameterError", "TickOrderError"),
 }
 NAMES = {"clients": CLIENTS, "services": SERVICES, "mdp": MDP, "lartpc": LARTPC}
 NEED_TORCH = {"BatchDataset"}

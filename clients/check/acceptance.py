@@ -57,7 +57,7 @@ class Check:
     `ssnet run`."""
 
 
-def run(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]:
+def check_output(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]:
     """Check the whole output and return all findings.
 
     Raises `LArTPCError` for files that cannot be opened, and `SettingsError` if `check.settings` is
@@ -79,8 +79,8 @@ def run(check: Check, *, on_progress: OnProgress | None = None) -> list[Finding]
         stack.enter_context(output)
         settings = given or common_settings(records, len(output), about_provenance)
         inputs = stack.enter_context(_open_inputs(check.inputs, settings, trust=trust))
-        run = _Run(check, records, settings, inputs, output)
-        return [about_provenance, *run.all(on_progress)]
+        check_output = _Run(check, records, settings, inputs, output)
+        return [about_provenance, *check_output.all(on_progress)]
 
 
 def _given_settings(check: Check) -> ScoreSettings:

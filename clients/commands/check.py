@@ -119,7 +119,7 @@ def check(
         settings=settings,
     )
     with screen.progress("events", command="ssnet check", quiet=quiet) as show:
-        results = checks.run(asked, on_progress=show)
+        results = checks.check_output(asked, on_progress=show)
     ok = not any(result.bad for result in results)
     if as_json:
         report = {"ok": ok, "checks": findings.as_json(results)}

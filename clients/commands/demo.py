@@ -70,7 +70,7 @@ def demo(
         command=tuple(sys.argv),
     )
     bar = functools.partial(screen.progress, command="ssnet demo", quiet=quiet)
-    done = demonstration.run(plan, bar)
+    done = demonstration.run_demo(plan, bar)
     production = closing_tables.production_tables(done.report)
     screen.close(
         [tables.services(done.served), *production, closing_tables.files_table(plan)],

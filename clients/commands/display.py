@@ -132,9 +132,9 @@ def display(
     )
     if roi is not None and region != Region():
         raise SettingsError("--roi cannot be combined with --ticks or --wires")
-    picture = event_pictures.Picture(
+    picture = event_pictures.PictureRequest(
         files=tuple(files),
-        asked=picture_choice.Asked(
+        asked=picture_choice.RequestedPicture(
             charge=tuple(producer or ()),
             scores=tuple(scores or ()),
             labels=tuple(labels or ()),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdp import Pulse, SettingsError
+from mdp import Heartbeats, SettingsError
 from mdp.commands.command_line import PULSE_OPTIONS, options_named
 from mdp.settings import DEFAULT_ENDPOINT
 
@@ -91,7 +91,7 @@ event that no worker can score is empty; OUT.failed.json names it, and the exit 
 
 FAILED_EVENTS = 3
 """The exit code of a run whose output is complete, but for events that failed."""
-PULSE = Pulse()
+PULSE = Heartbeats()
 
 
 class OnBadInput(str, enum.Enum):
@@ -190,7 +190,7 @@ def run(
 
     _check_local(context, local=local)
     with options_named(**PULSE_OPTIONS):
-        pulse = Pulse(heartbeat, liveness)
+        heartbeats = Heartbeats(heartbeat, liveness)
     log_warnings(verbose=verbose, quiet=quiet)
     chosen = choices.scored(
         inputs,
@@ -218,7 +218,7 @@ def run(
         timeout_s=timeout,
         tries=tries,
         wait_s=wait,
-        pulse=pulse,
+        heartbeats=heartbeats,
         window=window,
         copy_input=copy_input,
         repeat_inputs=repeat_inputs,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdp import Pulse
+from mdp import Heartbeats
 from mdp.commands.command_line import PULSE_OPTIONS, new_group, options_named
 from mdp.process import configure_logging
 from mdp.settings import DEFAULT_ENDPOINT
@@ -93,7 +93,7 @@ The service is `dummy`: it tests a client, a broker and a network without comput
   ssnet worker dummy -n 2 --broker tcp://node7:5555
 """
 
-PULSE = Pulse()
+PULSE = Heartbeats()
 
 app = new_group("worker", HELP)
 
@@ -223,10 +223,10 @@ def _serve(
 ) -> None:
     """Check a pool, and serve until a signal comes. `pool` imports only what it needs itself."""
     with options_named(**PULSE_OPTIONS):
-        pulse = Pulse(heartbeat, liveness)
+        heartbeats = Heartbeats(heartbeat, liveness)
     configure_logging(verbose=verbose, quiet=quiet)
     served = pool()
     served.check()
     from ..local.serving import serve
 
-    serve(served, broker, pulse=pulse, verbose=verbose, quiet=quiet)
+    serve(served, broker, heartbeats=heartbeats, verbose=verbose, quiet=quiet)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class Window:
+class InFlightLimit:
     """The requests in flight and their bytes.
 
     A request enters with its own bytes, grows by its answer's bytes, and leaves when the answer is

@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 
 from mdp import MDPError
 
-from .in_flight import Window
+from .in_flight import InFlightLimit
 from .stopwatch import Stopwatch
 
 # A thread that returns from zlib or ROOT usually waits this long for the GIL. Python's default of
@@ -43,7 +43,7 @@ class Question(Protocol):
 Q = TypeVar("Q", bound=Question)
 
 
-class Asker(Generic[Q]):
+class Prefetcher(Generic[Q]):
     """The prefetcher: iterate over it inside its `with` block for (question, replies).
 
     There is one reply for each request of the question. `ask` sends a question's requests, or none
@@ -56,7 +56,7 @@ class Asker(Generic[Q]):
         questions: Iterator[Q],
         ask: Callable[[Q], Replies],
         *,
-        window: Window,
+        window: InFlightLimit,
         watch: Stopwatch,
     ) -> None:
         self._questions = questions
@@ -68,7 +68,7 @@ class Asker(Generic[Q]):
         self._switch_s = sys.getswitchinterval()
         self._thread = threading.Thread(target=self._run, name="reads and asks", daemon=True)
 
-    def __enter__(self) -> Asker[Q]:
+    def __enter__(self) -> Prefetcher[Q]:
         sys.setswitchinterval(_SWITCH_S)
         self._thread.start()
         return self
@@ -126,7 +126,7 @@ class Asker(Generic[Q]):
 class _Asked(Generic[Q]):
     """A question and its replies, once they have arrived and their bytes are counted."""
 
-    def __init__(self, question: Q, futures: Replies, window: Window) -> None:
+    def __init__(self, question: Q, futures: Replies, window: InFlightLimit) -> None:
         self.question = question
         self._reply_bytes = [0] * len(futures)
         self._window = window

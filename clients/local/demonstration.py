@@ -73,7 +73,7 @@ class Shown:
     report: score.ScoringReport
 
 
-def run(demo: Demo, bar: Bar) -> Shown:
+def run_demo(demo: Demo, bar: Bar) -> Shown:
     """Do it; the folder then holds the events, their scores and a picture of one."""
     demo.folder.mkdir(parents=True, exist_ok=True)
     source = demo.source or _make_toys(demo, bar)

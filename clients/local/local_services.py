@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from mdp import BrokerSettings, Client, MDPError, RequestTimeout
-from mdp.process import configure_logging, raise_file_limit, stop_bell
+from mdp.process import configure_logging, raise_file_limit, stop_signal
 
 from ..flow.progress import Progress
 from ..flow.stopwatch import Stopwatch
@@ -105,7 +105,7 @@ def _process(
 def _serve_broker(address: str) -> None:
     from mdp.broker.broker_loop import serve_broker
 
-    with errors_reported(), stop_bell() as stop:
+    with errors_reported(), stop_signal() as stop:
         configure_logging(verbose=False)
         raise_file_limit()
         serve_broker([address], BrokerSettings(), stop)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mdp import Pulse, Worker, WorkerSettings
-from mdp.process import configure_logging, stop_bell
+from mdp import Heartbeats, Worker, WorkerSettings
+from mdp.process import configure_logging, stop_signal
 
 Factories = list[tuple[str, Callable[[], Worker]]]
 """For each worker its service, and what makes it in its process."""
@@ -51,14 +51,14 @@ def serve(
     pool: Pool,
     broker: str,
     *,
-    pulse: Pulse | None = None,
+    heartbeats: Heartbeats | None = None,
     verbose: bool = False,
     quiet: bool = False,
 ) -> None:
     """Serve a pool's workers at a broker until SIGTERM or Ctrl-C. The caller has set up the log."""
     from mdp.worker.worker_loop import serve_workers
 
-    settings = WorkerSettings(pulse=pulse or Pulse())
+    settings = WorkerSettings(heartbeats=heartbeats or Heartbeats())
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
-    with stop_bell() as stop:
+    with stop_signal() as stop:
         serve_workers(broker, pool.factories(), stop, settings=settings, prepare=prepare)

@@ -20,9 +20,9 @@ from lartpc import (
     Event,
     Image,
     ImageError,
+    ParameterError,
     Reader,
     ReadError,
-    SettingsError,
     TickOrder,
     open_reader,
 )
@@ -30,7 +30,7 @@ from lartpc.display import drawing, picture_files
 from lartpc.display.rows import Region, Row, View, label_row, score_row
 from lartpc.files import ticks
 
-from .picture_choice import Asked, Choice, Held, Layer, choose, holdings
+from .picture_choice import Choice, Held, PictureLayer, RequestedPicture, choose, holdings
 from .picture_events import Places, Selection, resolve
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureRequest:
     """The settings of a picture: files, events, and what to draw of them."""
 
     files: tuple[Path, ...]
-    asked: Asked
+    asked: RequestedPicture
     """Producers; if none of images is named, those that the files hold."""
     events: Selection
     view: View
@@ -77,12 +77,12 @@ class _Shown:
         self.entries = entries
         self.events = events
 
-    def images(self, layer: Layer) -> list[Image]:
+    def images(self, layer: PictureLayer) -> list[Image]:
         event = self.events[layer.file]
         return [image for name in layer.producers for image in event.images[name]] if event else []
 
 
-def draw(picture: Picture, output: Path) -> Drawn:
+def draw(picture: PictureRequest, output: Path) -> Drawn:
     """Draw events into a PNG, an SVG or a PDF; existing files of these names are replaced.
 
     Several events become the pages of a PDF, or files numbered by entry. Raises `LArTPCError`.
@@ -132,7 +132,7 @@ def _save_one(figures: Iterator[Figure], entries: Sequence[int], output: Path) -
 # The files.
 
 
-def _tick_order(picture: Picture, held: Sequence[Held]) -> TickOrder:
+def _tick_order(picture: PictureRequest, held: Sequence[Held]) -> TickOrder:
     """The tick order of all files, which is logged if the files do not store it.
 
     Raises `TickOrderError` for files of different orders, in which an event lies at other ticks.
@@ -162,7 +162,7 @@ def _survey(file: Path, held: Held) -> ticks.Survey:
 
 
 def _open_chosen(
-    picture: Picture, choice: Choice, file: int, held: Held, order: TickOrder
+    picture: PictureRequest, choice: Choice, file: int, held: Held, order: TickOrder
 ) -> Reader:
     """A reader of everything that is drawn of a file; if nothing is, of one producer."""
     chosen = (name for row in choice.layers if row.file == file for name in row.producers)
@@ -175,7 +175,7 @@ def _open_chosen(
 
 
 def _events(
-    picture: Picture, choice: Choice, readers: Sequence[Reader], entries: Sequence[int]
+    picture: PictureRequest, choice: Choice, readers: Sequence[Reader], entries: Sequence[int]
 ) -> Iterator[_Shown]:
     used = {row.file for row in choice.layers} | {box.file for box in choice.boxes}
     places = [Places(reader) for reader in readers]
@@ -193,7 +193,7 @@ def _events(
 
 
 def _figures(
-    picture: Picture,
+    picture: PictureRequest,
     choice: Choice,
     readers: Sequence[Reader],
     entries: Sequence[int],
@@ -217,7 +217,7 @@ def _figures(
             raise ImageError(f"{where}: {error}") from error
 
 
-def _statement(picture: Picture, shown: _Shown) -> str:
+def _statement(picture: PictureRequest, shown: _Shown) -> str:
     named = zip(picture.files, shown.entries, shown.events, strict=True)
     return ", ".join(f"{file.name} entry {entry}" for file, entry, event in named if event)
 
@@ -235,7 +235,7 @@ def _roi(rois: Sequence[ROI], number: int) -> ROI:
     return rois[number]
 
 
-def _rows(picture: Picture, choice: Choice, shown: _Shown) -> list[Row]:
+def _rows(picture: PictureRequest, choice: Choice, shown: _Shown) -> list[Row]:
     planes = picture.planes or _planes(choice, shown)
     names = [layer.name for layer in choice.layers]
     return [
@@ -250,7 +250,7 @@ def _rows(picture: Picture, choice: Choice, shown: _Shown) -> list[Row]:
     ]
 
 
-def _row(layer: Layer, panels: tuple[tuple[Image, ...], ...], *, name: str) -> Row:
+def _row(layer: PictureLayer, panels: tuple[tuple[Image, ...], ...], *, name: str) -> Row:
     match layer.kind:
         case "charge":
             return Row(name, "adc", panels)
@@ -278,7 +278,7 @@ def span(option: str, text: str) -> tuple[float, float]:
     try:
         low, high = float(first), float(end)
     except ValueError:
-        raise SettingsError(f"want {option} A:B, got {text!r}") from None
+        raise ParameterError(f"want {option} A:B, got {text!r}") from None
     if not low < high < float("inf") or low == float("-inf"):
-        raise SettingsError(f"want {option} A:B with A < B, got {text!r}")
+        raise ParameterError(f"want {option} A:B with A < B, got {text!r}")
     return low, high

@@ -28,7 +28,7 @@ _PROBED = 20  # entries that are searched for one with images
 _KINDS: tuple[Kind, ...] = ("charge", "scores", "labels")  # from top to bottom
 
 
-class Layer(NamedTuple):
+class PictureLayer(NamedTuple):
     """A row of the picture."""
 
     kind: Kind
@@ -56,7 +56,7 @@ class Boxes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedPicture:
     """The producers that the user named."""
 
     charge: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Asked:
 class Choice:
     """The rows and boxes that are drawn."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[PictureLayer, ...]
     boxes: tuple[Boxes, ...]
     notice: str = ""
     """One line about what is drawn without a request for it."""
@@ -100,7 +100,7 @@ def holdings(file: Path) -> Held:
 def choose(
     files: Sequence[Path],
     held: Sequence[Held],
-    asked: Asked,
+    asked: RequestedPicture,
     *,
     open_images: OpenImages,
     zoomed_to_roi: bool,
@@ -130,17 +130,25 @@ def score_name(producer: str) -> str:
 # What was asked for.
 
 
-def _asked_layers(files: Sequence[Path], held: Sequence[Held], asked: Asked) -> list[Layer]:
+def _asked_layers(
+    files: Sequence[Path], held: Sequence[Held], asked: RequestedPicture
+) -> list[PictureLayer]:
     return [
-        *(Layer("charge", _holder(files, held, name, "images"), (name,)) for name in asked.charge),
+        *(
+            PictureLayer("charge", _holder(files, held, name, "images"), (name,))
+            for name in asked.charge
+        ),
         *_asked_scores(files, held, asked.scores),
-        *(Layer("labels", _holder(files, held, name, "images"), (name,)) for name in asked.labels),
+        *(
+            PictureLayer("labels", _holder(files, held, name, "images"), (name,))
+            for name in asked.labels
+        ),
     ]
 
 
 def _asked_scores(
     files: Sequence[Path], held: Sequence[Held], names: Sequence[str]
-) -> Iterator[Layer]:
+) -> Iterator[PictureLayer]:
     """A row for each network and each file that holds its scores."""
     expanded = dict.fromkeys(
         producer
@@ -149,7 +157,7 @@ def _asked_scores(
     )
     for file, producers in enumerate(held):
         for group in _grouped([name for name in expanded if name in producers.images]):
-            yield Layer("scores", file, group)
+            yield PictureLayer("scores", file, group)
 
 
 def _producers_of(name: str, held: Sequence[Held]) -> list[str]:
@@ -188,7 +196,7 @@ def _missing(
 
 def _held_layers(
     files: Sequence[Path], held: Sequence[Held], open_images: OpenImages
-) -> tuple[list[Layer], list[str]]:
+) -> tuple[list[PictureLayer], list[str]]:
     """The rows, and the producers that no row shows."""
     kinds = [
         {name: _kind(path, name, open_images) for name in one.images}
@@ -197,7 +205,7 @@ def _held_layers(
     layers = [
         *_held_charge(kinds),
         *(
-            Layer("scores", file, group)
+            PictureLayer("scores", file, group)
             for file, named in enumerate(kinds)
             for group in _grouped([name for name, kind in named.items() if kind == "scores"])
         ),
@@ -214,7 +222,7 @@ def _held_layers(
     return layers, [name for name in present if name not in shown]
 
 
-def _held_charge(kinds: Kinds) -> list[Layer]:
+def _held_charge(kinds: Kinds) -> list[PictureLayer]:
     """The producer `wire`; else the first ones of the first file; else the only producer."""
     layers = _first_of_each("charge", kinds)
     wire = [layer for layer in layers if layer.producers == (WIRE,)]
@@ -225,17 +233,17 @@ def _held_charge(kinds: Kinds) -> list[Layer]:
     ]
     match producers:
         case [(file, name, "other")]:
-            return [Layer("charge", file, (name,))]
+            return [PictureLayer("charge", file, (name,))]
     return []
 
 
-def _first_of_each(kind: Kind, kinds: Kinds) -> list[Layer]:
+def _first_of_each(kind: Kind, kinds: Kinds) -> list[PictureLayer]:
     """A row for each producer, of the first file that holds it, because copies look the same."""
-    layers: dict[str, Layer] = {}
+    layers: dict[str, PictureLayer] = {}
     for file, named in enumerate(kinds):
         for name, its_kind in named.items():
             if its_kind == kind:
-                layers.setdefault(name, Layer(kind, file, (name,)))
+                layers.setdefault(name, PictureLayer(kind, file, (name,)))
     return list(layers.values())
 
 
@@ -299,8 +307,8 @@ def _held_boxes(held: Sequence[Held]) -> list[Boxes]:
 
 def _notice(
     files: Sequence[Path],
-    layers: Sequence[Layer],
-    unasked: Sequence[Layer],
+    layers: Sequence[PictureLayer],
+    unasked: Sequence[PictureLayer],
     boxes: Sequence[Boxes],
     taken: Sequence[Boxes],
     left: Sequence[str],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lartpc import RSE, Reader, ReadError, SettingsError
+from lartpc import RSE, ParameterError, Reader, ReadError
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def _entry_range(text: str) -> tuple[int, int | None]:
         start = int(first or "0") if colon else int(first)
         stop = (int(end) if end else None) if colon else start + 1
     except ValueError:
-        raise SettingsError(f"want --entry 3 or --entry 0:5, got {text!r}") from None
+        raise ParameterError(f"want --entry 3 or --entry 0:5, got {text!r}") from None
     if stop is not None and colon and not 0 <= start < stop:
-        raise SettingsError(f"want --entry A:B with 0 <= A < B, got {text!r}")
+        raise ParameterError(f"want --entry A:B with 0 <= A < B, got {text!r}")
     return start, stop
 
 
@@ -43,7 +43,7 @@ def _rse(text: str) -> RSE:
     try:
         run, subrun, event = (int(number) for number in text.split(","))
     except ValueError:
-        raise SettingsError(f"want --event RUN,SUBRUN,EVENT, got {text!r}") from None
+        raise ParameterError(f"want --event RUN,SUBRUN,EVENT, got {text!r}") from None
     return RSE(run, subrun, event)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lartpc.crops import chain
-from mdp import Pulse, SettingsError
+from mdp import Heartbeats, SettingsError
 
 from ..files.file_job import FileJob
 
@@ -38,7 +38,7 @@ class ScoringJob(FileJob):
     """Seconds for one try of one crop, including the wait in the broker's queue."""
     wait_s: float = 10.0
     """Seconds to wait for the first worker of a plane."""
-    pulse: Pulse = field(default_factory=Pulse)
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
     """Heartbeats, which notice a restarted broker; use the broker's own settings."""
     ledger: Path | None = None
     """The file that gets the times of every event; None: no file."""

@@ -16,15 +16,15 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from lartpc import Event, ProductMissing, Reader, check_fits, check_target, open_reader
+from lartpc import ProductMissing, Reader, check_fits, check_target, open_reader
 from lartpc.crops import chain
 from mdp import Client, ClientSettings, MDPError, SettingsError
 from services.planes import DESCRIBE, Description, Origin, answer_name, service_name
 
 from ..files.entries import entry_range
 from ..files.provenance import Provenance, check_repeats, mode_settings
-from ..flow.in_flight import Window
-from ..flow.prefetcher import Asker, Outcome, Reply
+from ..flow.in_flight import InFlightLimit
+from ..flow.prefetcher import Outcome, Prefetcher, Reply
 from ..flow.progress import OnProgress, Progress, progress_of
 from ..flow.signals import uninterrupted
 from ..flow.stopwatch import Stopwatch
@@ -34,7 +34,7 @@ from .crop_requests import Cutter, EventQuestion, failures_of
 from .job import ScoringJob
 from .output.failures import Failure, Tally, events_of, is_permanent
 from .output.open_output import Output, open_output
-from .scores import Scores, nbytes
+from .scores import Info, Scores, nbytes
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _send(
 ) -> ScoringReport:
     """`stack` closes at the end of the run, so a ledger says `done` only for a finished output."""
     settings = ClientSettings(
-        pulse=job.pulse, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
+        heartbeats=job.heartbeats, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
     )
     with Client(job.broker, settings) as client:
         with watch.stage("workers"):
@@ -131,12 +131,12 @@ def _send(
         asked = len(output.asked)
         done = output.entries - asked  # by earlier runs; all but the failed ones before a retry
         recorder = stack.enter_context(recorded(job, client, watch, events=asked, done=done))
-        making = _Run(fitting, described, reader, output, watch, recorder)
+        run = _Run(fitting, described, reader, output, watch, recorder)
         progress.step("waiting for scores")
         failed = len(events_of(output.failed))
         line = statement(fitting, reader, output, origins)
         progress.begin(line, done=output.written, total=output.entries, failed=failed)
-        return making.send(client, progress)
+        return run.send(client, progress)
 
 
 _FIRST_ROW = {"backward": "largest", "forward": "smallest"}
@@ -272,11 +272,13 @@ class _Run:
 
         recorder = self._recorder
         asked = self._questions(self._output.asked)
-        window = Window(requests=self._job.window, max_bytes=self._job.window_bytes)
-        with Asker(asked, recorder.asking(ask), window=window, watch=self._watch) as asker:
-            for question, outcomes in asker.outcomes(tolerated=is_permanent):
-                self._take(question, outcomes)
-                recorder.append(question, outcomes, self._scores.take_infos())
+        window = InFlightLimit(requests=self._job.window, max_bytes=self._job.window_bytes)
+        with Prefetcher(
+            asked, recorder.asking(ask), window=window, watch=self._watch
+        ) as prefetcher:
+            for question, outcomes in prefetcher.outcomes(tolerated=is_permanent):
+                infos = self._take(question, outcomes)
+                recorder.append(question, outcomes, infos)
                 self._show(progress)
         self._report.workers = len(self._scores.workers)
         self._report.computed_s = self._scores.computed_s
@@ -293,14 +295,23 @@ class _Run:
         )
         return cutter.questions(self._reader, order, self._watch)
 
-    def _take(self, question: EventQuestion, outcomes: Sequence[Outcome]) -> None:
+    def _take(self, question: EventQuestion, outcomes: Sequence[Outcome]) -> list[Info]:
+        """Write an event; returns what the workers reported with its answers."""
         failures = failures_of(question, outcomes)
         self._tally.count(failures)
         replies = [outcome for outcome in outcomes if not isinstance(outcome, MDPError)]
         self._count(question, replies)
-        event = self._scores.empty_event(question) if failures else self._event(question, replies)
+        infos: list[Info] = []
+        if failures:
+            event = self._scores.empty_event(question)
+        else:
+            with self._watch.stage("check"):
+                scores, infos = self._scores.check(question, replies)
+            with self._watch.stage("stitch"):
+                event = self._scores.stitch(question, scores)
         with self._watch.stage("write"):
             self._output.write(event, question.entry.number, failures)
+        return infos
 
     def _count(self, question: EventQuestion, replies: Sequence[Reply]) -> None:
         self._report.events += 1
@@ -308,9 +319,3 @@ class _Run:
         self._report.crops += len(question.requests)
         self._report.bytes_out += question.nbytes
         self._report.bytes_in += nbytes(replies)
-
-    def _event(self, question: EventQuestion, replies: Sequence[Reply]) -> Event:
-        with self._watch.stage("check"):
-            scores = self._scores.check(question, replies)
-        with self._watch.stage("stitch"):
-            return self._scores.stitch(question, scores)

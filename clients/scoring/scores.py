@@ -6,12 +6,12 @@ A reply that does not fit its request raises `AnswerError`. Pure: no socket, no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lartpc import Event, FrameError, Image, ImageError, unpack
+from lartpc import Batch, Event, FrameError, Image, ImageError, unpack
 from lartpc.crops import chain
 from lartpc.image import all_finite
 from services.planes import Origin, answer_name, service_name
@@ -21,8 +21,19 @@ from ..flow.prefetcher import Reply
 from .crop_requests import CropRequest, EventQuestion
 
 Floats = npt.NDArray[np.floating]
+Info = Mapping[str, Any]
+"""What a worker reports with an answer: its name, its network, its seconds."""
 
 _MAX_INFO = 200  # characters of a worker's name
+
+
+class CheckedScores(NamedTuple):
+    """The scores of an event's crops, and what the workers reported with them."""
+
+    scores: list[list[Floats]]
+    """By plane and crop, in the plan's order: (2, rows, cols) each."""
+    infos: list[Info]
+    """One per request."""
 
 
 class Scores:
@@ -37,26 +48,24 @@ class Scores:
         self.workers: set[str] = set()
         self.computed_s = 0.0
         """Seconds that all workers together report for the computation."""
-        self._infos: list[Mapping[str, Any]] = []
 
-    def check(self, question: EventQuestion, replies: Sequence[Reply]) -> list[list[Floats]]:
-        """Return the scores of each plane's crops, in the plan's order.
-
-        Each is an array (2, rows, cols) of floats. Raises `AnswerError`.
-        """
-        self._infos = []
+    def check(self, question: EventQuestion, replies: Sequence[Reply]) -> CheckedScores:
+        """Check the replies to all crops of an event. Raises `AnswerError`."""
+        infos: list[Info] = []
         scores: dict[int, list[Floats]] = {p.plane: [] for p in question.plan.planes}
         crops = [crop for plane in question.plan.planes for crop in plane.crops]
         for request, crop, reply in zip(question.requests, crops, replies, strict=True):
             number = len(scores[request.plane])
             where = f"{question.where} plane {request.plane} crop {number}"
             size = (crop.meta.rows, crop.meta.cols)
-            scores[request.plane].append(self._check_one(request, size, reply, where))
-        return [scores[plane.plane] for plane in question.plan.planes]
+            answer = self._check_one(request, size, reply, where)
+            scores[request.plane].append(answer.array[0])
+            infos.append(answer.info)
+        return CheckedScores([scores[plane.plane] for plane in question.plan.planes], infos)
 
     def _check_one(
         self, request: CropRequest, size: tuple[int, int], reply: Reply, where: str
-    ) -> Floats:
+    ) -> Batch:
         try:
             answer, *more = unpack(reply)
         except FrameError as error:
@@ -73,25 +82,18 @@ class Scores:
         if not all_finite(answer.array):
             raise AnswerError(f"{where}: want finite scores, got NaN or Inf")
         self._remember(request.plane, answer.info, where)
-        scores: Floats = answer.array[0]
-        return scores
+        return answer
 
-    def _remember(self, plane: int, info: Mapping[str, Any], where: str) -> None:
+    def _remember(self, plane: int, info: Info, where: str) -> None:
         origin, expected = Origin.of(info), self.origins[plane]
         if origin != expected:
             raise AnswerError(
                 f"{where}: want all answers of {service_name(plane)} from one network, {expected},"
                 f" got one from {origin}"
             )
-        self._infos.append(info)
         self.workers.add(str(info.get("worker", ""))[:_MAX_INFO])
         seconds = info.get("seconds")
         self.computed_s += seconds if isinstance(seconds, float) else 0.0
-
-    def take_infos(self) -> list[Mapping[str, Any]]:
-        """Return, once, the information in each answer of the last `check`."""
-        taken, self._infos = self._infos, []
-        return taken
 
     def stitch(self, question: EventQuestion, scores: Sequence[Sequence[Floats]]) -> Event:
         """Return the event to write: images [shower, track] of each plane that has crops."""

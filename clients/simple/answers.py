@@ -16,7 +16,7 @@ from services.planes import Origin
 
 from ..errors import AnswerError
 from ..files.entries import Entry
-from .questions import Question, Sent
+from .questions import Sent, SimpleQuestion
 
 _MAX_ORIGINS = 16
 
@@ -41,7 +41,7 @@ class Answers:
         """The networks that the replies name: each once, and at most 16."""
         self._held: list[Entry] = []
 
-    def take(self, question: Question, reply: Sequence[bytes] | None) -> Iterator[Answered]:
+    def take(self, question: SimpleQuestion, reply: Sequence[bytes] | None) -> Iterator[Answered]:
         """Yield the events of a question; its reply is None if it was not sent.
 
         Raises `AnswerError`.
@@ -71,7 +71,7 @@ class Answers:
             yield Answered(entry, Event(entry.rse, dict.fromkeys(self.names, ())))
 
     def _check(
-        self, question: Question, reply: Sequence[bytes]
+        self, question: SimpleQuestion, reply: Sequence[bytes]
     ) -> dict[str, list[tuple[Image, ...]]]:
         """By name, the images of each of the question's events."""
         try:
@@ -96,7 +96,7 @@ class Answers:
         if stated and origin not in self.origins and len(self.origins) < _MAX_ORIGINS:
             self.origins.append(origin)
 
-    def _check_names(self, question: Question, got: set[str]) -> None:
+    def _check_names(self, question: SimpleQuestion, got: set[str]) -> None:
         """All names must be there; fewer only if the question was about fewer producers."""
         want = set(self.names)
         if got - want or (question.complete and want - got):
@@ -110,7 +110,7 @@ class _Checked:
     def __init__(
         self,
         batch: Batch,
-        question: Question,
+        question: SimpleQuestion,
         seen: set[tuple[str, str]],
         batches: Sequence[Batch],
     ) -> None:

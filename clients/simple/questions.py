@@ -38,7 +38,7 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Question:
+class SimpleQuestion:
     """One request. If its events have no images, it has no frames and is not sent."""
 
     entries: tuple[Entry, ...]
@@ -59,7 +59,7 @@ class Question:
 
 def questions(
     reader: Reader, order: Iterable[int], *, batch: int, watch: Stopwatch
-) -> Iterator[Question]:
+) -> Iterator[SimpleQuestion]:
     """Yield requests of up to `batch` events, in the order of the entry numbers.
 
     Events share a request only if they have the same number of images of each producer, so that
@@ -97,7 +97,7 @@ def _check_size(pixel_bytes: int, events: int, entry: Entry) -> None:
         )
 
 
-def _ask(events: list[tuple[Entry, Event]], watch: Stopwatch) -> Question:
+def _ask(events: list[tuple[Entry, Event]], watch: Stopwatch) -> SimpleQuestion:
     entries = tuple(entry for entry, _ in events)
     frames: list[bytes] = []
     sent = []
@@ -114,4 +114,4 @@ def _ask(events: list[tuple[Entry, Event]], watch: Stopwatch) -> Question:
             sent.append(Sent(name, stacked.meta, metas))
             frames += pack([stacked])
     complete = len(sent) == len(events[0][1].images)
-    return Question(entries, tuple(sent), tuple(frames), complete)
+    return SimpleQuestion(entries, tuple(sent), tuple(frames), complete)

@@ -31,13 +31,13 @@ from services.planes import Origin
 from ..files.entries import entry_range
 from ..files.file_job import FileJob
 from ..files.provenance import Provenance, check_repeats
-from ..flow.in_flight import Window
-from ..flow.prefetcher import Asker, Reply
+from ..flow.in_flight import InFlightLimit
+from ..flow.prefetcher import Prefetcher, Reply
 from ..flow.progress import OnProgress, Progress, progress_of
 from ..flow.signals import close_output, uninterrupted
 from ..flow.stopwatch import Stopwatch
 from .answers import Answered, Answers
-from .questions import Question, questions
+from .questions import SimpleQuestion, questions
 
 log = logging.getLogger(__name__)
 
@@ -191,15 +191,15 @@ class _Run:
         self._copied = set(producers(reader.paths[0])) if plan.copy_input else set()
 
     def send(self, client: Client, order: Sequence[int], progress: Progress) -> SimpleReport:
-        def ask(question: Question) -> list[Future[Reply]]:
+        def ask(question: SimpleQuestion) -> list[Future[Reply]]:
             if not question.frames:
                 return []
             return [client.submit(self._plan.service, question.frames)]
 
         asked = questions(self._reader, order, batch=self._plan.batch, watch=self._watch)
-        window = Window(requests=self._plan.window, max_bytes=self._plan.window_bytes)
-        with Asker(asked, ask, window=window, watch=self._watch) as asker:
-            for question, replies in asker:
+        window = InFlightLimit(requests=self._plan.window, max_bytes=self._plan.window_bytes)
+        with Prefetcher(asked, ask, window=window, watch=self._watch) as prefetcher:
+            for question, replies in prefetcher:
                 reply = replies[0] if replies else None
                 self._count(question, reply)
                 self._write(self._answers.take(question, reply))
@@ -212,7 +212,7 @@ class _Run:
         """The networks that the answers name."""
         return self._answers.origins
 
-    def _count(self, question: Question, reply: Reply | None) -> None:
+    def _count(self, question: SimpleQuestion, reply: Reply | None) -> None:
         self._report.events += len(question.entries)
         if reply is None:
             self._report.empty += len(question.entries)

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from lartpc import SettingsError
+from lartpc import ParameterError
 from lartpc.crops.chain import threshold
 from lartpc.crops.tiles import spans
 from lartpc.image import Pixels
@@ -71,11 +71,11 @@ class Validation:
         self._tile = -(-_TILE // divisor) * divisor
         for path, fingerprint in files.parts.items():
             if fingerprint in training:
-                raise SettingsError(
+                raise ParameterError(
                     f"want files to validate that are not used for training, got {path}"
                 )
         if not set(planes) <= set(files.planes):
-            raise SettingsError(f"want planes {self._planes} to validate, got {files.planes}")
+            raise ParameterError(f"want planes {self._planes} to validate, got {files.planes}")
 
     def __len__(self) -> int:
         return len(self._files)

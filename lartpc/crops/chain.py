@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, ProductMissing, SettingsError
+from ..errors import ImageError, ParameterError, ProductMissing
 from ..image import ROI, RSE, Event, Image, ImageMeta, Pixels, TickOrder
 from .rois import cut_rois, merge_rois
 from .tiles import Region, all_of, check_tiles, spans
@@ -64,7 +64,7 @@ class Croi:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise SettingsError(f"want crops of at least 1 x 1 pixels, got {self.size}")
+            raise ParameterError(f"want crops of at least 1 x 1 pixels, got {self.size}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
-from ..errors import SettingsError
+from ..errors import ParameterError
 
 
 class TileSpan(NamedTuple):
@@ -41,9 +41,9 @@ def all_of(start: int, size: int) -> TileSpan:
 def check_tiles(size: int, overlap: int, divisor: int) -> None:
     """Raise `SettingsError` for tiles that no network can process."""
     if divisor < 1 or size < 1 or size % divisor:
-        raise SettingsError(f"want a tile size that {divisor} divides (--size), got {size}")
+        raise ParameterError(f"want a tile size that {divisor} divides (--size), got {size}")
     if not 0 <= overlap < size:
-        raise SettingsError(
+        raise ParameterError(
             f"want an overlap from 0 to below the tile's {size} pixels (--overlap), got {overlap}"
         )
 

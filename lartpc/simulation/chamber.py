@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SettingsError
+from ..errors import ParameterError
 from ..image import ImageMeta
 from .argon import Floats
 from .particles import Deposits
@@ -42,10 +42,10 @@ class Chamber:
     def __post_init__(self) -> None:
         if not (16 <= self.rows <= MAX_SIDE and 16 <= self.cols <= MAX_SIDE):
             want = f"from 16 x 16 to {MAX_SIDE} x {MAX_SIDE} pixels"
-            raise SettingsError(f"want {want}, got {self.rows} x {self.cols}")
+            raise ParameterError(f"want {want}, got {self.rows} x {self.cols}")
         if not (self.wires_per_pixel > 0 and self.ticks_per_pixel > 0):
             got = f"{self.wires_per_pixel} wires x {self.ticks_per_pixel} ticks"
-            raise SettingsError(f"want pixels of a size above 0, got {got}")
+            raise ParameterError(f"want pixels of a size above 0, got {got}")
 
     @property
     def ticks(self) -> float:

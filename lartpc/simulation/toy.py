@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import SettingsError
+from ..errors import ParameterError
 from ..image import ROI, RSE, Event, Image, ImageMeta
 from . import argon
 from .argon import Floats
@@ -45,9 +45,9 @@ class ToySettings:
 
     def __post_init__(self) -> None:
         if self.cosmics is not None and not 0 <= self.cosmics <= 1000:
-            raise SettingsError(f"want cosmics from 0 to 1000, got {self.cosmics}")
+            raise ParameterError(f"want cosmics from 0 to 1000, got {self.cosmics}")
         if self.roi_pixels < 1:
-            raise SettingsError(f"want roi_pixels of at least 1, got {self.roi_pixels}")
+            raise ParameterError(f"want roi_pixels of at least 1, got {self.roi_pixels}")
 
     @property
     def mean_cosmics(self) -> float:
@@ -87,7 +87,7 @@ def make(index: int, *, seed: int, settings: ToySettings | None = None) -> ToyEv
     Its (run, subrun, event) is (seed, index // 100, index).
     """
     if index < 0 or seed < 0:
-        raise SettingsError(f"want seed and index of at least 0, got {seed} and {index}")
+        raise ParameterError(f"want seed and index of at least 0, got {seed} and {index}")
     settings = settings or ToySettings()
     rng = np.random.default_rng([seed, 1, index])
     interaction = interact(rng)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SettingsError
+from ..errors import ParameterError
 from . import argon
 from .argon import Floats
 from .chamber import DRIFT_CM_US, PITCH_CM, TICK_US, Chamber
@@ -52,12 +52,12 @@ class Response:
     def __post_init__(self) -> None:
         for name in ("mip_adc", "threshold_adc", "shaping_ticks", "crosstalk_wires"):
             if not getattr(self, name) > 0:
-                raise SettingsError(f"want {name} above 0, got {getattr(self, name)}")
+                raise ParameterError(f"want {name} above 0, got {getattr(self, name)}")
         for name in ("noise_adc", "noise_hits"):
             if not getattr(self, name) >= 0:
-                raise SettingsError(f"want {name} of at least 0, got {getattr(self, name)}")
+                raise ParameterError(f"want {name} of at least 0, got {getattr(self, name)}")
         if not 0 <= self.dead_fraction <= 0.5:
-            raise SettingsError(f"want dead_fraction from 0 to 0.5, got {self.dead_fraction}")
+            raise ParameterError(f"want dead_fraction from 0 to 0.5, got {self.dead_fraction}")
 
     @property
     def adc_per_mev(self) -> float:

@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BatchError, SettingsError
+from ..errors import BatchError, ParameterError
 from ..frames import DEFAULT_LIMITS
 
 MAX_NUMBER = (1 << 32) - 1
@@ -54,18 +54,18 @@ class Recipe:
         for name in ("batch_size", "rows", "cols"):
             _want_integer(name, getattr(self, name), 1, MAX_NUMBER)
         if not self.planes or len(set(self.planes)) != len(self.planes):
-            raise SettingsError(f"want different planes, at least one, got {self.planes}")
+            raise ParameterError(f"want different planes, at least one, got {self.planes}")
         for plane in self.planes:
             _want_integer("a plane", plane, 0, MAX_PLANE)
         if not 0 <= self.gain < 1 or not 0 <= self.shower_share <= 1:
             got = f"{self.gain} and {self.shower_share}"
-            raise SettingsError(f"want 0 <= gain < 1 and 0 <= shower_share <= 1, got {got}")
+            raise ParameterError(f"want 0 <= gain < 1 and 0 <= shower_share <= 1, got {got}")
         if self.batch_size * len(self.planes) > _MAX_IMAGES:
             got = f"{self.batch_size} events of {len(self.planes)} planes"
-            raise SettingsError(f"want at most {_MAX_IMAGES} images in a batch, got {got}")
+            raise ParameterError(f"want at most {_MAX_IMAGES} images in a batch, got {got}")
         if self.nbytes > DEFAULT_LIMITS.array_bytes:
             want = f"batches of at most {DEFAULT_LIMITS.array_bytes} bytes"
-            raise SettingsError(f"want {want}, got {self.nbytes}: use fewer events, smaller crops")
+            raise ParameterError(f"want {want}, got {self.nbytes}: use fewer events, smaller crops")
 
     @property
     def nbytes(self) -> int:
@@ -79,7 +79,7 @@ class Recipe:
 
 def _want_integer(name: str, value: Any, low: int, high: int) -> None:
     if type(value) is not int or not low <= value <= high:
-        raise SettingsError(f"want {name} from {low} to {high}, got {value!r}")
+        raise ParameterError(f"want {name} from {low} to {high}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _name(values: Any) -> BatchName:
         recipe = Recipe(**{**rest, "planes": tuple(rest["planes"])})
         _want_integer("epoch", epoch, 0, MAX_NUMBER)
         _want_integer("index", index, 0, MAX_NUMBER)
-    except (SettingsError, TypeError) as error:
+    except (ParameterError, TypeError) as error:
         raise BatchError(f"want a valid name of a batch: {error}") from None
     if not isinstance(fingerprint, str) or type(recipe.flips) is not bool:
         got = f"{fingerprint!r} and {recipe.flips!r}"

@@ -435,7 +435,9 @@ class Broker:
         out: list[Frames] = []
         if job is not None and not job.over:
             # a worker that was silent before it got the request did not die of it
-            was_alive = worker.asked_at < worker.heard_at + 1.5 * self.settings.pulse.interval_s
+            was_alive = (
+                worker.asked_at < worker.heard_at + 1.5 * self.settings.heartbeats.interval_s
+            )
             out += self._requeue(job, now, why, counts=saw_request and was_alive)
         if not service.workers:
             service.unserved_since = now
@@ -443,16 +445,16 @@ class Broker:
         return out + self._dispatch(service, now)
 
     def _due(self, worker: WorkerState) -> float:
-        pulse = self.settings.pulse
-        due = min(worker.sent_at + pulse.interval_s, worker.heard_at + pulse.silence_s)
+        heartbeats = self.settings.heartbeats
+        due = min(worker.sent_at + heartbeats.interval_s, worker.heard_at + heartbeats.silence_s)
         if worker.job is not None:
             due = min(due, worker.asked_at + worker.service.time_limit_s)
         return due
 
     def _check_worker(self, worker: WorkerState, now: float) -> list[Frames]:
-        pulse, service, job = self.settings.pulse, worker.service, worker.job
+        heartbeats, service, job = self.settings.heartbeats, worker.service, worker.job
         out: list[Frames] = []
-        if now >= worker.heard_at + pulse.silence_s:
+        if now >= worker.heard_at + heartbeats.silence_s:
             self.counters.workers_lost += 1
             out.append(worker.dialect.disconnect_to(worker.name))
             return out + self._forget(worker, now, f"silent for {now - worker.heard_at:.1f} s")
@@ -463,7 +465,7 @@ class Broker:
                 out += self._refuse(job, 504, text, now)
             out.append(worker.dialect.disconnect_to(worker.name))
             return out + self._forget(worker, now, "over its time limit")
-        if now >= worker.sent_at + pulse.interval_s:
+        if now >= worker.sent_at + heartbeats.interval_s:
             worker.sent_at = now
             out.append(worker.dialect.heartbeat_to(worker.name))
         self._watch(worker, self._due(worker))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from .. import addresses
 from ..settings import BrokerSettings
-from ..sockets import Bell, Poll, Router, clock, new_context, unix_time
+from ..sockets import Poll, Router, Wakeup, clock, new_context, unix_time
 from ..wire import Frames
 from .broker import Broker
 
@@ -19,10 +19,10 @@ _BATCH = 64  # messages between two readings of the clock
 _BUSY = 0.25  # heartbeat intervals: heartbeats must not wait longer for a busy socket
 
 
-def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell) -> None:
-    """Run a broker on these endpoints until `stop` rings and all held requests are answered.
+def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Wakeup) -> None:
+    """Run a broker on these endpoints until `stop` wakes the loop and all held requests are answered.
 
-    A second ring ends it at once. Raises `MDPError` for an endpoint that cannot be bound.
+    A second wake-up ends it at once. Raises `MDPError` for an endpoint that cannot be bound.
     """
     parsed = [addresses.parse(endpoint, bind=True) for endpoint in endpoints]
     context = new_context()
@@ -39,7 +39,7 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Bell)
     log.info("stopped: %s", broker.counters)
 
 
-def run_broker(broker: Broker, router: Router, stop: Bell) -> None:
+def run_broker(broker: Broker, router: Router, stop: Wakeup) -> None:
     poll = Poll(router, stop)
     give_up_at = math.inf
     while True:
@@ -47,12 +47,12 @@ def run_broker(broker: Broker, router: Router, stop: Bell) -> None:
         _route(broker, router)
         now = clock()
         _deliver(broker, router, broker.tick(now), now)  # every turn: heartbeats must not starve
-        if stop.rings and not broker.draining:
+        if stop.count and not broker.draining:
             give_up_at = now + broker.settings.drain_s
             _deliver(broker, router, broker.drain(now), now)
-        if stop.rings:
-            stop.hush()
-        if broker.draining and (not broker.held or now >= give_up_at or stop.rings > 1):
+        if stop.count:
+            stop.clear()
+        if broker.draining and (not broker.held or now >= give_up_at or stop.count > 1):
             break
     _deliver(broker, router, broker.close(now), now)
 
@@ -63,7 +63,7 @@ def _route(broker: Broker, router: Router) -> None:
     This comes before `tick`: after a pause of this process (swapping, say) the heartbeats that wait
     in the socket must be received before a worker is declared silent.
     """
-    until = clock() + _BUSY * broker.settings.pulse.interval_s
+    until = clock() + _BUSY * broker.settings.heartbeats.interval_s
     while (now := clock()) < until:
         for _ in range(_BATCH):
             message = router.receive()

@@ -96,7 +96,7 @@ def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
         "draining": broker.draining,
         "settings": {
             **vars(broker.settings),
-            "pulse": vars(broker.settings.pulse),
+            "heartbeats": vars(broker.settings.heartbeats),
             "time_limits_s": dict(broker.settings.time_limits_s),
         },
         "counters": asdict(broker.counters),

@@ -11,8 +11,8 @@ import sys
 from dataclasses import asdict
 from typing import NoReturn
 
-from ..process import configure_logging, errors_reported, raise_file_limit, stop_bell
-from ..settings import BrokerSettings, Pulse
+from ..process import configure_logging, errors_reported, raise_file_limit, stop_signal
+from ..settings import BrokerSettings, Heartbeats
 from .broker_loop import serve_broker
 
 # Not `-m`: that would import a file of the current folder that has the name of a library.
@@ -35,10 +35,10 @@ def become_broker(
 def main(plan: str) -> None:
     options = json.loads(plan)
     values = options["settings"]
-    settings = BrokerSettings(**{**values, "pulse": Pulse(**values["pulse"])})
+    settings = BrokerSettings(**{**values, "heartbeats": Heartbeats(**values["heartbeats"])})
     configure_logging(**options["logging"])
     raise_file_limit()
-    with stop_bell() as stop:
+    with stop_signal() as stop:
         serve_broker(options["endpoints"], settings, stop)
 
 

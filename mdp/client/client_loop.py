@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import ClientClosed, MDPError
-from ..sockets import Bell, Dealer, Poll, as_bytes, clock, new_context, target
+from ..sockets import Dealer, Poll, Wakeup, as_bytes, clock, new_context, target
 from . import lane
 
 
@@ -23,8 +23,8 @@ class ClientLoop(threading.Thread):
         # more than lanes, because closed sockets linger
         self._context = new_context(max_sockets=4 * lanes.settings.lanes + 64)
         self._check()
-        self._bell = Bell()
-        self._poll = Poll(self._bell)
+        self._wakeup = Wakeup()
+        self._poll = Poll(self._wakeup)
         self._inbox: deque[
             tuple[Callable[[lane.ClientRequest, float], list[lane.Step]], lane.ClientRequest]
         ] = deque()
@@ -53,7 +53,7 @@ class ClientLoop(threading.Thread):
         """Give up the calls in flight, and end the thread."""
         with self._lock:
             self._closing = True
-        self._bell.ring()
+        self._wakeup.wake()
         if threading.current_thread() is not self:
             self.join()
 
@@ -64,7 +64,7 @@ class ClientLoop(threading.Thread):
             if self._closing:
                 return False
             self._inbox.append((verb, call))
-        self._bell.ring()
+        self._wakeup.wake()
         return True
 
     def run(self) -> None:
@@ -77,11 +77,11 @@ class ClientLoop(threading.Thread):
             self._take_inbox()  # `close` fails the calls that came last, too
             self._carry_out(self._lanes.close())
             self._context.term()
-            self._bell.close()
+            self._wakeup.close()
 
     def _turn(self) -> None:
         ready = self._poll.wait(self._lanes.deadline())
-        self._bell.hush()
+        self._wakeup.clear()
         self._take_inbox()
         for handle in ready:
             if handle in self._names:

@@ -6,7 +6,7 @@ time. After an answer the lane is idle, and the next request uses it. A lane tha
 closed, and a late answer to its name reaches nobody; so an answer never gets to another request.
 
 A try without an answer in `timeout_s` is given up, and the request is sent again, up to `tries`
-times (Lazy Pirate, ZeroMQ Guide, chapter 4). To notice a loss earlier, one more lane, the pulse,
+times (Lazy Pirate, ZeroMQ Guide, chapter 4). To notice a loss earlier, one more lane, the probe,
 asks the broker each interval (`mmi.broker`) while any request is in flight, and names the lanes.
 The answer has the broker's instance id, new after a restart, and the lanes without a request.
 
@@ -27,11 +27,11 @@ any          `close`                                       over         Failed; 
 (1) Only parts that no earlier try has brought.
 (2) This does not count as a try. But a call is over `tries` * `timeout_s` after its first try; if
     `interval_s` would end later than that, error 503 is Failed, too.
-(3) The pulse sends mmi.cancel with the lane's name, so that the broker drops the request.
+(3) The probe sends mmi.cancel with the lane's name, so that the broker drops the request.
 (4) Believed at once from a new instance, else after `liveness` such answers in a row, because an
     answer may be on its way; each time this happens, twice as many are needed for that call.
 (5) At the head. If its time is over before a lane is free: over, Failed.
-The pulse is closed and opened again when it got no answer for liveness * interval; that doubles,
+The probe is closed and opened again when it got no answer for liveness * interval; that doubles,
 up to 60 s, while no broker has ever answered it. A broker that does not know mmi.broker is not
 asked again.
 """
@@ -140,11 +140,11 @@ class Lanes:
         self.backing_off: list[ClientRequest] = []  # the broker drains: sent again at `due_at`
         self.instance: str | None = None  # the broker's id; None: not known yet
         self._new_name = new_name
-        self._pulse: bytes | None = None  # the lane that asks `mmi.broker`
-        self._pulse_at = -math.inf  # the first call asks at once who the broker is
-        self._pulse_answered = True
-        self._pulse_works = True  # a foreign broker may not know `mmi.broker`
-        self._pulse_wait_s = settings.pulse.silence_s
+        self._probe: bytes | None = None  # the lane that asks `mmi.broker`
+        self._probe_at = -math.inf  # the first call asks at once who the broker is
+        self._probe_answered = True
+        self._probe_works = True  # a foreign broker may not know `mmi.broker`
+        self._probe_wait_s = settings.heartbeats.silence_s
 
     # Called by the loop that has the sockets.
 
@@ -158,8 +158,8 @@ class Lanes:
         except WireError as error:
             log.warning("dropped a malformed answer: %s", error)
             return []
-        if lane == self._pulse:
-            return self._on_pulse(answer, now)
+        if lane == self._probe:
+            return self._on_probe(answer, now)
         call = self.in_flight.get(lane)
         if call is None or answer.service != call.service:
             log.warning("dropped an answer to no request in flight")
@@ -176,13 +176,13 @@ class Lanes:
         self.backing_off = [call for call in self.backing_off if now < call.due_at]
         self.pending.extendleft(reversed(again))
         out += self._start(now)
-        if now >= self._pulse_due():
-            out += self._send_pulse(now)
+        if now >= self._probe_due():
+            out += self._send_probe(now)
         return out
 
     def deadline(self) -> float:
         dues = [call.due_at for call in (*self.in_flight.values(), *self.backing_off)]
-        return min(self._pulse_due(), *dues) if dues else math.inf
+        return min(self._probe_due(), *dues) if dues else math.inf
 
     def abandon(self, call: ClientRequest, now: float) -> list[Step]:
         """Give up a call whose answer nobody wants any more."""
@@ -205,8 +205,8 @@ class Lanes:
         self.backing_off.clear()
         self.pending.clear()
         out += [CloseLane(lane) for lane in self.idle]
-        if self._pulse is not None:
-            out.append(CloseLane(self._pulse))
+        if self._probe is not None:
+            out.append(CloseLane(self._probe))
         return out
 
     # One call.
@@ -215,11 +215,11 @@ class Lanes:
         out: list[Step] = []
         while self.pending and len(self.in_flight) < self.settings.lanes:
             call = self.pending.popleft()
-            if not self.in_flight and self._pulse_answered and self.instance is not None:
-                self._pulse_at = now  # no call was in flight, so no pulse was due
+            if not self.in_flight and self._probe_answered and self.instance is not None:
+                self._probe_at = now  # no call was in flight, so no probe was due
             if math.isnan(call.started_at):
                 call.started_at = now
-                call.patience = self.settings.pulse.liveness
+                call.patience = self.settings.heartbeats.liveness
             if now < self._give_up_at(call):
                 out += self._send(call, now)
             else:  # it backed off, and then no lane was free for too long
@@ -256,7 +256,7 @@ class Lanes:
         self.idle.append(call.lane)
         call.lane = None
         error = wire.as_error(answer.body)
-        again_at = now + self.settings.pulse.interval_s
+        again_at = now + self.settings.heartbeats.interval_s
         if isinstance(error, Draining) and again_at < self._give_up_at(call):
             call.tries_used -= 1  # the broker did not try it, and another one will start soon
             call.due_at = again_at
@@ -289,38 +289,38 @@ class Lanes:
         lane, call.lane = call.lane, None
         del self.in_flight[lane]
         out: list[Step] = [CloseLane(lane)]
-        if self._pulse is None:
-            self._pulse = self._new_name()
-            out.append(OpenLane(self._pulse))
-        return [*out, SendOnLane(self._pulse, MDP02.request(CANCEL, [lane]))]
+        if self._probe is None:
+            self._probe = self._new_name()
+            out.append(OpenLane(self._probe))
+        return [*out, SendOnLane(self._probe, MDP02.request(CANCEL, [lane]))]
 
-    # The pulse.
+    # The probe.
 
-    def _pulse_due(self) -> float:
-        if not self.in_flight or not self._pulse_works:
+    def _probe_due(self) -> float:
+        if not self.in_flight or not self._probe_works:
             return math.inf
-        wait_s = self.settings.pulse.interval_s if self._pulse_answered else self._pulse_wait_s
-        return self._pulse_at + wait_s
+        wait_s = self.settings.heartbeats.interval_s if self._probe_answered else self._probe_wait_s
+        return self._probe_at + wait_s
 
-    def _send_pulse(self, now: float) -> list[Step]:
+    def _send_probe(self, now: float) -> list[Step]:
         """Ask for the broker's instance, on a new socket if the last question got no answer."""
         out: list[Step] = []
-        if self._pulse is not None and not self._pulse_answered:
-            out.append(CloseLane(self._pulse))
-            self._pulse = None
+        if self._probe is not None and not self._probe_answered:
+            out.append(CloseLane(self._probe))
+            self._probe = None
             if self.instance is None:  # it never answered: perhaps a foreign broker that never does
-                self._pulse_wait_s = min(2 * self._pulse_wait_s, 60.0)
-        if self._pulse is None:
-            self._pulse = self._new_name()
-            out.append(OpenLane(self._pulse))
-        self._pulse_at = now
-        self._pulse_answered = False
-        return [*out, SendOnLane(self._pulse, MDP02.request(b"mmi.broker", list(self.in_flight)))]
+                self._probe_wait_s = min(2 * self._probe_wait_s, 60.0)
+        if self._probe is None:
+            self._probe = self._new_name()
+            out.append(OpenLane(self._probe))
+        self._probe_at = now
+        self._probe_answered = False
+        return [*out, SendOnLane(self._probe, MDP02.request(b"mmi.broker", list(self.in_flight)))]
 
-    def _on_pulse(self, answer: wire.Answer, now: float) -> list[Step]:
+    def _on_probe(self, answer: wire.Answer, now: float) -> list[Step]:
         if answer.service != b"mmi.broker":
             return []  # the answer to mmi.cancel
-        self._pulse_answered = True
+        self._probe_answered = True
         try:
             _, packed = answer.body
             report = msgpack.unpackb(bytes(packed))  # type: ignore[call-overload]
@@ -328,15 +328,15 @@ class Lanes:
         except (ValueError, TypeError, KeyError, msgpack.UnpackException):
             if self.instance is None:
                 log.info("the broker does not know mmi.broker: only timeouts show its restarts")
-                self._pulse_works = False
+                self._probe_works = False
             return []
         restarted = self.instance not in (None, instance)
         self.instance = instance
-        self._pulse_wait_s = self.settings.pulse.silence_s
+        self._probe_wait_s = self.settings.heartbeats.silence_s
         if restarted:
             log.warning("the broker was restarted; %d requests are sent again", len(lost))
         out: list[Step] = []
-        for call in [call for call in self.in_flight.values() if call.sent_at <= self._pulse_at]:
+        for call in [call for call in self.in_flight.values() if call.sent_at <= self._probe_at]:
             out += self._check_loss(call, call.lane in lost, restarted, now)
         return out
 

@@ -40,7 +40,7 @@ def read_frame(name: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Call:
+class CallSettings:
     """A request, with the options of `mdp call`."""
 
     service: str
@@ -52,7 +52,7 @@ class Call:
     quiet: bool
 
 
-def call_once(broker: str, settings: ClientSettings, call: Call) -> None:
+def call_once(broker: str, settings: ClientSettings, call: CallSettings) -> None:
     """Send the request once, and print each part of the answer as it arrives."""
     with Client(broker, settings) as client:
         _check_served(client, call)
@@ -65,7 +65,7 @@ def call_once(broker: str, settings: ClientSettings, call: Call) -> None:
 
 
 def call_often(
-    broker: str, settings: ClientSettings, call: Call, *, repeat: int, window: int
+    broker: str, settings: ClientSettings, call: CallSettings, *, repeat: int, window: int
 ) -> None:
     """Send the request `repeat` times; print each different answer with its count."""
     counts: Counter[bytes] = Counter()
@@ -95,7 +95,7 @@ def call_often(
 # Does the service have workers?
 
 
-def _check_served(client: Client, call: Call) -> None:
+def _check_served(client: Client, call: CallSettings) -> None:
     """Wait `wait_s` for a worker of the service; raise `NotServed` if the broker has none then.
 
     If the broker does not know `mmi.service` (RFC 8), return: the request is sent in any case.
@@ -134,7 +134,7 @@ def _code(client: Client, service: str, patience_s: float) -> bytes:
             raise RequestTimeout(text)
 
 
-def _not_served(client: Client, call: Call) -> str:
+def _not_served(client: Client, call: CallSettings) -> str:
     waited = f" within {call.wait_s:g} s" if call.wait_s else ""
     hint = "" if call.wait_s else "; --wait SECONDS waits for one"
     return f"no worker serves {call.service} at {client.broker}{waited}{_served(client)}{hint}"

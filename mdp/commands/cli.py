@@ -24,9 +24,9 @@ from ..process import (
     ended_by_signals,
     errors_reported,
     raise_file_limit,
-    stop_bell,
+    stop_signal,
 )
-from ..settings import DEFAULT_ENDPOINT, BrokerSettings, ClientSettings, Pulse, WorkerSettings
+from ..settings import DEFAULT_ENDPOINT, BrokerSettings, ClientSettings, Heartbeats, WorkerSettings
 from ..wire import service_name
 from ..worker.worker import Worker, load
 from .command_line import (
@@ -56,7 +56,7 @@ from .command_line import (
 
 app = new_app("mdp", "The Majordomo protocol: a broker, its workers and its clients.")
 
-PULSE = Pulse()
+PULSE = Heartbeats()
 BROKER = BrokerSettings()
 CLIENT = ClientSettings()
 CALL_TIMEOUT_S, CALL_LANES, LOOK_TIMEOUT_S = 10.0, 8, 3.0  # a person waits
@@ -132,7 +132,7 @@ def broker(
         drain_s="--drain",
     ):
         settings = BrokerSettings(
-            pulse=Pulse(heartbeat, liveness),
+            heartbeats=Heartbeats(heartbeat, liveness),
             max_attempts=max_attempts,
             max_queue=max_queue,
             max_queue_bytes=max_queue_bytes,
@@ -205,11 +205,11 @@ def worker(
     sys.path.insert(0, os.getcwd())
     module, name = _check_target(target)
     with options_named(**PULSE_OPTIONS):
-        settings = WorkerSettings(pulse=Pulse(heartbeat, liveness))
+        settings = WorkerSettings(heartbeats=Heartbeats(heartbeat, liveness))
     configure_logging(verbose=verbose, quiet=quiet)
     factory: Callable[[], Worker] = functools.partial(load, module, name)
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
-    with stop_bell() as stop:
+    with stop_signal() as stop:
         serve_workers(
             broker, [(service, factory)] * workers, stop, settings=settings, prepare=prepare
         )
@@ -274,7 +274,7 @@ def call(
     calls.make_folder(output)
     with options_named(timeout_s="--timeout", tries="--tries", lanes="--window"):
         settings = ClientSettings(timeout_s=timeout, tries=tries, lanes=window)
-    call = calls.Call(service, body, out=output, wait_s=wait, quiet=quiet)
+    call = calls.CallSettings(service, body, out=output, wait_s=wait, quiet=quiet)
     if repeat == 1:
         calls.call_once(broker, settings, call)
     else:
@@ -402,7 +402,7 @@ def bench(
     with options_named(
         sizes="--sizes", windows="--windows", workers="--workers", dialect="--dialect"
     ):
-        plan = measure.Plan(
+        plan = measure.LoadPlan(
             broker=broker,
             service=service,
             sizes=_numbers(sizes, "--sizes"),

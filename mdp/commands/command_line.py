@@ -60,7 +60,7 @@ def _before_each_command(version: _Version = False) -> None:
 # Errors that name the option to change.
 
 PULSE_OPTIONS = {"interval_s": "--heartbeat", "liveness": "--liveness"}
-"""For `options_named`, around a `Pulse` that is made from options."""
+"""For `options_named`, around a `Heartbeats` that is made from options."""
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from ..broker.broker_loop import serve_broker
 from ..errors import MDPError, SettingsError
 from ..process import raise_file_limit
 from ..settings import BrokerSettings
-from ..sockets import Bell, connect, receive_message, send_message, target
+from ..sockets import Wakeup, connect, receive_message, send_message, target
 from ..wire import DIALECTS, ERROR, Dialect, Frames
 from ..worker.child import die_with
 from . import tables
@@ -40,7 +40,7 @@ _MAX_LANES = 2000
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """What to measure."""
 
     broker: str | None
@@ -87,7 +87,7 @@ def dialect_named(name: str) -> Dialect:
     return DIALECTS[name]
 
 
-def show(plan: Plan, *, json: bool, quiet: bool) -> None:
+def show(plan: LoadPlan, *, json: bool, quiet: bool) -> None:
     """Measure, and print the figures."""
     # an exit, unlike a kill, ends the child processes
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -109,7 +109,7 @@ def show(plan: Plan, *, json: bool, quiet: bool) -> None:
         Console().print(_table(figures, ceiling=plan.ceiling))
 
 
-def measure(plan: Plan) -> Iterator[Figure]:
+def measure(plan: LoadPlan) -> Iterator[Figure]:
     """Measure each cell of the plan, as the median of its rounds.
 
     In each round the ceiling is measured right after the broker.
@@ -134,7 +134,7 @@ class _Server:
 
 
 def _cell(
-    plan: Plan, workers: int, size: int, window: int, served: _Server, bare: _Server | None
+    plan: LoadPlan, workers: int, size: int, window: int, served: _Server, bare: _Server | None
 ) -> Figure:
     runs, ratios, tops = [], [], []
     for _ in range(plan.rounds):
@@ -312,7 +312,7 @@ def _cpu_s(pid: int | None) -> float | None:
 
 
 @contextmanager
-def _served(plan: Plan, workers: int) -> Iterator[_Server]:
+def _served(plan: LoadPlan, workers: int) -> Iterator[_Server]:
     """Yield the broker of the plan, or a new one; with echo workers."""
     dialect, service = plan.dialect, plan.service.encode()
     final = [*dialect.client_prefix, *dialect.client_final]
@@ -377,7 +377,7 @@ def _serve(endpoint: str) -> None:
     raise_file_limit()
     logging.disable(logging.CRITICAL)  # the peers that connect and leave would fill the log
     settings = BrokerSettings(max_queue=1_000_000)
-    serve_broker([endpoint], settings, Bell())
+    serve_broker([endpoint], settings, Wakeup())
 
 
 @contextmanager

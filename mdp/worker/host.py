@@ -177,7 +177,7 @@ class Host:
             out.append(Work(self._number, body))
         if self.draining and self.session.retired:
             self._leave_at = min(now, self._leave_at)
-        if self.session.refused_s >= self.settings.pulse.silence_s:
+        if self.session.refused_s >= self.settings.heartbeats.silence_s:
             return out + self._give_up(now)
         if was_open and not self.session.is_open:
             self._on_lost(self.session.refusal or "the broker ended the session", now)
@@ -251,7 +251,7 @@ class Host:
             return [*self.session.close(now), KillChild()]
         out: list[Step] = []
         if self.session.is_open:
-            self._leave_at = now + self.settings.pulse.silence_s
+            self._leave_at = now + self.settings.heartbeats.silence_s
             out += self.session.retire()
         return out + self.tick(now)
 

@@ -131,10 +131,10 @@ class Session:
     def tick(self, now: float) -> list[SocketStep]:
         if not self.is_open:
             return []
-        if now >= self._heard_at + self.settings.pulse.silence_s:
+        if now >= self._heard_at + self.settings.heartbeats.silence_s:
             self.refusal, self.refused_s = None, 0.0  # the next broker may accept it
             return self._break_off(now)
-        if now >= self._sent_at + self.settings.pulse.interval_s:
+        if now >= self._sent_at + self.settings.heartbeats.interval_s:
             self._sent_at = now
             return [Send([*MDP02.worker_prefix, MDP02.heartbeat])]
         return []
@@ -143,8 +143,8 @@ class Session:
         """Return when `tick` has something to do; while closed, when the session may be opened."""
         if not self.is_open:
             return self.closed_until
-        pulse = self.settings.pulse
-        return min(self._heard_at + pulse.silence_s, self._sent_at + pulse.interval_s)
+        heartbeats = self.settings.heartbeats
+        return min(self._heard_at + heartbeats.silence_s, self._sent_at + heartbeats.interval_s)
 
     def _break_off(self, now: float) -> list[SocketStep]:
         """Close the session: the broker is gone, or has sent DISCONNECT."""

@@ -12,7 +12,7 @@ from typing import Any
 from ..broker.management import PREFIX
 from ..errors import SettingsError, WorkerFailed
 from ..settings import WorkerSettings
-from ..sockets import Bell, Channel, Dealer, Poll, clock, new_context, target
+from ..sockets import Channel, Dealer, Poll, Wakeup, clock, new_context, target
 from ..wire import service_name
 from . import child, host, session
 from .worker import Worker
@@ -21,15 +21,15 @@ from .worker import Worker
 def serve_workers(
     broker: str,
     factories: Sequence[tuple[str, Callable[[], Worker]]],
-    stop: Bell,
+    stop: Wakeup,
     *,
     settings: WorkerSettings | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> None:
-    """Run a worker for each (service, factory) until `stop` rings and held requests are answered.
+    """Run a worker for each (service, factory) until `stop` wakes the loop and held requests are answered.
 
     `factory` creates the `Worker` in the child, and `prepare` runs there first (logging, say).
-    Both must be picklable: a class, a function, a `functools.partial`. A second ring stops at
+    Both must be picklable: a class, a function, a `functools.partial`. A second wake-up stops at
     once. Raises `SettingsError` for a bad address, and `WorkerFailed` when all workers have ended
     and one of them has failed: in `setup()` too often, or by its fingerprint.
     """
@@ -62,18 +62,18 @@ def _checked(service: str) -> bytes:
     return name
 
 
-def _run(slots: list[_Slot], poll: Poll, stop: Bell) -> None:
-    rings_seen = 0
+def _run(slots: list[_Slot], poll: Poll, stop: Wakeup) -> None:
+    count_seen = 0
     while not all(slot.host.ended for slot in slots):
         ready = poll.wait(min(slot.host.deadline() for slot in slots))
         now = clock()
         for slot in slots:
             slot.serve(ready, now)
-        if stop.rings > rings_seen:
-            stop.hush()
-            rings_seen = stop.rings
+        if stop.count > count_seen:
+            stop.clear()
+            count_seen = stop.count
             for slot in slots:
-                steps = slot.host.drain(now) if rings_seen == 1 else slot.host.stop(now)
+                steps = slot.host.drain(now) if count_seen == 1 else slot.host.stop(now)
                 slot.carry_out(steps, now)
 
 

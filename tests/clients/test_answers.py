@@ -8,7 +8,7 @@ import pytest
 from clients.errors import AnswerError
 from clients.files.entries import Entry
 from clients.simple.answers import Answers
-from clients.simple.questions import Question, Sent
+from clients.simple.questions import Sent, SimpleQuestion
 from lartpc import RSE, Batch, Image, ImageMeta, pack, stack
 
 NAME = RSE(1, 2, 3)
@@ -20,11 +20,11 @@ def image(name: str) -> Image:
     return Image(meta, np.full((16, 16), len(name), np.float32))
 
 
-def question() -> Question:
+def question() -> SimpleQuestion:
     batches = [stack(name, [(NAME, [image(name)])]) for name in PLACES]
     assert batches[0].meta == batches[1].meta
     sent = tuple(Sent(batch.name, batch.meta, ((image(batch.name).meta,),)) for batch in batches)
-    return Question((ENTRY,), sent, tuple(pack(batches)), complete=True)
+    return SimpleQuestion((ENTRY,), sent, tuple(pack(batches)), complete=True)
 
 
 ENTRY = Entry(0, NAME, "in.root entry 0")

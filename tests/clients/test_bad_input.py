@@ -132,7 +132,7 @@ each_way = pytest.mark.parametrize("way", WAYS)
 def check(job: ScoringJob, *, allow_failed: bool = False) -> set[str]:
     """The names of what `ssnet check` finds wrong."""
     asked = acceptance.Check(inputs=job.inputs, output=job.output, allow_failed=allow_failed)
-    return {each.name for each in acceptance.run(asked) if each.bad}
+    return {each.name for each in acceptance.check_output(asked) if each.bad}
 
 
 def mend(job: ScoringJob) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from clients.check.acceptance import Check, run
+from clients.check.acceptance import Check, check_output
 from clients.check.findings import Finding
 from clients.check.provenance_checks import ScoreSettings
 from clients.check.score_checks import ScoreFindings, charge
@@ -74,7 +74,7 @@ def job(folder: Path, endpoint: str, mode: str) -> ScoringJob:
 
 
 def check(output: Path, *inputs: Path, allow_failed: bool = False) -> dict[str, Finding]:
-    findings = run(Check(inputs=inputs, output=output, allow_failed=allow_failed))
+    findings = check_output(Check(inputs=inputs, output=output, allow_failed=allow_failed))
     return {each.name: each for each in findings}
 
 
@@ -672,7 +672,9 @@ def test_the_scores_of_an_output_without_a_record_are_held_against_what_is_said(
         settings = ScoreSettings(
             mode=MODES["croi"], low_adc=threshold, service_low_adc=(threshold,) * 3
         )
-        findings = run(Check(inputs=(folder / "in.root",), output=output, settings=settings))
+        findings = check_output(
+            Check(inputs=(folder / "in.root",), output=output, settings=settings)
+        )
         assert {each.name for each in findings if each.bad} == {"provenance", *wrong}
 
 

@@ -13,7 +13,7 @@ from clients.errors import AnswerError
 from clients.scoring.job import PLANES, ScoringJob
 from clients.scoring.score import score
 from lartpc import Event, ImageError, ProductMissing, open_reader, open_writer
-from lartpc import SettingsError as SizeError
+from lartpc import ParameterError as SizeError
 from lartpc.crops import chain
 from mdp import Client, MDPError, NotServed, SettingsError
 from services.planes import answer_name

@@ -25,7 +25,7 @@ from clients.training.checkpoint import CheckpointError  # noqa: E402
 from clients.training.torch_net import TorchNet  # noqa: E402
 from clients.training.trainer import Training, TrainingFailed  # noqa: E402
 from clients.training.training_run import TrainingJob, train  # noqa: E402
-from lartpc import FileExists, SettingsError  # noqa: E402
+from lartpc import FileExists, ParameterError  # noqa: E402
 from mdp import Client, MDPError  # noqa: E402
 from services import networks  # noqa: E402
 from services.batch_train import NAME  # noqa: E402
@@ -313,7 +313,7 @@ def test_files_that_are_trained_on_do_not_validate(
 ) -> None:
     copy = tmp_path / "copy.h5"
     copy.write_bytes(files[0].read_bytes())
-    with pytest.raises(SettingsError, match="not used for training, got"):
+    with pytest.raises(ParameterError, match="not used for training, got"):
         train(replace(job, validate=(files[1], copy)), ignored)
     assert not job.folder.exists()
 

@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.flow.in_flight import Window
+from clients.flow.in_flight import InFlightLimit
 
 SIZES = st.lists(st.integers(0, 100), max_size=50)
 
@@ -16,7 +16,7 @@ SIZES = st.lists(st.integers(0, 100), max_size=50)
 def test_no_more_is_inside_than_allowed_but_for_one_request(
     sizes: list[int], requests: int, max_bytes: int
 ) -> None:
-    window = Window(requests=requests, max_bytes=max_bytes)
+    window = InFlightLimit(requests=requests, max_bytes=max_bytes)
     inside: list[int] = []
     for size in sizes:
         while inside and (len(inside) == requests or sum(inside) + size > max_bytes):
@@ -26,7 +26,7 @@ def test_no_more_is_inside_than_allowed_but_for_one_request(
 
 
 def test_who_finds_no_room_waits_until_another_leaves() -> None:
-    window = Window(requests=9, max_bytes=10)
+    window = InFlightLimit(requests=9, max_bytes=10)
     window.enter(4)
     window.grow(3)  # its answer came
     entered = threading.Event()
@@ -44,7 +44,7 @@ def test_who_finds_no_room_waits_until_another_leaves() -> None:
 
 
 def test_closing_turns_away_those_who_wait() -> None:
-    window = Window(requests=1, max_bytes=10)
+    window = InFlightLimit(requests=1, max_bytes=10)
     window.enter(1)
     turned_away: list[bool] = []
     thread = threading.Thread(target=lambda: turned_away.append(window.enter(1)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from mdp import Pulse, WorkerSettings
-from mdp.sockets import Bell
+from mdp import Heartbeats, WorkerSettings
+from mdp.sockets import Wakeup
 from mdp.worker.worker_loop import serve_workers
 from tests.faults.handlers import Obedient
 
 if __name__ == "__main__":
-    settings = WorkerSettings(pulse=Pulse(0.2, 3), reconnect_s=0.2, restart_s=0.1, orphan_s=0.5)
-    serve_workers(sys.argv[1], [("obedient", Obedient)], Bell(), settings=settings)
+    settings = WorkerSettings(
+        heartbeats=Heartbeats(0.2, 3), reconnect_s=0.2, restart_s=0.1, orphan_s=0.5
+    )
+    serve_workers(sys.argv[1], [("obedient", Obedient)], Wakeup(), settings=settings)

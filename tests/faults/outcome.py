@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from clients.terminal import screen
-from mdp import Pulse
+from mdp import Heartbeats
 from tests.faults.plan import SORTS, Sort
 from tests.faults.recovery import Restart, summary
 from tests.faults.rounds import Tally
@@ -27,7 +27,7 @@ class Outcome:
     restarts: Sequence[Restart]
     alone: Sequence[Restart]
     """Those of them that no other fault was near."""
-    pulse: Pulse
+    heartbeats: Heartbeats
     brokers: int
     counted: Mapping[str, int]
     """By all brokers."""
@@ -66,12 +66,12 @@ class Outcome:
     @property
     def limit_s(self) -> float:
         """From the moment that a new broker serves to the first answer."""
-        return self.pulse.silence_s + 2.0
+        return self.heartbeats.silence_s + 2.0
 
     @property
     def brief_s(self) -> float:
         """Of an outage: after it, workers have been silent three times and rest for 4 s or more."""
-        return 3 * self.pulse.silence_s + 1.0 + 2.0
+        return 3 * self.heartbeats.silence_s + 1.0 + 2.0
 
     def is_brief(self, restart: Restart) -> bool:
         return restart.outage_s < self.brief_s

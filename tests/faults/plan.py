@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mdp import Pulse
+from mdp import Heartbeats
 
 PLANES = (0, 1, 2)
 HOSTS = 2
@@ -131,11 +131,16 @@ def sorts_named(text: str) -> tuple[Sort, ...]:
 
 
 def plan(
-    seed: int, *, seconds: float, every_s: float, pulse: Pulse, sorts: Sequence[Sort] = SORTS
+    seed: int,
+    *,
+    seconds: float,
+    every_s: float,
+    heartbeats: Heartbeats,
+    sorts: Sequence[Sort] = SORTS,
 ) -> list[Fault]:
     """Faults at random times, one in `every_s` seconds on average, each sort as often as others.
 
-    Short ones end within a peer's patience (`pulse`), long ones after it. A longer plan of the
+    Short ones end within a peer's patience (`heartbeats`), long ones after it. A longer plan of the
     same seed begins with the shorter one.
     """
     dice = random.Random(seed)
@@ -148,7 +153,7 @@ def plan(
         planes, hosts = _PLACED.get(part, (0, 0))
         plane = dice.randrange(planes) if planes else None
         host = dice.randrange(hosts) if hosts > 1 else None
-        length_s = _length_s(kind, dice.random(), pulse)
+        length_s = _length_s(kind, dice.random(), heartbeats)
         if at_s >= seconds:
             return faults
         faults.append(Fault(len(faults) + 1, at_s, kind, part, plane, host, length_s))
@@ -161,10 +166,10 @@ def _shuffled_again_and_again(sorts: Sequence[Sort], dice: random.Random) -> Ite
         yield from shuffled
 
 
-def _length_s(kind: Kind, share: float, pulse: Pulse) -> float:
+def _length_s(kind: Kind, share: float, heartbeats: Heartbeats) -> float:
     """`share`: from 0 for the shortest of its kind to 1 for the longest."""
     if kind in _MOMENTARY:
         return 0.0
     if kind in _SHORT:
-        return pulse.silence_s * (0.2 + 0.6 * share)
-    return pulse.silence_s * (1.5 + 1.5 * share)
+        return heartbeats.silence_s * (0.2 + 0.6 * share)
+    return heartbeats.silence_s * (1.5 + 1.5 * share)

@@ -101,7 +101,7 @@ class Rounds:
             calm = _Output.read(output)
             assert [event.rse for event in calm.events] == rses[: way.end]
             assert len(calm.records) == 1
-            found = check.run(check.Check(inputs=(self._source,), output=output))
+            found = check.check_output(check.Check(inputs=(self._source,), output=output))
             wrong = [each for each in found if each.bad and each.name != _NOT_A_NETWORKS]
             assert not wrong, wrong
             self._calm.append(calm)

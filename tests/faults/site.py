@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benches import stand_ins
-from mdp import Pulse
+from mdp import Heartbeats
 from services.planes import service_name
 from tests.faults import slow_workers
 from tests.faults.disk import Disk
@@ -30,10 +30,10 @@ _SLOW_S = 0.3  # more, for each, while a plane is slow
 class Site:
     """What runs, and what can be done to it."""
 
-    def __init__(self, folder: Path, disk: Disk, source: Path, pulse: Pulse) -> None:
+    def __init__(self, folder: Path, disk: Disk, source: Path, heartbeats: Heartbeats) -> None:
         self.broker_port = free_port()
         self.disk = disk
-        self.pulse = pulse
+        self.heartbeats = heartbeats
         self._folder = folder
         self._numbers = iter(range(1 << 62))
         self._stack = ExitStack()
@@ -110,7 +110,12 @@ class Site:
 
     @property
     def _pulse_options(self) -> list[str]:
-        return ["--heartbeat", str(self.pulse.interval_s), "--liveness", str(self.pulse.liveness)]
+        return [
+            "--heartbeat",
+            str(self.heartbeats.interval_s),
+            "--liveness",
+            str(self.heartbeats.liveness),
+        ]
 
     def _start_broker(self) -> Process:
         endpoint = f"tcp://127.0.0.1:{self.broker_port}"

@@ -28,7 +28,7 @@ import msgpack
 
 from clients.flow.signals import stopped_cleanly, uninterrupted
 from clients.terminal import screen
-from mdp import Client, ClientSettings, MDPError, Pulse
+from mdp import Client, ClientSettings, Heartbeats, MDPError
 from services.planes import service_name
 from tests.faults.disk import enter_namespace, open_disk
 from tests.faults.lives import Lives
@@ -64,7 +64,7 @@ class Settings:
     seed: int
     events: int
     """Of one round of the client."""
-    pulse: Pulse
+    heartbeats: Heartbeats
     only: str
     """In the names of the faults that happen."""
     verbose: bool
@@ -74,7 +74,7 @@ class Settings:
             self.seed,
             seconds=self.seconds,
             every_s=self.every_s,
-            pulse=self.pulse,
+            heartbeats=self.heartbeats,
             sorts=sorts_named(self.only),
         )
 
@@ -128,7 +128,7 @@ class Soak:
     def _kill_brokers_alone(self) -> None:
         """As often as the limit of a broker's restart needs it: while nothing else is wrong."""
         death = Fault(0, 0.0, Kind.kill, Part.broker, None, None, 0.0)
-        rest_s = 2 * self._settings.pulse.silence_s
+        rest_s = 2 * self._settings.heartbeats.silence_s
         for _ in range(_ALONE):
             calm_since = math.inf
 
@@ -242,13 +242,13 @@ def soak(settings: Settings, folder: Path) -> Outcome:
     os.environ["TMPDIR"] = str(scratch)  # of all that is started
     source = folder / "in.root"
     plane_pools.toys(source, settings.events)
-    patient = ClientSettings(pulse=settings.pulse, timeout_s=120.0, tries=3)
-    brief = ClientSettings(pulse=settings.pulse, timeout_s=1.0, tries=1)
+    patient = ClientSettings(heartbeats=settings.heartbeats, timeout_s=120.0, tries=3)
+    brief = ClientSettings(heartbeats=settings.heartbeats, timeout_s=1.0, tries=1)
     with ExitStack() as stack:
         with uninterrupted():
             disk = open_disk(folder / "disk")
             stack.callback(disk.close)
-            site = Site(folder, disk, source, settings.pulse)
+            site = Site(folder, disk, source, settings.heartbeats)
             stack.callback(site.kill)
         with (
             Client(site.client_link.endpoint, patient) as client,
@@ -270,8 +270,10 @@ def soak(settings: Settings, folder: Path) -> Outcome:
         missed=made.missed,
         times_s=made.recovery.times_s,
         restarts=made.restarts.all,
-        alone=made.restarts.undisturbed(made.recovery.troubles, before_s=settings.pulse.silence_s),
-        pulse=settings.pulse,
+        alone=made.restarts.undisturbed(
+            made.recovery.troubles, before_s=settings.heartbeats.silence_s
+        ),
+        heartbeats=settings.heartbeats,
         brokers=len(made.lives),
         counted=made.lives.total,
         tally=site.rounds.tally,
@@ -329,7 +331,7 @@ def main(argv: list[str]) -> int:
         every_s=told.every,
         seed=told.seed,
         events=told.events,
-        pulse=Pulse(told.heartbeat, told.liveness),
+        heartbeats=Heartbeats(told.heartbeat, told.liveness),
         only=told.only,
         verbose=told.verbose,
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lartpc import RSE, Event, Image
-from mdp import Pulse
+from mdp import Heartbeats
 from tests.faults.comparison import Comparison, Seen
 from tests.faults.comparison import compare as compare_seen
 from tests.faults.lives import Lives
@@ -161,7 +161,7 @@ GOOD = Outcome(
     times_s={BROKER_DIED: [0.5, 1.5]},
     restarts=[Restart(0.0, 1.0, 1.5), Restart(10.0, 11.0, 20.0)],
     alone=[Restart(0.0, 1.0, 1.5)],
-    pulse=Pulse(0.2, 3),
+    heartbeats=Heartbeats(0.2, 3),
     brokers=3,
     counted={"answered": 500, "requeued": 7},
     tally=Tally(rounds=3, events=300),

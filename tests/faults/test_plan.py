@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdp import Pulse
+from mdp import Heartbeats
 from tests.faults.plan import HOSTS, PLANES, SORTS, Fault, Kind, Part, plan, sorts_named
 
-PULSE = Pulse(0.2, 3)
+PULSE = Heartbeats(0.2, 3)
 SEEDS = st.integers(0, 1 << 32)
 
 
 def faults(seed: int, seconds: float = 600.0) -> list[Fault]:
-    return plan(seed, seconds=seconds, every_s=2.0, pulse=PULSE)
+    return plan(seed, seconds=seconds, every_s=2.0, heartbeats=PULSE)
 
 
 def test_a_seed_gives_the_plan_that_it_always_gave() -> None:
@@ -65,7 +65,7 @@ def test_a_plan_may_have_some_sorts_only() -> None:
     assert sorts_named("kill -9 broker") == ((Kind.kill, Part.broker),)
     assert sorts_named("nothing of the kind") == ()
     assert sorts_named("") == SORTS
-    made = plan(1, seconds=60, every_s=2, pulse=PULSE, sorts=killed)
+    made = plan(1, seconds=60, every_s=2, heartbeats=PULSE, sorts=killed)
     assert {(fault.kind, fault.part) for fault in made} == set(killed)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mdp import Client, ClientSettings, Draining, Pulse
+from mdp import Client, ClientSettings, Draining, Heartbeats
 from tests.faults.notes import holder
 from tests.interop import rfc7
 from tests.support.processes import (
@@ -202,7 +202,7 @@ def test_a_request_whose_time_is_over_while_the_broker_drains_fails_and_says_so(
     processes: Processes, endpoint: str, note: Path, release: Path
 ) -> None:
     broker, _ = _start(processes, endpoint, "--drain", "2")
-    in_a_hurry = ClientSettings(pulse=Pulse(0.2, 3), timeout_s=0.5, tries=1)
+    in_a_hurry = ClientSettings(heartbeats=Heartbeats(0.2, 3), timeout_s=0.5, tries=1)
     with Client(endpoint, QUICK_CLIENT) as client, Client(endpoint, in_a_hurry) as hurried:
         client.submit("obedient", _held(note, release))
         holder(note)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lartpc import BatchError, SettingsError
+from lartpc import BatchError, ParameterError
 from lartpc.training.batches import BatchName, Dice, Recipe, chosen, order, positions, unpack_name
 
 NAME = BatchName("abc", Recipe(seed=7, batch_size=4, planes=(2, 0)), 3, 1)
@@ -133,5 +133,5 @@ def test_an_index_beyond_the_epoch_is_refused() -> None:
 
 
 def test_a_batch_that_fits_no_message_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"at most .* bytes, got .*: use fewer events"):
+    with pytest.raises(ParameterError, match=r"at most .* bytes, got .*: use fewer events"):
         Recipe(batch_size=64, rows=1008, cols=3456)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lartpc import ROI, Event, Image, ImageError, ProductMissing, SettingsError, TickOrder
+from lartpc import ROI, Event, Image, ImageError, ParameterError, ProductMissing, TickOrder
 from lartpc.crops.chain import (
     Croi,
     CropPlan,
@@ -201,7 +201,7 @@ def test_a_producer_that_the_event_lacks_is_named() -> None:
     ],
 )
 def test_tiles_that_no_network_takes_are_refused(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(SettingsError, match=re.escape(says)):
+    with pytest.raises(ParameterError, match=re.escape(says)):
         Tiles(**settings)
 
 

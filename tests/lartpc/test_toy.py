@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lartpc.errors import SettingsError
+from lartpc.errors import ParameterError
 from lartpc.simulation import toy
 from lartpc.simulation.argon import ELECTRON_MEV, MIP_MEV_CM, MUON_MEV, visible
 from lartpc.simulation.chamber import PLANES, Chamber
@@ -283,5 +283,5 @@ def test_cosmics_come_from_above_and_cross_the_readout() -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: Callable[[], object]) -> None:
-    with pytest.raises(SettingsError, match="want"):
+    with pytest.raises(ParameterError, match="want"):
         wrong()

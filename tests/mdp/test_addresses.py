@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mdp import Client, SettingsError
 from mdp.addresses import MAX_PATH_BYTES, how_to_serve, parse
-from mdp.sockets import Bell, target
+from mdp.sockets import Wakeup, target
 from mdp.worker.worker_loop import serve_workers
 
 GOOD = [
@@ -210,7 +210,7 @@ def test_ipv4_is_used_for_a_host_that_has_both_or_is_unknown() -> None:
 def test_clients_and_workers_refuse_a_bad_address_at_once(text: str) -> None:
     with pytest.raises(SettingsError, match="want tcp://HOST:PORT"):
         Client(text)
-    bell = Bell()
+    wakeup = Wakeup()
     with pytest.raises(SettingsError, match="want tcp://HOST:PORT"):
-        serve_workers(text, [], bell)
-    bell.close()
+        serve_workers(text, [], wakeup)
+    wakeup.close()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mdp.broker.broker import Broker
-from mdp.settings import BrokerSettings, Pulse
+from mdp.settings import BrokerSettings, Heartbeats
 from mdp.wire import Frames
 from tests.support.frames import MAJORTOMO, RFC7, RFC18, SPELLINGS, Spelling, read, token_of
 
@@ -202,7 +202,7 @@ def test_each_service_has_its_own_workers_and_its_own_queue() -> None:
 
 @WORKERS
 def test_an_idle_worker_gets_heartbeats_at_the_interval(worker: Spelling) -> None:
-    broker = a_broker(pulse=Pulse(1.0, 100))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 100))
     broker.receive(worker.ready(b"w1", S), 0.0)
     assert broker.deadline() == 1.0
     assert broker.tick(0.999) == []
@@ -215,7 +215,7 @@ def test_an_idle_worker_gets_heartbeats_at_the_interval(worker: Spelling) -> Non
 
 @WORKERS
 def test_a_busy_worker_gets_heartbeats_too(worker: Spelling) -> None:
-    broker = a_broker(pulse=Pulse(1.0, 100))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 100))
     broker.receive(worker.ready(b"w1", S), 0.0)
     hold(broker, b"a", now=0.5)
     assert broker.tick(1.499) == []
@@ -224,7 +224,7 @@ def test_a_busy_worker_gets_heartbeats_too(worker: Spelling) -> None:
 
 
 def test_a_request_stands_for_a_heartbeat() -> None:
-    broker = a_broker(pulse=Pulse(1.0, 100))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 100))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     for tenth in range(1, 30, 4):  # asked each 0.4 s: never a second without a word
         token = hold(broker, b"a", now=tenth / 10)
@@ -241,7 +241,7 @@ def test_a_heartbeat_is_not_answered() -> None:
 
 @WORKERS
 def test_a_silent_worker_is_dropped_when_its_liveness_is_used_up(worker: Spelling) -> None:
-    broker = a_broker(pulse=Pulse(1.0, 3))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 3))
     broker.receive(worker.ready(b"w1", S), 0.0)
     assert broker.tick(2.999) == [worker.heartbeat(b"w1")]
     assert broker.deadline() == 3.0
@@ -251,7 +251,7 @@ def test_a_silent_worker_is_dropped_when_its_liveness_is_used_up(worker: Spellin
 
 
 def test_a_silent_worker_is_dropped_and_its_request_goes_to_the_next() -> None:
-    broker = a_broker(pulse=Pulse(1.0, 3))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 3))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     first = hold(broker, b"a", now=0.0)
     broker.receive(RFC18.ready(b"w2", S), 2.9)
@@ -264,7 +264,7 @@ def test_a_silent_worker_is_dropped_and_its_request_goes_to_the_next() -> None:
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_a_worker_that_sends_heartbeats_lives_however_long_it_computes(busy: bool) -> None:
-    broker = a_broker(pulse=Pulse(1.0, 3))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 3))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     if busy:
         hold(broker, b"a", now=0.0)
@@ -275,7 +275,7 @@ def test_a_worker_that_sends_heartbeats_lives_however_long_it_computes(busy: boo
 
 
 def test_a_part_and_a_reply_count_as_heartbeats() -> None:
-    broker = a_broker(pulse=Pulse(1.0, 3))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 3))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     token = hold(broker, b"a", now=0.0)
     broker.receive(RFC18.part(b"w1", token, b"1"), 2.5)
@@ -286,7 +286,7 @@ def test_a_part_and_a_reply_count_as_heartbeats() -> None:
 
 
 def test_a_reply_under_a_dead_token_counts_as_a_heartbeat() -> None:
-    broker = a_broker(pulse=Pulse(1.0, 3))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 3))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     broker.receive(RFC18.reply(b"w1", b"dead", b"x"), 2.0)
     assert broker.tick(4.9) == [RFC18.heartbeat(b"w1")]
@@ -294,7 +294,7 @@ def test_a_reply_under_a_dead_token_counts_as_a_heartbeat() -> None:
 
 
 def test_interval_and_liveness_are_what_the_settings_say() -> None:
-    broker = a_broker(pulse=Pulse(0.25, 8))
+    broker = a_broker(heartbeats=Heartbeats(0.25, 8))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     assert broker.deadline() == 0.25
     assert broker.tick(1.75) == [RFC18.heartbeat(b"w1")]
@@ -319,7 +319,7 @@ def test_a_worker_that_leaves_is_forgotten_without_an_answer(worker: Spelling) -
 
 
 def test_a_worker_that_left_may_come_again_under_its_name() -> None:
-    broker = a_broker(pulse=Pulse(1.0, 3))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 3))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     broker.receive(RFC18.disconnect(b"w1"), 0.5)
     broker.receive(RFC7.ready(b"w1", b"plane0"), 0.9)
@@ -464,7 +464,7 @@ def test_the_clients_address_stays_in_the_broker() -> None:
 
 
 def test_a_late_reply_is_dropped_and_counted_and_the_right_one_is_forwarded() -> None:
-    broker = a_broker(pulse=Pulse(1.0, 3))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 3))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     first = hold(broker, b"a", now=0.0)
     broker.receive(RFC18.ready(b"w2", S), 2.9)
@@ -645,7 +645,7 @@ def test_a_request_larger_than_the_bound_is_refused_by_an_idle_service_too() -> 
 
 @pytest.mark.parametrize("end", ["answered", "cancelled", "expired", "too slow", "died"])
 def test_bytes_are_given_back_however_a_request_ends(end: str) -> None:
-    broker = a_broker(max_attempts=1, time_limits_s={"plane2": 2.0}, pulse=Pulse(1.0, 3))
+    broker = a_broker(max_attempts=1, time_limits_s={"plane2": 2.0}, heartbeats=Heartbeats(1.0, 3))
     broker.receive(RFC18.ask(b"c1", S, b"12345"), 0.0)
     assert broker.services[S].body_bytes == 5
     if end == "expired":
@@ -702,7 +702,7 @@ def test_a_request_for_a_service_without_workers_expires_with_404() -> None:
 
 
 def test_a_request_does_not_expire_while_its_service_has_a_worker() -> None:
-    broker = a_broker(expiry_s=5.0, pulse=Pulse(1.0, 1000))
+    broker = a_broker(expiry_s=5.0, heartbeats=Heartbeats(1.0, 1000))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     token = hold(broker, b"a", now=0.0)
     broker.receive(RFC18.ask(b"c2", S, b"b"), 1.0)
@@ -711,7 +711,7 @@ def test_a_request_does_not_expire_while_its_service_has_a_worker() -> None:
 
 
 def test_the_time_to_expiry_runs_from_when_the_last_worker_was_lost() -> None:
-    broker = a_broker(expiry_s=5.0, pulse=Pulse(1.0, 1000))
+    broker = a_broker(expiry_s=5.0, heartbeats=Heartbeats(1.0, 1000))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     hold(broker, b"a", now=0.0)
     broker.receive(RFC18.ask(b"c2", S, b"b"), 1.0)
@@ -795,7 +795,7 @@ def test_a_time_limit_starts_anew_with_each_worker() -> None:
 
 
 def test_a_time_limit_is_its_services_alone() -> None:
-    broker = a_broker(time_limits_s={"plane1": 2.0}, pulse=Pulse(1.0, 1000))
+    broker = a_broker(time_limits_s={"plane1": 2.0}, heartbeats=Heartbeats(1.0, 1000))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     hold(broker, b"a", now=0.0)
     assert broker.tick(500.0) == [RFC18.heartbeat(b"w1")]
@@ -1011,7 +1011,7 @@ def _calls(broker: Broker, frames: Frames, now: float) -> tuple[int, list[Frames
 
 def _calls_of_one_exchange(*, workers: int, queued: int) -> list[int]:
     """Function calls to take a request, a part, a reply, a heartbeat and a cancel."""
-    broker = a_broker(pulse=Pulse(1.0, 1000))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 1000))
     for number in range(workers):
         broker.receive(RFC18.ready(b"w%d" % number, S), 0.0)
     for number in range(queued + workers if queued else 0):

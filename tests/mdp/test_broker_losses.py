@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mdp.broker.broker import Broker
-from mdp.settings import BrokerSettings, Pulse
+from mdp.settings import BrokerSettings, Heartbeats
 from tests.support.frames import RFC7, RFC18, read, token_of
 
 S = b"plane2"
@@ -66,7 +66,7 @@ def test_closing_without_a_drain_keeps_the_count() -> None:
 
 
 def test_a_workers_question_to_the_broker_counts_as_its_heartbeat() -> None:
-    broker = a_broker(pulse=Pulse(1.0, 3))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 3))
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     broker.receive(RFC18.ask(b"w1", b"mmi.service", S), 2.0)
     assert broker.tick(3.0) == [RFC18.heartbeat(b"w1")]

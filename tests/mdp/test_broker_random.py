@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from mdp.broker.broker import Broker
 from mdp.broker.state import Service
-from mdp.settings import BrokerSettings, Pulse
+from mdp.settings import BrokerSettings, Heartbeats
 from mdp.wire import Frame, Frames
 from tests.support.frames import MAJORTOMO, RFC7, RFC18, Sent, Spelling, read
 
 DIALECTS: list[Spelling] = [RFC7, RFC18, MAJORTOMO]
 SERVICES = [b"alpha", b"alpha", b"beta", b"beta", b"\xfe\x00\n", b"one too many"]
 TIGHT = BrokerSettings(
-    pulse=Pulse(1.0, 3),
+    heartbeats=Heartbeats(1.0, 3),
     max_attempts=2,
     max_queue=4,
     max_queue_bytes=60,
@@ -31,7 +31,7 @@ TIGHT = BrokerSettings(
     time_limits_s={"beta": 1.5},
     max_services=3,
 )
-ROOMY = BrokerSettings(pulse=Pulse(1.0, 3), expiry_s=50.0)
+ROOMY = BrokerSettings(heartbeats=Heartbeats(1.0, 3), expiry_s=50.0)
 MALFORMED: list[Frames] = [
     [],
     [b"w0"],
@@ -371,9 +371,9 @@ class World:
 
     def _due(self) -> float:
         """When something must be done at the latest, by docs/protocol.md."""
-        due, pulse = math.inf, self.settings.pulse
+        due, heartbeats = math.inf, self.settings.heartbeats
         for worker in self.broker.workers.values():
-            due = min(due, worker.sent_at + 1.0, worker.heard_at + 1.0 * pulse.liveness)
+            due = min(due, worker.sent_at + 1.0, worker.heard_at + 1.0 * heartbeats.liveness)
             if worker.job is not None and worker.service.name == b"beta":
                 limit_s = self.settings.time_limits_s.get("beta", math.inf)
                 due = min(due, worker.asked_at + limit_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mdp.broker.broker import Broker
-from mdp.settings import BrokerSettings, Pulse
+from mdp.settings import BrokerSettings, Heartbeats
 from tests.support.frames import RFC7, RFC18, SPELLINGS, Spelling, token_of
 
 S = b"plane2"
@@ -14,7 +14,7 @@ WORKERS = pytest.mark.parametrize("worker", list(SPELLINGS.values()), ids=list(S
 
 @pytest.fixture
 def broker() -> Broker:
-    settings = BrokerSettings(pulse=Pulse(1.0, 3), time_limits_s={"slow": 2.0})
+    settings = BrokerSettings(heartbeats=Heartbeats(1.0, 3), time_limits_s={"slow": 2.0})
     return Broker(settings, 0.0, instance=b"INSTANCE")
 
 

@@ -16,7 +16,7 @@ from mdp import Client, MDPError, SettingsError, WorkersDied
 from mdp.broker.broker import Broker
 from mdp.broker.fingerprints import fingerprint_of
 from mdp.commands.cli import app
-from mdp.settings import BrokerSettings, Pulse, WorkerSettings
+from mdp.settings import BrokerSettings, Heartbeats, WorkerSettings
 from mdp.wire import Frame, Frames
 from mdp.worker.host import Host, KillChild
 from mdp.worker.session import Close, Open, Send, Session
@@ -32,7 +32,7 @@ OK = [b"200", msgpack.packb({})]
 
 @pytest.fixture
 def broker() -> Broker:
-    return Broker(BrokerSettings(pulse=Pulse(1.0, 3)), 0.0, instance=b"INSTANCE")
+    return Broker(BrokerSettings(heartbeats=Heartbeats(1.0, 3)), 0.0, instance=b"INSTANCE")
 
 
 def say(broker: Broker, worker: bytes, *body: bytes, spelling: Spelling = RFC18) -> Frames:
@@ -200,7 +200,7 @@ def verdict(*body: bytes) -> Frames:
 
 def a_host() -> Host:
     """Its child is idle and has said its fingerprint, at the time 0."""
-    host = Host(S, WorkerSettings(pulse=Pulse(1.0, 3), reconnect_s=1.0), name="plane2#1")
+    host = Host(S, WorkerSettings(heartbeats=Heartbeats(1.0, 3), reconnect_s=1.0), name="plane2#1")
     host.tick(0.0)
     assert host.ready(0.0, b"B") == [Open(), Send(SAID), Send(READY)]
     return host

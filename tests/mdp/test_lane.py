@@ -22,7 +22,7 @@ from mdp.client.lane import (
     SendOnLane,
     Step,
 )
-from mdp.settings import MAX_LANES, ClientSettings, Pulse
+from mdp.settings import MAX_LANES, ClientSettings, Heartbeats
 from mdp.wire import Frame, Frames
 from tests.support.steps import Steps
 
@@ -68,13 +68,15 @@ class Shell:
     """Carries steps out on paper, and lets no step pass that a real socket would refuse."""
 
     def __init__(self, *, lanes: int = 8, interval_s: float = 1.0, liveness: int = 3) -> None:
-        pulse = Pulse(interval_s=interval_s, liveness=liveness)
+        probe = Heartbeats(interval_s=interval_s, liveness=liveness)
         numbers = itertools.count(1)
-        self.core = Lanes(ClientSettings(pulse=pulse, lanes=lanes), lambda: b"L%d" % next(numbers))
+        self.core = Lanes(
+            ClientSettings(heartbeats=probe, lanes=lanes), lambda: b"L%d" % next(numbers)
+        )
         self.names: list[bytes] = []
         self.open: set[bytes] = set()
         self.requests: list[tuple[bytes, Frames]] = []  # sent, those to mmi. left out
-        self.pulses: list[tuple[bytes, Frames]] = []
+        self.probes: list[tuple[bytes, Frames]] = []
         self.cancels: list[tuple[bytes, Frames]] = []
         self.parts: list[Sequence[Frame]] = []
         self.ends: dict[ClientRequest, FinalReply | Failed] = {}
@@ -98,14 +100,14 @@ class Shell:
 
     def answer_pulse(self, now: float, instance: str = "first", lost: Sequence[bytes] = ()) -> None:
         """The broker answers the latest question."""
-        self.receive(self.pulses[-1][0], report(instance, lost), now)
+        self.receive(self.probes[-1][0], report(instance, lost), now)
 
     def run_until(self, end: float, *, answer: Callable[[float], object] | None = None) -> None:
-        """Tick at each deadline; `answer` is called after each pulse."""
+        """Tick at each deadline; `answer` is called after each probe."""
         while (now := self.core.deadline()) <= end:
-            asked = len(self.pulses)
+            asked = len(self.probes)
             self.tick(max(now, 0.0))
-            if answer is not None and len(self.pulses) > asked:
+            if answer is not None and len(self.probes) > asked:
                 answer(max(now, 0.0))
 
     def _carry_out(self, steps: list[Step]) -> list[Step]:
@@ -122,7 +124,7 @@ class Shell:
             self.open.remove(step.lane)
         elif isinstance(step, SendOnLane):
             assert step.lane in self.open
-            kinds = {b"mmi.broker": self.pulses, b"mmi.cancel": self.cancels}
+            kinds = {b"mmi.broker": self.probes, b"mmi.cancel": self.cancels}
             name: Any = step.frames[2]
             kinds.get(name, self.requests).append((step.lane, step.frames))
         elif isinstance(step, PartialReply):
@@ -250,7 +252,7 @@ def test_an_answer_on_a_lane_that_is_idle_or_unknown_goes_nowhere() -> None:
 def test_a_request_without_an_answer_is_sent_again_on_a_fresh_lane_and_its_lane_cancelled() -> None:
     shell = Shell()
     shell.submit(a_call(timeout_s=2.0), 0.0)
-    shell.tick(0.0)  # the pulse is L2
+    shell.tick(0.0)  # the probe is L2
     shell.answer_pulse(0.1)
     shell.tick(1.0)
     shell.answer_pulse(1.1)
@@ -343,7 +345,7 @@ def _after_a_hiccup(new_name: Callable[[], bytes]) -> list[Sequence[Frame]]:
     The echo stands behind a ROUTER: it answers each request that was ever sent, in order, to the
     name that it came from, and what has no socket of that name any more goes nowhere.
     """
-    core = Lanes(ClientSettings(pulse=Pulse(interval_s=60.0)), new_name)
+    core = Lanes(ClientSettings(heartbeats=Heartbeats(interval_s=60.0)), new_name)
     mailbox: list[tuple[bytes, Frames]] = []
     sockets: set[bytes] = set()
     answers: list[Sequence[Frame]] = []
@@ -379,8 +381,8 @@ def test_after_a_resend_every_answer_belongs_to_its_own_request() -> None:
 
 def test_that_scenario_finds_a_client_that_resends_under_a_fixed_identity() -> None:
     # SSNetServer's trap: the retry gets the previous reply and every later reply is one off.
-    # The second name is the pulse's; it is no part of the trap.
-    names = itertools.chain([b"client", b"pulse"], itertools.repeat(b"client"))
+    # The second name is the probe's; it is no part of the trap.
+    names = itertools.chain([b"client", b"heartbeats"], itertools.repeat(b"client"))
     assert _after_a_hiccup(lambda: next(names)) == [[b"0"], [b"0"], [b"1"]]
 
 
@@ -582,7 +584,7 @@ def test_an_error_after_parts_fails_the_call() -> None:
     assert "it broke" in str(failure(shell, call))
 
 
-# The pulse.
+# The probe.
 
 
 def test_the_first_request_asks_at_once_who_the_broker_is() -> None:
@@ -605,7 +607,7 @@ def test_the_pulse_asks_each_interval_while_anything_is_in_flight() -> None:
 
     shell.run_until(2.1, answer=answer)
     assert asked_at == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert {lane for lane, _ in shell.pulses} == {b"L2"}
+    assert {lane for lane, _ in shell.probes} == {b"L2"}
 
 
 def test_the_pulse_never_asks_while_nothing_is_in_flight() -> None:
@@ -641,7 +643,7 @@ def test_short_requests_one_after_the_other_do_not_ask_again() -> None:
         shell.submit(a_call(), tenth / 10)
         shell.tick(tenth / 10)
         shell.receive(b"L1", final(b"x"), tenth / 10 + 0.05)
-    assert len(shell.pulses) == 1
+    assert len(shell.probes) == 1
 
 
 def test_the_pulse_names_every_lane_in_flight_and_no_other() -> None:
@@ -650,7 +652,7 @@ def test_the_pulse_names_every_lane_in_flight_and_no_other() -> None:
         shell.submit(a_call(), 0.0)
     shell.receive(b"L2", final(b"x"), 0.0)
     shell.tick(0.0)
-    assert shell.pulses[-1][1] == question(b"L1", b"L3")
+    assert shell.probes[-1][1] == question(b"L1", b"L3")
 
 
 def test_the_pulse_of_many_lanes_is_a_message_that_a_broker_takes() -> None:
@@ -659,14 +661,14 @@ def test_the_pulse_of_many_lanes_is_a_message_that_a_broker_takes() -> None:
         shell.submit(a_call(), 0.0)
     shell.tick(0.0)
     # a broker drops messages of more than 1024 frames, the client's address among them
-    assert len(shell.pulses[-1][1]) <= 1023
+    assert len(shell.probes[-1][1]) <= 1023
 
 
 def test_what_a_new_broker_does_not_hold_is_sent_again_at_once_on_a_fresh_lane() -> None:
     shell = Shell()
     shell.submit(a_call(b"1", timeout_s=60.0), 0.0)
     shell.submit(a_call(b"2", timeout_s=60.0), 0.0)
-    shell.tick(0.0)  # the pulse is L3
+    shell.tick(0.0)  # the probe is L3
     shell.answer_pulse(0.1, "first")
     shell.tick(1.0)
     steps = shell.receive(b"L3", report("second", lost=[b"L1"]), 1.1)
@@ -738,7 +740,7 @@ def test_one_restart_is_noticed_once() -> None:
 def test_a_lane_that_the_same_broker_does_not_hold_is_believed_after_liveness_pulses() -> None:
     shell = Shell(liveness=3)
     shell.submit(a_call(timeout_s=1000.0), 0.0)
-    sent_after: list[int] = []  # the number of the pulse
+    sent_after: list[int] = []  # the number of the probe
     for second in range(23):
         before = len(shell.requests)
         shell.tick(float(second))
@@ -758,7 +760,7 @@ def test_pulses_that_miss_a_lane_count_only_in_a_row() -> None:
 
 
 def test_what_a_lane_carried_before_is_not_held_against_its_next_request() -> None:
-    # The answer to the first request and the pulse's answer crossed: the broker was asked of L1
+    # The answer to the first request and the probe's answer crossed: the broker was asked of L1
     # when it had answered already, and now L1 carries something else.
     shell = Shell(liveness=1)
     shell.submit(a_call(b"1"), 0.0)
@@ -924,7 +926,7 @@ def test_close_fails_every_call_cancels_what_flies_and_closes_every_socket() -> 
     calls = [a_call(b"%d" % number) for number in range(4)]
     for call in calls:
         shell.submit(call, 0.0)
-    shell.tick(0.0)  # the pulse is L3
+    shell.tick(0.0)  # the probe is L3
     shell.receive(b"L1", error(503), 0.1)  # 0 rests, 1 and 2 fly, 3 waits
     shell.close()
     assert shell.open == set()

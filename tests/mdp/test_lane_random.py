@@ -23,7 +23,7 @@ from mdp.client.lane import (
     Step,
 )
 from mdp.errors import ClientClosed, RequestTimeout
-from mdp.settings import ClientSettings, Pulse
+from mdp.settings import ClientSettings, Heartbeats
 from mdp.wire import Frames
 
 quarters = st.integers(1, 80).map(lambda count: count / 4)  # exact in binary: sums stay exact
@@ -77,7 +77,7 @@ class ClientWalk(RuleBasedStateMachine):
         self.names: list[bytes] = []
         self.open: set[bytes] = set()
         self.carried: dict[bytes, ClientRequest] = {}  # by lane, as the wire shows it
-        self.asked: tuple[bytes, list[bytes]] | None = None  # the pulse's question, while open
+        self.asked: tuple[bytes, list[bytes]] | None = None  # the probe's question, while open
         self.ended: set[ClientRequest] = set()
         self.abandoned: set[ClientRequest] = set()
 
@@ -186,7 +186,7 @@ class ClientWalk(RuleBasedStateMachine):
     @precondition(lambda self: self.asked is not None and self.now > 30)
     @rule(body=strange_reports)
     def strange_pulse_answer(self, body: list[bytes]) -> None:
-        """It may end the pulse for good, so it comes late in a walk."""
+        """It may end the probe for good, so it comes late in a walk."""
         assert self.asked is not None
         (lane, _), self.asked = self.asked, None
         frames: Frames = [b"MDPC02", b"\x03", b"mmi.broker", *body]
@@ -264,7 +264,7 @@ def test_without_a_broker_every_call_fails_exactly_when_its_tries_are_over(
     wants: list[tuple[float, int]],
 ) -> None:
     numbers = itertools.count()
-    core = Lanes(ClientSettings(pulse=Pulse(), lanes=8), lambda: b"L%d" % next(numbers))
+    core = Lanes(ClientSettings(heartbeats=Heartbeats(), lanes=8), lambda: b"L%d" % next(numbers))
     due: dict[ClientRequest, float] = {}
     for timeout_s, tries in wants:
         call = ClientRequest(b"echo", [], None, timeout_s=timeout_s, tries=tries)

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 
 from mdp.broker.broker import Broker
-from mdp.settings import BrokerSettings, Pulse
+from mdp.settings import BrokerSettings, Heartbeats
 from tests.support.frames import MAJORTOMO, RFC7, RFC18, SPELLINGS, Spelling, token_of
 
 CLIENTS = pytest.mark.parametrize("client", list(SPELLINGS.values()), ids=list(SPELLINGS))
@@ -132,7 +132,7 @@ def test_mmi_services_of_a_new_broker_is_empty() -> None:
 
 
 def test_mmi_workers_says_who_they_are_and_what_they_do() -> None:
-    broker = a_broker(pulse=Pulse(1.0, 100))
+    broker = a_broker(heartbeats=Heartbeats(1.0, 100))
     broker.receive(RFC7.ready(b"w1", b"plane2"), 1.0)
     broker.receive(MAJORTOMO.ready(b"\x00w2", b"plane2"), 2.0)
     broker.receive(RFC18.ask(b"c1", b"plane2", b"a"), 3.0)
@@ -167,7 +167,7 @@ def test_mmi_workers_says_who_they_are_and_what_they_do() -> None:
 
 
 def test_mmi_broker_says_which_broker_this_is_and_how_it_is_set() -> None:
-    broker = a_broker(max_attempts=5, pulse=Pulse(0.5, 4), time_limits_s={"plane2": 2.0})
+    broker = a_broker(max_attempts=5, heartbeats=Heartbeats(0.5, 4), time_limits_s={"plane2": 2.0})
     broker.receive(RFC18.ask(b"c1", b"plane2", b"a"), 0.0)
     says = ask(broker, b"mmi.broker")
     assert says["instance"] == b"INSTANCE".hex()
@@ -175,7 +175,7 @@ def test_mmi_broker_says_which_broker_this_is_and_how_it_is_set() -> None:
     assert isinstance(says["version"], str)
     assert says["draining"] is False
     assert says["settings"]["max_attempts"] == 5
-    assert says["settings"]["pulse"] == {"interval_s": 0.5, "liveness": 4}
+    assert says["settings"]["heartbeats"] == {"interval_s": 0.5, "liveness": 4}
     assert says["settings"]["time_limits_s"] == {"plane2": 2.0}
     assert says["counters"]["accepted"] == 1
     broker.drain(0.0)

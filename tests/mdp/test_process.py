@@ -22,7 +22,7 @@ def end(error: BaseException, **options: object) -> object:
         (NotServed("no worker serves x"), 1),
         (SettingsError("want\n  a number"), 2),
         (lartpc.ReadError("cannot read x"), 1),
-        (lartpc.SettingsError("want x"), 2),
+        (lartpc.ParameterError("want x"), 2),
         (lartpc.TickOrderError("want backward"), 2),
     ],
 )

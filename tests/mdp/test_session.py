@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from mdp.settings import Pulse, WorkerSettings
+from mdp.settings import Heartbeats, WorkerSettings
 from mdp.wire import Frame, Frames
 from mdp.worker.session import Close, Open, Send, Session, SocketStep
 from tests.support.steps import Steps
@@ -47,7 +47,9 @@ def request(token: bytes, *body: bytes) -> Frames:
 
 
 def a_session(*, interval_s: float = 1.0, liveness: int = 3) -> Session:
-    return Watched(b"echo", WorkerSettings(pulse=Pulse(interval_s=interval_s, liveness=liveness)))
+    return Watched(
+        b"echo", WorkerSettings(heartbeats=Heartbeats(interval_s=interval_s, liveness=liveness))
+    )
 
 
 def an_open_session(now: float = 0.0) -> Session:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from mdp.errors import MDPError, SettingsError
-from mdp.settings import BrokerSettings, ClientSettings, Pulse, WorkerSettings
+from mdp.settings import BrokerSettings, ClientSettings, Heartbeats, WorkerSettings
 
 POSITIVE = [
-    (Pulse, "interval_s"),
-    (Pulse, "liveness"),
+    (Heartbeats, "interval_s"),
+    (Heartbeats, "liveness"),
     (BrokerSettings, "max_attempts"),
     (BrokerSettings, "max_queue"),
     (BrokerSettings, "max_queue_bytes"),
@@ -29,7 +29,7 @@ POSITIVE = [
     (ClientSettings, "tries"),
     (ClientSettings, "lanes"),
 ]
-ALL = [Pulse, BrokerSettings, WorkerSettings, ClientSettings]
+ALL = [Heartbeats, BrokerSettings, WorkerSettings, ClientSettings]
 
 
 @pytest.mark.parametrize("value", [0, -1, -0.5, math.nan, math.inf, -math.inf])
@@ -78,7 +78,7 @@ def test_a_first_wait_above_the_longest_is_refused(first: str, longest: str) -> 
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        (Pulse, "liveness"),
+        (Heartbeats, "liveness"),
         (BrokerSettings, "max_attempts"),
         (WorkerSettings, "max_setup_failures"),
         (ClientSettings, "tries"),
@@ -96,8 +96,8 @@ def test_a_settings_error_is_an_error_of_this_project_and_a_value_error() -> Non
 
 
 def test_the_defaults_are_those_of_the_protocols_page() -> None:
-    pulse = Pulse()
-    assert (pulse.interval_s, pulse.liveness, pulse.silence_s) == (1.0, 3, 3.0)
+    heartbeats = Heartbeats()
+    assert (heartbeats.interval_s, heartbeats.liveness, heartbeats.silence_s) == (1.0, 3, 3.0)
     worker = WorkerSettings()
     assert (worker.reconnect_s, worker.reconnect_max_s) == (1.0, 32.0)
     assert BrokerSettings().max_attempts == 3
@@ -117,4 +117,4 @@ def test_two_brokers_do_not_share_their_time_limits() -> None:
 
 
 def test_the_silence_is_liveness_intervals() -> None:
-    assert Pulse(interval_s=0.25, liveness=8).silence_s == 2.0
+    assert Heartbeats(interval_s=0.25, liveness=8).silence_s == 2.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mdp import Client, Pulse, WorkerSettings
+from mdp import Client, Heartbeats, WorkerSettings
 from tests.support.commands_of_mdp import mdp
 from tests.support.processes import (
     QUICK,
@@ -85,7 +85,7 @@ def test_a_worker_comes_back_to_an_ipv6_broker(processes: Processes) -> None:
         worker.wait_until_it_says("connecting again in")
         processes.broker(endpoint, *QUICK)
         assert client.request("echo", [b"again"]) == [b"again"]
-    assert WorkerSettings(pulse=Pulse(0.2)).reconnect_s == 1.0
+    assert WorkerSettings(heartbeats=Heartbeats(0.2)).reconnect_s == 1.0
 
 
 @pytest.mark.parametrize("host", ["[::]", "*"])

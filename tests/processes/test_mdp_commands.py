@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, ServiceError
-from mdp.process import stop_bell
+from mdp.process import stop_signal
 from mdp.sockets import Poll, clock
 from tests.support.commands_of_mdp import command, environment, mdp
 from tests.support.processes import (
@@ -246,15 +246,15 @@ def test_a_signal_that_does_not_interrupt_a_poll_ends_it_nevertheless() -> None:
     # as one that comes just before the poll begins: here it comes to another thread
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with stop_bell() as bell:
+        with stop_signal() as wakeup:
             kill = threading.Timer(
                 0.2, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
             )
             kill.start()
             started_at = clock()
-            Poll(bell).wait(started_at + 20)
+            Poll(wakeup).wait(started_at + 20)
             assert clock() - started_at < 10
-            assert bell.rings == 1
+            assert wakeup.count == 1
             kill.join()
     finally:
         for number, handler in handlers.items():

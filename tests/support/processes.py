@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from mdp import Client, ClientSettings, MDPError, Pulse
+from mdp import Client, ClientSettings, Heartbeats, MDPError
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--heartbeat", "0.2", "--liveness", "3")
-QUICK_CLIENT = ClientSettings(pulse=Pulse(0.2, 3), timeout_s=60.0, tries=3)
+QUICK_CLIENT = ClientSettings(heartbeats=Heartbeats(0.2, 3), timeout_s=60.0, tries=3)
 _MARK = "MDP_TEST_PROCESS"
 
 T = TypeVar("T")
