@@ -26,7 +26,9 @@ def serve_workers(
     settings: WorkerSettings | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> None:
-    """Run a worker for each (service, factory) until `stop` wakes the loop and held requests are answered.
+    """Run a worker for each (service, factory) until `stop` wakes the loop.
+
+    Requests that are held are answered first.
 
     `factory` creates the `Worker` in the child, and `prepare` runs there first (logging, say).
     Both must be picklable: a class, a function, a `functools.partial`. A second wake-up stops at
