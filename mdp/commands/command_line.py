@@ -1,4 +1,4 @@
-"""What the commands `mdp` and `ssnet` share: the app, options, errors that name options."""
+"""Shared by the commands `mdp` and `ssnet`: the app, options, errors that name options."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ _Version = Annotated[
 
 
 def _before_each_command(version: _Version = False) -> None:
-    """Nothing: the option's callback does it."""
+    """Do nothing: the callback of `--version` prints the version."""
 
 
 # Errors that name what to type.
 
 PULSE_OPTIONS = {"interval_s": "--heartbeat", "liveness": "--liveness"}
-"""For `options_named`, wherever a `Pulse` is made of options."""
+"""The arguments of `options_named` where a `Pulse` is created from options."""
 
 
 @contextmanager
 def options_named(**options: str) -> Iterator[None]:
-    """Let errors about settings name options: `with options_named(interval_s="--heartbeat"): ...`.
+    """Put options into errors about settings: `with options_named(interval_s="--heartbeat"): ...`.
 
-    Each field's name that is a word of the message of a `ValueError` (every `SettingsError` is
-    one) is replaced by its option. Put it around the making of settings only: other messages may
-    have the same words.
+    In the message of a `ValueError` (every `SettingsError` is one), each word that is the name of
+    a field is replaced by its option. Use it only where settings are created: other messages may
+    contain the same words.
     """
     try:
         yield
@@ -75,7 +75,7 @@ def _with_options(text: str, options: dict[str, str]) -> str:
 
 
 def option_of(context: typer.Context, parameter: typer.CallbackParam) -> str:
-    """What the user has typed: `--broker`; or the name of the environment's variable."""
+    """Return the option, such as `--broker`, or the environment variable that set the value."""
     source = context.get_parameter_source(parameter.name or "")
     if source is not None and source.name == "ENVIRONMENT" and parameter.envvar:
         return str(parameter.envvar)

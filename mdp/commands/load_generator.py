@@ -1,4 +1,4 @@
-"""What `mdp bench` does: put load on a service of a broker, and on a bare loop as the ceiling.
+"""The command `mdp bench`: load a service, and for comparison a bare loop as the upper limit.
 
 The load generator is a client with its own kind of sockets, so this file has sockets, too. One
 ROUTER socket has the lanes of all clients, and another has all echo workers: thousands of peers,
@@ -41,7 +41,7 @@ _MAX_LANES = 2000
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure."""
+    """The settings of a measurement."""
 
     broker: str | None
     service: str

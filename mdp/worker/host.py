@@ -80,7 +80,7 @@ class Child(enum.Enum):
 
 
 class Host:
-    """A worker: `ended` is true when it is over, and `failure` is the reason, if it failed."""
+    """A worker. `ended` tells whether it has ended, and `failure` why, if it has failed."""
 
     def __init__(self, service: bytes, settings: WorkerSettings, *, name: str = "") -> None:
         self.settings = settings
