@@ -1,4 +1,4 @@
-"""`python -m clients` is `ssnet`; Ctrl-C ends both quietly, even while libraries load."""
+"""`python -m clients` runs `ssnet`. Ctrl-C ends it quietly, even while libraries load."""
 
 import sys
 

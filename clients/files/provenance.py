@@ -47,7 +47,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How one run made a file. A sum of several files has a record of each run."""
+    """A record of how one run made a file. A file merged by `hadd` has the record of each run."""
 
     made_by: str
     """`ssnet run` or `ssnet simple`."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Sums up the seconds of each stage, and records single laps of stages that are asked for."""
+    """Sums up the seconds of each stage, and records every lap of the stages in `keep_laps`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -25,7 +25,7 @@ class Stopwatch:
         self._laps.update({name: [] for name in names})
 
     def take_laps(self, name: str) -> list[float]:
-        """Return the laps' seconds since the last call; only for the stage's own thread."""
+        """Return the seconds of each lap since the last call. Call it in the stage's own thread."""
         laps, self._laps[name] = self._laps[name], []
         return laps
 

@@ -1,4 +1,4 @@
-"""Runs a function in a process that ends: what it loads and holds is gone after it."""
+"""Runs a function in a short-lived process, which frees all memory and libraries at its end."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ R = TypeVar("R")
 
 
 def apart(function: Callable[[A], R], argument: A) -> R:
-    """Its result, or what it raised; `BrokenProcessPool` if the process died."""
+    """Return the function's result or raise its error; `BrokenProcessPool` if the process died."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as executor:
-        with inherited_by_none():  # a terminal's Ctrl-C is for us, who wait for it
+        with inherited_by_none():  # only this process, which waits, handles Ctrl-C
             running = executor.submit(function, argument)
         return running.result()

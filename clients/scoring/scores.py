@@ -89,7 +89,7 @@ class Scores:
         self.computed_s += seconds if isinstance(seconds, float) else 0.0
 
     def take_infos(self) -> list[Mapping[str, Any]]:
-        """Return, once, the information in each answer of the last `check`."""
+        """Return the info of each answer of the last `check`, and forget it."""
         taken, self._infos = self._infos, []
         return taken
 
