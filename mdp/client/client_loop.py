@@ -34,7 +34,7 @@ class ClientLoop(threading.Thread):
         self._names: dict[Any, bytes] = {}  # by handle
 
     def _check(self) -> None:
-        """Raise in the caller's thread for an address that libzmq refuses."""
+        """Raise an error, in the caller's thread, if libzmq refuses the address."""
         try:
             Dealer(self._context, self._target, linger_s=0).close()
         except MDPError:

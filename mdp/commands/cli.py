@@ -131,7 +131,10 @@ def _time_limits(texts: list[str]) -> dict[str, float]:
 
 
 def _check_public(endpoints: list[str], *, public: bool) -> None:
-    """Whoever reaches a broker can read and answer requests: that is an explicit choice."""
+    """Raise `SettingsError` for a public address without --public.
+
+    Anyone who can reach a broker can read and answer requests, so the user must choose this.
+    """
     reachable = [text for text in endpoints if not addresses.parse(text, bind=True).is_local]
     if reachable and not public:
         raise SettingsError(f"{reachable[0]} can be reached from other machines: add --public")
@@ -181,7 +184,7 @@ def worker(
 
 
 def _check_target(target: str) -> tuple[str, str]:
-    """See that the module is there, without importing it: that is the child's."""
+    """Check that the module exists, without importing it: only the child process imports it."""
     module, _, name = target.partition(":")
     if not module or not name:
         raise SettingsError(f"want MODULE:CLASS, got {target!r}")

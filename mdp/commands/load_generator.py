@@ -125,7 +125,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 @dataclass(frozen=True)
 class _Server:
-    """What is under load: its endpoint, and its process id if this program started it."""
+    """The broker or bare loop under load; `pid` is None if this program did not start it."""
 
     endpoint: str
     pid: int | None
@@ -308,7 +308,7 @@ def _cpu_s(pid: int | None) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-# What is under load.
+# The broker or bare loop under load.
 
 
 @contextmanager

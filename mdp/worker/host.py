@@ -184,7 +184,7 @@ class Host:
         return out
 
     def _give_up(self, now: float) -> list[Step]:
-        """End: the broker would know by now if the workers of the other fingerprint were dead."""
+        """End the worker: workers of another fingerprint serve, and would be dropped if dead."""
         self.failure = f"{self.name}: {self.session.refusal}"
         log.error("%s", self.failure)
         self.child = Child.ENDED

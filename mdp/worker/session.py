@@ -50,7 +50,7 @@ SocketStep = Open | Send | Close
 
 
 class Session:
-    """One worker's session, open or closed. `token`: of the request that the worker holds."""
+    """One worker's session, open or closed. `token` is the token of the held request, or None."""
 
     def __init__(self, service: bytes, settings: WorkerSettings) -> None:
         self.service = service
