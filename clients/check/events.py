@@ -51,7 +51,7 @@ def expected_entries(
 
 
 def _place(file: Input, given: Sequence[FileChecksum], taken: set[int]) -> int | None:
-    """The index of the given file that it is; among equal ones the first that is not taken."""
+    """Return the index of the given file with this checksum; prefer one that is not taken."""
     same = [index for index, checksum in enumerate(given) if checksum == file.checksum]
     return min(same, key=lambda index: index in taken, default=None)
 

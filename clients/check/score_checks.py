@@ -218,7 +218,7 @@ def _too_many(lost: int, charged: int, *, sure: bool) -> bool:
 
 
 def _is_unsure(scores: Pixels, *, lost: int) -> bool:
-    """Whether there are enough scores, and none of them shows a network that is sure."""
+    """Whether there are at least `lost` scores, and none shows that the network is sure."""
     low, high = _SURE
     return len(scores) >= lost and bool(((scores >= low) & (scores <= high)).all())
 
@@ -249,7 +249,7 @@ def _first(wrong: Mask) -> str:
 
 
 def _wrong_images(want: Charge, images: Sequence[Image]) -> str:
-    """What is wrong with the number of the images or their metas; empty if nothing is."""
+    """Return the error in the number of images or in their metas; empty if there is none."""
     count = 0 if want.canvas is None else len(chain.CLASSES)
     if len(images) != count:
         return f"want {count} images, got {len(images)}"

@@ -258,7 +258,7 @@ def mode_settings(mode: chain.Mode) -> dict[str, Any]:
 
 
 def mode_of(settings: Mapping[str, Any]) -> chain.Mode:
-    """Return the mode of a JSON object of `mode_settings`. Raises `ReadError`."""
+    """Return the mode that `mode_settings` has written as a JSON object. Raises `ReadError`."""
     values = dict(settings)
     try:
         return _MODES[values.pop("name")](**values)

@@ -140,7 +140,7 @@ class MendedInput:
                 self._refuse(f"the charge that was scored in entry {self._local(entry)}: {wrong}")
 
     def _misfit(self, output: Reader, entry: int, settings: ScoreSettings) -> str:
-        """How the scores of an event do not fit its charge; empty if they fit."""
+        """Describe how the scores of an event do not fit its charge; empty if they fit."""
         findings = ScoreFindings()
         try:
             event = self._reader[entry]
