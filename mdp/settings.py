@@ -51,7 +51,7 @@ class BrokerSettings:
     max_queue: int = 100_000
     """The most requests in the queue of a service; a further one gets error 429."""
     max_queue_bytes: int = 2 << 30
-    """The most bytes of a service's requests, queued or held by workers; beyond: error 429."""
+    """The most bytes of a service's requests, queued or held by workers; above it, error 429."""
     expiry_s: float = 60.0
     """A request for a service without workers waits this long, then gets error 404."""
     time_limits_s: Mapping[str, float] = field(default_factory=dict)
