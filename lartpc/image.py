@@ -1,4 +1,4 @@
-"""Wire-plane images, their geometry, and events: immutable, without wrong shapes, NaN or Inf."""
+"""Wire-plane images, their geometry, and events. Immutable; wrong shapes, NaN, Inf are errors."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ AskedOrder = TickOrder | Literal["auto"]
 """A tick order, or "auto" for the order that the files show."""
 
 Basis = Literal["asked", "trusted", "provenance", "regions", "ticks", "format", "assumed"]
-"""The kind of reason for a tick order."""
+"""The way in which a tick order was chosen."""
 
 _ORDERS: tuple[TickOrder, ...] = get_args(TickOrder)
 
