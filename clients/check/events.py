@@ -21,7 +21,7 @@ _FOREIGN = "is not the input's"
 def expected_entries(
     records: Sequence[Record], reader: Reader, given: Sequence[FileChecksum], finding: Finding
 ) -> range:
-    """Return the input entries from the first to the last that, by the records, were scored.
+    """Return the range of input entries, first to last, that the records say were scored.
 
     `given`: the checksums of the inputs. If they are not the files that the records name, `finding`
     gets the differences, and all entries are returned.

@@ -22,7 +22,7 @@ class Finding:
     bad: int = 0
     """How many of them do not fulfil the condition."""
     first: str = ""
-    """The place and the value of the first of these bad ones."""
+    """The place and the value of the first bad one."""
     warned: int = 0
     """How many fulfil the condition, but should be looked at by the user."""
     skipped: str = ""
@@ -37,7 +37,7 @@ class Finding:
         return "warning" if self.warned else "ok"
 
     def look(self, bad: int, where: str, *, of: int = 1) -> None:
-        """Count `of` more checked items, `bad` of them wrong; keep `where` if it is the first."""
+        """Count `of` more checked items, `bad` of them wrong; keep the first bad `where`."""
         self.checked += of
         self.bad += bad
         if bad and not self.first:

@@ -1,4 +1,4 @@
-"""Defaults for the options that say what to read; used if the first file leaves one choice.
+"""Defaults for the options that say what to read; used if the first file allows only one.
 
 Each unusual choice is logged. If several are possible, an error names the option that decides.
 """

@@ -1,4 +1,4 @@
-"""Prefetch answers: a thread sends the requests of later questions; answers come in order.
+"""Prefetch answers: a thread reads questions and sends their requests; answers come in order.
 
 Requests in flight are limited by a window. When the `with` block ends, the thread has ended and no
 request is left.

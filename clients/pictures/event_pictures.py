@@ -46,7 +46,7 @@ class Picture:
 
     files: tuple[Path, ...]
     asked: Asked
-    """The producers to draw; if no producer of images is named, all that the files hold."""
+    """The producers to draw; if no producer of images is named, `choose` selects them."""
     events: Selection
     view: View
     region: Region | None

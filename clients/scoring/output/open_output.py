@@ -59,7 +59,7 @@ class Output(Protocol):
         """All failures of the output's events, including those of earlier processes."""
 
     def check_networks(self, networks: Networks) -> None:
-        """Set the networks that make the scores, before the first event is written.
+        """Set the origin of the scores, before the first event is written.
 
         Raises `SettingsError` or `FileExists` if the existing scores come from other networks.
         """
