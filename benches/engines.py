@@ -1,4 +1,4 @@
-"""Measure a network's speed and memory: the start in forward passes, a pass against torch's.
+"""Measure the start-up time and memory of a network, and its speed relative to torch.
 
 `python -m benches.engines PROTOTXT WEIGHTS` measures a worker's start and memory in separate
 processes, without and with the cache. Then, if torch is importable, it runs forward passes
@@ -36,7 +36,7 @@ MAX_OF_TORCH = 1.0
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured: the network's files, the image's size in pixels, threads, repetitions."""
+    """A measurement: the network's files, the image's size in pixels, threads, repetitions."""
 
     prototxt: Path
     weights: Path
@@ -56,7 +56,7 @@ class Result(NamedTuple):
 
 
 def image(setup: Setup, channels: int = 1) -> Images:
-    """Return sparse charge like a wire plane's: one pixel in ten, from 10 to 300 ADC."""
+    """Return an image as sparse as a wire plane: a tenth of the pixels have 10 to 300 ADC."""
     rng = np.random.default_rng(0)
     charge = rng.uniform(10, 300, (1, channels, setup.rows, setup.cols))
     return (charge * (rng.random(charge.shape) < 0.1)).astype(np.float32)
@@ -111,7 +111,7 @@ def _in_a_process(setup: Setup, cache: Path) -> dict[str, float]:
 
 
 def against_torch(setup: Setup) -> Result:
-    """Alternate forward passes of both, and return the median ratio of neighbouring passes."""
+    """Alternate forward passes of the engine and torch; return the median ratio of neighbours."""
     import torch
 
     from clients.training.torch_net import TorchNet

@@ -166,7 +166,7 @@ def bench(path: Path | None, *, rounds: int = 7, events: int = 8) -> list[Result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print each ratio with its target. Returns 0 if all are met, else 1 (or if a file fails)."""
+    """Print each ratio with its target. Returns 0 if all are met, and 1 if not or on an error."""
     parser = argparse.ArgumentParser(prog="python -m benches.files_and_frames", description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, help="LArCV1 file with producer wire")
     parser.add_argument("--rounds", type=int, default=7, help="measurements; the best one counts")

@@ -130,7 +130,7 @@ def make_toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
 def serving(
     folder: Path, workers: int, seconds: dict[int, float], logs: Path | None = None
 ) -> Iterator[str]:
-    """Start a broker with `workers` stand-ins a plane; seconds: a crop's time, by plane.
+    """Start a broker with `workers` stand-ins per plane; seconds: the time per crop, by plane.
 
     Yields the broker's address when all workers are registered.
     """

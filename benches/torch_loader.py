@@ -1,4 +1,4 @@
-"""torch's own DataLoader over the same files and code, for comparison in `benches.batches`.
+"""Measure torch's own DataLoader with the same files and code, to compare in `benches.batches`.
 
 Without torch the import fails.
 """

@@ -1,4 +1,4 @@
-"""`python -m clients` runs `ssnet`. Ctrl-C ends it quietly, also while libraries are loading."""
+"""`python -m clients` runs `ssnet`. Ctrl-C ends it quietly, even while libraries load."""
 
 import sys
 

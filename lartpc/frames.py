@@ -1,4 +1,4 @@
-"""Batches of images to message frames and back. Refuses malformed and oversized messages.
+"""Convert batches of images to message frames and back. Refuses malformed or oversized messages.
 
 Every batch is three frames: its name, its meta text and its array (docs/messages.md). The sizes in
 an incoming message are checked before memory is allocated, and nothing is unpickled or evaluated.

@@ -1,4 +1,4 @@
-"""Wire-plane images, their geometry, and events. Frozen; refuses wrong shapes, NaN and Inf."""
+"""Wire-plane images, their geometry, and events. Immutable; wrong shapes, NaN, Inf are errors."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class ImageMeta:
         return replace(self, origin_y=corner, tick_order=order)
 
     def inclusive(self, other: ImageMeta) -> ImageMeta:
-        """Return the smallest box around both. It has the plane, pixel size and order of self."""
+        """Return the smallest box around both; plane, pixel size and order are those of self."""
         min_x, max_x = min(self.min_x, other.min_x), max(self.max_x, other.max_x)
         min_y, max_y = min(self.min_y, other.min_y), max(self.max_y, other.max_y)
         width, height = max_x - min_x, max_y - min_y

@@ -1,4 +1,4 @@
-"""Parse addresses of brokers: tcp://HOST:PORT and ipc://PATH. Pure; refuses all others.
+"""Parse addresses of brokers: tcp://HOST:PORT and ipc://PATH; no others are accepted. Pure.
 
 HOST is a name, an IPv4 address, or an IPv6 address in brackets. In an address to bind, HOST is an
 address or a network interface of this machine, or `*` for all of them, and PORT may be 0 or `*`
@@ -28,11 +28,11 @@ class Address:
 
     text: str
     host: str = ""
-    """Without brackets; empty for ipc."""
+    """The host, without the brackets of an IPv6 address; empty for ipc."""
     port: int = 0
-    """0 for any free port, and for ipc."""
+    """The TCP port, or 0 for any free port; always 0 for ipc."""
     path: str = ""
-    """Path of the socket file, for ipc."""
+    """The path of the socket file for ipc; empty for TCP."""
 
     @property
     def ip(self) -> _IP | None:
@@ -67,7 +67,7 @@ def parse(text: str, *, bind: bool = False) -> Address:
 
 
 def how_to_serve(text: str) -> str:
-    """Return a hint: the command that starts a broker which this address reaches."""
+    """Return a hint for error messages: the command that starts a broker at this address."""
     address = parse(text)
     if text == DEFAULT_ENDPOINT:
         return "`mdp broker` starts one"

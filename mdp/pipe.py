@@ -1,4 +1,4 @@
-"""Messages of frames over a byte stream, between a host and its child. Pure: no descriptor.
+"""Encode messages as a byte stream between a host and its child, and decode them. Pure.
 
 A message is the number of its frames, the length of each, and the frames. Numbers are unsigned, 8
 bytes, big endian. Both ends are this code, on one machine, so the lengths are not checked.

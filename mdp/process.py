@@ -1,4 +1,4 @@
-"""What the process of every command sets up: error reports, log, signals and limits."""
+"""Set up the process of a command: error reports, log, signals and limits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def errors_reported(program: str = "mdp", *, explain: Explain | None = None) -> 
 
 
 def configure_logging(*, verbose: bool, quiet: bool = False) -> None:
-    """Log to stderr, one line per event, with time and zone. Quiet: only warnings and errors."""
+    """Log to stderr, one line per event, with time and zone; `quiet`: only warnings and errors."""
     if verbose and quiet:
         raise SettingsError("--quiet cannot be combined with --verbose")
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
@@ -119,6 +119,6 @@ def _wake_at_signals(wakeup: Wakeup) -> Wakeup:
 
 
 def raise_file_limit() -> None:
-    """Raise the soft limit of open files (often 1024) to the hard one: each peer is a file."""
+    """Raise the soft limit of open files (often 1024) to the hard one: each peer uses one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -49,16 +49,16 @@ class BrokerSettings:
     max_attempts: int = 3
     """After this many workers were lost with one request, its client gets error 502."""
     max_queue: int = 100_000
-    """Requests in one service's queue; the next one gets error 429."""
+    """The most requests in the queue of a service; a further one gets error 429."""
     max_queue_bytes: int = 2 << 30
-    """Bytes of request bodies of one service, queued and held by workers; then error 429."""
+    """The most bytes of a service's requests, queued or held by workers; above it, error 429."""
     expiry_s: float = 60.0
     """A request for a service without workers waits this long, then gets error 404."""
     time_limits_s: Mapping[str, float] = field(default_factory=dict)
-    """By service: how long a worker may hold a request; then the client gets error 504, and the
-    worker is disconnected."""
+    """The time, by service, that a worker may hold a request. After it the client gets error 504,
+    and the worker is disconnected."""
     max_services: int = 10_000
-    """Service names known at a time: a limit, so that false names cannot fill the memory."""
+    """The most service names known at a time, so that false names cannot fill the memory."""
     drain_s: float = 60.0
     """How long a broker that is to stop waits for the requests that its workers hold."""
 
@@ -83,11 +83,12 @@ class WorkerSettings:
 
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     reconnect_s: float = 1.0
-    """The first wait before a new socket; it doubles up to `reconnect_max_s` (RFC 6)."""
+    """The first wait before a new connection; it doubles each time, up to `reconnect_max_s`
+    (RFC 6)."""
     reconnect_max_s: float = 32.0
     restart_s: float = 0.5
     """The wait before the restart of a child that crashed in `setup()`, or more than three times
-    since its last answer (one poisonous request causes three); it doubles with each crash."""
+    since its last answer (one bad request can cause three crashes). It doubles with each crash."""
     restart_max_s: float = 32.0
     max_setup_failures: int = 3
     """After this many failures of `setup()` in a row the worker ends."""
@@ -117,7 +118,7 @@ class ClientSettings:
     tries: int = 3
     """How many times a request is sent before the client gives up."""
     lanes: int = 64
-    """Requests in flight at the same time, each on its own socket. Further ones wait."""
+    """The most requests in flight at a time, each on its own socket; further ones wait."""
 
     def __post_init__(self) -> None:
         _positive(timeout_s=self.timeout_s, tries=self.tries, lanes=self.lanes)

@@ -1,4 +1,4 @@
-"""Sockets and the clock. Only `bench` uses them, too. This file does not depend on MDP.
+"""The sockets and the clock; only the load generator has sockets elsewhere. Independent of MDP.
 
 Sending and receiving never block, except at the child's end of its stream. Frames of more than
 `SMALL_BYTES` are forwarded by reference and never copied; a smaller frame is copied, because that
@@ -351,7 +351,7 @@ class Channel:
 
 
 class ChildEnd:
-    """The child's end of that stream. It blocks, because the child has nothing else to do."""
+    """The child's end of the stream to its host. It blocks: the child has nothing else to do."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

@@ -291,7 +291,7 @@ def printable(name: bytes) -> str:
 
 
 def one_line(text: str) -> str:
-    """Escape the unprintable characters of a text, so that none moves a terminal's cursor."""
+    """Escape the unprintable characters of a text, which could move a terminal's cursor."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text

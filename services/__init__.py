@@ -1,4 +1,4 @@
-"""Services: frames of images in, frames of images out. Never imports `clients`.
+"""The services: workers that answer requests with frames of images. Never imports `clients`.
 
 `SSNet`, `BatchTrain` and `Dummy` are `mdp.Worker`s to run or to subclass; `open_engine` opens a
 network. The names are imported when they are first used, so that `import services` needs no engine.

@@ -1,4 +1,4 @@
-"""The service `batch-train`: a batch's name in, its images, labels and weights out.
+"""The service `batch-train`: answers a batch's name with its images, labels and weights.
 
 The broker accepts only workers of the same files. Refused with error 400: malformed names, batches
 of other files, crops larger than the images, planes that the files lack, an index beyond the epoch.
@@ -87,5 +87,5 @@ class BatchTrain(Worker):
 
 
 def check(settings: TrainingSettings) -> None:
-    """Open the files once and close them: raises the errors of a worker's start."""
+    """Open and close the files once, so that the errors of a worker's start are raised now."""
     TrainingFiles(settings).close()

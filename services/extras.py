@@ -14,10 +14,10 @@ from importlib import metadata
 from importlib.util import find_spec
 
 EXTRAS = ("images", "worker", "client", "display", "larcv1", "train")
-"""Smaller extras come first."""
+"""All extras of the package; smaller ones come first."""
 
 _MODULES = {"protobuf": "google.protobuf", "root": "ROOT"}
-"""Distributions whose module has a different name."""
+"""The module of each distribution whose module has another name."""
 
 
 def requirements(extra: str) -> Iterator[str]:

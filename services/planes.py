@@ -44,7 +44,7 @@ class DescriptionError(MDPError, ValueError):
 
 @dataclass(frozen=True)
 class Origin:
-    """All that decides a score besides the image; equal for all workers of a plane."""
+    """The engine, network and settings that decide a score; equal for all workers of a plane."""
 
     engine: str
     network: str
@@ -54,7 +54,7 @@ class Origin:
     threshold_adc: float
     """Scores are 0 where the image is below this."""
     dtype: str = ""
-    """The type of the scores on the wire, which rounds them; empty in records of older software."""
+    """The type to which sent scores are rounded; empty in records of older software."""
 
     def fingerprint(self) -> str:
         """Return a readable text that must be equal for all workers of a plane."""
@@ -65,7 +65,7 @@ class Origin:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Origin:
-        """Read it from an answer's info or a description; missing entries become empty or 0."""
+        """Return the origin that an answer's info or a description states; missing: empty or 0."""
         threshold = info.get("threshold_adc")
         return cls(
             engine=str(info.get("engine", ""))[:_MAX_TEXT],

@@ -1,4 +1,4 @@
-"""The plane services `ssnet-plane<p>`: crops of one wire plane in, [shower, track] scores out.
+"""The plane services `ssnet-plane<p>`: answer a wire plane's crops with [shower, track] scores.
 
 Refuses, with error 400: malformed frames, another plane's images, sizes the network cannot take.
 """
@@ -51,7 +51,7 @@ class PlaneSettings:
     threshold_adc: float = LOW_ADC
     """Scores are 0 where the image is below this."""
     dtype: str = "float16"
-    """The type of the scores on the wire: float16 halves their size, float32 keeps every digit."""
+    """The type of the sent scores: float16 halves their size, float32 keeps every digit."""
     warm_up: int = 512
     """Rows and columns of a forward pass before READY; 0: no such pass."""
 
@@ -208,7 +208,7 @@ def open_network(settings: PlaneSettings) -> Engine:
 
 
 def load_network(settings: PlaneSettings) -> None:
-    """Load the network once and drop it: raise a worker's start-up errors, fill the cache."""
+    """Load the network and drop it, to raise start-up errors now and to fill the cache."""
     open_network(settings)
 
 

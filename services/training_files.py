@@ -32,7 +32,7 @@ from lartpc.training.sparse import SparseImage, sparse
 from lartpc.training.training_crops import draw, empty
 
 WEIGHTS = "weights"
-"""The name of a batch's third triple; the other two have the names of their producers."""
+"""The name of the weights in a batch's frames; images and labels have their producers' names."""
 _OPEN_FILES = 32
 
 
@@ -116,7 +116,7 @@ class TrainingFiles:
         return chosen(name, len(self))
 
     def batch(self, name: BatchName) -> list[Batch]:
-        """Return images, labels and weights, (batch, planes, rows, cols), a meta line per image."""
+        """Return images, labels and weights, each (batch, planes, rows, cols), with their metas."""
         events = self.check(name)
         recipe = name.recipe
         arrays = empty(recipe, len(events))

@@ -1,4 +1,4 @@
-"""Measure how many pixels of toy events a network labels right."""
+"""Measure how many pixels of toy events a network labels correctly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clients.training.accuracy import Accuracy, Pixels, compare
 from .toys import ToyPlane, thresholded
 
 Score = Callable[[Pixels], Pixels]
-"""From ADC above threshold, (rows, cols), to scores, (3, rows, cols)."""
+"""A function from ADC above the threshold, (rows, cols), to scores, (3, rows, cols)."""
 
 
 def measure(pictures: Iterable[ToyPlane], score: Score) -> Accuracy:

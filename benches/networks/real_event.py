@@ -1,4 +1,4 @@
-"""Compare our scores for an event with another network's scores in its file.
+"""Compare our network's scores for an event with another network's scores in the file.
 
 Files without three planes of images and scores are refused.
 """
@@ -26,10 +26,10 @@ class RealEvent:
     rse: RSE
     charge: tuple[Image, ...]
     theirs: tuple[tuple[Image, ...], ...]
-    """[shower, track] scores of each plane."""
+    """The other network's [shower, track] scores of each plane."""
 
     def scored(self, plane: int, score: Score) -> Pixels:
-        """Return our [shower, track] for a plane, (2, rows, cols), zero below the threshold."""
+        """Return our [shower, track] scores of a plane, (2, rows, cols), 0 below the threshold."""
         image = self.charge[plane]
         # networks were trained on tick-backward rows
         backward = thresholded(image.in_order("backward").pixels)
@@ -37,7 +37,7 @@ class RealEvent:
         return scores if image.meta.tick_order == "backward" else scores[:, ::-1]
 
     def agreement(self, plane: int, ours: Pixels) -> Counts:
-        """Count pixels that both networks scored, by their label (rows) and ours (columns)."""
+        """Count pixels that both networks scored, by the other's label (row) and ours (column)."""
         theirs = np.stack([image.pixels for image in self.theirs[plane]])
         both = (theirs.sum(axis=0) > 0) & (ours.sum(axis=0) > 0)
         return count(theirs.argmax(axis=0)[both] + 1, ours.argmax(axis=0)[both] + 1)

@@ -17,9 +17,9 @@ from lartpc.simulation.chamber import PLANES, Chamber
 
 THRESHOLD_ADC, SATURATION_ADC = 10.0, 500.0  # as in the production chain
 EVENTS_A_DETECTOR = 25
-"""Events of one toy seed share their dead wires, and a network must see many detectors."""
+"""The number of events per seed. Each seed has other dead wires, so several seeds are used."""
 SMALL, WHOLE = Chamber(512, 512), Chamber(1008, 3456)
-"""A crop's size, with an interaction in each event; MicroBooNE's size, mostly cosmic muons."""
+"""Chambers of a crop's size (an interaction in each event) and MicroBooNE's (mostly cosmics)."""
 
 
 class ToyPlane(NamedTuple):

@@ -21,7 +21,7 @@ _FOREIGN = "is not the input's"
 def expected_entries(
     records: Sequence[Record], reader: Reader, given: Sequence[FileChecksum], finding: Finding
 ) -> range:
-    """Return the input entries from the first to the last one that was scored, by the records.
+    """Return the range of input entries, first to last, that the records say were scored.
 
     `given`: the checksums of the inputs. If they are not the files that the records name, `finding`
     gets the differences, and all entries are returned.
@@ -51,7 +51,7 @@ def expected_entries(
 
 
 def _place(file: Input, given: Sequence[FileChecksum], taken: set[int]) -> int | None:
-    """The index of the given file that it is; among equal ones the first that is not taken."""
+    """Return the index of the given file with this checksum; prefer one that is not taken."""
     same = [index for index, checksum in enumerate(given) if checksum == file.checksum]
     return min(same, key=lambda index: index in taken, default=None)
 

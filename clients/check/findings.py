@@ -22,11 +22,11 @@ class Finding:
     bad: int = 0
     """How many of them do not fulfil the condition."""
     first: str = ""
-    """The first of these: its place and its value."""
+    """The place and the value of the first bad one."""
     warned: int = 0
-    """How many fulfil the condition, but need the attention of the user."""
+    """How many fulfil the condition, but should be looked at by the user."""
     skipped: str = ""
-    """The reason why it was not checked; empty if it was."""
+    """The reason why the condition was not checked; empty if it was."""
 
     @property
     def verdict(self) -> str:
@@ -37,7 +37,7 @@ class Finding:
         return "warning" if self.warned else "ok"
 
     def look(self, bad: int, where: str, *, of: int = 1) -> None:
-        """Count `of` more that were checked, of which `bad` are wrong; keep the first `where`."""
+        """Count `of` more checked items, `bad` of them wrong; keep the first bad `where`."""
         self.checked += of
         self.bad += bad
         if bad and not self.first:

@@ -35,10 +35,10 @@ _UNSCORED = 0.05  # share of the charged pixels of an image or crop that may hav
 _FEW = 10  # so many pixels without scores are always allowed
 _MANY = 100  # of so many charged pixels, at least one must have a score of each class
 _SURE = (1e-4, 0.9995)
-"""If a score above 0 lies outside this range, the network is sure, and float16 may round others
-to 0."""
+"""The network is sure of its answer if a score above 0 lies outside this range; float16 may then
+have rounded other scores to 0."""
 _UNDECIDED = (0.001, 0.999)
-"""A score inside this range shows a pixel for which the network is not sure."""
+"""The network is not sure of a pixel whose score lies inside this range."""
 _PIXEL = 1e-6  # tolerance in pixels: LArCV3 stores another corner, which loses the last digit
 
 Mask = npt.NDArray[np.bool_]
@@ -51,11 +51,11 @@ class Charge:
 
     plane: int
     canvas: ImageMeta | None
-    """The meta of its score images; None: there are no score images."""
+    """The meta of the plane's score images, the canvas; None: there are no score images."""
     covered: Mask
-    """(rows, cols) of the canvas: pixels in a crop that reach the threshold of the service."""
+    """A mask of the canvas: pixels in a crop whose ADC reaches the threshold of the service."""
     adc: Mask
-    """(rows, cols) of the canvas: pixels in a crop that reach the threshold of the client."""
+    """A mask of the canvas: pixels in a crop whose ADC reaches the threshold of the client."""
     crops: tuple[chain.Box, ...] = ()
     """The crops, in rows and columns of the canvas."""
     rounded: bool = False
@@ -218,7 +218,7 @@ def _too_many(lost: int, charged: int, *, sure: bool) -> bool:
 
 
 def _is_unsure(scores: Pixels, *, lost: int) -> bool:
-    """Whether there are enough scores, and none of them shows a network that is sure."""
+    """Whether there are at least `lost` scores, and none shows that the network is sure."""
     low, high = _SURE
     return len(scores) >= lost and bool(((scores >= low) & (scores <= high)).all())
 
@@ -249,7 +249,7 @@ def _first(wrong: Mask) -> str:
 
 
 def _wrong_images(want: Charge, images: Sequence[Image]) -> str:
-    """What is wrong with the number of the images or their metas; empty if nothing is."""
+    """Return the error in the number of images or in their metas; empty if there is none."""
     count = 0 if want.canvas is None else len(chain.CLASSES)
     if len(images) != count:
         return f"want {count} images, got {len(images)}"

@@ -1,6 +1,6 @@
-"""Defaults for the options that say what to read: taken if the first file leaves one choice.
+"""Defaults for the options that say what to read; used if the first file allows only one.
 
-Each unusual choice is logged. If there are several, the error names the option that chooses.
+Each unusual choice is logged. If several are possible, an error names the option that decides.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SMALLEST = 32  # pixels: the smallest side of a crop that networks accept
 
 
 class Scored(NamedTuple):
-    """Which images are scored, and which parts of them."""
+    """The producer of the images to score, and the mode that selects parts of them."""
 
     producer: str
     mode: chain.Mode

@@ -46,7 +46,7 @@ class Repeats(NamedTuple):
     """The events, by (run, subrun, event), that come more than once."""
 
     more: int
-    """The number of entries besides the first of each event."""
+    """The number of repeated entries: all entries except the first of each event."""
     first: str
     """One such event and how often it comes, as text; empty if there is none."""
 

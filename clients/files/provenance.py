@@ -47,7 +47,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How one run made a file. A sum of several files has a record of each run."""
+    """A record of how one run made a file. A file merged by `hadd` has the record of each run."""
 
     made_by: str
     """`ssnet run` or `ssnet simple`."""
@@ -258,7 +258,7 @@ def mode_settings(mode: chain.Mode) -> dict[str, Any]:
 
 
 def mode_of(settings: Mapping[str, Any]) -> chain.Mode:
-    """Return the mode of a JSON object of `mode_settings`. Raises `ReadError`."""
+    """Return the mode that `mode_settings` has written as a JSON object. Raises `ReadError`."""
     values = dict(settings)
     try:
         return _MODES[values.pop("name")](**values)

@@ -48,7 +48,7 @@ def summary(files: Texts) -> Rows:
 
 
 def _settings(record: Record) -> str:
-    """The program, networks and settings, which all records of a sum should share."""
+    """The program, networks and settings, which all records of a merged file should share."""
     services = record.as_dict()["services"]
     values = [record.made_by, record.tick_order, record.choices, services]
     return json.dumps(values, sort_keys=True)

@@ -1,1 +1,1 @@
-"""What all clients share to keep requests in flight: prefetching, limits, waiting, signals."""
+"""Shared by all clients to keep requests in flight: prefetching, limits, waiting, signals."""

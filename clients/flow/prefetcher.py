@@ -1,4 +1,4 @@
-"""Prefetch answers: a thread reads questions and requests ahead; answers come in order.
+"""Prefetch answers: a thread reads questions and sends their requests; answers come in order.
 
 Requests in flight are limited by a window. When the `with` block ends, the thread has ended and no
 request is left.
@@ -37,14 +37,14 @@ class Question(Protocol):
 
     @property
     def where(self) -> str:
-        """The input that it belongs to, for error messages: `run7.root entry 41`."""
+        """The input of the question, for error messages: `run7.root entry 41`."""
 
 
 Q = TypeVar("Q", bound=Question)
 
 
 class Prefetcher(Generic[Q]):
-    """The prefetcher: iterate over it inside its `with` block for (question, replies).
+    """The prefetcher. Iterate over it inside its `with` block to get (question, replies).
 
     There is one reply for each request of the question. `ask` sends a question's requests, or none
     if it needs no answer. The iteration raises the errors of the questions' iterator, and those of
@@ -96,7 +96,7 @@ class Prefetcher(Generic[Q]):
     def outcomes(
         self, *, tolerated: Callable[[MDPError], bool]
     ) -> Iterator[tuple[Q, list[Outcome]]]:
-        """Iterate in the same way, but yield tolerated errors in place of their replies."""
+        """Iterate as over self, but yield tolerated errors in place of the missing replies."""
         while True:
             with self._watch.stage("wait"):
                 match self._asked.get():

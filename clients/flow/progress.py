@@ -1,27 +1,27 @@
-"""What long work reports while it runs; `terminal.progress` shows it."""
+"""Progress reports of long work; `terminal.screen` shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 OnProgress = Callable[[int, int], None]
-"""Is called with (done, in all)."""
+"""A function that is called with (done, total)."""
 
 
 class Progress:
-    """Takes reports, and drops them. It is a function (done, in all), too."""
+    """Takes reports of progress and ignores them. It can also be called as an `OnProgress`."""
 
     def step(self, text: str) -> None:
-        """What goes on now, or is waited for: `waiting for scores`."""
+        """Report what happens now: `waiting for scores`."""
 
     def begin(self, text: str, *, done: int = 0, total: int = 0, failed: int = 0) -> None:
-        """The work is checked and begins; text: what it is; done: by earlier runs, of total."""
+        """Report that the work `text` begins, after all checks; `done` is from earlier runs."""
 
     def say(self, text: str) -> None:
-        """A line of its own, between those of progress."""
+        """Report one line of text, apart from the progress."""
 
     def __call__(self, done: int, total: int, failed: int = 0) -> None:
-        """So many are done, of all; `failed` of the done ones failed."""
+        """Report that `done` of `total` are done, and that `failed` of these failed."""
 
 
 class _Calling(Progress):
@@ -33,7 +33,7 @@ class _Calling(Progress):
 
 
 def progress_of(on_progress: OnProgress | None) -> Progress:
-    """A `Progress` for what a caller gave: one already, a plain function, or nothing."""
+    """Return a `Progress` for a caller's argument: a `Progress`, a plain function, or None."""
     if isinstance(on_progress, Progress):
         return on_progress
     return _Calling(on_progress) if on_progress else Progress()

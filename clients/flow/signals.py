@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a command that is stopped takes back what it began."""
+"""Handle Ctrl-C and SIGTERM, so that a stopped command cleans up before it exits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stopped_cleanly() -> Iterator[None]:
-    """The first SIGINT or SIGTERM raises KeyboardInterrupt; others cannot disturb the clean-up."""
+    """Raise KeyboardInterrupt at the first SIGINT or SIGTERM; ignore others during the clean-up."""
     before = [signal.signal(number, _stop) for number in _STOPS]
     try:
         yield
@@ -34,7 +34,10 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def inherited_by_none() -> Iterator[None]:
-    """Processes that the block starts never hear of SIGINT and SIGTERM; we do, after it."""
+    """Keep SIGINT and SIGTERM from the processes that are started inside this block.
+
+    This process gets signals that arrive meanwhile when the block ends.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         yield
@@ -44,9 +47,9 @@ def inherited_by_none() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted(*, too_late: bool = False) -> Iterator[None]:
-    """Signals wait until the block is done: ROOT makes other errors of a KeyboardInterrupt.
+    """Delay signals to the end of the block: ROOT turns a KeyboardInterrupt into other errors.
 
-    `too_late`: the block ends the job, and a signal that came meanwhile is forgotten.
+    `too_late`: the block is the end of the job, so signals that arrive in it are ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python runs signal handlers in the main thread only
@@ -63,7 +66,7 @@ def uninterrupted(*, too_late: bool = False) -> Iterator[None]:
 
 
 def close_output(writer: Writer) -> None:
-    """Finish a file and give it its name. Who stopped us before it had that leaves nothing."""
+    """Finish a file and rename it into place. A signal before the renaming leaves no file."""
     with uninterrupted():
         writer.finish()
     with uninterrupted(too_late=True):

@@ -20,7 +20,7 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Sums up the seconds of each stage, and records single laps of stages that are asked for."""
+    """Sums up the seconds of each stage, and records every lap of the stages in `keep_laps`."""
 
     now = staticmethod(time.perf_counter)
 

@@ -46,7 +46,7 @@ class PictureRequest:
 
     files: tuple[Path, ...]
     asked: RequestedPicture
-    """Producers; if none of images is named, those that the files hold."""
+    """The producers to draw; if no producer of images is named, `choose` selects them."""
     events: Selection
     view: View
     region: Region | None
@@ -66,7 +66,7 @@ class Drawn:
     paths: tuple[Path, ...]
     """The files that were written."""
     notice: str
-    """One line about what was drawn without a request for it; empty if there is nothing to say."""
+    """One line about rows and boxes that were drawn by default, not by request; may be empty."""
 
 
 class _Shown:

@@ -78,7 +78,7 @@ class Choice:
     layers: tuple[PictureLayer, ...]
     boxes: tuple[Boxes, ...]
     notice: str = ""
-    """One line about what is drawn without a request for it."""
+    """One line about rows and boxes that are drawn by default, not by request."""
 
 
 class Held(NamedTuple):

@@ -10,7 +10,7 @@ from lartpc import RSE, ParameterError, Reader, ReadError
 
 @dataclass(frozen=True)
 class Selection:
-    """The entries of the first file and the names of events to draw; without any, entry 0."""
+    """The events to draw: entries of the first file, and names of events; without any, entry 0."""
 
     entries: tuple[tuple[int, int | None], ...] = ()
     """Ranges from start to stop, exclusive; a stop of None is the file's end."""

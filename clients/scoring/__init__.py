@@ -1,1 +1,1 @@
-"""The production client: scores the pixels of LArCV files, each plane by its own pool."""
+"""The production client: scores the pixels of LArCV files; each plane has its own workers."""

@@ -33,13 +33,13 @@ class ScoringJob(FileJob):
     low_adc: float = chain.LOW_ADC
     """ADC. A pixel below it counts as no charge: the network gets 0, and its scores are 0."""
     high_adc: float = chain.HIGH_ADC
-    """ADC. A pixel above it is set to it."""
+    """ADC. Pixels above this are set to this value."""
     timeout_s: float = 3600.0
     """Seconds for one try of one crop, including the wait in the broker's queue."""
     wait_s: float = 10.0
     """Seconds to wait for the first worker of a plane."""
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
-    """Heartbeats, which notice a restarted broker; use the broker's own settings."""
+    """The heartbeats, which reveal a restart of the broker; use the broker's own settings."""
     ledger: Path | None = None
     """The file that gets the times of every event; None: no file."""
     part_s: float = 60.0

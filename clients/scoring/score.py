@@ -1,4 +1,4 @@
-"""The production client: LArCV files in, every plane's pixels scored by its own pool, files out.
+"""The production client: reads LArCV files, gets the scores of each plane, and writes a file.
 
 The requests for all planes of several events are in flight at once. The output has the input's
 entries in their order, and producers `uburn_plane<p>` with images [shower, track]. It appears only
@@ -48,11 +48,11 @@ class ScoringReport:
 
     events: int = 0
     empty: int = 0
-    """How many of these events have no crops, so that no request was sent."""
+    """How many of the events have no crops, so that no request was sent."""
     earlier: int = 0
-    """Events besides these that an earlier run finished: resumed, or copied by a retry."""
+    """How many further events an earlier run finished: resumed, or copied by a retry."""
     failed: tuple[Failure, ...] = ()
-    """The crops that could not be scored, of all events; these events are empty in the output."""
+    """The crops of all events that could not be scored; their events are empty in the output."""
     crops: int = 0
     bytes_out: int = 0
     bytes_in: int = 0

@@ -73,7 +73,7 @@ class Answers:
     def _check(
         self, question: SimpleQuestion, reply: Sequence[bytes]
     ) -> dict[str, list[tuple[Image, ...]]]:
-        """By name, the images of each of the question's events."""
+        """Return the images of each event of the question, by name of the answer."""
         try:
             batches = unpack(reply)
         except FrameError as error:

@@ -29,7 +29,7 @@ class CheckpointError(MDPError, ValueError):
 
 
 class Checkpoint(NamedTuple):
-    """What a training resumes from."""
+    """The data from which a training resumes."""
 
     settings: Mapping[str, Any]
     """All settings that decide the weights, by name; plain values."""

@@ -21,7 +21,7 @@ from services.caffe.caffe_net import Layer, Network
 from services.caffe.caffe_weights import Weights
 
 AVERAGING = 0.02
-"""The least share by which each batch moves BatchNorm's averages while it learns statistics."""
+"""The least weight of a batch in BatchNorm's moving averages, while BatchNorm learns them."""
 
 
 class TorchNet:
@@ -33,7 +33,7 @@ class TorchNet:
         """weights: the initial weights; None: the network's own."""
         self.network = network
         self.averaging = AVERAGING
-        """The share by which the next batch moves BatchNorm's averages, if it learns statistics."""
+        """The weight of the next batch in BatchNorm's moving averages, if BatchNorm learns them."""
         self.device = torch.device(device)
         self._blobs = {
             name: [torch.tensor(array, device=self.device) for array in arrays]
@@ -117,7 +117,7 @@ class TorchNet:
 
 
 def fresh(network: Network, *, seed: int) -> Weights:
-    """Return initial weights: kernels from He's normal distribution; the rest has no effect."""
+    """Return initial weights: kernels from He's normal distribution; others are neutral."""
     rng = np.random.default_rng(seed)
     shapes = network.shapes(1, *network.input_shape[2:])
     return {

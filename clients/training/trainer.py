@@ -28,7 +28,7 @@ from services.errors import NetworkError
 from .torch_net import AVERAGING, TorchNet
 
 EMPTY_WEIGHT = 0.002
-"""The weight of a pixel without charge: there are 100 times as many, and they are easily learnt."""
+"""The weight of pixels without charge, which are 100 times as many and easy to learn."""
 LARGEST_GRADIENT = 1.0
 MOMENTUM = 0.9
 
@@ -43,7 +43,7 @@ class TrainingFailed(MDPError, ArithmeticError):
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The settings of the descent. Raises `SettingsError`."""
+    """The settings of gradient descent. Raises `SettingsError`."""
 
     steps: int
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -96,7 +96,7 @@ def _want(name: str, value: float, low: float, high: float) -> None:
 
 
 class Step(NamedTuple):
-    """A step's loss and counts, from before it changed the weights."""
+    """The loss and the counts of a step, computed before the step changed the weights."""
 
     loss: float
     counts: Counts

@@ -87,7 +87,7 @@ class TrainingJob:
 
 
 def statement(job: TrainingJob, *, files: Sequence[Path] = ()) -> str:
-    """Describe the training in one line; files: this machine's, or empty for a broker's."""
+    """Describe the training in one line; files: on this machine, or empty if a broker is used."""
     first, *more = [*map(str, files), ""]
     source = f"{first} and {len(more) - 1} more files" if len(more) > 1 else first
     network = job.prototxt or "the shipped network"

@@ -46,7 +46,7 @@ class ValidationResult:
 
     @property
     def loss(self) -> float:
-        """The cross entropy, as in the training, but of whole images, which have less charge."""
+        """The weighted mean cross entropy as in training, but of whole images with less charge."""
         return self.lost / max(self.weight, _LEAST)
 
 

@@ -23,7 +23,7 @@ from .rois import cut_rois, merge_rois
 from .tiles import Region, all_of, check_tiles, spans
 
 LOW_ADC = 10.0
-"""SSNet's threshold: a quarter of a minimum-ionising track. Pixels below it hold no charge."""
+"""SSNet's threshold: a quarter of a minimum-ionising track. Pixels below it count as empty."""
 HIGH_ADC = 500.0
 """SSNet's upper limit: five minimum-ionising tracks."""
 CLASSES = ("shower", "track")
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 def threshold(pixels: Pixels, *, low: float = LOW_ADC, high: float = HIGH_ADC) -> Pixels:
-    """Return ADC as in training: 0 below `low`, and at most `high`. Any shape; a copy."""
+    """Return a copy with ADC (any shape) as in training: 0 below `low`, and at most `high`."""
     charged = pixels >= np.float32(low)
     return np.minimum(pixels, np.float32(high), out=np.zeros_like(pixels), where=charged)
 
@@ -79,7 +79,8 @@ class Tiles:
     size: int = 512
     """Rows and columns of a tile, in pixels; a multiple of `divisor`."""
     overlap: int = 64
-    """The fewest pixels that neighbours share; half of them surround every pixel that is used."""
+    """The least overlap of neighbouring tiles, in pixels. Scores nearer than half of it to the edge
+    of a tile are not used, except at the image's border."""
     divisor: int = 32
     """The network needs sides that are multiples of this."""
 
@@ -89,7 +90,7 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Whole:
-    """Images as they are, because they are crops already.
+    """Images that are crops already, so that they are not cut.
 
     Images without charge are not sent to the network, and their scores are 0.
     """
@@ -103,24 +104,24 @@ Mode = Croi | Tiles | Whole
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """The place that one image for a network is cut from, and where its scores go.
+    """A crop to send to a network: where it is cut out, and where its scores go.
 
-    Rows are tick-backward everywhere, because the networks were trained so. A crop holds no pixels
-    (`cut` gives the image), so a plan that waits for its answers needs little memory.
+    Rows are tick-backward everywhere, because the networks were trained so. A crop has no pixels:
+    `cut` returns them. So a plan that waits for its answers needs little memory.
     """
 
     meta: ImageMeta
     source: Box
-    """Rows and columns of the plane's image; fewer than in the meta if the crop is padded."""
+    """The rows and columns of the plane's image that are cut out; a padded crop has more."""
     keep: Box
     """The rows and columns of the answer that are used."""
     onto: Box
-    """The rows and columns of the canvas that they are painted onto."""
+    """The rows and columns of the score image that these scores are written to."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlanePlan:
-    """The crops of one plane, in the order of painting: a later one overwrites an earlier one."""
+    """The crops of one plane, in the order of writing: later scores overwrite earlier ones."""
 
     plane: int
     crops: tuple[Crop, ...]

@@ -28,7 +28,7 @@ Span = tuple[float, float]
 
 
 class Region(NamedTuple):
-    """The part of all planes to show; None: the axis is shown as in the view."""
+    """The wires and ticks to show in all planes; None: the view chooses them."""
 
     wires: Span | None = None
     ticks: Span | None = None
@@ -40,7 +40,7 @@ class AxisNames(NamedTuple):
     across: str = "wire number"
     along: str = "time (ticks)"
     rows_down: bool = False
-    """Whether rows are counted from the top, where y is 0; y is negative below."""
+    """Whether rows are counted from the top, so that y is 0 there and negative below."""
 
 
 _NOWHERE = PixelWindow(0, 1, 0, 1)

@@ -1,1 +1,1 @@
-"""LArCV files: opened, read and written, whatever their format."""
+"""Open, read and write LArCV files of both formats."""

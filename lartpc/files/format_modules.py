@@ -1,6 +1,6 @@
-"""The module that reads and writes a format, imported when it is needed.
+"""Import the module that reads and writes a file format, when it is needed.
 
-Each has `open_file` to read, `open_sink` to write, `check_copied` and `append_provenance`.
+Each module has `open_file` to read, `open_sink` to write, `check_copied` and `append_provenance`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from types import ModuleType
 from ..errors import LibraryMissing
 
 _NEEDED = {"larcv1": "'uproot>=5.3' 'awkward>=2.4'", "larcv3": "'h5py>=3.8'"}
-"""What reads each format, as pip takes it."""
+"""The libraries that each format needs, as arguments of pip."""
 
 
 def module(name: str) -> ModuleType:
-    """The format of that name; raises `LibraryMissing`."""
-    # imported when needed: a worker reads no files and need not have what does
+    """Return the module of the format with this name; raises `LibraryMissing`."""
+    # imported when needed: a worker reads no files and does not need the libraries
     try:
         if name == "larcv1":
             from . import larcv1

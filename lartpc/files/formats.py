@@ -1,6 +1,7 @@
-"""The format of a file, from its first bytes: LArCV1 (ROOT) or LArCV3 (HDF5). Refuses all others.
+"""Find the format of a file, LArCV1 (ROOT) or LArCV3 (HDF5), from its first bytes.
 
-It also refuses what is not a local, regular file: opening a FIFO would wait for its writer.
+All other formats are refused, and so is anything that is not a local, regular file: opening a FIFO
+would wait for its writer.
 """
 
 from __future__ import annotations

@@ -36,13 +36,13 @@ class PartFiles:
             format_module.check_copied(copy_input)
 
     def open(self, path: Path) -> Writer:
-        """Open a part. With `copy_input`, its `write` needs the input entry of every event."""
+        """Open a part. With `copy_input`, `Writer.write` needs the input entry of every event."""
         return open_writer(
             path, force=True, copy_input=self._copy_input, copy_later=True, images=self._images
         )
 
     def are_whole(self, parts: Sequence[Path]) -> bool:
-        """Return whether the only part has everything that the file must have."""
+        """Return whether there is a single part, to which nothing has to be added."""
         return len(parts) == 1 and not (self._copies_at_end and self._copy_input)
 
     def join(self, path: Path, parts: Sequence[Path], entries: Sequence[int]) -> Writer:

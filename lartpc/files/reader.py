@@ -24,7 +24,7 @@ from .ticks import AskedOrder, Survey, TickSpan, choose, regions_of, spans_of
 log = logging.getLogger(__name__)
 
 _LEVELS = {"assumed": logging.WARNING, "regions": logging.INFO, "ticks": logging.INFO}
-"""The log level for a tick order that was found or assumed, and not stated."""
+"""The log level for each basis of a tick order that is found or assumed, not stated."""
 _SURVEYED = 8  # entries with images that are read to find a file's tick order
 _SEARCHED = 1000  # the first entries of a file, which are searched for them
 

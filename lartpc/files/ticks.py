@@ -25,7 +25,7 @@ AskedOrder = TickOrder | Literal["auto"]
 """A tick order, or "auto" for the order that the files show."""
 
 Basis = Literal["asked", "trusted", "provenance", "regions", "ticks", "format", "assumed"]
-"""The kind of reason for a tick order."""
+"""The way in which a tick order was chosen."""
 
 _ORDERS: tuple[TickOrder, ...] = get_args(TickOrder)
 
@@ -40,7 +40,7 @@ class TickChoice(NamedTuple):
 
 
 class TickSpan(NamedTuple):
-    """An interval of ticks whose end at row 0 is known."""
+    """An interval of ticks, given by its tick at row 0 and its length."""
 
     corner: float
     """The tick of the corner at row 0."""
@@ -55,7 +55,7 @@ class TickSpan(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What one file shows about its tick order."""
+    """The evidence in one file for its tick order."""
 
     path: Path
     stored: bool

@@ -167,7 +167,7 @@ class Writer:
             self._whole.publish()
 
     def discard(self) -> None:
-        """Give up and remove the part file. A file that has its name already stays."""
+        """Give up and remove the part file. A file that is already renamed into place stays."""
         state, self._state = self._state, "over"
         if state == "over":
             return

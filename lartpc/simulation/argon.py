@@ -115,7 +115,7 @@ def fluctuate(
 
 
 def photon_rates(energy_mev: Floats) -> tuple[Floats, Floats]:
-    """Return the rates of Compton scattering (Klein and Nishina) and of pairs, both per cm.
+    """Return the rates per cm of Compton scattering (Klein-Nishina) and of pair production.
 
     The pair rate rises with the logarithm of the energy to 7/9 per radiation length at 1 GeV,
     which is within 20 % of NIST's XCOM above 5 MeV.

@@ -97,7 +97,7 @@ class Chamber:
         return np.asarray((z * _COS60 + up * _SIN60) / PITCH_CM)
 
     def tick(self, position_cm: Floats, time_us: Floats | float) -> Floats:
-        """Return the ticks at which charge arrives that is freed at points (n, 3) at `time_us`."""
+        """Return the arrival ticks of charge that is freed at points (n, 3) at time `time_us`."""
         arrival_us = position_cm[:, 0] / DRIFT_CM_US + time_us
         return np.asarray(self.trigger_tick + arrival_us / TICK_US)
 

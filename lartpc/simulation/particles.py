@@ -74,7 +74,7 @@ def cut_into_steps(length_cm: Floats) -> Steps:
 
 
 def running_sum(values: Floats, steps: Steps) -> Floats:
-    """Sum over the earlier steps of each particle, without the step itself; values: (steps, …)."""
+    """Return, at each step, the sum over the earlier steps of its particle; values: (steps, …)."""
     total = np.cumsum(values, axis=0) - values
     starts = np.flatnonzero(steps.number == 0)
     return np.asarray(total - total[starts][steps.owner])

@@ -34,8 +34,8 @@ class Response:
     """The response of wires and electronics to charge."""
 
     mip_adc: float = 80.0
-    """The sum over ticks on one wire that a minimum ionising particle crosses at right angles. The
-    brightest pixel then holds about half of it, as in MicroBooNE's images."""
+    """The ADC, summed over ticks, that a minimum-ionising particle leaves on a wire that it crosses
+    at right angles. The brightest pixel then holds about half of it, as in MicroBooNE's images."""
     threshold_adc: float = 10.0
     """A pixel below this is labelled background, because SSNet's chain drops it."""
     noise_adc: float = 1.5
@@ -61,7 +61,7 @@ class Response:
 
     @property
     def adc_per_mev(self) -> float:
-        """ADC per MeV that escaped recombination."""
+        """The ADC per MeV of visible energy, the energy whose charge escapes recombination."""
         loss_mev = np.array([argon.MIP_MEV_CM * PITCH_CM])
         return self.mip_adc / float(argon.visible(loss_mev, np.array([PITCH_CM]))[0])
 

@@ -47,7 +47,8 @@ class Recipe:
     gain: float = 0.2
     """ADC is scaled by a factor from 1 - gain to 1 + gain, before the threshold."""
     shower_share: float = 0.4
-    """The share of crops around a shower, if there is one; a sixth of all pixels are shower."""
+    """The share of crops that are placed around a shower pixel, if the event has one. Only a sixth
+    of the pixels with charge are shower."""
 
     def __post_init__(self) -> None:
         _want_integer("seed", self.seed, 0, MAX_NUMBER)

@@ -1,4 +1,4 @@
-"""The Majordomo broker as a state machine: messages and the time in, messages out.
+"""The Majordomo broker as a state machine: it gets messages and the time, and returns messages.
 
 Pure: `broker_loop` has the socket and the clock. docs/protocol.md lists the broker's guarantees.
 
@@ -154,7 +154,7 @@ class Broker:
         return []
 
     def drain(self, now: float) -> list[Frames]:
-        """Refuse new requests from now on, and those that are queued."""
+        """Refuse the queued requests now, and all new requests from now on."""
         self.draining = True
         queued = [job for job in self._unanswered() if job.worker is None]
         log.info("draining: %d requests held, refused %d in the queues", self.held, len(queued))

@@ -1,4 +1,4 @@
-"""Which workers may serve one service together: those with the same fingerprint. Pure.
+"""Admit to a service only workers with the same fingerprint. Pure.
 
 A fingerprint is a text that identifies what a worker's answers depend on besides the requests: a
 hash of a network's weights, say. The broker only compares it. A worker sends it to
@@ -40,7 +40,7 @@ class Fingerprints:
         self._announced: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()
 
     def announce(self, peer: bytes, body: Frames, services: Mapping[bytes, Service]) -> Frames:
-        """Answer `mmi.fingerprint`: 200; 409 and a reason, if READY would be refused; 400."""
+        """Answer `mmi.fingerprint`: 200, 409 with a reason if READY would be refused, or 400."""
         if len(body) != 2 or len(body[1]) > MAX_BYTES:
             return [b"400"]
         name, fingerprint = body
@@ -61,7 +61,7 @@ class Fingerprints:
 
 
 def conflict(service: Service | None, fingerprint: bytes) -> str | None:
-    """Return why a worker may not join those of a service, or None if it may."""
+    """Return the reason why a worker may not serve this service, or None if it may."""
     if service is None or not service.workers or service.fingerprint == fingerprint:
         return None
     workers = f"{service.workers} worker{'s' if service.workers > 1 else ''}"

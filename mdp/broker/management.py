@@ -20,7 +20,7 @@ PREFIX = b"mmi."
 
 
 class Reported(Protocol):
-    """What the reports need of a broker; they only read it."""
+    """The part of a broker that the reports read; they change nothing."""
 
     services: dict[bytes, Service]
     workers: dict[bytes, WorkerState]
@@ -33,7 +33,7 @@ class Reported(Protocol):
 
 
 def answer(broker: Reported, service: bytes, body: Frames, now: float) -> Frames:
-    """Answer a request to `service`, under `mmi.`: a code and, with most of them, a msgpack map."""
+    """Answer a request to an `mmi.` service: a code and, in most answers, a msgpack map."""
     if service == b"mmi.service":
         return [_served(broker, body)]
     report = _REPORTS.get(service)
@@ -43,7 +43,7 @@ def answer(broker: Reported, service: bytes, body: Frames, now: float) -> Frames
 
 
 def ok(report: dict[str, Any]) -> Frames:
-    """The answer of a report or a command that succeeded."""
+    """Return the answer of a report or a command that succeeded."""
     return [b"200", msgpack.packb(report)]
 
 

@@ -1,6 +1,6 @@
-"""The broker's process: `mdp broker` replaces itself by it (exec).
+"""The process of a broker; the process of `mdp broker` becomes this one by exec.
 
-This frees the 13 MB of memory that the libraries of the command line take.
+The exec frees the 13 MB of memory that the libraries of the command line take.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _START = (
 def become_broker(
     endpoints: list[str], settings: BrokerSettings, *, verbose: bool, quiet: bool
 ) -> NoReturn:
-    """Replace this process, under its own pid, by a broker."""
+    """Replace this process with a broker process, which keeps the pid."""
     plan = {"endpoints": endpoints, "settings": asdict(settings)}
     plan["logging"] = {"verbose": verbose, "quiet": quiet}
     package_parent = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))

@@ -25,13 +25,13 @@ class Counters:
     partials: int = 0
     requeued: int = 0
     dead_tokens: int = 0
-    """Replies, dropped, to a request that their sender did not hold any more."""
+    """Dropped replies: the worker no longer held the request that it answered."""
     malformed: int = 0
-    """Messages, dropped, that are not valid in any dialect."""
+    """Dropped messages: they were not valid in any dialect."""
     unexpected: int = 0
     """Valid commands at the wrong time, answered with DISCONNECT."""
     unreachable: int = 0
-    """Messages, dropped, whose receiver was gone or had not read for too long."""
+    """Dropped messages: their receiver was gone or had not read for too long."""
     workers_lost: int = 0
     """Workers that fell silent, lost their connection, broke the protocol, left while they held a
     request, or exceeded the time limit."""
@@ -125,7 +125,7 @@ class WorkerState:
 
 
 class Service:
-    """A queue of requests and the workers that serve it; one for each detector plane, say."""
+    """A queue of requests and the workers that serve it; for example, one per detector plane."""
 
     __slots__ = (
         "alarm_at",

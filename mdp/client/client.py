@@ -84,7 +84,7 @@ class Client:
         timeout_s: float | None = None,
         tries: int | None = None,
     ) -> Future[list[bytes]]:
-        """Send a request and return a future at once. Its callbacks block the client: be brief."""
+        """Send a request and return a future. Callbacks must be short: they block the client."""
         promise = _Promise()
         call = self._call(service, body, promise, timeout_s, tries)
         promise.future.add_done_callback(
@@ -128,7 +128,7 @@ class Client:
         timeout_s: float | None = None,
         tries: int | None = None,
     ) -> Iterator[list[bytes]]:
-        """Send a request and yield each part of the answer as it arrives; the FINAL is the last."""
+        """Send a request and yield each part of the answer as it arrives; the FINAL comes last."""
         parts = _Parts()
         call = self._call(service, body, parts, timeout_s, tries)
         self._loop.submit(call)

@@ -1,4 +1,4 @@
-"""Run a client's lanes: one thread owns their sockets, other threads give it calls."""
+"""Run a client's sockets (`lane`) in one thread; other threads pass requests to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ClientLoop(threading.Thread):
         self._names: dict[Any, bytes] = {}  # by handle
 
     def _check(self) -> None:
-        """Raise in the caller's thread for an address that libzmq refuses."""
+        """Raise an error, in the caller's thread, if libzmq refuses the address."""
         try:
             Dealer(self._context, self._target, linger_s=0).close()
         except MDPError:
@@ -130,5 +130,8 @@ class ClientLoop(threading.Thread):
 
 
 def new_lane_name() -> bytes:
-    """Return a random name that nobody can guess. A ROUTER's own names begin with a zero byte."""
+    """Return a random name that nobody can guess, and that does not begin with a zero byte.
+
+    Names that begin with a zero byte are those that a ROUTER socket chooses itself.
+    """
     return b"L" + os.urandom(15)

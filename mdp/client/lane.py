@@ -1,4 +1,4 @@
-"""The client's side as a state machine: each request from `submit` to its answer. Pure.
+"""The client as a state machine that follows each request from `submit` to its answer. Pure.
 
 Majordomo has no request id: a client sends a request on a socket and waits for its answer there.
 So each request in flight has a *lane*: a socket with a random routing id, for one request at a
@@ -126,7 +126,7 @@ Step = OpenLane | SendOnLane | CloseLane | PartialReply | FinalReply | Failed
 
 
 class Lanes:
-    """All calls of a client. `submit`, `receive`, `tick` and the others return steps.
+    """All calls of a client. `submit`, `receive`, `tick` and the other methods return steps.
 
     `new_name` returns a name for a lane: random, hard to guess, and without a zero byte at its
     head.

@@ -1,4 +1,4 @@
-"""What `mdp call` does: send a request, print the answer, write its frames to files."""
+"""The command `mdp call`: send a request, print the answer, write its frames to files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CallSettings:
     out: Path | None
     """Folder for the frames of the answer."""
     wait_s: float
-    """How long to wait for a worker first."""
+    """Seconds to wait for a worker before the request is sent."""
     quiet: bool
 
 

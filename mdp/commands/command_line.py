@@ -65,7 +65,7 @@ PULSE_OPTIONS = {"interval_s": "--heartbeat", "liveness": "--liveness"}
 
 @contextmanager
 def options_named(**options: str) -> Iterator[None]:
-    """Let errors about settings name options: `with options_named(interval_s="--heartbeat"): ...`.
+    """Put options into errors about settings: `with options_named(interval_s="--heartbeat"): ...`.
 
     In the message of a `ValueError` (every `SettingsError` is one), each field's name that is a
     word of its own is replaced by its option. Use it only around the construction of settings,

@@ -1,4 +1,4 @@
-"""What `mdp services` does: show what a broker serves, once or repeatedly."""
+"""The command `mdp services`: show the services of a broker, once or repeatedly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `mdp bench` does: put load on a service of a broker, and on a bare loop as the ceiling.
+"""The command `mdp bench`: load a service, and for comparison a bare loop as the upper limit.
 
 The load generator is a client with its own kind of sockets, so this file has sockets, too. One
 ROUTER socket has the lanes of all clients, and another has all echo workers: thousands of peers,
@@ -41,7 +41,7 @@ _MAX_LANES = 2000
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What to measure."""
+    """The settings of a measurement."""
 
     broker: str | None
     service: str
@@ -125,7 +125,7 @@ def measure(plan: LoadPlan) -> Iterator[Figure]:
 
 @dataclass(frozen=True)
 class _Server:
-    """What is under load: its endpoint, and its process id if this program started it."""
+    """The broker or bare loop under load; `pid` is None if this program did not start it."""
 
     endpoint: str
     pid: int | None
@@ -308,7 +308,7 @@ def _cpu_s(pid: int | None) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-# What is under load.
+# The broker or bare loop under load.
 
 
 @contextmanager

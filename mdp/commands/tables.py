@@ -1,4 +1,4 @@
-"""What the commands print: the broker's reports as tables, and frames as text. Pure."""
+"""The output of the commands: the broker's reports as tables, and frames as text. Pure."""
 
 from __future__ import annotations
 

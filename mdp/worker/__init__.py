@@ -1,1 +1,1 @@
-"""Workers: what users subclass, and the host process that speaks for the one that computes."""
+"""Workers: the class that users subclass, a process that computes, and its host process."""

@@ -70,7 +70,7 @@ def run_child(
 def answers(
     worker: Worker, frames: list[bytes], *, name: str = ""
 ) -> Iterator[tuple[bool, list[Any]]]:
-    """Run `handle` and yield its parts: (is it the last?, frames). An exception is an answer."""
+    """Run `handle` and yield (is_last, frames) per part; an exception becomes an error reply."""
     try:
         reply = worker.handle(frames)
         if isinstance(reply, (list, tuple)):

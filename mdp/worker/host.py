@@ -80,7 +80,7 @@ class Child(enum.Enum):
 
 
 class Host:
-    """A worker: `ended` is true when it is over, and `failure` is the reason, if it failed."""
+    """A worker. `ended` tells whether it has ended, and `failure` why, if it has failed."""
 
     def __init__(self, service: bytes, settings: WorkerSettings, *, name: str = "") -> None:
         self.settings = settings
@@ -184,7 +184,7 @@ class Host:
         return out
 
     def _give_up(self, now: float) -> list[Step]:
-        """End: the broker would know by now if the workers of the other fingerprint were dead."""
+        """End the worker: workers of another fingerprint serve, and would be dropped if dead."""
         self.failure = f"{self.name}: {self.session.refusal}"
         log.error("%s", self.failure)
         self.child = Child.ENDED

@@ -50,7 +50,7 @@ SocketStep = Open | Send | Close
 
 
 class Session:
-    """One worker's session: open or closed. `token` is that of the request that it holds."""
+    """One worker's session, open or closed. `token` is the token of the held request, or None."""
 
     def __init__(self, service: bytes, settings: WorkerSettings) -> None:
         self.service = service
@@ -140,7 +140,7 @@ class Session:
         return []
 
     def deadline(self) -> float:
-        """Return when `tick` has something to do; while closed, when the session may be opened."""
+        """Return when `tick` must be called next or, while closed, when a session may be opened."""
         if not self.is_open:
             return self.closed_until
         heartbeats = self.settings.heartbeats

@@ -21,14 +21,14 @@ _MAX_INPUTS = 1 << 16
 
 @dataclass(frozen=True)
 class Operation:
-    """A layer's operation: one output blob, by default of its first input's shape."""
+    """A layer's operation. It has one output blob, by default of the shape of the first input."""
 
     inputs: ClassVar[tuple[int, int]] = (1, 1)
     """The least and the largest number of input blobs."""
 
     @property
     def in_place(self) -> bool:
-        """Whether its top may be its bottom: true if it does not change the shape."""
+        """Whether the output blob may replace the input blob: true if the shape does not change."""
         return type(self).shape is Operation.shape
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -36,7 +36,7 @@ class Operation:
         return inputs[0]
 
     def weights(self, *inputs: Shape) -> tuple[tuple[int, ...], ...]:
-        """Return the shapes of the blobs that a caffemodel holds for it."""
+        """Return the shapes of the layer's weight blobs in a caffemodel."""
         return ()
 
     def strides(self) -> tuple[Fraction, Fraction]:
@@ -58,7 +58,7 @@ class Kernel:
         return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
     def places(self, side: int, axis: int, overhang: int = 0) -> int:
-        """Return the number of positions along a padded side, which `overhang` pixels extend."""
+        """Return the kernel's number of positions on a side, with padding and `overhang` pixels."""
         room = side + 2 * self.pad[axis] + overhang - self.extent(axis)
         return room // self.stride[axis] + 1
 

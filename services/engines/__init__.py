@@ -1,1 +1,1 @@
-"""What computes a network: onnxruntime or Caffe, behind one interface."""
+"""Engines that run a network, onnxruntime or Caffe, behind one interface."""

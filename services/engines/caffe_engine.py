@@ -1,4 +1,4 @@
-"""The pycaffe engine, for machines where Caffe can be imported. Refuses what Caffe aborts on.
+"""The pycaffe engine, for machines where Caffe can be imported. Refuses input that aborts Caffe.
 
 Caffe holds the GIL during a forward pass and ends the process on an error. Therefore files and
 sizes are checked first, and the network must run in another process than the sockets (a worker's

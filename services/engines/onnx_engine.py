@@ -1,6 +1,7 @@
-"""The onnxruntime engine: a Caffe network, converted once, cached by content, on CPU or GPU.
+"""The onnxruntime engine: runs a Caffe network, converted once and cached by content.
 
-It refuses a device that this onnxruntime does not have: onnxruntime would silently use another.
+It runs on CPU or GPU, and refuses a device that this onnxruntime does not have: onnxruntime would
+silently use another.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from clients.simple import simple_client
 from lartpc import ReadError
 from lartpc.crops import chain
 from lartpc.files import provenance
+from mdp import SettingsError
 from services.planes import Origin
 from tests.support import plane_pools, simple_files
 from tests.support.processes import QUICK, Processes, free_port

@@ -25,7 +25,7 @@ _CHECKSUM = ("bytes", "sha256", "hashed")
 
 
 def changed_inputs(was: RunSettings, now: RunSettings) -> list[int]:
-    """Return the numbers of the inputs with other bytes under the same names.
+    """Return the numbers of the inputs whose bytes have changed, but not their names.
 
     The list is empty if other names were given.
     """
@@ -41,7 +41,7 @@ def _checksum(file: RunSettings) -> list[Any]:
 
 
 def as_if_unchanged(was: RunSettings, now: RunSettings, changed: Collection[int]) -> RunSettings:
-    """Return `was` with the changed inputs as in `now`, so that only other differences remain."""
+    """Return `was` with the changed inputs taken from `now`, to compare all other settings."""
     if "inputs" not in was or len(was["inputs"]) != len(now["inputs"]):
         return was
     inputs = [
@@ -140,7 +140,7 @@ class MendedInput:
                 self._refuse(f"the charge that was scored in entry {self._local(entry)}: {wrong}")
 
     def _misfit(self, output: Reader, entry: int, settings: ScoreSettings) -> str:
-        """How the scores of an event do not fit its charge; empty if they fit."""
+        """Describe how the scores of an event do not fit its charge; empty if they fit."""
         findings = ScoreFindings()
         try:
             event = self._reader[entry]

@@ -29,7 +29,7 @@ _NOT_COMPARED = (
 
 @dataclass(frozen=True)
 class Existing:
-    """A complete output of the same run; its networks may still be others."""
+    """A complete output of the same run; its networks are not compared yet."""
 
     services: dict[str, Any]
     """The origin of each service's scores; empty for a file of no events."""
@@ -43,7 +43,7 @@ def existing_output(
     provenance: Provenance,
     settings: RunSettings,
 ) -> Existing | None:
-    """Return the output if the same run wrote it; None if there is none, or another program's.
+    """Return the output if the same run wrote it; None if no file or another program's file exists.
 
     Raises `FileExists` if events failed in it and the report that named them is missing.
     """

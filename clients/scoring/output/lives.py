@@ -53,7 +53,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Whole:
-    """The output is complete, and it is this run's."""
+    """The output is complete and was made by the same run."""
 
     failed: tuple[Failure, ...] = ()
     """The failures of the run that wrote it."""
@@ -67,7 +67,7 @@ class Retried:
     """Only the failed events are scored; all others are copied from the existing output."""
 
     state: State
-    """With parts, if an earlier retry was stopped."""
+    """The state of the retry; it has parts if an earlier retry was stopped."""
     retry: Retry
 
 
@@ -78,7 +78,7 @@ def decide(
     provenance: Provenance,
     folder: PartsFolder,
 ) -> Fresh | Resumed | Whole | Retried:
-    """Decide which life the job's output is in. Raises `SettingsError`, `FileExists`, `WriteError`.
+    """Decide which state the output is in. Raises `SettingsError`, `FileExists`, `WriteError`.
 
     `folder`: must be locked; files in it that are not saved parts are removed.
     """

@@ -1,4 +1,4 @@
-"""Open the output of a production run: it says what to score, and takes the scores.
+"""Open the output of a production run: it lists the entries to score, and takes their scores.
 
 `lives.py` decides which life the output is in; each class here handles one or two of the lives.
 """
@@ -32,7 +32,7 @@ Networks = Mapping[str, Any]
 
 
 class Output(Protocol):
-    """Takes the events of the entries `asked`, in order."""
+    """An open output. It takes the events of the entries in `asked`, in order."""
 
     @property
     def asked(self) -> Sequence[int]:
@@ -59,7 +59,7 @@ class Output(Protocol):
         """All failures of the output's events, including those of earlier processes."""
 
     def check_networks(self, networks: Networks) -> None:
-        """Set where the scores come from, before the first event is written.
+        """Set the origin of the scores, before the first event is written.
 
         Raises `SettingsError` or `FileExists` if the existing scores come from other networks.
         """

@@ -99,7 +99,7 @@ class Parts:
         return self._state.networks
 
     def check_networks(self, networks: RunSettings) -> None:
-        """Set where the scores come from.
+        """Set the origin of the scores.
 
         Raises `SettingsError` if the scores in the finished parts come from other networks.
         """

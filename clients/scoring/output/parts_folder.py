@@ -27,7 +27,7 @@ _LOCK = "lock"
 _STATE = "state.json"
 _MAX_OWNER = 200  # bytes
 _MAX_NAME = 255 - len(report_path(Path("x")).name) + 1
-"""Bytes of an output's name: the report has the longest name of the files beside the output."""
+"""The most bytes in an output's name: its report, with the longest name, has at most 255."""
 
 
 class PartsFolder:

@@ -15,8 +15,8 @@ from .parts_folder import PartsFolder
 from .state import FileId, State
 
 RETRY = "retry"
-"""The key of a retry in its run settings. The output that it replaces has a report already, which
-names all failures."""
+"""The key in the run settings that marks a retry. The output that a retry replaces already has a
+report, which names all failures."""
 
 
 def finish_killed_run(folder: PartsFolder) -> State | None:

@@ -48,7 +48,7 @@ class Retry:
 
     @property
     def mended_inputs(self) -> list[dict[str, Any]]:
-        """The checksums of changed inputs, from before the change, for the output's record."""
+        """The checksums of the changed inputs before their change, for the output's record."""
         earlier: list[dict[str, Any]] = list(self._record.settings.get("mended_inputs", []))
         return earlier + [self._report.run["inputs"][number] for number in self._changed]
 

@@ -1,4 +1,4 @@
-"""The saved state of a run, as JSON: settings and finished parts. Other settings are refused."""
+"""The saved state of a run as JSON: settings and finished parts. Refuses other settings."""
 
 from __future__ import annotations
 

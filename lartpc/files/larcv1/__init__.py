@@ -13,7 +13,7 @@ from .root_reader import LArCV1File
 # root_writer is imported when it is needed: ROOT takes seconds to start, and readers do without it
 
 COPIES_AT_END = True
-"""The other products of an input are copied when the file is closed."""
+"""True: the other products of an input are copied when the file is closed."""
 MAX_NUMBER = (1 << 64) - 1
 """The largest run, subrun or event."""
 

@@ -1,4 +1,4 @@
-"""One LArCV1 file, read with uproot, entry by entry. Refuses files that LArCV1 cannot have written.
+"""Read a LArCV1 file with uproot, entry by entry. Refuses files that LArCV1 cannot have written.
 
 Trees `image2d_<producer>_tree` (`larcv::EventImage2D`) and `partroi_<producer>_tree`
 (`larcv::EventROI`), fully split. Writing is in `root_writer.py`.

@@ -1,4 +1,4 @@
-"""Decodes the bytes of LArCV1's nested vectors. Pure; refuses counts that the bytes do not hold.
+"""Decodes the bytes of LArCV1's nested vectors. Refuses counts that do not fit the bytes. Pure.
 
 uproot decodes the vectors of pixels with slow general code, and the boxes not at all: ROOT streams
 a vector of ImageMeta "member-wise", which means all widths, then all heights, and so on.

@@ -22,7 +22,7 @@ __all__ = (
 )
 
 COPIES_AT_END = False
-"""The other products of an input are written with each event."""
+"""False: the other products of an input are copied with each event."""
 
 
 def open_file(path: Path, tick_order: TickOrder) -> LArCV3File:

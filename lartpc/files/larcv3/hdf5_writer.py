@@ -161,7 +161,7 @@ class _Group:
             self.images.append(np.ascontiguousarray(image.pixels).reshape(-1))
 
     def extend(self, group: Any) -> None:
-        """Append another file's group; the starts in its extents are moved behind our rows."""
+        """Append another file's group; its extents are shifted by the number of rows before it."""
         extents, image_extents = group["extents"][:], group["image_extents"][:]
         extents["first"] += self.image_meta.length
         image_extents["first"] += self.images.length

@@ -25,5 +25,5 @@ MAX_NUMBER = (1 << 63) - 1
 MAX_IMAGES = 1 << 16
 """The most images of a product in one entry; a file of a few kB can claim any number."""
 MAX_PIXELS = 1 << 28
-"""The most pixels of a product in one entry: 1 GiB. ROOT cannot hold as many in one."""
+"""The most pixels of a product in one entry: 1 GiB. A ROOT entry cannot hold as many."""
 DATASETS = ("extents", "image_extents", "image_meta", "images")
