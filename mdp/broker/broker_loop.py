@@ -20,7 +20,9 @@ _BUSY = 0.25  # heartbeat intervals: heartbeats must not wait longer for a busy 
 
 
 def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Wakeup) -> None:
-    """Run a broker on these endpoints until `stop` wakes the loop and all held requests are answered.
+    """Run a broker on these endpoints until `stop` wakes the loop.
+
+    Requests that are held are answered first.
 
     A second wake-up ends it at once. Raises `MDPError` for an endpoint that cannot be bound.
     """
