@@ -22,13 +22,13 @@ def stopped_cleanly() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in zip(_STOPS, before, strict=True):
+        for number, handler in zip(_STOPS, handlers, strict=True):
             signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    for each in _STOPS:
-        signal.signal(each, signal.SIG_IGN)
+    for stop in _STOPS:
+        signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -38,11 +38,11 @@ def inherited_by_none() -> Iterator[None]:
 
     This process gets signals that arrive meanwhile when the block ends.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def uninterrupted(*, too_late: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in zip(_STOPS, before, strict=True):
+        for number, handler in zip(_STOPS, handlers, strict=True):
             signal.signal(number, handler)
         if caught and not too_late:
             signal.raise_signal(caught[0])

@@ -16,10 +16,10 @@ def test_the_bench_prints_a_figure_a_line(
     prototxt, weights = write(tmp_path)
     sizes = ["--rows", "16", "--cols", "16", "--threads", "1", "--repeats", "2", "--rounds", "1"]
     engines.main([str(prototxt), str(weights), *sizes])
-    said = capsys.readouterr()
+    report = capsys.readouterr()
     for name in ("start, converted", "start, cached", "peak memory, cached"):
-        assert said.out.count(name) == 1
-    assert "torch" in said.out + said.err
+        assert report.out.count(name) == 1
+    assert "torch" in report.out + report.err
 
 
 def test_the_bench_says_in_a_line_what_it_cannot_measure(

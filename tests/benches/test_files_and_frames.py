@@ -13,9 +13,9 @@ from tests.support.optional import optional
 def test_every_target_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     optional("ROOT")
     files_and_frames.main(["--rounds", "1", "--events", "1"])
-    said = capsys.readouterr().out
-    assert all(name in said for name in files_and_frames.TARGETS)
-    assert len(said.splitlines()) == len(files_and_frames.TARGETS)
+    report = capsys.readouterr().out
+    assert all(name in report for name in files_and_frames.TARGETS)
+    assert len(report.splitlines()) == len(files_and_frames.TARGETS)
 
 
 def test_a_file_that_is_not_there_is_an_error(

@@ -56,11 +56,11 @@ def test_the_shipped_files_are_small() -> None:
 def test_events_it_has_not_seen_are_labelled_right(
     plane: int, unseen: list[tuple[toys.ToyPlane, ...]]
 ) -> None:
-    found = measuring.measure((planes[plane] for planes in unseen), engine_of(plane))
-    assert accuracy.right(found.strict) >= 0.94, found
-    shower, track = (found.strict[kind, kind] / found.strict[kind].sum() for kind in (1, 2))
-    assert shower >= 0.87, found
-    assert track >= 0.94, found
+    matches = measuring.measure((planes[plane] for planes in unseen), engine_of(plane))
+    assert accuracy.right(matches.strict) >= 0.94, matches
+    shower, track = (matches.strict[kind, kind] / matches.strict[kind].sum() for kind in (1, 2))
+    assert shower >= 0.87, matches
+    assert track >= 0.94, matches
 
 
 def test_a_pixel_s_scores_do_not_depend_on_what_is_far_away(
@@ -91,19 +91,19 @@ def test_pixels_are_counted_as_production_would_see_them() -> None:
     seen = np.array([[True, False, True, True, True]])
     background, shower, track = np.eye(3, dtype=np.float32)
     scores = np.stack([shower, shower, track, background, background], axis=1)[:, None]
-    found = accuracy.compare(scores, seen, label)
-    assert found.strict.tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
-    assert found.seen.tolist() == [[0, 1, 0], [0, 1, 0], [0, 1, 1]]
-    assert accuracy.right(found.strict) == 0.5
-    assert accuracy.right(found.seen) == pytest.approx(2 / 3)
+    matches = accuracy.compare(scores, seen, label)
+    assert matches.strict.tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    assert matches.seen.tolist() == [[0, 1, 0], [0, 1, 0], [0, 1, 1]]
+    assert accuracy.right(matches.strict) == 0.5
+    assert accuracy.right(matches.seen) == pytest.approx(2 / 3)
 
 
 def test_toy_events_are_kept_whole_and_of_many_detectors() -> None:
-    made = list(toys.events(toys.EVENTS_A_DETECTOR + 1, seed=5, chamber=Chamber(64, 64)))
+    result = list(toys.events(toys.EVENTS_A_DETECTOR + 1, seed=5, chamber=Chamber(64, 64)))
     settings = toy.ToySettings(Chamber(64, 64))
     last = toy.make(toys.EVENTS_A_DETECTOR, seed=6, settings=settings).event
     for plane in PLANES:
-        adc, label = made[-1][plane].whole()
+        adc, label = result[-1][plane].whole()
         assert np.array_equal(adc, last.images[toy.WIRE][plane].pixels)
         assert np.array_equal(label, last.images[toy.SEGMENT][plane].pixels)
 

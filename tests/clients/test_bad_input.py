@@ -107,9 +107,9 @@ def with_a_roi_off_the_image(path: Path) -> None:
 def with_a_hole(path: Path, branch: str = "_image_v._img", basket: int = BAD) -> None:
     with uproot.open(path) as file:
         [column] = [
-            each
-            for each in file["image2d_wire_tree"].itervalues(recursive=True)
-            if each.name.endswith(branch)
+            item
+            for item in file["image2d_wire_tree"].itervalues(recursive=True)
+            if item.name.endswith(branch)
         ]
         assert column.num_baskets > basket
         seek = int(column.member("fBasketSeek")[basket])
@@ -132,7 +132,7 @@ each_way = pytest.mark.parametrize("way", WAYS)
 def check(job: ScoringJob, *, allow_failed: bool = False) -> set[str]:
     """The names of what `ssnet check` finds wrong."""
     asked = acceptance.Check(inputs=job.inputs, output=job.output, allow_failed=allow_failed)
-    return {each.name for each in acceptance.check_output(asked) if each.bad}
+    return {item.name for item in acceptance.check_output(asked) if item.bad}
 
 
 def mend(job: ScoringJob) -> None:
@@ -155,7 +155,7 @@ def test_a_bad_entry_is_an_empty_event_and_a_retry_mends_it(job: ScoringJob, way
     assert check(job, allow_failed=True) == set()
 
     again = score(replace(job, retry_failed=True))  # nothing was mended
-    assert {each.entry for each in again.failed} == {BAD}
+    assert {item.entry for item in again.failed} == {BAD}
 
     bad = report_path(job.output).read_bytes()
     mend(job)
@@ -175,7 +175,7 @@ def test_a_run_that_was_killed_goes_on_past_a_bad_entry(job: ScoringJob, way: st
     want = expected(job)
     WAYS[way](job.inputs[0])
     stop(job, at=BAD + 1)
-    assert {each.entry for each in score(job).failed} == {BAD}
+    assert {item.entry for item in score(job).failed} == {BAD}
     assert plane_pools.same(plane_pools.read(job.output), without(want, BAD))
 
 
@@ -330,7 +330,7 @@ def test_the_files_with_a_bad_entry(
     got, want = plane_pools.read(out), plane_pools.read(tmp_path / "whole.root")
     assert plane_pools.same(got, without(want[: len(got)], *failed))
     report = FailedReport.read(report_path(out))
-    assert {(each.entry, each.code) for each in report.failed} == {(n, BAD_INPUT) for n in failed}
+    assert {(item.entry, item.code) for item in report.failed} == {(n, BAD_INPUT) for n in failed}
     ssnet("check", case(name), out, code=1)
     ssnet("check", case(name), out, "--allow-failed")
 
@@ -352,7 +352,7 @@ def test_a_copy_of_a_damaged_product_is_made_or_refused_but_never_silently_cut(
 ) -> None:
     with_a_hole(job.inputs[0])
     copying = replace(job, copy_input=True, mode=chain.Croi(size=64))
-    assert {each.entry for each in score(copying).failed} == {BAD}
+    assert {item.entry for item in score(copying).failed} == {BAD}
     part = replace(copying, output=job.output.with_name("part_out.root"), start=1)
     with pytest.raises(LArTPCError, match=r"want image2d_wire copied, .* entry 1"):
         score(part)

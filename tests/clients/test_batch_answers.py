@@ -21,9 +21,9 @@ EVENTS = 10
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> BatchTrain:
     path: Path = feed_files.toys(tmp_path_factory.mktemp("feed") / "toys.h5", EVENTS)
-    made = BatchTrain(TrainingSettings((path,)))
-    made.setup()
-    return made
+    result = BatchTrain(TrainingSettings((path,)))
+    result.setup()
+    return result
 
 
 @pytest.fixture(scope="module")

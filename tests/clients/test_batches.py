@@ -48,7 +48,7 @@ def made(path: Path) -> list[tuple[int, int, bytes]]:
     places = [(epoch, index) for epoch in range(2) for index in range(IN_AN_EPOCH)]
     names = [feed_files.name_of(files, index, epoch=epoch) for epoch, index in places]
     images = [files.batch(name)[0].array.tobytes() for name in names]
-    return [(*place, each) for place, each in zip(places, images, strict=True)]
+    return [(*place, item) for place, item in zip(places, images, strict=True)]
 
 
 def start(processes: Processes, endpoint: str, *files: Path, workers: int = 1) -> Process:

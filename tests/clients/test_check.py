@@ -75,11 +75,11 @@ def job(folder: Path, endpoint: str, mode: str) -> ScoringJob:
 
 def check(output: Path, *inputs: Path, allow_failed: bool = False) -> dict[str, Finding]:
     findings = check_output(Check(inputs=inputs, output=output, allow_failed=allow_failed))
-    return {each.name: each for each in findings}
+    return {item.name: item for item in findings}
 
 
 def bad(findings: dict[str, Finding]) -> set[str]:
-    return {name for name, each in findings.items() if each.bad}
+    return {name for name, item in findings.items() if item.bad}
 
 
 def changed(good: Path, target: Path, change: Change) -> Path:
@@ -112,7 +112,7 @@ def pixels_changed(
 def test_nothing_is_wrong_with_what_a_run_made(folder: Path, mode: str) -> None:
     findings = check(folder / f"{mode}.root", folder / "in.root")
     assert bad(findings) == set()
-    assert not any(each.skipped for each in findings.values())
+    assert not any(item.skipped for item in findings.values())
     assert findings["entries"].checked == EVENTS
     assert findings["images"].checked == 3 * EVENTS
     assert findings["charge"].checked > 1000
@@ -132,7 +132,7 @@ def test_nor_with_a_range_of_several_forward_files_in_the_other_format(
             for event, boxes in list(zip(events, rois, strict=True))[number::2]:
                 turned = tuple(i.in_order("forward") for i in event.images["wire"])
                 writer.write(Event(event.rse, {"wire": turned}, boxes))
-    made = replace(
+    built = replace(
         job(folder, endpoint, mode),
         inputs=inputs,
         output=tmp_path / "out.h5",
@@ -141,8 +141,8 @@ def test_nor_with_a_range_of_several_forward_files_in_the_other_format(
         end=6,
         low_adc=12.0,
     )
-    score.score(made)
-    findings = check(made.output, *inputs)
+    score.score(built)
+    findings = check(built.output, *inputs)
     assert bad(findings) == set()
     assert findings["entries"].checked == 5
     assert findings["charge"].checked > 500
@@ -172,14 +172,14 @@ def test_nor_with_the_output_of_a_file_of_no_entries(
 ) -> None:
     with open_writer(tmp_path / f"in.{suffix}", images=["wire"]):
         pass
-    made = replace(job(folder, endpoint, "tiles"), inputs=(tmp_path / f"in.{suffix}",))
-    made = replace(made, output=tmp_path / "out.root")
-    score.score(made)
-    findings = check(made.output, *made.inputs)
+    built = replace(job(folder, endpoint, "tiles"), inputs=(tmp_path / f"in.{suffix}",))
+    built = replace(built, output=tmp_path / "out.root")
+    score.score(built)
+    findings = check(built.output, *built.inputs)
     assert bad(findings) == set()
     assert findings["images"].skipped == "there are no events"
-    hadd(tmp_path / "all.root", made.output, folder / "tiles.root")
-    assert bad(check(tmp_path / "all.root", *made.inputs, folder / "in.root")) == set()
+    hadd(tmp_path / "all.root", built.output, folder / "tiles.root")
+    assert bad(check(tmp_path / "all.root", *built.inputs, folder / "in.root")) == set()
 
 
 def test_nor_with_the_output_of_two_equal_files(
@@ -187,17 +187,17 @@ def test_nor_with_the_output_of_two_equal_files(
 ) -> None:
     copy = tmp_path / "copy.root"
     copy.write_bytes((folder / "in.root").read_bytes())
-    made = replace(job(folder, endpoint, "tiles"), output=tmp_path / "out.root")
+    built = replace(job(folder, endpoint, "tiles"), output=tmp_path / "out.root")
     with pytest.raises(SettingsError, match=r"copy\.root and .*in\.root, .*--repeat-inputs"):
-        score.score(replace(made, inputs=(folder / "in.root", copy)))
+        score.score(replace(built, inputs=(folder / "in.root", copy)))
     twice = (folder / "in.root",) * 2
     with pytest.raises(SettingsError, match=r"in\.root twice: --repeat-inputs"):
         simple_client.process_files(
-            simple_client.SimpleJob(inputs=twice, output=made.output, service="x", broker=endpoint)
+            simple_client.SimpleJob(inputs=twice, output=built.output, service="x", broker=endpoint)
         )
-    score.score(replace(made, inputs=(folder / "in.root", copy), repeat_inputs=True))
+    score.score(replace(built, inputs=(folder / "in.root", copy), repeat_inputs=True))
     assert f"{EVENTS} events come again in the inputs, the first is (" in caplog.text
-    findings = check(made.output, folder / "in.root", copy)
+    findings = check(built.output, folder / "in.root", copy)
     assert bad(findings) == set()
     assert (findings["repeats"].verdict, findings["repeats"].warned) == ("warning", EVENTS)
     assert "each once" not in findings["events"].wanted
@@ -213,20 +213,20 @@ def test_events_that_the_input_repeats_have_a_line_and_come_as_often(
     with open_writer(source) as writer:
         for event in events:
             writer.write(event)
-    made = replace(job(folder, endpoint, "tiles"), inputs=(source,), output=tmp_path / "out.root")
-    score.score(made)
-    findings = check(made.output, source)
+    built = replace(job(folder, endpoint, "tiles"), inputs=(source,), output=tmp_path / "out.root")
+    score.score(built)
+    findings = check(built.output, source)
     assert bad(findings) == set()
     assert findings["repeats"].warned == 1
     assert "2 times" in findings["repeats"].first
-    done = command(source, made.output, "--json")
-    [line] = (each for each in json.loads(done.stdout)["checks"] if each["name"] == "repeats")
+    done = command(source, built.output, "--json")
+    [line] = (item for item in json.loads(done.stdout)["checks"] if item["name"] == "repeats")
     assert (done.exit_code, line["verdict"], line["warned"]) == (0, "warning", 1)
 
     def other(events: list[Event]) -> None:  # as many entries, as many doubled: others
         events[1] = events[2]
 
-    findings = check(changed(made.output, tmp_path / "o.root", other), source)
+    findings = check(changed(built.output, tmp_path / "o.root", other), source)
     assert {"events"} <= bad(findings)
     assert "comes too often" in findings["events"].first
 
@@ -239,7 +239,7 @@ FACTOR, BACKGROUND = 3.0, 36.0  # of the weights of the last layer; added to its
 def real(folder: Path, endpoint: str, tmp_path: Path, *, dtype: str) -> Path:
     """What real workers of the dtype make of the toys, the last layer's weights scaled."""
     weights = tiny_networks.gentle_weights()
-    matrix, bias = (each * np.float32(FACTOR) for each in weights["scores"])
+    matrix, bias = (item * np.float32(FACTOR) for item in weights["scores"])
     weights["scores"] = [matrix, bias + np.array([BACKGROUND, 0, 0], "f4")]
     network = tmp_path / "network"
     network.mkdir()
@@ -249,8 +249,8 @@ def real(folder: Path, endpoint: str, tmp_path: Path, *, dtype: str) -> Path:
         processes.broker(endpoint, *QUICK)
         serve = ("-m", "clients", "worker", "planes", "--broker", endpoint, *QUICK)
         processes.python(*serve, "--network", str(network), "--dtype", dtype, "--threads", "1")
-        made = replace(job(folder, endpoint, "croi"), output=output, wait_s=60)
-        score.score(made)
+        built = replace(job(folder, endpoint, "croi"), output=output, wait_s=60)
+        score.score(built)
     return output
 
 
@@ -429,8 +429,8 @@ def test_one_crop_of_many_without_scores_is_found(order: TickOrder) -> None:
             rows, cols = of_plane.crops[0].onto
             scores[rows if order == "backward" else slice(-rows.stop, None), cols] = 0
         findings = ScoreFindings()
-        made = Image(image.meta, scores)
-        findings.look(want, (made, made), "here")
+        built = Image(image.meta, scores)
+        findings.look(want, (built, built), "here")
         assert (findings.above.bad > 0) == blank
     lost = np.count_nonzero(scores == 0)
     row = 0 if order == "backward" else 960 - of_plane.crops[0].onto[0].stop
@@ -582,9 +582,9 @@ def record_of(path: Path) -> Record:
 
 def test_mixed_weights_are_found_after_hadd(folder: Path, endpoint: str, tmp_path: Path) -> None:
     first, second = tmp_path / "1.root", tmp_path / "2.root"
-    made = job(folder, endpoint, "tiles")
-    score.score(replace(made, output=first, end=3))
-    score.score(replace(made, output=second, start=3))
+    built = job(folder, endpoint, "tiles")
+    score.score(replace(built, output=first, end=3))
+    score.score(replace(built, output=second, start=3))
     record = record_of(second)
     (origin,) = record.services["ssnet-plane1"]
     other = {**record.services, "ssnet-plane1": (replace(origin, weights="b" * 64),)}
@@ -657,7 +657,7 @@ def test_an_output_without_a_record_is_no_good(
     output = with_records(folder / "tiles.root", tmp_path / "o.root", *records)
     findings = command(folder / "in.root", output, "--mode", "tiles", "--json")
     assert findings.exit_code == 1
-    verdicts = {each["name"]: each["verdict"] for each in json.loads(findings.stdout)["checks"]}
+    verdicts = {item["name"]: item["verdict"] for item in json.loads(findings.stdout)["checks"]}
     assert {name for name, verdict in verdicts.items() if verdict == "FAILED"} == {"provenance"}
     assert {name for name, verdict in verdicts.items() if verdict == "skipped"} == {"inputs"}
 
@@ -665,9 +665,9 @@ def test_an_output_without_a_record_is_no_good(
 def test_the_scores_of_an_output_without_a_record_are_held_against_what_is_said(
     folder: Path, endpoint: str, tmp_path: Path
 ) -> None:
-    made = replace(job(folder, endpoint, "croi"), output=tmp_path / "20.root", low_adc=20.0)
-    score.score(made)
-    output = with_records(made.output, tmp_path / "o.root")
+    built = replace(job(folder, endpoint, "croi"), output=tmp_path / "20.root", low_adc=20.0)
+    score.score(built)
+    output = with_records(built.output, tmp_path / "o.root")
     for threshold, wrong in ((20.0, set()), (10.0, {"charge"}), (30.0, {"no charge"})):
         settings = ScoreSettings(
             mode=MODES["croi"], low_adc=threshold, service_low_adc=(threshold,) * 3
@@ -675,7 +675,7 @@ def test_the_scores_of_an_output_without_a_record_are_held_against_what_is_said(
         findings = check_output(
             Check(inputs=(folder / "in.root",), output=output, settings=settings)
         )
-        assert {each.name for each in findings if each.bad} == {"provenance", *wrong}
+        assert {item.name for item in findings if item.bad} == {"provenance", *wrong}
 
 
 def test_an_output_that_says_how_it_was_made_is_not_told(folder: Path) -> None:
@@ -752,7 +752,7 @@ def test_the_command_gives_json_to_programs(folder: Path, given_up: Path) -> Non
     done = command(folder / "in.root", given_up, "--json")
     report = json.loads(done.stdout)
     assert (done.exit_code, report["ok"]) == (1, False)
-    (failed,) = (each for each in report["checks"] if each["verdict"] == "FAILED")
+    (failed,) = (item for item in report["checks"] if item["verdict"] == "FAILED")
     assert (failed["name"], failed["bad"]) == ("failed", 1)
 
 

@@ -122,9 +122,9 @@ def test_a_retry_adds_to_the_ledger_of_the_run_before_it(job: ScoringJob, pools:
     pools.poison("abort")
     score(replace(timed, retry_failed=True))
     assert timed.ledger is not None
-    made = figures(LedgerReader(timed.ledger))
-    assert (made.events, len(made.runs), made.earlier) == (EVENTS + 2, 2, 0)
-    assert [each.done for each in made.runs] == [0, EVENTS - 2]
+    result = figures(LedgerReader(timed.ledger))
+    assert (result.events, len(result.runs), result.earlier) == (EVENTS + 2, 2, 0)
+    assert [item.done for item in result.runs] == [0, EVENTS - 2]
     score(replace(timed, force=True))  # which begins anew
     assert figures(LedgerReader(timed.ledger)).events == EVENTS
 
@@ -174,7 +174,7 @@ def test_what_a_handler_refuses_or_stumbles_over_is_named(
     expected = calm(job, pools)
     pools.poison(end, expected[5].rse.event)
     done = score(job)
-    assert {each.entry for each in done.failed} == {5}
+    assert {item.entry for item in done.failed} == {5}
     assert {(row["code"], row["entry"]) for row in report(job)} == {(code, 5)}
     assert {row["plane"] for row in report(job)} == set(PLANES)
     assert all("poison: event" in row["reason"] for row in report(job))
@@ -193,7 +193,7 @@ def test_failed_events_survive_a_stop_and_a_retry_survives_one_too(
     expected = calm(job, pools)
     pools.poison("refuse", *(expected[number].rse.event for number in (2, 6, 10)))
     stop(job, at=4)
-    assert {each.entry for each in score(job).failed} == {2, 6, 10}
+    assert {item.entry for item in score(job).failed} == {2, 6, 10}
     assert names(job) == ["out.root", "out.root.failed.json"]
 
     retry = replace(job, retry_failed=True)
@@ -201,7 +201,7 @@ def test_failed_events_survive_a_stop_and_a_retry_survives_one_too(
     stop(retry, at=7)
     assert names(job) == [".out.root.parts", "out.root", "out.root.failed.json"]
     done = score(retry)
-    assert {each.entry for each in done.failed} == {10}
+    assert {item.entry for item in done.failed} == {10}
     assert done.events == 1
     assert {row["entry"] for row in report(job)} == {10}
     assert plane_pools.same(plane_pools.read(job.output), without(expected, 10))
@@ -220,7 +220,7 @@ def test_a_run_and_a_retry_do_not_go_on_with_each_other(job: ScoringJob, pools: 
     stop(replace(job, force=True), at=2)
     with pytest.raises(SettingsError, match="retry output name"):
         score(replace(job, retry_failed=True))
-    assert {each.entry for each in score(replace(job, force=True)).failed} == {3}
+    assert {item.entry for item in score(replace(job, force=True)).failed} == {3}
 
 
 def test_a_retry_of_another_run_or_another_file_is_refused(job: ScoringJob, pools: Pools) -> None:
@@ -265,9 +265,9 @@ def test_a_retry_goes_on_however_many_of_its_events_fail_again(
     job = replace(job, inputs=(source,))
     poison = [event.rse.event for event in events if any(event.images.values())][5::9]
     pools.poison("refuse", *poison)
-    assert len({each.entry for each in score(job).failed}) == 11
+    assert len({item.entry for item in score(job).failed}) == 11
     pools.poison("refuse", *poison[1:])
-    assert len({each.entry for each in score(replace(job, retry_failed=True)).failed}) == 10
+    assert len({item.entry for item in score(replace(job, retry_failed=True)).failed}) == 10
 
 
 def test_a_report_that_cannot_be_written_is_an_error_before_the_output_has_its_name(
@@ -280,7 +280,7 @@ def test_a_report_that_cannot_be_written_is_an_error_before_the_output_has_its_n
         score(job)
     assert names(job) == [".out.root.parts", "out.root.failed.json"]
     report_at.rmdir()
-    assert {each.entry for each in score(job).failed} == {3}
+    assert {item.entry for item in score(job).failed} == {3}
 
 
 def test_strict_ends_the_run_at_the_first_failure_and_keeps_what_was_before(
@@ -306,7 +306,7 @@ def test_services_that_refuse_everything_end_the_run_and_leave_nothing(
     with pytest.raises(TooManyFailed, match=r"10 of 12 events failed, .*--max-failed"):
         score(job)
     assert names(job) == []
-    assert len({each.entry for each in score(replace(job, max_failed=1)).failed}) == 24
+    assert len({item.entry for item in score(replace(job, max_failed=1)).failed}) == 24
 
 
 def test_without_failures_an_old_report_goes(job: ScoringJob, pools: Pools) -> None:

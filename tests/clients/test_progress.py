@@ -242,8 +242,8 @@ def test_tables_are_whole_at_80_columns(job: ScoringJob) -> None:
         for entry in (1, 2)
         for plane in PLANES
     )
-    made = figures(LedgerReader(ledger))
-    figures_shown = ledger_tables.values(made, [], torn_bytes=0)
+    result = figures(LedgerReader(ledger))
+    figures_shown = ledger_tables.values(result, [], torn_bytes=0)
     console = Console(file=io.StringIO(), width=80)
     for table in (
         *closing_tables.production_tables(done),

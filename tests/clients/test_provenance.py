@@ -157,11 +157,11 @@ def test_a_run_says_what_made_its_output(endpoint: str, tmp_path: Path) -> None:
     record = record_of(job.output)
     assert (record.made_by, record.command, record.broker) == ("ssnet run", job.command, endpoint)
     assert (record.start, record.end, record.events, record.tick_order) == (1, 6, 5, "backward")
-    assert [Path(each.path) for each in record.inputs] == list(inputs)
-    assert [each.entries for each in record.inputs] == [4, 4]
-    for each in record.inputs:
-        content = Path(each.path).read_bytes()
-        assert each.checksum == (len(content), hashlib.sha256(content).hexdigest(), "all")
+    assert [Path(item.path) for item in record.inputs] == list(inputs)
+    assert [item.entries for item in record.inputs] == [4, 4]
+    for item in record.inputs:
+        content = Path(item.path).read_bytes()
+        assert item.checksum == (len(content), hashlib.sha256(content).hexdigest(), "all")
     assert mode_of(record.settings["mode"]) == job.mode
     assert record.settings["threshold_adc"] == 12.0
     assert record.settings["ceiling_adc"] == 500.0
@@ -233,7 +233,7 @@ def test_files_shows_a_sum_of_many_in_a_row_for_each_way_of_making(tmp_path: Pat
     many = [replace(RECORD, host=f"node{k % 20}") for k in range(2000)]
     many[7] = replace(many[7], settings={**RECORD.settings, "failed_events": 3})
     odd = replace(RECORD, services=other, host="node5")
-    provenance.append(path, [each.pack() for each in (*many, odd)] + ["mine", "mine"])
+    provenance.append(path, [item.pack() for item in (*many, odd)] + ["mine", "mine"])
     done = CliRunner().invoke(app, ["files", str(path)])
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith(str(path))]
     _, _, run, odd_one, text = rows  # after the product and where it lies

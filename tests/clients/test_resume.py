@@ -291,7 +291,7 @@ def test_a_run_that_was_stopped_has_one_record_of_all_its_events(
     (text,) = provenance.read(job.output)
     record = Record.unpack(text)
     assert (record.start, record.end, record.events) == (0, EVENTS, EVENTS)
-    assert {name: len(made) for name, made in record.services.items()} == {
+    assert {name: len(result) for name, result in record.services.items()} == {
         f"ssnet-plane{plane}": 1 for plane in range(3)
     }
 

@@ -87,13 +87,13 @@ def zeros(images: tuple[Image, ...]) -> tuple[Image, ...]:
 def test_dummy_answers_come_back_in_order_with_exact_metas(
     plan: SimpleJob, tmp_path: Path, suffix: str, batch: int
 ) -> None:
-    made = files.events(10, ["wire"])
-    source = files.write(tmp_path / f"in{suffix}", made)
+    result = files.events(10, ["wire"])
+    source = files.write(tmp_path / f"in{suffix}", result)
     target = tmp_path / f"out{suffix}"
     report = process_files(replace(plan, inputs=(source,), output=target, batch=batch))
     got = files.read(target)
-    assert [event.rse for event in got] == [event.rse for event in made]
-    for event, want in zip(got, made, strict=True):
+    assert [event.rse for event in got] == [event.rse for event in result]
+    for event, want in zip(got, result, strict=True):
         assert list(event.images) == ["dummy"]
         assert_same(event.images["dummy"], zeros(want.images["wire"]))
     assert (report.events, report.requests) == (10, -(-10 // batch))
@@ -103,25 +103,25 @@ def test_dummy_answers_come_back_in_order_with_exact_metas(
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_an_echo_is_the_input_to_the_last_bit(plan: SimpleJob, tmp_path: Path, suffix: str) -> None:
     """Both producers lie at the same place, so their meta texts are the same."""
-    made = files.events(7, ["wire", "label"])
-    source = files.write(tmp_path / f"in{suffix}", made)
+    result = files.events(7, ["wire", "label"])
+    source = files.write(tmp_path / f"in{suffix}", result)
     target = tmp_path / f"out{suffix}"
     process_files(replace(plan, inputs=(source,), output=target, service="echo", batch=3))
-    for event, want in zip(files.read(target), made, strict=True):
+    for event, want in zip(files.read(target), result, strict=True):
         assert event.rse == want.rse
         for name in ("wire", "label"):
             assert_same(event.images[name], want.images[name])
 
 
 def test_answers_go_to_the_right_events_in_a_random_order(plan: SimpleJob) -> None:
-    made = by_rse(files.events(20, ["honest"]))
-    files.write(plan.inputs[0], list(made.values()))
+    result = by_rse(files.events(20, ["honest"]))
+    files.write(plan.inputs[0], list(result.values()))
     process_files(replace(plan, service="liar", seed=5))
     got = files.read(plan.output)
     assert [event.rse for event in got] != sorted(event.rse for event in got)
-    assert by_rse(got).keys() == made.keys()
+    assert by_rse(got).keys() == result.keys()
     for rse, event in by_rse(got).items():
-        asked = made[rse].images["honest"]
+        asked = result[rse].images["honest"]
         scores = event.images["scores"]
         assert [image.meta for image in scores] == [i.meta for i in asked for _ in range(2)]
         for k, score in enumerate(scores):
@@ -138,21 +138,21 @@ def test_a_seed_gives_the_same_order_each_time(plan: SimpleJob) -> None:
 
 
 def test_answers_that_overtake_others_are_written_in_order(plan: SimpleJob) -> None:
-    made = files.events(12, ["late"])
-    files.write(plan.inputs[0], made)
+    result = files.events(12, ["late"])
+    files.write(plan.inputs[0], result)
     process_files(replace(plan, service="liar"))
-    assert [event.rse for event in files.read(plan.output)] == [event.rse for event in made]
+    assert [event.rse for event in files.read(plan.output)] == [event.rse for event in result]
 
 
 def test_several_files_are_one_and_a_range_counts_over_them(
     plan: SimpleJob, tmp_path: Path
 ) -> None:
-    made = files.events(12, ["wire"])
-    a = files.write(tmp_path / "a.h5", made[:5])
-    b = files.write(tmp_path / "b.h5", made[5:])
+    result = files.events(12, ["wire"])
+    a = files.write(tmp_path / "a.h5", result[:5])
+    b = files.write(tmp_path / "b.h5", result[5:])
     process_files(replace(plan, inputs=(a, b), start=3, end=8))
     got = files.read(plan.output)
-    assert [event.rse for event in got] == [event.rse for event in made[3:8]]
+    assert [event.rse for event in got] == [event.rse for event in result[3:8]]
 
 
 def test_only_the_producers_asked_for_are_sent(plan: SimpleJob) -> None:
@@ -166,8 +166,8 @@ def test_only_the_producers_asked_for_are_sent(plan: SimpleJob) -> None:
 def test_copy_input_brings_the_other_products_along(
     plan: SimpleJob, tmp_path: Path, suffix: str, seed: int | None
 ) -> None:
-    made = by_rse(files.events(6, ["wire", "label"]))
-    source = files.write(tmp_path / f"in{suffix}", list(made.values()))
+    result = by_rse(files.events(6, ["wire", "label"]))
+    source = files.write(tmp_path / f"in{suffix}", list(result.values()))
     target = tmp_path / f"out{suffix}"
     process_files(
         replace(
@@ -180,9 +180,9 @@ def test_copy_input_brings_the_other_products_along(
         )
     )
     got = files.read(target)
-    assert {event.rse for event in got} == set(made)
+    assert {event.rse for event in got} == set(result)
     for event in got:
-        want = made[event.rse].images
+        want = result[event.rse].images
         assert sorted(event.images) == ["dummy", "label", "wire"]
         assert_same(event.images["wire"], want["wire"])
         assert_same(event.images["label"], want["label"])
@@ -204,13 +204,13 @@ def test_an_answer_named_like_an_input_product_is_said_once(
 def test_events_have_any_number_of_images_and_empty_ones_keep_their_entry(
     plan: SimpleJob, tmp_path: Path, suffix: str, batch: int
 ) -> None:
-    made = files.events(9, ["wire"], counts={0: 0, 1: 0, 3: 5, 4: 5, 5: 1, 8: 0})
-    source = files.write(tmp_path / f"in{suffix}", made)
+    result = files.events(9, ["wire"], counts={0: 0, 1: 0, 3: 5, 4: 5, 5: 1, 8: 0})
+    source = files.write(tmp_path / f"in{suffix}", result)
     target = tmp_path / f"out{suffix}"
     report = process_files(replace(plan, inputs=(source,), output=target, batch=batch))
     got = files.read(target)
-    assert [event.rse for event in got] == [event.rse for event in made]
-    for event, want in zip(got, made, strict=True):
+    assert [event.rse for event in got] == [event.rse for event in result]
+    for event, want in zip(got, result, strict=True):
         assert_same(event.images["dummy"], zeros(want.images["wire"]))
     assert report.empty == 3
 
@@ -234,27 +234,27 @@ def test_a_file_without_any_image_gives_one_without_any(
     count: int,
     answers: tuple[str, ...],
 ) -> None:
-    made = files.events(3, ["wire"], counts={0: 0, 1: 0, 2: 0})[:count]
+    result = files.events(3, ["wire"], counts={0: 0, 1: 0, 2: 0})[:count]
     source = tmp_path / f"in{suffix}"
     if count:
-        files.write(source, made)
+        files.write(source, result)
     else:
         from lartpc import open_writer
 
         open_writer(source, images=["wire"]).close()
     target = tmp_path / f"out{suffix}"
     report = process_files(replace(plan, inputs=(source,), output=target, answers=answers))
-    assert [event.rse for event in files.read(target)] == [event.rse for event in made]
+    assert [event.rse for event in files.read(target)] == [event.rse for event in result]
     assert report.requests == 0
     if count and not answers:
         assert "no event has images" in caplog.text
 
 
 def test_a_tick_forward_file_is_sent_and_written_as_it_is(plan: SimpleJob) -> None:
-    made = files.events(2, ["honest"])
-    files.write(plan.inputs[0], made)
+    result = files.events(2, ["honest"])
+    files.write(plan.inputs[0], result)
     process_files(replace(plan, service="liar", tick_order="forward"))
-    for event, want in zip(files.read(plan.output), made, strict=True):
+    for event, want in zip(files.read(plan.output), result, strict=True):
         for score, image in zip(event.images["scores"][::2], want.images["honest"], strict=True):
             np.testing.assert_array_equal(score.pixels, image.pixels)
             assert score.meta.max_y == pytest.approx(image.meta.max_y)
@@ -430,22 +430,22 @@ def test_a_worker_that_dies_of_an_event_costs_nothing(
     plan: SimpleJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIAR_NOTE", str(tmp_path / "note"))
-    made = files.events(8, ["crash_once"])
-    files.write(plan.inputs[0], made)
+    result = files.events(8, ["crash_once"])
+    files.write(plan.inputs[0], result)
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     with Processes(tmp_path) as processes:
         processes.broker(endpoint)
         processes.worker(endpoint, "mortal", "tests.support.liar:Liar")
         process_files(replace(plan, broker=endpoint, service="mortal"))
     assert (tmp_path / "note").exists()
-    assert [event.rse for event in files.read(plan.output)] == [event.rse for event in made]
+    assert [event.rse for event in files.read(plan.output)] == [event.rse for event in result]
 
 
 def test_a_broker_that_is_killed_and_started_again_costs_nothing(
     plan: SimpleJob, tmp_path: Path
 ) -> None:
-    made = files.events(30, ["slow"])
-    files.write(plan.inputs[0], made)
+    result = files.events(30, ["slow"])
+    files.write(plan.inputs[0], result)
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     with Processes(tmp_path) as processes:
         broker = processes.broker(endpoint, *QUICK)
@@ -463,7 +463,7 @@ def test_a_broker_that_is_killed_and_started_again_costs_nothing(
         broker.kill()
         processes.broker(endpoint, *QUICK)
         thread.join(60)
-    assert [event.rse for event in files.read(plan.output)] == [event.rse for event in made]
+    assert [event.rse for event in files.read(plan.output)] == [event.rse for event in result]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -504,9 +504,9 @@ def test_memory_does_not_grow_with_the_number_of_events(plan: SimpleJob, tmp_pat
     """2,000 events of 2 x 36 kB: held together they would take 140 MB."""
     rng = np.random.default_rng(1)
     pair = (files.image(rng, 0, rows=96, cols=96), files.image(rng, 1, rows=96, cols=96))
-    made = [replace(event, images={"wire": pair}) for event in files.events(2000, ["wire"])]
-    source = files.write(tmp_path / "in.root", made)
-    del made
+    result = [replace(event, images={"wire": pair}) for event in files.events(2000, ["wire"])]
+    source = files.write(tmp_path / "in.root", result)
+    del result
     seen: list[int] = []
     large = replace(plan, inputs=(source,), output=tmp_path / "out.root")
     process_files(

@@ -172,9 +172,9 @@ def test_our_own_output_is_read_as_its_provenance_says(scored: Path, tmp_path: P
 def test_check_has_a_row_for_the_tick_order(forward: Path, scored: Path, tmp_path: Path) -> None:
     def row(output: Path, code: int) -> dict[str, object]:
         done = ssnet("check", forward, output, "--json", code=code)
-        (found,) = (each for each in json.loads(done.stdout)["checks"] if each["name"] == "ticks")
-        assert isinstance(found, dict)
-        return found
+        (result,) = (item for item in json.loads(done.stdout)["checks"] if item["name"] == "ticks")
+        assert isinstance(result, dict)
+        return result
 
     assert row(scored, 0)["verdict"] == "ok"
     upside_down = tmp_path / "upside_down.root"  # as an older ssnet made it, which took backward
@@ -188,9 +188,9 @@ def test_check_has_a_row_for_the_tick_order(forward: Path, scored: Path, tmp_pat
         for event in events:
             writer.write(event)
         writer.provenance = (json.dumps(older),)
-    found = row(upside_down, 1)
-    assert found["verdict"] == "FAILED"
-    assert "--tick-order forward" in str(found["first"])
+    result = row(upside_down, 1)
+    assert result["verdict"] == "FAILED"
+    assert "--tick-order forward" in str(result["first"])
 
 
 def test_the_real_event_is_taken_for_forward_and_the_log_says_why(tmp_path: Path) -> None:

@@ -119,8 +119,8 @@ def test_a_loss_takes_tensors_as_they_come(torch: Any, farm: str) -> None:
 
     batch = next(iter(BatchDataset(farm, FEED, planes=(2,))))
     scores = torch.zeros(4, 3, 64, 48, requires_grad=True)
-    each = torch.nn.functional.cross_entropy(scores, batch.labels[:, 0].long(), reduction="none")
-    loss = (each * batch.weights[:, 0]).sum() / batch.weights[:, 0].sum()
+    item = torch.nn.functional.cross_entropy(scores, batch.labels[:, 0].long(), reduction="none")
+    loss = (item * batch.weights[:, 0]).sum() / batch.weights[:, 0].sum()
     loss.backward()
     assert loss.item() == pytest.approx(np.log(3), rel=1e-5)
 

@@ -34,8 +34,8 @@ def test_torch_gives_the_numbers_of_caffe(name: str, statistics: str, images: st
     golden = np.load(data(f"{name}_golden.npz"))
     with torch.no_grad():
         blobs = net.run(torch.tensor(golden[f"x_{images}"]))
-    found = blobs[net.network.output_name].numpy()
-    assert np.abs(found - golden[f"{statistics}_y_{images}"]).max() < TOLERANCE
+    result = blobs[net.network.output_name].numpy()
+    assert np.abs(result - golden[f"{statistics}_y_{images}"]).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("plane", [0, 1, 2])

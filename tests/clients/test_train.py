@@ -111,7 +111,7 @@ def lines_of(job: TrainingJob, name: str = "training.jsonl") -> list[dict[str, A
 def test_a_training_sees_its_loss_fall_and_its_networks_are_served(
     job: TrainingJob, files: tuple[Path, Path]
 ) -> None:
-    said: list[str] = []
+    report: list[str] = []
     shipped = replace(
         job,
         prototxt=None,
@@ -121,21 +121,21 @@ def test_a_training_sees_its_loss_fall_and_its_networks_are_served(
         validate_every=6,
         validate_events=1,
     )
-    done = train(shipped, said.append)
+    done = train(shipped, report.append)
     lines = lines_of(job)
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < 0.8 * losses[0]
     assert [line["step"] for line in lines] == [4, 6, 8, 12, 12]
     assert 0 < done.waited_s < done.trained_s
-    assert sum("validation: plane 0" in line for line in said) == 2
+    assert sum("validation: plane 0" in line for line in report) == 2
     assert (job.folder / "training.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(written(job.folder)) == sorted(written(networks.SHIPPED))
     image = np.zeros((1, 1, 64, 96), np.float32)
     image[0, 0, 20:40, 30:80] = 100
     for plane in (0, 1, 2):
-        found = networks.find(job.folder, plane)
-        scores = OnnxEngine(*found, threads=1).forward(image)
-        ours = TorchNet(caffe_net.read(*found)).forward(image)
+        matches = networks.find(job.folder, plane)
+        scores = OnnxEngine(*matches, threads=1).forward(image)
+        ours = TorchNet(caffe_net.read(*matches)).forward(image)
         assert np.abs(scores - ours).max() < 1e-4
         unseen = done.validation[plane].accuracy.strict
         assert unseen[1:].sum() > 0
@@ -145,11 +145,11 @@ def test_validation_counts_each_labelled_pixel_once(
     job: TrainingJob, files: tuple[Path, Path]
 ) -> None:
     done = train(replace(job, validate=(files[1],), training=replace(TRAINING, steps=1)), ignored)
-    for plane, found in done.validation.items():
+    for plane, matches in done.validation.items():
         labels = [event.images["segment"][plane].pixels for event in feed_files.events(3, seed=4)]
         truth = [int(sum((label == kind).sum() for label in labels)) for kind in (1, 2)]
-        assert found.accuracy.strict[1:].sum(axis=1).tolist() == truth
-        assert 0 < found.loss < 100
+        assert matches.accuracy.strict[1:].sum(axis=1).tolist() == truth
+        assert 0 < matches.loss < 100
 
 
 def ignored(line: str) -> None:
@@ -222,18 +222,18 @@ def test_a_feed_that_is_lost_leaves_a_checkpoint_to_go_on_from(
     with pytest.raises(MDPError, match="lost"):
         train(job, ignored)
     monkeypatch.undo()
-    said: list[str] = []
-    train(job, said.append)
-    assert said[0].startswith("resumes at step 5 of 12 ")
+    report: list[str] = []
+    train(job, report.append)
+    assert report[0].startswith("resumes at step 5 of 12 ")
     assert written(job.folder) == written(whole.folder)
 
 
 def test_a_plane_alone_gets_its_own_files_and_shares_the_folder(job: TrainingJob) -> None:
     for plane in (2, 0):
         train(replace(job, feed=replace(FEED, planes=(plane,))), ignored)
-    made = written(job.folder)
-    assert sorted(made) == ["net.prototxt", "net_plane0.caffemodel", "net_plane2.caffemodel"]
-    assert made["net_plane0.caffemodel"] != made["net_plane2.caffemodel"]
+    result = written(job.folder)
+    assert sorted(result) == ["net.prototxt", "net_plane0.caffemodel", "net_plane2.caffemodel"]
+    assert result["net_plane0.caffemodel"] != result["net_plane2.caffemodel"]
     assert networks.find(job.folder, 2)[1].name == "net_plane2.caffemodel"
     assert len(lines_of(job, "training_plane2.jsonl")) == 1
 
@@ -270,9 +270,9 @@ def test_another_trainings_checkpoint_is_refused_with_what_differs(begun: Traini
     seed = replace(begun, feed=replace(FEED, seed=6), training=replace(TRAINING, steps=2))
     with pytest.raises(CheckpointError, match="seed 5, not 6"):
         train(seed, ignored)
-    before = written(begun.folder)
+    earlier = written(begun.folder)
     assert train(replace(other, fresh=True, force=True), ignored).steps == 2
-    assert written(begun.folder) != before
+    assert written(begun.folder) != earlier
 
 
 def test_a_damaged_checkpoint_is_refused(begun: TrainingJob) -> None:

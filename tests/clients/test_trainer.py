@@ -41,7 +41,7 @@ def batches(tmp_path_factory: pytest.TempPathFactory) -> list[Batch]:
     recipe = replace(feed_files.RECIPE, rows=64, cols=64)
     files = feed_files.opened(path)
     names = [feed_files.name_of(files, k % 2, epoch=k // 2, recipe=recipe) for k in range(STEPS)]
-    return [tuple(torch.tensor(each.array) for each in files.batch(name)) for name in names]
+    return [tuple(torch.tensor(item.array) for item in files.batch(name)) for name in names]
 
 
 def trainer(network: caffe_net.Network, training: Training = SHORT, *, seed: int = 0) -> Trainer:
@@ -65,20 +65,20 @@ def test_steps_on_one_batch_lower_its_loss(
     network: caffe_net.Network, batches: list[Batch], optimizer: Any, rate: float, scheme: Any
 ) -> None:
     training = replace(SHORT, steps=12, optimizer=optimizer, rate=rate, pixel_weights=scheme)
-    found = taught(trainer(network, training), [batches[0]] * 12)
-    assert found[-1].loss < 0.8 * found[0].loss
+    result = taught(trainer(network, training), [batches[0]] * 12)
+    assert result[-1].loss < 0.8 * result[0].loss
     charged = int((batches[0][1] > 0).sum())
-    assert [int(step.counts[1:].sum()) for step in found] == [charged] * 12
-    assert not any(step.counts[0].any() for step in found)
+    assert [int(step.counts[1:].sum()) for step in result] == [charged] * 12
+    assert not any(step.counts[0].any() for step in result)
 
 
 def test_the_same_batches_give_the_same_weights_and_another_seed_others(
     network: caffe_net.Network, batches: list[Batch]
 ) -> None:
     trainers = [trainer(network), trainer(network), trainer(network, seed=1)]
-    for each in trainers:
-        taught(each, batches)
-    first, again, other = (each.best.weights() for each in trainers)
+    for item in trainers:
+        taught(item, batches)
+    first, again, other = (item.best.weights() for item in trainers)
     assert same(first, again)
     assert not same(first, other)
 
@@ -108,12 +108,12 @@ def test_statistics_are_learnt_and_then_frozen(
     network: caffe_net.Network, batches: list[Batch]
 ) -> None:
     learner = trainer(network, replace(SHORT, freeze_statistics=0.5, average=0.0))
-    before = learner.best.weights()
+    earlier = learner.best.weights()
     taught(learner, batches[:3])
     learnt = learner.best.weights()
     taught(learner, batches[3:])
     after = learner.best.weights()
-    assert not np.array_equal(learnt[BATCHNORM][0], before[BATCHNORM][0])
+    assert not np.array_equal(learnt[BATCHNORM][0], earlier[BATCHNORM][0])
     assert all(map(np.array_equal, after[BATCHNORM], learnt[BATCHNORM]))
     assert not np.array_equal(after["conv0"][0], learnt["conv0"][0])
     assert after[BATCHNORM][2].tolist() == [1]

@@ -65,9 +65,9 @@ class Killer:
         plane_pools.start(processes, self._endpoint, seconds=_SECONDS)
         self.done = Kills()
         calm = folder / f"calm{suffix}"
-        before, started_at = self._there(), time.monotonic()
+        earlier, started_at = self._there(), time.monotonic()
         client = self._start(calm)
-        self._wait_for_work(client, before)
+        self._wait_for_work(client, earlier)
         begun_at = time.monotonic()
         assert client.exit_code(within_s=_PATIENCE_S) == 0
         self._start_s, self._work_s = begun_at - started_at, time.monotonic() - begun_at
@@ -94,13 +94,13 @@ class Killer:
 
     def _is_through(self, *, kill: bool) -> bool:
         """One client's life: whether the output is whole."""
-        before = self._there()
+        earlier = self._there()
         client = self._start(self._output)
         if not kill:
             return self._ended(client, client.exit_code(within_s=_PATIENCE_S))
         in_work, share = self._dice.random() < _IN_WORK, self._dice.random()
         if in_work:
-            self._wait_for_work(client, before)
+            self._wait_for_work(client, earlier)
         try:
             code = client.popen.wait(share * (self._work_s if in_work else self._start_s))
         except subprocess.TimeoutExpired:
@@ -108,7 +108,7 @@ class Killer:
             code = client.exit_code()
         if code != -signal.SIGKILL:
             return self._ended(client, code)
-        untouched = self._there() == before
+        untouched = self._there() == earlier
         self.done.kills["what was at its start" if untouched else self._stage()] += 1
         return False  # whatever it left: the same command must end with 0
 
@@ -117,17 +117,17 @@ class Killer:
             self.done.refused.append(client.stderr.strip()[-500:])
         return code == 0
 
-    def _wait_for_work(self, client: Process, before: set[str]) -> None:
+    def _wait_for_work(self, client: Process, earlier: set[str]) -> None:
         def begun() -> bool:
-            return client.popen.poll() is not None or self._there() != before
+            return client.popen.poll() is not None or self._there() != earlier
 
         until(begun, "the client touches a file", within_s=_PATIENCE_S)
 
     def _there(self) -> set[str]:
-        found = {path.name for path in self._folder.iterdir()}
+        matches = {path.name for path in self._folder.iterdir()}
         with suppress(FileNotFoundError):
-            found |= {f"parts/{path.name}" for path in self._parts.iterdir()}
-        return found
+            matches |= {f"parts/{path.name}" for path in self._parts.iterdir()}
+        return matches
 
     def _stage(self) -> str:
         """What the dead client left."""
@@ -178,10 +178,10 @@ def main() -> int:
         with redirect_stdout(io.StringIO()), Processes(folder / "logs") as processes:
             killer = Killer(processes, folder / "files", seed=asked.seed, suffix=asked.suffix)
             done = killer.kill(asked.kills)
-    made = screen.table("the client killed", "")
+    result = screen.table("the client killed", "")
     for row in table(done):
-        made.add_row(*row)
-    screen.show(made)
+        result.add_row(*row)
+    screen.show(result)
     bad = done.left or done.refused or done.equal != done.outputs
     for text in (*done.left, *done.refused):
         sys.stderr.write(f"{text}\n")

@@ -36,10 +36,10 @@ class _Connection:
         self.said_bytes = 0
         self.leads_nowhere = False  # one end was cut, and the other is not to notice
 
-    def remember(self, said: bytes) -> None:
+    def remember(self, report: bytes) -> None:
         if self.said_bytes < _REMEMBERED_BYTES:
-            self.said.append(said)
-            self.said_bytes += len(said)
+            self.said.append(report)
+            self.said_bytes += len(report)
 
     def cut(self) -> None:
         self.peer.transport.abort()
@@ -163,7 +163,7 @@ class Link(threading.Thread):
             self._flows.set()
 
     async def _halve(self, end: str) -> list[_Connection]:
-        halves = [each for each in self._connections if not each.leads_nowhere]
+        halves = [item for item in self._connections if not item.leads_nowhere]
         for connection in halves:
             connection.leads_nowhere = True
             writer = connection.peer if end == "peer" else connection.broker
@@ -175,15 +175,15 @@ class Link(threading.Thread):
             connection.cut()
 
     async def _replay(self, which: float) -> list[asyncio.StreamWriter]:
-        talkative = [*self._ended, *(each.said for each in self._connections if each.said)]
+        talkative = [*self._ended, *(item.said for item in self._connections if item.said)]
         if not talkative:
             return []
-        said = list(talkative[round(which * (len(talkative) - 1))])
+        report = list(talkative[round(which * (len(talkative) - 1))])
         try:
             reader, ghost = await asyncio.open_connection("127.0.0.1", self._broker_port)
         except OSError:
             return []  # no broker is there to hear it
-        self._keep(_say(ghost, said))
+        self._keep(_say(ghost, report))
         self._keep(_ignore(reader))
         return [ghost]
 
@@ -200,10 +200,10 @@ class Link(threading.Thread):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _keep(self, task: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        kept = self._loop.create_task(task)
-        self._tasks.add(kept)
-        kept.add_done_callback(self._tasks.discard)
-        return kept
+        rest = self._loop.create_task(task)
+        self._tasks.add(rest)
+        rest.add_done_callback(self._tasks.discard)
+        return rest
 
     async def _accept(self, heard: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:
         self._keep(self._serve(heard, peer))

@@ -121,8 +121,8 @@ class Client:
             os.dup2(into, sys.stderr.fileno())
             self._be(at, trouble)
         os.close(into)
-        with open(out, "rb") as said:
-            self.said = said.read(_ERR_BYTES).decode(errors="replace")
+        with open(out, "rb") as text:
+            self.said = text.read(_ERR_BYTES).decode(errors="replace")
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def _be(self, at: int, trouble: Callable[[], None]) -> None:
@@ -218,7 +218,7 @@ def main() -> int:
     _warm_up(asked.before.parent, asked.output.suffix, asked.arguments)
     client = Client(asked.output, asked.arguments)
     findings = list(troubled(client, asked.how, asked.before))
-    sys.stdout.writelines(f"{each}\n" for each in findings)
+    sys.stdout.writelines(f"{item}\n" for item in findings)
     return 1 if findings else 0
 
 

@@ -46,7 +46,7 @@ class Outcome:
     def findings(self) -> list[str]:
         """All that is wrong, a line each."""
         tally = self.tally
-        judged = [each for each in self.alone if self.is_brief(each)]
+        judged = [item for item in self.alone if self.is_brief(item)]
         wrong = {
             "no round of the client came to its end": not tally.rounds,
             f"{tally.unequal} outputs are not the calm one": tally.unequal,
@@ -56,7 +56,7 @@ class Outcome:
             f"no restart can be judged: none alone, after at most {self.brief_s:.1f} s without "
             "a broker": not judged,
         }
-        late = [each.answer_s for each in judged if each.answer_s > self.limit_s]
+        late = [item.answer_s for item in judged if item.answer_s > self.limit_s]
         return [
             *self.complaints,
             *(text for text, is_so in wrong.items() if is_so),
@@ -83,18 +83,18 @@ def tables(outcome: Outcome) -> list[Table]:
 
 
 def _faults(outcome: Outcome) -> Table:
-    made = screen.table("fault", "of", "times", "median s", "max s", left=2)
+    result = screen.table("fault", "of", "times", "median s", "max s", left=2)
     for kind, part in SORTS:
         spent = summary(outcome.times_s.get((kind, part), ()))
         cells = ["", ""] if spent is None else [f"{value:.2f}" for value in spent]
         times = str(outcome.faults.get((kind, part), 0))
-        made.add_row(kind.value, part.value, times, *cells)
-    return made
+        result.add_row(kind.value, part.value, times, *cells)
+    return result
 
 
 def _counts(outcome: Outcome) -> Table:
     tally, counted = outcome.tally, outcome.counted
-    made = screen.table("counted", "")
+    result = screen.table("counted", "")
     rows: dict[str, object] = {
         "faults": sum(outcome.faults.values()),
         "faults whose victim was not there just then": outcome.missed,
@@ -124,19 +124,19 @@ def _counts(outcome: Outcome) -> Table:
         "complaints": len(outcome.complaints),
     }
     for name, value in rows.items():
-        made.add_row(name, str(value))
+        result.add_row(name, str(value))
     for name, restarts in (("alone", outcome.alone), ("all", outcome.restarts)):
         for value, times in (
-            ("without a broker", [each.outage_s for each in restarts]),
-            ("from a new broker to its first answer", [each.answer_s for each in restarts]),
+            ("without a broker", [item.outage_s for item in restarts]),
+            ("from a new broker to its first answer", [item.answer_s for item in restarts]),
         ):
-            made.add_row(f"{value}, {name} ({len(restarts)})", _median_and_max(times))
+            result.add_row(f"{value}, {name} ({len(restarts)})", _median_and_max(times))
     limit = f"{outcome.limit_s:.1f} s after at most {outcome.brief_s:.1f} s without"
-    made.add_row("limit of a first answer, alone", limit)
-    made.add_row("the disk", outcome.how_filled)
-    return made
+    result.add_row("limit of a first answer, alone", limit)
+    result.add_row("the disk", outcome.how_filled)
+    return result
 
 
 def _median_and_max(times_s: Sequence[float]) -> str:
-    found = summary(times_s)
-    return "none" if found is None else f"median {found[0]:.2f} s, max {found[1]:.2f} s"
+    matches = summary(times_s)
+    return "none" if matches is None else f"median {matches[0]:.2f} s, max {matches[1]:.2f} s"

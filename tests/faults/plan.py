@@ -117,7 +117,7 @@ class Fault:
     @property
     def target(self) -> str:
         """For people: `worker 2.1`."""
-        numbers = [str(each) for each in (self.plane, self.host) if each is not None]
+        numbers = [str(item) for item in (self.plane, self.host) if item is not None]
         return " ".join([self.part.value, ".".join(numbers)]).strip()
 
     def __str__(self) -> str:

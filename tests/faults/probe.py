@@ -42,10 +42,10 @@ class Probe:
         """Ask whom it is time to ask; gives the answers since the last look."""
         heard = []
         while self._heard:
-            each, future = self._heard.popleft()
-            self._next_at[each.plane] = now + _REST_S
-            if self._is_right(each.plane, future):
-                heard.append(each)
+            item, future = self._heard.popleft()
+            self._next_at[item.plane] = now + _REST_S
+            if self._is_right(item.plane, future):
+                heard.append(item)
         for plane in PLANES:
             if now >= self._next_at[plane] and not self.resting:
                 self._ask(plane)

@@ -101,8 +101,8 @@ class Rounds:
             calm = _Output.read(output)
             assert [event.rse for event in calm.events] == rses[: way.end]
             assert len(calm.records) == 1
-            found = check.check_output(check.Check(inputs=(self._source,), output=output))
-            wrong = [each for each in found if each.bad and each.name != _NOT_A_NETWORKS]
+            matches = check.check_output(check.Check(inputs=(self._source,), output=output))
+            wrong = [item for item in matches if item.bad and item.name != _NOT_A_NETWORKS]
             assert not wrong, wrong
             self._calm.append(calm)
 
@@ -195,8 +195,8 @@ class Rounds:
         if result.equal:
             shutil.rmtree(folder)
         else:
-            kept = shutil.move(folder, self._keep)
-            self.complaints.append(f"{kept} is not the calm one: {result}")
+            rest = shutil.move(folder, self._keep)
+            self.complaints.append(f"{rest} is not the calm one: {result}")
 
 
 @dataclass(frozen=True)
@@ -212,5 +212,5 @@ class _Output:
         with open_reader(path, tick_order="backward") as reader:
             events = [Seen.of(event) for event in reader]
         records = [Record.unpack(text) for text in provenance.read(path)]
-        same = [replace(each, command=(), began_at="", ended_at="") for each in records]
+        same = [replace(item, command=(), began_at="", ended_at="") for item in records]
         return cls(events, same)

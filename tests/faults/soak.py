@@ -164,8 +164,8 @@ class Soak:
 
     @property
     def complaints(self) -> list[str]:
-        found = [text for member in self._site.members for text in member.complaints]
-        return [*self._complaints, *found, *self._site.rounds.complaints, *self.probe.complaints]
+        matches = [text for member in self._site.members for text in member.complaints]
+        return [*self._complaints, *matches, *self._site.rounds.complaints, *self.probe.complaints]
 
     def _mend(self, now: float) -> None:
         while self._mends and self._mends[0][0] <= now:
@@ -258,29 +258,29 @@ def soak(settings: Settings, folder: Path) -> Outcome:
             for plane in PLANES:
                 wait_for_workers(direct, service_name(plane), HOSTS)
             site.rounds.run_calmly(disk.folder)
-            made = Soak(settings, site, client, direct)
-            made.run()
+            result = Soak(settings, site, client, direct)
+            result.run()
         site.leave()
         if files := sorted(path.name for path in scratch.iterdir()):
-            made.complain(f"left in TMPDIR: {', '.join(files)}")
+            result.complain(f"left in TMPDIR: {', '.join(files)}")
         left = _left(mark)
     return Outcome(
         how_filled=disk.how,
-        faults=made.recovery.faults,
-        missed=made.missed,
-        times_s=made.recovery.times_s,
-        restarts=made.restarts.all,
-        alone=made.restarts.undisturbed(
-            made.recovery.troubles, before_s=settings.heartbeats.silence_s
+        faults=result.recovery.faults,
+        missed=result.missed,
+        times_s=result.recovery.times_s,
+        restarts=result.restarts.all,
+        alone=result.restarts.undisturbed(
+            result.recovery.troubles, before_s=settings.heartbeats.silence_s
         ),
         heartbeats=settings.heartbeats,
-        brokers=len(made.lives),
-        counted=made.lives.total,
+        brokers=len(result.lives),
+        counted=result.lives.total,
         tally=site.rounds.tally,
-        asked=made.probe.asked,
-        answered=made.probe.answered,
+        asked=result.probe.asked,
+        answered=result.probe.answered,
         processes_left=left,
-        complaints=made.complaints,
+        complaints=result.complaints,
     )
 
 
@@ -318,24 +318,26 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="faults in whose names this is: 'kill -9'")
     parser.add_argument("--plan", action="store_true", help="show the plan, and do nothing")
     parser.add_argument("--verbose", action="store_true", help="say each fault when it happens")
-    told = parser.parse_args(argv)
-    if not sorts_named(told.only):
-        parser.error(f"want --only in the name of a fault (docs/reliability.md), got {told.only!r}")
-    return told
+    options = parser.parse_args(argv)
+    if not sorts_named(options.only):
+        parser.error(
+            f"want --only in the name of a fault (docs/reliability.md), got {options.only!r}"
+        )
+    return options
 
 
 def main(argv: list[str]) -> int:
-    told = _arguments(argv)
+    options = _arguments(argv)
     settings = Settings(
-        seconds=told.minutes * 60 if told.seconds is None else told.seconds,
-        every_s=told.every,
-        seed=told.seed,
-        events=told.events,
-        heartbeats=Heartbeats(told.heartbeat, told.liveness),
-        only=told.only,
-        verbose=told.verbose,
+        seconds=options.minutes * 60 if options.seconds is None else options.seconds,
+        every_s=options.every,
+        seed=options.seed,
+        events=options.events,
+        heartbeats=Heartbeats(options.heartbeat, options.liveness),
+        only=options.only,
+        verbose=options.verbose,
     )
-    if told.plan:
+    if options.plan:
         for fault in settings.plan():
             print(fault)
         return 0

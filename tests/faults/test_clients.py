@@ -52,7 +52,7 @@ def test_many_threads_share_a_client_and_each_gets_its_own_answers(served: str) 
 def test_cancelled_requests_leave_the_queue_of_the_broker(served: str, tmp_path: Path) -> None:
     note, release = tmp_path / "note", tmp_path / "release"
     with Client(served, QUICK_CLIENT) as client:
-        before = counters(client)["cancelled"]
+        earlier = counters(client)["cancelled"]
         paths = [os.fsencode(note), os.fsencode(release)]
         held = client.submit("obedient", [b"wait_for", b"abc", *paths])
         holder(note)
@@ -60,7 +60,7 @@ def test_cancelled_requests_leave_the_queue_of_the_broker(served: str, tmp_path:
         until(lambda: client.services()["obedient"]["queued"] == 20, "20 requests are queued")
         assert all(future.cancel() for future in futures[5:])
         until(lambda: client.services()["obedient"]["queued"] == 5, "5 requests are queued")
-        assert counters(client)["cancelled"] == before + 15
+        assert counters(client)["cancelled"] == earlier + 15
         release.touch()
         assert [future.result() for future in (held, *futures[:5])] == [[b"cba"]] * 6
 

@@ -102,13 +102,13 @@ def test_a_client_that_never_reads_harms_neither_the_others_nor_the_memory(
     with Client(endpoint, QUICK_CLIENT) as client:
         for service in ("flooded", "calm"):
             wait_for_workers(client, service, 1)
-        before = broker.resident_bytes()
+        earlier = broker.resident_bytes()
         with _flood(endpoint, _requests_that_nobody_reads()):
             _ask_calmly(client)
             until(lambda: counters(client)["accepted"] > 20_000, "200 MB came in")
             assert counters(client)["unreachable"] > 0  # it does not read, and that was noticed
             _ask_calmly(client)
-            assert broker.resident_bytes() < before + 60 * MIB
+            assert broker.resident_bytes() < earlier + 60 * MIB
         assert client.services()["calm"]["answered"] == 200
 
 
@@ -119,12 +119,12 @@ def test_a_peer_that_floods_garbage_harms_neither_the_others_nor_the_memory(
     processes.worker(endpoint, "calm", "mdp.echo:Echo", *QUICK)
     with Client(endpoint, QUICK_CLIENT) as client:
         wait_for_workers(client, "calm", 1)
-        before = broker.resident_bytes()
+        earlier = broker.resident_bytes()
         with _flood(endpoint, _garbage()):
             _ask_calmly(client)
             until(lambda: counters(client)["malformed"] > 10_000, "much garbage came in")
             _ask_calmly(client)
-            assert broker.resident_bytes() < before + 60 * MIB
+            assert broker.resident_bytes() < earlier + 60 * MIB
     assert "Traceback" not in broker.stderr
     assert len(broker.stderr) < 20_000  # bytes: the log is throttled
 
@@ -137,12 +137,12 @@ def test_a_client_that_stalls_gets_each_part_of_a_long_stream_once_and_in_order(
     note, stall_now, stalled = (tmp_path / name for name in ("note", "stall now", "stalled"))
     with Client(endpoint, QUICK_CLIENT) as client, Client(endpoint, QUICK_CLIENT) as witness:
         wait_for_workers(witness, "long", 2)
-        before = counters(witness)["unreachable"]
+        earlier = counters(witness)["unreachable"]
 
         def stall(_: object) -> None:
             """In the client's own thread, so it reads nothing meanwhile."""
             stalled.touch()
-            until(lambda: counters(witness)["unreachable"] > before, "its answers pile up")
+            until(lambda: counters(witness)["unreachable"] > earlier, "its answers pile up")
 
         alarm = client.submit("long", [b"wait_for", b"", os.fsencode(note), os.fsencode(stall_now)])
         alarm.add_done_callback(stall)

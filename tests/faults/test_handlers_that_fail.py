@@ -52,12 +52,12 @@ def test_what_a_handler_raises_reaches_the_client_and_its_worker_lives_on(
     client: Client, body: list[bytes], error: type[MDPError], code: int, text: str
 ) -> None:
     wait_for_workers(client, "obedient", 2)
-    before = _addresses(client)
+    earlier = _addresses(client)
     with pytest.raises(MDPError, match=text) as raised:
         client.request("obedient", body)
     assert type(raised.value) is error
     assert getattr(raised.value, "code", None) == code
-    assert _addresses(client) == before
+    assert _addresses(client) == earlier
     assert client.request("obedient", [b"reverse", b"abc"]) == [b"cba"]
 
 
@@ -66,10 +66,10 @@ def test_a_request_whose_worker_dies_of_it_is_given_to_another(
     client: Client, tmp_path: Path, how: str
 ) -> None:
     wait_for_workers(client, "obedient", 2)
-    before = counters(client)["requeued"]
+    earlier = counters(client)["requeued"]
     note = os.fsencode(tmp_path / "note")
     assert client.request("obedient", [b"die", b"abc", note, how.encode()]) == [b"cba"]
-    assert counters(client)["requeued"] == before + 1
+    assert counters(client)["requeued"] == earlier + 1
     wait_for_workers(client, "obedient", 2)
 
 

@@ -103,8 +103,8 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture
 def link(echo: Echo) -> Iterator[Link]:
-    with Link(free_port(), echo.port) as made:
-        yield made
+    with Link(free_port(), echo.port) as result:
+        yield result
 
 
 def test_bytes_go_both_ways_while_nothing_is_wrong(link: Link, echo: Echo) -> None:
@@ -237,12 +237,12 @@ def test_a_brokers_peers_that_are_replayed_are_heard_by_it(
         wait_for_workers(direct, "obedient", 1)
         with Client(clients.endpoint, QUICK_CLIENT) as client:
             assert client.request("obedient", [b"reverse", b"a" * 200]) == [b"a" * 200]
-        before = counters(direct)
+        earlier = counters(direct)
         lay = workers.replay(1.0)
-        until(lambda: counters(direct)["dead_tokens"] > before["dead_tokens"], "an old answer")
+        until(lambda: counters(direct)["dead_tokens"] > earlier["dead_tokens"], "an old answer")
         lay()
         lay = clients.replay(0.0)
-        until(lambda: counters(direct)["accepted"] > before["accepted"], "an old request")
+        until(lambda: counters(direct)["accepted"] > earlier["accepted"], "an old request")
         lay()
         assert direct.request("obedient", [b"reverse", b"def"]) == [b"fed"]
 

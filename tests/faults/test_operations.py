@@ -36,19 +36,19 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
 def test_trouble_at_any_file_operation_loses_nothing(
     pools: Pools, tmp_path: Path, how: str, suffix: str, part_s: int, retry: bool
 ) -> None:
-    before, output = tmp_path / "before", tmp_path / "files" / f"out{suffix}"
-    before.mkdir()
+    earlier, output = tmp_path / "before", tmp_path / "files" / f"out{suffix}"
+    earlier.mkdir()
     events = plane_pools.toys(tmp_path / "in.root", EVENTS)
     options = ("--broker", pools.endpoint, "--size", "64", "--checkpoint-seconds", str(part_s))
     arguments = [str(tmp_path / "in.root"), *options]
     poison = events if retry else events[1:]
     pools.poison("refuse", *(event.rse.event for event in poison))
     if retry:
-        ssnet("run", *arguments, "-o", before / output.name, code=3)
+        ssnet("run", *arguments, "-o", earlier / output.name, code=3)
         pools.poison("refuse", events[1].rse.event)
         arguments.append("--retry-failed")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.operations", how, output, before, *arguments],
+        [sys.executable, "-m", "tests.faults.operations", how, output, earlier, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

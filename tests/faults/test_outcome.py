@@ -129,8 +129,8 @@ def test_a_brokers_first_answer_is_found_though_the_broker_is_heard_of_later() -
     restarts.broker(8.0)
     restarts.answer(9.0)
     assert restarts.all == [Restart(1.5, 5.0, 5.25), Restart(7.5, 8.0, 9.0)]
-    assert [each.outage_s for each in restarts.all] == [3.5, 0.5]
-    assert [each.answer_s for each in restarts.all] == [0.25, 1.0]
+    assert [item.outage_s for item in restarts.all] == [3.5, 0.5]
+    assert [item.answer_s for item in restarts.all] == [0.25, 1.0]
 
 
 def test_restarts_near_other_faults_are_told_from_the_others() -> None:
@@ -211,7 +211,7 @@ def test_a_broker_that_was_away_for_long_may_be_answered_late_but_another_must_b
     late = Restart(0.0, 4.9, 8.7)
     assert replace(GOOD, alone=[*GOOD.alone, late]).good
     assert [
-        "no restart can be judged" in each for each in replace(GOOD, alone=[late]).findings
+        "no restart can be judged" in item for item in replace(GOOD, alone=[late]).findings
     ] == [True]
 
 

@@ -47,12 +47,12 @@ def test_every_sort_comes_as_often_as_the_others(seed: int) -> None:
 @settings(max_examples=25)
 @given(seed=SEEDS)
 def test_faults_come_in_order_and_hit_what_there_is(seed: int) -> None:
-    made = faults(seed)
-    times = [fault.at_s for fault in made]
+    result = faults(seed)
+    times = [fault.at_s for fault in result]
     assert times == sorted(times)
     assert times[0] >= 0
     assert times[-1] < 600
-    for fault in made:
+    for fault in result:
         of_plane = fault.part in (Part.host, Part.child, Part.plane, Part.worker_link)
         of_host = fault.part in (Part.host, Part.child)
         assert fault.plane in (PLANES if of_plane else (None,))
@@ -65,8 +65,8 @@ def test_a_plan_may_have_some_sorts_only() -> None:
     assert sorts_named("kill -9 broker") == ((Kind.kill, Part.broker),)
     assert sorts_named("nothing of the kind") == ()
     assert sorts_named("") == SORTS
-    made = plan(1, seconds=60, every_s=2, heartbeats=PULSE, sorts=killed)
-    assert {(fault.kind, fault.part) for fault in made} == set(killed)
+    result = plan(1, seconds=60, every_s=2, heartbeats=PULSE, sorts=killed)
+    assert {(fault.kind, fault.part) for fault in result} == set(killed)
 
 
 def test_there_is_a_fault_as_often_as_told_on_average() -> None:

@@ -26,9 +26,9 @@ def soak(*options: str) -> subprocess.CompletedProcess[str]:
 
 def number(table: str, row: str) -> int:
     """What the table says in that row."""
-    found = re.search(rf"^{re.escape(row)} +(\d+)$", table, re.MULTILINE)
-    assert found, f"want a row {row!r} in\n{table}"
-    return int(found[1])
+    result = re.search(rf"^{re.escape(row)} +(\d+)$", table, re.MULTILINE)
+    assert result, f"want a row {row!r} in\n{table}"
+    return int(result[1])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and pidfds")
@@ -49,8 +49,8 @@ def test_whatever_is_killed_stopped_or_cut_every_event_is_there_once_and_equal_t
 def test_who_stops_it_at_once_finds_neither_a_process_nor_a_folder(tmp_path: Path) -> None:
     optional("ROOT")
     mark = uuid.uuid4().hex
-    told = {**os.environ, "TMPDIR": str(tmp_path), "SSNET_STOPPED": mark}
-    with subprocess.Popen([*SOAK, *SHORT], cwd=ROOT, env=told, stdout=subprocess.PIPE) as run:
+    reports = {**os.environ, "TMPDIR": str(tmp_path), "SSNET_STOPPED": mark}
+    with subprocess.Popen([*SOAK, *SHORT], cwd=ROOT, env=reports, stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
         assert str(tmp_path).encode() in run.stdout.readline()
         until(lambda: len(marked("SSNET_STOPPED", mark)) > 3, "it has started some workers")

@@ -30,10 +30,10 @@ def _ages(client: Client) -> dict[str, float]:
 
 def test_idle_workers_of_all_dialects_keep_their_broker_and_are_kept(served: str) -> None:
     with Client(served, QUICK_CLIENT) as client:
-        before = set(_ages(client))
-        assert len(before) == len(DIALECTS)
+        earlier = set(_ages(client))
+        assert len(earlier) == len(DIALECTS)
         until(lambda: min(_ages(client).values()) > 4 * SILENCE_S, "all have been kept for long")
-        assert set(_ages(client)) == before  # and on the sockets that they had
+        assert set(_ages(client)) == earlier  # and on the sockets that they had
         assert counters(client)["workers_lost"] == 0
 
 

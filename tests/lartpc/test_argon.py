@@ -74,9 +74,9 @@ def test_a_range_gives_its_energy_back(kinetic_mev: float, mass_mev: float) -> N
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=20))
 def test_steps_add_up_to_each_particles_length(lengths: list[float]) -> None:
     steps = cut_into_steps(np.array(lengths))
-    before = running_sum(steps.length_cm, steps)
+    earlier = running_sum(steps.length_cm, steps)
     assert np.bincount(steps.owner, steps.length_cm) == pytest.approx(np.array(lengths), abs=1e-12)
-    assert before == pytest.approx(steps.number * steps.length_cm, abs=1e-9)
+    assert earlier == pytest.approx(steps.number * steps.length_cm, abs=1e-9)
 
 
 def test_fluctuations_keep_the_mean_and_have_landaus_peak_and_tail() -> None:

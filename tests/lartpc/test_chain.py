@@ -131,7 +131,7 @@ def test_where_crops_overlap_the_later_one_wins() -> None:
     image = sparse(40, 60)
     part = image.meta.part
     boxes = [part(0, 0, rows=20, cols=24), part(10, 12, rows=20, cols=20)]
-    rois = tuple(ROI((each,), number) for number, each in enumerate(boxes))
+    rois = tuple(ROI((item,), number) for number, item in enumerate(boxes))
     asked = plan(of(image, rois=rois), Croi(size=24, min_overlap=0.9), images="wire")
     answers = [np.full((2, 24, 24), number + 1, np.float16) for number in range(2)]
     ((shower, track),) = stitch(asked, [answers])

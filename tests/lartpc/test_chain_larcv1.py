@@ -105,7 +105,7 @@ def test_a_tick_forward_file_gives_the_same_questions_and_flipped_answers(
     )
     ours, theirs = planned(turned), planned(event)
     cut_from = (turned.images["modimg"], ours), (event.images["modimg"], theirs)
-    for one, other in zip(*(cut_all(*each) for each in cut_from), strict=True):
+    for one, other in zip(*(cut_all(*item) for item in cut_from), strict=True):
         assert all(map(same_image, one, other))
     got, want = stitch(ours, fake_scores(turned, ours)), stitch(theirs, fake_scores(event, theirs))
     for pair, known_pair in zip(got, want, strict=True):

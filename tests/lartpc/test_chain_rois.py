@@ -100,7 +100,7 @@ def facts(rois: Sequence[ROI]) -> list[tuple[Sides, ...]]:
         return (min(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), max(a[3], b[3]))
 
     sides = [tuple((b.min_x, b.max_x, b.min_y, b.max_y) for b in roi.boxes) for roi in rois]
-    total = [sum(area(each) for each in one) for one in sides]
+    total = [sum(area(item) for item in one) for one in sides]
     taken: set[int] = set()
     out = []
     for i in sorted(range(len(rois)), key=lambda number: -total[number]):
@@ -120,7 +120,7 @@ def facts(rois: Sequence[ROI]) -> list[tuple[Sides, ...]]:
 sides = st.tuples(*[st.integers(-8, 8)] * 2, *[st.integers(1, 12)] * 2)
 some_rois = st.lists(
     st.tuples(sides, sides, sides).map(
-        lambda planes: ROI(tuple(box(*each, plane=p) for p, each in enumerate(planes)))
+        lambda planes: ROI(tuple(box(*item, plane=p) for p, item in enumerate(planes)))
     ),
     max_size=7,
 )

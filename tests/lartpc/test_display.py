@@ -133,13 +133,13 @@ def test_the_zoom_holds_the_charge_and_planes_share_the_ticks() -> None:
         image((slice(60, 80), slice(120, 190), 50.0), plane=1),
         image(plane=2),
     ]
-    found = windows([adc_row(images)], "charge")
-    assert len({(part.min_y, part.max_y) for part in found}) == 1
-    assert found[0].min_y <= 3000 - 80 * 6 < 3000 - 20 * 6 <= found[0].max_y
-    assert found[0].min_x <= 60
-    assert 70 <= found[0].max_x < 120
-    assert found[1].max_x >= 240
-    assert (found[2].min_x, found[2].max_x) == (50, 250)
+    result = windows([adc_row(images)], "charge")
+    assert len({(part.min_y, part.max_y) for part in result}) == 1
+    assert result[0].min_y <= 3000 - 80 * 6 < 3000 - 20 * 6 <= result[0].max_y
+    assert result[0].min_x <= 60
+    assert 70 <= result[0].max_x < 120
+    assert result[1].max_x >= 240
+    assert (result[2].min_x, result[2].max_x) == (50, 250)
     assert windows([adc_row(images)], "whole")[1] == PixelWindow(50, 250, 2400, 3000)
     box = ImageMeta(20, 60, 10, 20, 100, 2900, 0)
     assert windows([adc_row(images)], ROI((box, box, box)))[2] == PixelWindow(100, 120, 2840, 2900)
@@ -261,9 +261,9 @@ def test_a_png_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_drawing_touches_no_global_state(tmp_path: Path) -> None:
-    before = dict(matplotlib.rcParams)
+    earlier = dict(matplotlib.rcParams)
     render(tmp_path / "event.png", [adc_row(three(slice(9), slice(9), 40.0))], rse=NAME)
-    assert dict(matplotlib.rcParams) == before
+    assert dict(matplotlib.rcParams) == earlier
     assert "pyplot" not in Path(drawing.__file__).read_text().split('"""', 2)[2]
 
 

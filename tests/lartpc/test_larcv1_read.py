@@ -94,14 +94,14 @@ def test_the_real_event_is_what_uproot_reads() -> None:
 
 def test_products_are_listed() -> None:
     path = data("microboone_run6324_larcv.root")
-    there = products(path)
-    assert len(there) == 13
-    assert [product.producer for product in there if product.kind == "sparseimg"] == [
+    present = products(path)
+    assert len(present) == 13
+    assert [product.producer for product in present if product.kind == "sparseimg"] == [
         "larflow",
         "sparseuresnetout",
     ]
-    assert there[0][:3] == ("image2d", "wire", 1)
-    assert there[0].bytes > 500_000
+    assert present[0][:3] == ("image2d", "wire", 1)
+    assert present[0].bytes > 500_000
     assert producers(path)[:3] == ("wire", "ssnetshower", "ssnettrack")
 
 
@@ -151,14 +151,14 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
 def read_all(path: Path) -> int:
     """How many events can be read before the reader's own error; any other error gets out."""
     read = 0
-    said = str(path)
+    report = str(path)
     try:
         with open_reader(path, tick_order="backward", images=["wire"], rois=["croi"]) as reader:
             for _ in reader:
                 read += 1
     except LArTPCError as error:
-        said = str(error)
-    assert str(path) in said
+        report = str(error)
+    assert str(path) in report
     return read
 
 

@@ -51,10 +51,10 @@ def read(path: Path, **settings: Any) -> list[Event]:
 def as_root_says(one: Event, producer: str) -> dict[str, Any]:
     images = [
         {
-            "meta": list(numbers(each.meta)),
-            "sha256": hashlib.sha256(each.pixels.tobytes(order="F")).hexdigest(),
+            "meta": list(numbers(item.meta)),
+            "sha256": hashlib.sha256(item.pixels.tobytes(order="F")).hexdigest(),
         }
-        for each in one.images[producer]
+        for item in one.images[producer]
     ]
     return {"producer": producer, "rse": list(one.rse), "images": images}
 
@@ -89,9 +89,9 @@ def test_root_reads_the_file_by_its_class_names(tmp_path: Path) -> None:
     events = [
         Event(one.rse, {**one.images, "score": one.images["wire"][:1]}, one.rois) for one in events
     ]
-    said = root_says(write(tmp_path / "out.root", events))
-    assert {name: said["checksums"].get(name) for name in HEAD} == HEAD
-    assert said["trees"] == {
+    report = root_says(write(tmp_path / "out.root", events))
+    assert {name: report["checksums"].get(name) for name in HEAD} == HEAD
+    assert report["trees"] == {
         **{
             f"image2d_{producer}_tree": {
                 "branch": f"image2d_{producer}_branch",
@@ -207,12 +207,12 @@ def test_copy_input_takes_every_other_product_along(tmp_path: Path) -> None:
     ):
         score = Event(reader.rse(0), {"score": (), "infill": reader[0].images["wire"][:1]})
         writer.write(score, entry=0)
-    before, after = products(source), products(path)
-    assert {p.name for p in after} == {p.name for p in before} | {"image2d_score"}
+    earlier, after = products(source), products(path)
+    assert {p.name for p in after} == {p.name for p in earlier} | {"image2d_score"}
     assert all(product.entries == 1 for product in after)
     with open_reader(path, tick_order="forward") as reader:
         assert len(reader[0].images["infill"]) == 1
-    for product in before:
+    for product in earlier:
         if product.name != "image2d_infill":
             name = f"{product.name}_tree"
             assert baskets(path, name) == baskets(source, name)
@@ -272,8 +272,8 @@ ODD = ["run#5", "a?x=1", "$HOME", "~", "ü b", "[1]*", "c;1", "%23"]
 def test_no_path_is_taken_for_a_url(odd: str, tmp_path: Path) -> None:
     folder = tmp_path / odd
     folder.mkdir()
-    for before in {odd.partition(mark)[0] for mark in "#?*"} - {odd, ""}:
-        (tmp_path / before).write_text("precious")
+    for earlier in {odd.partition(mark)[0] for mark in "#?*"} - {odd, ""}:
+        (tmp_path / earlier).write_text("precious")
     events = [event(number) for number in range(3)]
     source = write(folder / f"{odd}.root", events)
     for chosen in ([0, 1, 2], [2, 0]):

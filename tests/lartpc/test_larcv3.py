@@ -52,8 +52,8 @@ def test_images_and_metas_equal_the_truth() -> None:
         for entry, one in enumerate(reader):
             assert one.rse == RSE(*truth["rse"][entry].tolist())
             images = one.images["wire"]
-            assert np.array_equal([each.pixels for each in images], truth["images"][entry])
-            assert [numbers(each.meta) for each in images] == list(map(tuple, truth["meta"]))
+            assert np.array_equal([item.pixels for item in images], truth["images"][entry])
+            assert [numbers(item.meta) for item in images] == list(map(tuple, truth["meta"]))
 
 
 def test_rows_come_in_the_order_that_was_asked_for() -> None:
@@ -253,12 +253,12 @@ def test_a_damaged_file_is_refused_or_read(tmp_path: Path, draws: st.DataObject)
     cut = draws.draw(st.integers(4, len(whole)))
     damaged = tmp_path / "damaged.h5"
     damaged.write_bytes(whole[:cut])
-    said = str(damaged)
+    report = str(damaged)
     try:
         read(damaged)
     except LArTPCError as error:
-        said = str(error)
-    assert str(damaged) in said
+        report = str(error)
+    assert str(damaged) in report
 
 
 def test_products_say_their_size(tmp_path: Path) -> None:

@@ -141,10 +141,10 @@ def test_a_file_whose_writer_was_killed_is_refused(root: Any, last: str, tmp_pat
 
 
 def test_closed_files_of_root_and_of_uproot_are_read(root: Any, tmp_path: Path) -> None:
-    assert [each.name for each in products(write(tmp_path / "ours.root"))] == ["image2d_wire"]
+    assert [item.name for item in products(write(tmp_path / "ours.root"))] == ["image2d_wire"]
     with uproot.recreate(tmp_path / "theirs.root") as file:
         file.mktree("image2d_wire_tree", {"x": "i4"}).extend({"x": np.arange(3, dtype="i4")})
-    assert [each.name for each in products(tmp_path / "theirs.root")] == ["image2d_wire"]
+    assert [item.name for item in products(tmp_path / "theirs.root")] == ["image2d_wire"]
 
 
 def test_a_file_without_products_says_what_it_has(tmp_path: Path) -> None:
@@ -261,10 +261,10 @@ def test_entries_in_another_order_with_gaps_between_them_are_read(tmp_path: Path
         got = [one.images["wire"] for one in reader]
     want = [event(2), event(1, images=0), event(0)]
     for images, other in zip(got, want, strict=True):
-        assert [each.meta for each in images] == [each.meta for each in other.images["wire"]]
+        assert [item.meta for item in images] == [item.meta for item in other.images["wire"]]
         assert all(
-            np.array_equal(one.pixels, each.pixels)
-            for one, each in zip(images, other.images["wire"], strict=True)
+            np.array_equal(one.pixels, item.pixels)
+            for one, item in zip(images, other.images["wire"], strict=True)
         )
 
 
@@ -297,8 +297,8 @@ def test_a_product_without_its_datasets_hides_no_other(tmp_path: Path) -> None:
 
     path = spoilt(tmp_path, change)
     every = listing(path)
-    assert [each.name for each in every if not isinstance(each, LArTPCError)] == ["image2d_wire"]
-    errors = [str(each) for each in every if isinstance(each, ReadError)]
+    assert [item.name for item in every if not isinstance(item, LArTPCError)] == ["image2d_wire"]
+    errors = [str(item) for item in every if isinstance(item, ReadError)]
     assert [name in error for name, error in zip(("hollow", "odd"), errors, strict=True)] == [
         True,
         True,

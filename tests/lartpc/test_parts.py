@@ -25,8 +25,8 @@ def read(path: Path) -> list[Event]:
 
 
 def scores(number: int) -> Event:
-    made = event(number, images=number % 3)  # every third is empty
-    return Event(made.rse, {"scores": made.images["wire"]})
+    result = event(number, images=number % 3)  # every third is empty
+    return Event(result.rse, {"scores": result.images["wire"]})
 
 
 def join(tmp_path: Path, files: PartFiles, *, entries: range | None = None) -> Path:
@@ -81,7 +81,7 @@ def test_root_finds_the_same_in_joined_parts(tmp_path: Path) -> None:
 
 
 def larcv(checksums: dict[str, int]) -> dict[str, int]:
-    return {name: each for name, each in checksums.items() if name.startswith("larcv::")}
+    return {name: item for name, item in checksums.items() if name.startswith("larcv::")}
 
 
 @pytest.mark.parametrize("of_input", [range(6), range(1, 7)])

@@ -61,7 +61,7 @@ def test_records_are_added_to_those_that_are_there(make: Make, suffix: str) -> N
     provenance.append(path, ())
     assert provenance.read(path) == RECORDS
     with open_reader(path, tick_order="backward") as reader:
-        assert [each.rse for each in reader] == [event(0).rse, event(1).rse]
+        assert [item.rse for item in reader] == [event(0).rse, event(1).rse]
 
 
 @SUFFIXES
@@ -102,7 +102,7 @@ def test_merging_keeps_every_files_records_in_order(
     join(target, *sources)
     assert provenance.read(target) == (*RECORDS, "last")
     with open_reader(target, tick_order="backward") as reader:
-        assert [each.rse for each in reader] == [event(number).rse for number in range(6)]
+        assert [item.rse for item in reader] == [event(number).rse for number in range(6)]
 
 
 def test_larcv1_takes_the_tree_for_none_of_its_own(make: Make) -> None:

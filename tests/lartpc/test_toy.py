@@ -50,8 +50,8 @@ def test_an_event_is_the_same_whatever_else_is_made() -> None:
 
 
 def test_other_seeds_and_indices_give_other_events() -> None:
-    made = [(1, 2), (2, 1), (1, 1), (12, 1)]
-    images = [pixels(make(index, seed=seed, settings=SMALL), WIRE) for seed, index in made]
+    result = [(1, 2), (2, 1), (1, 1), (12, 1)]
+    images = [pixels(make(index, seed=seed, settings=SMALL), WIRE) for seed, index in result]
     for first in range(len(images)):
         for second in range(first):
             assert not np.array_equal(images[first], images[second])
@@ -61,21 +61,21 @@ def test_other_seeds_and_indices_give_other_events() -> None:
 def test_every_size_has_three_sparse_planes_that_share_the_time_axis(rows: int, cols: int) -> None:
     settings = ToySettings(Chamber(rows, cols))
     for index in range(3):
-        made = make(index, seed=1, settings=settings)
+        result = make(index, seed=1, settings=settings)
         for producer in (WIRE, SEGMENT):
-            images = made.event.images[producer]
+            images = result.event.images[producer]
             assert [image.meta.plane for image in images] == [0, 1, 2]
             assert {(image.meta.min_y, image.meta.max_y) for image in images} == {
                 (2400.0, 2400.0 + 6 * rows)
             }
             assert all(image.meta.tick_order == "backward" for image in images)
             assert all(image.pixels.shape == (rows, cols) for image in images)
-        adc = pixels(made, WIRE)
+        adc = pixels(result, WIRE)
         assert adc.dtype == np.float32
         assert np.isfinite(adc).all()
         assert adc.min() == 0
         assert 0 < (adc > 0).mean() < 0.15
-        assert set(np.unique(pixels(made, SEGMENT))) <= {0, 1, 2}
+        assert set(np.unique(pixels(result, SEGMENT))) <= {0, 1, 2}
 
 
 def test_labels_lie_on_charge_and_charge_is_labelled() -> None:
@@ -94,8 +94,8 @@ def test_labels_lie_on_charge_and_charge_is_labelled() -> None:
 def test_without_noise_a_label_stands_exactly_where_the_charge_passes_the_threshold() -> None:
     quiet = Response(noise_adc=0, noise_hits=0)
     for index in range(4):
-        made = make(index, seed=1, settings=ToySettings(Chamber(256, 256), quiet))
-        assert np.array_equal(pixels(made, WIRE) >= 10, pixels(made, SEGMENT) > 0)
+        result = make(index, seed=1, settings=ToySettings(Chamber(256, 256), quiet))
+        assert np.array_equal(pixels(result, WIRE) >= 10, pixels(result, SEGMENT) > 0)
 
 
 def test_a_label_follows_what_is_read_not_what_noise_took_or_added() -> None:
@@ -122,10 +122,10 @@ def test_dead_wires_read_nothing_and_stay_dead_for_a_seed() -> None:
     for mask in dead:
         assert mask.mean() == pytest.approx(0.2, abs=0.01)
     for index in range(3):
-        made = make(index, seed=4, settings=settings)
+        result = make(index, seed=4, settings=settings)
         for plane in PLANES:
-            assert not pixels(made, WIRE)[plane][:, dead[plane]].any()
-            assert not pixels(made, SEGMENT)[plane][:, dead[plane]].any()
+            assert not pixels(result, WIRE)[plane][:, dead[plane]].any()
+            assert not pixels(result, SEGMENT)[plane][:, dead[plane]].any()
     assert not np.array_equal(dead[0], dead_columns(5, settings)[0])
 
 
@@ -133,12 +133,12 @@ def test_dead_wires_read_nothing_and_stay_dead_for_a_seed() -> None:
 @pytest.mark.parametrize("settings", [SMALL, ToySettings(Chamber(1008, 3456))])
 def test_the_croi_contains_the_vertex_on_every_plane(settings: ToySettings) -> None:
     for index in range(10):
-        made = make(index, seed=1, settings=settings)
-        (roi,) = made.event.rois[CROI]
+        result = make(index, seed=1, settings=settings)
+        (roi,) = result.event.rois[CROI]
         assert roi.mcst_index == 65535
         assert [box.plane for box in roi.boxes] == [0, 1, 2]
         assert len({(box.min_y, box.max_y) for box in roi.boxes}) == 1
-        place = made.vertex_cm[None]
+        place = result.vertex_cm[None]
         tick = settings.chamber.tick(place, 0.0)[0]
         for plane, box in enumerate(roi.boxes):
             image = settings.chamber.meta(plane)
@@ -241,13 +241,13 @@ def test_a_neutral_pion_decays_into_two_photons_of_its_mass() -> None:
 
 def test_interactions_go_forward_and_all_kinds_occur() -> None:
     rng = np.random.default_rng(1)
-    made = [interact(rng) for _ in range(400)]
-    kinds = [primary.kind for one in made for primary in one.primaries]
+    result = [interact(rng) for _ in range(400)]
+    kinds = [primary.kind for one in result for primary in one.primaries]
     assert {"muon", "electron", "photon", "proton", "pion"} == set(kinds)
-    assert {one.name.split(":")[0] for one in made} == {"νμ CC", "νe CC", "NC"}  # noqa: RUF001
-    forward = [p.direction[2] for one in made for p in one.primaries if p.kind == "muon"]
+    assert {one.name.split(":")[0] for one in result} == {"νμ CC", "νe CC", "NC"}  # noqa: RUF001
+    forward = [p.direction[2] for one in result for p in one.primaries if p.kind == "muon"]
     assert np.mean(forward) > 0.4
-    for one in made:
+    for one in result:
         for primary in one.primaries:
             assert np.linalg.norm(primary.direction) == pytest.approx(1)
             assert primary.kinetic_mev > ELECTRON_MEV

@@ -36,7 +36,7 @@ def hold(broker: Broker, *body: bytes, now: float, worker: bytes = b"w1") -> byt
 
 def errors(out: list[Frames]) -> list[tuple[bytes, int]]:
     """The client and the code of each message; all of them are errors of RFC 18's spelling."""
-    found = []
+    result = []
     for frames in out:
         sent = read(frames)
         assert sent.what == "final"
@@ -45,8 +45,8 @@ def errors(out: list[Frames]) -> list[tuple[bytes, int]]:
         assert isinstance(code, bytes)
         assert isinstance(text, bytes)
         assert text.decode()
-        found.append((sent.peer, int(code)))
-    return found
+        result.append((sent.peer, int(code)))
+    return result
 
 
 # The three dialects.

@@ -79,9 +79,9 @@ def test_gathering_parts_does_not_copy_what_was_gathered() -> None:
     broker.receive(RFC18.part(b"w1", token, b"x"), 0.0)
     job = broker.workers[b"w1"].job
     assert job is not None
-    before = job.gathered
+    earlier = job.gathered
     broker.receive(RFC18.part(b"w1", token, b"x"), 0.0)
-    assert job.gathered is before
+    assert job.gathered is earlier
 
 
 def test_parts_that_are_gathered_count_as_what_the_service_holds_and_are_bounded() -> None:

@@ -177,9 +177,9 @@ class World:
             self.deliver(self._cut_off(worker))
 
     def _junk(self, a: int, b: int, c: int) -> None:
-        before = self.broker.counters.malformed
+        earlier = self.broker.counters.malformed
         assert self.take(MALFORMED[a]) == []
-        assert self.broker.counters.malformed == before + 1
+        assert self.broker.counters.malformed == earlier + 1
 
     def _cancel(self, a: int, b: int, c: int) -> None:
         client = b"c%d" % max(0, len(self.asked) // 3 - a % 4)
@@ -252,9 +252,9 @@ class World:
         """It cannot be reached: what a client waits for is given up, a worker is forgotten."""
         client = self.broker.clients.get(peer)
         waited_for = [job.body[0] for job in client.jobs] if client else []
-        before = self.broker.counters.cancelled
+        earlier = self.broker.counters.cancelled
         out = self.broker.unreachable(peer, self.now)
-        count = self.broker.counters.cancelled - before
+        count = self.broker.counters.cancelled - earlier
         assert count in (0, len(waited_for))
         self.cancelled[peer] += count
         for number in waited_for if count else []:

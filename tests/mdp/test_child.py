@@ -95,11 +95,11 @@ def test_parts_may_be_tuples() -> None:
 
 
 def test_a_part_goes_out_as_soon_as_the_next_one_is_there() -> None:
-    made: list[int] = []
+    result: list[int] = []
 
     def parts() -> Iterator[list[bytes]]:
         for number in range(3):
-            made.append(number)
+            result.append(number)
             yield [b"%d" % number]
 
     class Stream(Worker):
@@ -108,7 +108,7 @@ def test_a_part_goes_out_as_soon_as_the_next_one_is_there() -> None:
 
     stream = answers(Stream(), [])
     assert next(stream) == (False, [b"0"])
-    assert made == [0, 1]
+    assert result == [0, 1]
 
 
 def test_a_part_is_sent_as_it_was_when_it_was_yielded() -> None:

@@ -369,8 +369,8 @@ def test_a_fingerprinted_worker_serves_a_broker_that_knows_no_fingerprints(
         router.linger, router.rcvtimeo = 0, 20_000
         router.bind(endpoint)
         processes.worker(endpoint, "twin", "tests.support.fingerprinted:Fingerprinted", *QUICK)
-        worker, *said = router.recv_multipart()
-        assert said == [b"MDPC02", b"\x01", b"mmi.fingerprint", b"twin", b"weights A"]
+        worker, *words = router.recv_multipart()
+        assert words == [b"MDPC02", b"\x01", b"mmi.fingerprint", b"twin", b"weights A"]
         if answers:
             router.send_multipart([worker, b"MDPC02", b"\x03", b"mmi.fingerprint", b"501"])
         assert router.recv_multipart() == [worker, b"MDPW02", b"\x01", b"twin"]

@@ -742,10 +742,10 @@ def test_a_lane_that_the_same_broker_does_not_hold_is_believed_after_liveness_pu
     shell.submit(a_call(timeout_s=1000.0), 0.0)
     sent_after: list[int] = []  # the number of the probe
     for second in range(23):
-        before = len(shell.requests)
+        earlier = len(shell.requests)
         shell.tick(float(second))
         shell.answer_pulse(float(second), "first", lost=[shell.requests[-1][0]])
-        if len(shell.requests) > before:
+        if len(shell.requests) > earlier:
             sent_after.append(second + 1)
     assert sent_after == [3, 3 + 6, 3 + 6 + 12]  # patience doubles
 

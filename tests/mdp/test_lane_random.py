@@ -143,14 +143,14 @@ class ClientWalk(RuleBasedStateMachine):
         lane = self._pick_lane(number)
         call = self.carried.pop(lane)
         body = [b"fine"] if code is None else [b"MDP-ERROR", b"%d" % code, b"text"]
-        before = len(self.ended)
+        earlier = len(self.ended)
         steps = self.core.receive(lane, [b"MDPC02", b"\x03", call.service, *body], self.now)
         if code is None:
             assert isinstance(steps[0], FinalReply)
             assert steps[0] == (call, [b"fine"])
         self._carry_out(steps)
         # a lane that is free again may find that one who rested has run out of time
-        assert len(self.ended) > before or code == 503
+        assert len(self.ended) > earlier or code == 503
 
     @precondition(lambda self: self.carried)
     @rule(number=chance)

@@ -26,9 +26,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def worker(*paths: Path) -> BatchTrain:
-    made = BatchTrain(TrainingSettings(paths))
-    made.setup()
-    return made
+    result = BatchTrain(TrainingSettings(paths))
+    result.setup()
+    return result
 
 
 def same(one: TrainingFiles, other: TrainingFiles, name: BatchName) -> bool:
@@ -75,9 +75,9 @@ def test_a_file_has_a_fingerprint_of_its_own_among_others_and_elsewhere(
 
 def test_the_answer_has_images_labels_weights_and_who_they_are_of(path: Path) -> None:
     service = worker(path)
-    said = msgpack.unpackb(service.handle([DESCRIBE])[0])
-    assert said["parts"] == list(opened(path).parts.values())
-    assert {**said, "fingerprint": "", "parts": [], "worker": ""} == {
+    report = msgpack.unpackb(service.handle([DESCRIBE])[0])
+    assert report["parts"] == list(opened(path).parts.values())
+    assert {**report, "fingerprint": "", "parts": [], "worker": ""} == {
         "host": socket.gethostname(),
         "events": 10,
         "planes": [0, 1, 2],
@@ -89,7 +89,7 @@ def test_the_answer_has_images_labels_weights_and_who_they_are_of(path: Path) ->
         "fingerprint": "",
         "parts": [],
     }
-    name = BatchName(said["fingerprint"], replace(RECIPE, planes=(2, 0)), 0, 2)
+    name = BatchName(report["fingerprint"], replace(RECIPE, planes=(2, 0)), 0, 2)
     images, labels, weights = unpack(service.handle([name.pack()]))
     assert [batch.name for batch in (images, labels, weights)] == ["wire", "segment", "weights"]
     assert images.info["batch"] == name.plain()
@@ -128,8 +128,8 @@ def test_what_the_files_do_not_have_is_refused(path: Path) -> None:
         "want an index below 3": name_of(files, 3),
         r"want planes of \(0, 1, 2\)": name_of(files, 0, recipe=replace(RECIPE, planes=(3,))),
     }
-    for said, name in refused.items():
-        with pytest.raises(Refused, match=said):
+    for report, name in refused.items():
+        with pytest.raises(Refused, match=report):
             service.handle([name.pack()])
 
 

@@ -120,10 +120,10 @@ def test_what_caffe_would_abort_on_never_reaches_it(caffe: FakeCaffe, tmp_path: 
         open_engine("caffe", *write(tmp_path, UNET.replace('"ReLU"', '"Swish"')))
     assert caffe.calls == []
     engine = open_engine("caffe", *write(tmp_path))
-    made = len(caffe.calls)
+    result = len(caffe.calls)
     with pytest.raises(SizeRefused, match="multiples of 2"):
         engine.forward(numbers(1, 1, 7, 8))
-    assert len(caffe.calls) == made
+    assert len(caffe.calls) == result
 
 
 def test_without_pycaffe_it_is_said_in_one_line(

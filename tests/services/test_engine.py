@@ -169,12 +169,12 @@ def test_a_corrupt_cache_is_rebuilt_and_said(
 ) -> None:
     cache = tmp_path / "cache"
     first = answer(files, cache)
-    (kept,) = cache.iterdir()
-    good = kept.read_bytes()
+    (rest,) = cache.iterdir()
+    good = rest.read_bytes()
     for bad in (b"", good[:-9], good[:500] + b"\x00" + good[501:]):
-        kept.write_bytes(bad)
+        rest.write_bytes(bad)
         assert np.array_equal(answer(files, cache), first)
-        assert kept.read_bytes() == good
+        assert rest.read_bytes() == good
     assert "removed" in caplog.text
     assert "content does not match" in caplog.text
 
@@ -194,7 +194,7 @@ def test_workers_that_start_at_once_share_one_cache(files: Files, tmp_path: Path
         answers = pool.starmap(answer, [(files, tmp_path / "cache")] * 8)
         pool.close()
         pool.join()
-    assert all(np.array_equal(each, answers[0]) for each in answers)
+    assert all(np.array_equal(item, answers[0]) for item in answers)
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 

@@ -64,9 +64,9 @@ class Watched(SSNet):
 
 def worker(folder: Path, layers: str = tiny_networks.UNET, **settings: Any) -> Watched:
     prototxt, weights = tiny_networks.write(folder, layers, tiny_networks.gentle_weights())
-    made = Watched(PlaneSettings(2, prototxt, weights, threads=1, warm_up=0, **settings))
-    made.setup()
-    return made
+    result = Watched(PlaneSettings(2, prototxt, weights, threads=1, warm_up=0, **settings))
+    result.setup()
+    return result
 
 
 def asked(worker: SSNet, *batches: Batch) -> list[Batch]:
@@ -164,12 +164,12 @@ def test_it_describes_itself(tmp_path: Path) -> None:
     serving = worker(tmp_path, threshold_adc=12.0)
     frames = serving.handle([DESCRIBE])
     assert isinstance(frames, list)
-    said = Description.unpack(frames, plane=2)
-    assert said == serving.describe()
-    assert (said.plane, said.divisor, said.batchable) == (2, 2, True)
+    report = Description.unpack(frames, plane=2)
+    assert report == serving.describe()
+    assert (report.plane, report.divisor, report.batchable) == (2, 2, True)
     [answer] = asked(serving, batch(image()))
-    assert said.origin == Origin.of(answer.info)
-    assert said.origin.threshold_adc == 12
+    assert report.origin == Origin.of(answer.info)
+    assert report.origin.threshold_adc == 12
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,8 @@ def sources(folder: Path) -> Path:
 def wheel(folder: Path) -> Path:
     """The project's wheel."""
     pip("wheel", "--no-deps", f"--wheel-dir={folder}", str(sources(folder / "sources")))
-    [made] = folder.glob("ssnetserver-*.whl")
-    return made
+    [result] = folder.glob("ssnetserver-*.whl")
+    return result
 
 
 def pip(*arguments: str) -> str:

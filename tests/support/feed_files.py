@@ -19,8 +19,8 @@ RECIPE = Recipe(seed=5, batch_size=4, rows=64, cols=48)
 
 def events(count: int, *, seed: int = 3) -> list[Event]:
     """Events with images `wire` and `segment`."""
-    made = (toy.make(number, seed=seed, settings=SETTINGS).event for number in range(count))
-    return [Event(event.rse, event.images) for event in made]
+    result = (toy.make(number, seed=seed, settings=SETTINGS).event for number in range(count))
+    return [Event(event.rse, event.images) for event in result]
 
 
 def write(path: Path, several: Iterable[Event]) -> Path:
@@ -52,10 +52,10 @@ def name_of(
 
 def digest(batch: TrainingBatch) -> tuple[int, int, str]:
     """What tells two batches apart, to the bit: its place, and a hash of all that it holds."""
-    said = hashlib.sha256(repr(batch.rses).encode())
+    report = hashlib.sha256(repr(batch.rses).encode())
     for array in (batch.images, batch.labels, batch.weights):
-        said.update(array.tobytes())
-    return batch.epoch, batch.index, said.hexdigest()
+        report.update(array.tobytes())
+    return batch.epoch, batch.index, report.hexdigest()
 
 
 def rses(batches: Sequence[TrainingBatch]) -> list[tuple[int, ...]]:

@@ -89,8 +89,8 @@ class OtherWeights(StandInWorker):
     """Says that its network has other weights."""
 
     def describe(self) -> Description:
-        said = super().describe()
-        return replace(said, origin=replace(said.origin, weights="others"))
+        report = super().describe()
+        return replace(report, origin=replace(report.origin, weights="others"))
 
 
 POISON = "SSNET_TEST_POISON"

@@ -58,33 +58,33 @@ def image(one: Any) -> dict[str, Any]:
 
 def entries(tree: Any) -> list[dict[str, Any]]:
     branch = tree.GetListOfBranches()[0]
-    found = []
+    result = []
     for i in range(tree.GetEntries()):
         tree.GetEntry(i)
         event = getattr(tree, branch.GetName())
         rse = [int(event._run), int(event._subrun), int(event._event)]
         images = [image(one) for one in event._image_v]
-        found.append({"producer": str(event._producer), "rse": rse, "images": images})
-    return found
+        result.append({"producer": str(event._producer), "rse": rse, "images": images})
+    return result
 
 
 def main(path: str) -> None:
     ROOT.gInterpreter.Declare(CLASSES)
     file = ROOT.TFile.Open(path)
-    said: dict[str, Any] = {"checksums": {}, "trees": {}}
+    report: dict[str, Any] = {"checksums": {}, "trees": {}}
     for info in file.GetStreamerInfoList():
         if hasattr(info, "GetCheckSum"):
-            said["checksums"][info.GetName()] = info.GetCheckSum() & 0xFFFFFFFF
+            report["checksums"][info.GetName()] = info.GetCheckSum() & 0xFFFFFFFF
     for key in file.GetListOfKeys():
         tree = file.Get(key.GetName())
         branch = tree.GetListOfBranches()[0]
-        said["trees"][key.GetName()] = {
+        report["trees"][key.GetName()] = {
             "branch": branch.GetName(),
             "class": branch.GetClassName(),
             "cycle": key.GetCycle(),
             "entries": entries(tree) if "Image2D" in branch.GetClassName() else tree.GetEntries(),
         }
-    json.dump(said, sys.stdout)
+    json.dump(report, sys.stdout)
 
 
 if __name__ == "__main__":

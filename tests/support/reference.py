@@ -49,12 +49,12 @@ def deconvolution(
 ) -> Array:
     """Each pixel in lays the kernel, times its value, onto the output."""
     n, channels, rows, cols = x.shape
-    _, made, side, _ = weights.shape
+    _, result, side, _ = weights.shape
     whole = [stride * (length - 1) + dilation * (side - 1) + 1 for length in (rows, cols)]
-    out = np.zeros((n, made * group, *whole))
+    out = np.zeros((n, result * group, *whole))
     for image, i, r, c in np.ndindex(*x.shape):
-        first = i // (channels // group) * made
-        for o, y, z in np.ndindex(made, side, side):
+        first = i // (channels // group) * result
+        for o, y, z in np.ndindex(result, side, side):
             row, col = r * stride + y * dilation, c * stride + z * dilation
             out[image, first + o, row, col] += weights[i, o, y, z] * x[image, i, r, c]
     cut = out[:, :, pad : whole[0] - pad, pad : whole[1] - pad]

@@ -31,22 +31,22 @@ def events(
     count: int, producers: Sequence[str], *, first: int = 0, counts: Mapping[int, int] | None = None
 ) -> list[Event]:
     """Events `first`, `first + 1`, ... of run 7; `counts`: images of an event, if not three."""
-    made = []
+    result = []
     for number in range(first, first + count):
         rng = np.random.default_rng(number)
         images = (counts or {}).get(number, PLANES)
-        made.append(
+        result.append(
             Event(
                 RSE(7, number // 10, number),
                 {name: tuple(image(rng, plane) for plane in range(images)) for name in producers},
             )
         )
-    return made
+    return result
 
 
-def write(path: Path, made: Sequence[Event]) -> Path:
+def write(path: Path, result: Sequence[Event]) -> Path:
     with open_writer(path) as writer:
-        for event in made:
+        for event in result:
             writer.write(event)
     return path
 

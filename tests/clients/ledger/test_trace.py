@@ -48,19 +48,19 @@ def test_the_slices_of_each_thread_and_worker_are_the_times_of_the_records(tmp_p
     ledger = write(tmp_path / "a.ledger", *MADE_UP.records())
     trace.write(ledger, tmp_path / "trace.json", earlier=0)
     of_row = rows(json.loads((tmp_path / "trace.json").read_text())["traceEvents"])
-    made = figures(MADE_UP.records())
+    result = figures(MADE_UP.records())
     reads = of_row["client", "reads, cuts, packs, sends"]
     writes = of_row["client", "unpacks, stitches, writes"]
-    assert seconds(reads, "reading") == pytest.approx(made.reading_s)
-    assert seconds(reads, "waiting for room") == pytest.approx(made.stages["room"].total_s)
-    assert seconds(writes) == pytest.approx(made.writing_s)
+    assert seconds(reads, "reading") == pytest.approx(result.reading_s)
+    assert seconds(reads, "waiting for room") == pytest.approx(result.stages["room"].total_s)
+    assert seconds(writes) == pytest.approx(result.writing_s)
     assert len(of_row) == 8
-    for worker in made.workers.values():
+    for worker in result.workers.values():
         row = of_row[f"plane {worker.plane}", worker.name]
         assert seconds(row) == pytest.approx(worker.busy_s)
         assert len(row) == worker.crops
         assert row[0]["args"]["computed_us"] == row[0]["dur"]
-    assert max(s["ts"] + s["dur"] for s in writes) == pytest.approx(made.span_s * 1e6)
+    assert max(s["ts"] + s["dur"] for s in writes) == pytest.approx(result.span_s * 1e6)
 
 
 def test_slices_of_one_row_do_not_overlap_though_times_are_rounded() -> None:
