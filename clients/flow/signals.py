@@ -18,7 +18,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 @contextmanager
 def stopped_cleanly() -> Iterator[None]:
     """Raise KeyboardInterrupt at the first SIGINT or SIGTERM; ignore others during the clean-up."""
-    before = [signal.signal(number, _stop) for number in _STOPS]
+    handlers = [signal.signal(number, _stop) for number in _STOPS]
     try:
         yield
     finally:
@@ -55,7 +55,7 @@ def uninterrupted(*, too_late: bool = False) -> Iterator[None]:
         yield  # Python runs signal handlers in the main thread only
         return
     caught: list[int] = []
-    before = [signal.signal(number, lambda n, _: caught.append(n)) for number in _STOPS]
+    handlers = [signal.signal(number, lambda n, _: caught.append(n)) for number in _STOPS]
     try:
         yield
     finally:
