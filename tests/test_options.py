@@ -43,17 +43,11 @@ PLURALS = {
     "--size": "pixels of a crop; --sizes: bytes of a request",
     "--window": "one number; --windows: several to measure with, in turn",
 }
-ELSEWHERE = {"ledger"}
-"""Commands that are not held to the panels and the wording yet."""
-
-
-def described() -> list[Option]:
-    return [option for option in OPTIONS if option.command not in ELSEWHERE]
 
 
 def by_name() -> dict[str, list[Option]]:
     names: dict[str, list[Option]] = defaultdict(list)
-    for option in described():
+    for option in OPTIONS:
         names[option.long].append(option)
     return names
 
@@ -98,8 +92,6 @@ def test_a_plural_beside_a_singular_is_another_thing() -> None:
 
 @EACH
 def test_every_option_has_a_sentence_and_a_panel(option: Option) -> None:
-    if option.command in ELSEWHERE:
-        return
     assert option.panel in PANELS
     assert re.match(r"[A-Z].*\.$", option.help), option.help
     first = option.help.split()[0]
@@ -109,9 +101,8 @@ def test_every_option_has_a_sentence_and_a_panel(option: Option) -> None:
 @pytest.mark.parametrize("program", APPS)
 def test_every_command_can_be_quiet_and_verbose(program: str) -> None:
     for command, _ in commands(APPS[program]):
-        if command not in ELSEWHERE:
-            names = {o.long for o in OPTIONS if (o.program, o.command) == (program, command)}
-            assert names >= {"--quiet", "--verbose"}, command
+        names = {o.long for o in OPTIONS if (o.program, o.command) == (program, command)}
+        assert names >= {"--quiet", "--verbose"}, command
 
 
 def test_the_page_has_the_table_of_all_options() -> None:

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from .option_checks import log_warnings
+from .options import FILES, Json, Quiet, Verbose, option
+
 HELP = """Show where the time of a run went, from the ledger that `ssnet run --ledger` kept.
 
 What limits the run, in words; percentiles by stage; what each pool and each worker did; the \
@@ -26,9 +29,11 @@ def ledger(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A ledger.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write the timeline: a trace named .json."),
+        option(FILES, "--output", "-o", help="Write the timeline, a trace named .json."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All figures, for programs.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     from ..ledger import ledger_tables
     from ..ledger.figures import figures
@@ -36,6 +41,7 @@ def ledger(
     from ..ledger.limits import verdicts
     from ..terminal import screen
 
+    log_warnings(verbose=verbose, quiet=quiet)
     if output is not None:
         from ..ledger import trace
 

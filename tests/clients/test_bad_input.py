@@ -21,8 +21,8 @@ from lartpc.files import provenance
 from mdp import SettingsError
 from tests.clients.test_failed_events import without
 from tests.clients.test_resume import names, stop
-from tests.processes.test_ssnet_commands import ssnet
 from tests.support import plane_pools
+from tests.support.commands_of_ssnet import ssnet
 from tests.support.processes import QUICK, Processes, free_port
 from tests.support.shared import case
 

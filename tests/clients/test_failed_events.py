@@ -22,8 +22,8 @@ from lartpc.crops import chain
 from mdp import SettingsError
 from services.planes import answer_name
 from tests.clients.test_resume import names, stop
-from tests.processes.test_ssnet_commands import ssnet
 from tests.support import plane_pools
+from tests.support.commands_of_ssnet import ssnet
 from tests.support.odd_planes import POISON
 from tests.support.processes import QUICK, Process, Processes, free_port
 

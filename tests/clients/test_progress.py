@@ -28,8 +28,8 @@ from clients.scoring.job import PLANES, ScoringJob
 from clients.scoring.output.failures import Failure
 from clients.scoring.score import score
 from lartpc.crops import chain
-from tests.processes.test_ssnet_commands import ssnet
 from tests.support import plane_pools
+from tests.support.commands_of_ssnet import ssnet
 from tests.support.processes import QUICK, ROOT, Processes, free_port
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"

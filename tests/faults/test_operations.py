@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.clients.test_failed_events import Pools
-from tests.processes.test_ssnet_commands import ssnet
 from tests.support import plane_pools
+from tests.support.commands_of_ssnet import ssnet
 from tests.support.processes import ROOT, Processes
 
 EVENTS = 2

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lartpc import Event, Image
-from tests.processes.test_ssnet_commands import one_line, ssnet
 from tests.support import simple_files as files
+from tests.support.commands_of_ssnet import one_line, ssnet
 from tests.support.optional import optional
 from tests.support.shared import data
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lartpc import Event
-from tests.processes.test_ssnet_commands import one_line, ssnet
 from tests.support import feed_files
+from tests.support.commands_of_ssnet import one_line, ssnet
 from tests.support.optional import optional
 
 

@@ -20,8 +20,8 @@ from clients.files.checksums import checksum
 from clients.files.provenance import Input, Record
 from lartpc import RSE, Event, open_reader, open_writer
 from services.planes import Origin
-from tests.processes.test_ssnet_commands import one_line, ssnet
 from tests.support import simple_files as files
+from tests.support.commands_of_ssnet import one_line, ssnet
 from tests.support.optional import optional
 from tests.support.processes import ROOT, free_port
 from tests.support.shared import case

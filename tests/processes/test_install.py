@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from services import extras
-from tests.processes.test_tutorial import PAGE, blocks
 from tests.support.environments import Environment, base, pip, sources, wheel
 from tests.support.optional import optional
 from tests.support.processes import ROOT
+from tests.support.tutorial_page import PAGE, blocks
 
 RUN = ("run", "in.h5", "-o")
 

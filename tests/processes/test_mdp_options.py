@@ -8,14 +8,13 @@ import subprocess
 import sys
 
 import pytest
-import typer
 
 import mdp as package
 from mdp import BrokerSettings, Refused, SettingsError
 from mdp.commands.cli import app
 from mdp.commands.command_line import options_named
 from tests.support.commands_of_mdp import environment, mdp
-from tests.support.option_tree import options_of
+from tests.support.option_tree import numeric_options
 from tests.support.processes import ROOT
 
 ARGUMENTS = {"worker": ["echo", "mdp.echo:Echo"], "call": ["echo"]}
@@ -45,12 +44,6 @@ SSNET = [
     *("batches", "check", "demo", "display", "files", "ledger", "run", "simple", "toy", "train"),
     *("worker", "worker planes", "worker batch-train", "worker dummy"),
 ]
-
-
-def numeric_options(app: typer.Typer) -> list[tuple[str, str, type]]:
-    """(command, option, type) of all options of an app that take a number."""
-    options = [o for o in options_of(app) if o.kind in (int, float)]
-    return [(option.command, option.long, option.kind) for option in options]
 
 
 BAD_NUMBERS = [

@@ -10,8 +10,8 @@ import pytest
 from clients.cli import app
 from lartpc import producers
 from lartpc.files import provenance
-from tests.processes.test_mdp_options import numeric_options
 from tests.support.commands_of_mdp import mdp
+from tests.support.option_tree import numeric_options
 from tests.support.optional import optional
 
 ARGUMENTS = {

@@ -15,8 +15,8 @@ from clients.scoring.job import PLANES
 from lartpc import open_reader
 from mdp import Client
 from services.planes import answer_name, service_name
-from tests.processes.test_ssnet_commands import one_line, ssnet
 from tests.support import plane_pools, tiny_networks
+from tests.support.commands_of_ssnet import one_line, ssnet
 from tests.support.processes import QUICK, Processes, until, wait_for_workers
 
 NAMES = [answer_name(plane) for plane in PLANES]

@@ -15,13 +15,9 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, MDPError
+from tests.support.tutorial_page import PAGE, blocks
 
-PAGE = Path(__file__).parents[2] / "docs" / "write-a-service.md"
 DEFAULT = "tcp://127.0.0.1:5555"
-
-
-def blocks(page: str) -> list[tuple[str, str]]:
-    return re.findall(r"^```(\S+(?: file=\S+)?)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 class Reader:

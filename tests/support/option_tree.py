@@ -161,5 +161,11 @@ def _row(options: list[Option]) -> str:
     return f"| {names} | {meaning} | {where.replace('|', '/')} |"
 
 
+def numeric_options(app: typer.Typer) -> list[tuple[str, str, type]]:
+    """(command, option, type) of all options of an app that take a number."""
+    options = [o for o in options_of(app) if o.kind in (int, float)]
+    return [(option.command, option.long, option.kind) for option in options]
+
+
 if __name__ == "__main__":
     print(tables())

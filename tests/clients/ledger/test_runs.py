@@ -22,8 +22,8 @@ from clients.scoring.score import score
 from lartpc import FileExists
 from lartpc.crops import chain
 from mdp import SettingsError
-from tests.processes.test_ssnet_commands import one_line, ssnet
 from tests.support import plane_pools
+from tests.support.commands_of_ssnet import one_line, ssnet
 from tests.support.processes import QUICK, Processes, until
 
 SIZE = 64
