@@ -19,11 +19,10 @@ from lartpc import ROI, Event, Image, ImageError, LArTPCError, ReadError, open_w
 from lartpc.crops import chain
 from lartpc.files import provenance
 from mdp import SettingsError
-from tests.clients.test_failed_events import without
-from tests.clients.test_resume import names, stop
 from tests.support import plane_pools
 from tests.support.commands_of_ssnet import ssnet
 from tests.support.processes import QUICK, Processes, free_port
+from tests.support.production_runs import names, stop, without
 from tests.support.shared import case
 
 EVENTS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,57 +17,15 @@ from clients.ledger.file import LedgerReader
 from clients.scoring.job import PLANES, ScoringJob
 from clients.scoring.output.failures import EventFailed, TooManyFailed
 from clients.scoring.score import score
-from lartpc import Event, FileExists, Image, WriteError, open_writer
+from lartpc import Event, FileExists, WriteError, open_writer
 from lartpc.crops import chain
 from mdp import SettingsError
-from services.planes import answer_name
-from tests.clients.test_resume import names, stop
 from tests.support import plane_pools
 from tests.support.commands_of_ssnet import ssnet
-from tests.support.odd_planes import POISON
-from tests.support.processes import QUICK, Process, Processes, free_port
+from tests.support.processes import Processes
+from tests.support.production_runs import Pools, names, stop, without
 
 EVENTS = 12
-SCORES = {answer_name(plane) for plane in PLANES}
-
-
-class Pools:
-    """Workers that do not survive what `poison` says at the time."""
-
-    def __init__(
-        self,
-        processes: Processes,
-        folder: Path,
-        *,
-        workers: int = 1,
-        mortal: Sequence[int] = PLANES,
-    ) -> None:
-        """`mortal`: the planes whose workers are like that."""
-        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
-        self._file = folder / "poison"
-        self.poison("abort")
-        processes.broker(self.endpoint, *QUICK)
-        others = [plane for plane in PLANES if plane not in mortal]
-        plane_pools.start(processes, self.endpoint, planes=others, workers=workers)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(POISON, str(self._file))
-            self.hosts = plane_pools.start(
-                processes,
-                self.endpoint,
-                planes=mortal,
-                workers=workers,
-                target="tests.support.odd_planes:Poisoned",
-            )
-
-    def poison(self, end: str, *events: int) -> None:
-        self._file.write_text(" ".join([*map(str, events), end]))
-
-    def deaths(self) -> int:
-        return sum(_deaths(host) for host in self.hosts.values())
-
-
-def _deaths(host: Process) -> int:
-    return host.stderr.count("; started again in")
 
 
 @pytest.fixture(scope="module")
@@ -101,18 +59,6 @@ def calm(job: ScoringJob, pools: Pools) -> list[Event]:
     whole = replace(job, output=job.output.with_name("calm.root"))
     score(whole)
     return plane_pools.read(whole.output)
-
-
-def without(events: Sequence[Event], *failed: int) -> list[Event]:
-    """The same events, some of them without scores."""
-
-    def left(name: str, images: tuple[Image, ...], number: int) -> tuple[Image, ...]:
-        return () if number in failed and name in SCORES else images
-
-    return [
-        Event(event.rse, {name: left(name, its, number) for name, its in event.images.items()})
-        for number, event in enumerate(events)
-    ]
 
 
 def test_a_retry_adds_to_the_ledger_of_the_run_before_it(job: ScoringJob, pools: Pools) -> None:

@@ -26,9 +26,9 @@ from lartpc.files import provenance
 from mdp import RequestTimeout, SettingsError
 from tests.support import plane_pools
 from tests.support.processes import QUICK, ROOT, Processes, free_port
+from tests.support.production_runs import STOP_AT, Stopped, names, stop
 
 EVENTS = 12
-STOP_AT = 7
 
 
 @pytest.fixture(scope="module")
@@ -58,25 +58,6 @@ def job(pools: str, source: Path, tmp_path: Path) -> ScoringJob:
         timeout_s=30,
         part_s=0,
     )
-
-
-class Stopped(KeyboardInterrupt):
-    """As Ctrl-C in the middle of a run."""
-
-
-def stop(job: ScoringJob, *, at: int = STOP_AT) -> None:
-    """A run that is stopped after so many events."""
-
-    def show(done: int, _: int) -> None:
-        if done == at:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        score(job, on_progress=show)
-
-
-def names(job: ScoringJob) -> list[str]:
-    return sorted(path.name for path in job.output.parent.iterdir() if "out" in path.name)
 
 
 def undisturbed(job: ScoringJob) -> list[Any]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.test_failed_events import Pools
 from tests.support import plane_pools
 from tests.support.commands_of_ssnet import ssnet
 from tests.support.processes import ROOT, Processes
+from tests.support.production_runs import Pools
 
 EVENTS = 2
 
