@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from clients.files import toy_files
-from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.job import ScoringJob
 from clients.scoring.score import ScoringReport, score
 from clients.terminal import screen
 from clients.terminal.process import errors_reported
@@ -27,7 +27,7 @@ from lartpc.crops import chain
 from lartpc.simulation import toy
 from lartpc.simulation.chamber import Chamber
 from mdp import Client
-from services.planes import service_name
+from services.planes import PLANES, service_name
 
 from .resident import resident_bytes
 from .stand_ins import LOG_VARIABLE, VARIABLE

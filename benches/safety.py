@@ -17,12 +17,13 @@ from statistics import median
 
 from rich.table import Table
 
-from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.job import ScoringJob
 from clients.scoring.score import score
 from clients.terminal import screen
 from clients.terminal.process import errors_reported
 from lartpc.simulation import toy
 from lartpc.simulation.chamber import Chamber
+from services.planes import PLANES
 
 from .production import MODES, make_job, make_toys, serving
 

@@ -21,6 +21,9 @@ DESCRIBE = b"describe"
 _MAX_TEXT = 200
 _HASH = 16  # characters of a sha256: 64 bits
 
+PLANES = (0, 1, 2)
+"""The numbers of the wire planes U, V and Y."""
+
 
 def who() -> dict[str, str]:
     """Return the entries of an answer's info that name this process: `worker` and `host`."""

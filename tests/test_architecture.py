@@ -162,6 +162,19 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert " -> ".join(circle(imports_between_files())) == ""
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_folders_of_a_package_import_each_other_in_a_circle(room: str) -> None:
+    """A folder, and a file beside it, count as one each: `mdp.broker`, `mdp.wire`."""
+    arrows: dict[str, set[str]] = {}
+    for module, others in imports_between_files().items():
+        inside = [other for other in others if other.startswith(f"{room}.")]
+        if module.startswith(f"{room}."):
+            place = ".".join(module.split(".")[:2])
+            others_places = {".".join(other.split(".")[:2]) for other in inside}
+            arrows.setdefault(place, set()).update(others_places - {place})
+    assert " -> ".join(circle(arrows)) == ""
+
+
 def test_a_circle_is_found_and_its_path_is_named() -> None:
     arrows = {"a": {"b"}, "b": {"c", "e"}, "c": {"d"}, "d": {"b"}, "e": set[str]()}
     assert circle(arrows) == ["b", "c", "d", "b"]

@@ -31,9 +31,9 @@ from services.planes import answer_name
 from ..files import choices
 from ..files.checksums import checksum
 from ..files.entries import names
+from ..files.failed_report import FailedReport, events_of, report_path
 from ..files.provenance import Record
 from ..flow.progress import OnProgress, progress_of
-from ..scoring.output.failures import FailedReport, events_of, report_path
 from .events import EventFindings, expected_entries
 from .findings import Finding
 from .provenance_checks import ScoreSettings, common_settings, planes_of, read_records

@@ -8,10 +8,9 @@ from typing import Any
 
 from lartpc import AskedOrder, ReadError
 from lartpc.crops import chain
-from services.planes import Origin, service_name
+from services.planes import PLANES, Origin, service_name
 
 from ..files.provenance import Record, mode_of
-from ..scoring.job import PLANES
 from .findings import Finding
 
 _ROUNDED = "float16"

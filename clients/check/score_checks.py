@@ -22,7 +22,7 @@ from lartpc import Event, Image, ImageMeta
 from lartpc.crops import chain
 from services.planes import answer_name
 
-from ..scoring.crop_requests import check_planes
+from ..files.entries import check_planes
 from .findings import Finding
 from .provenance_checks import ScoreSettings
 

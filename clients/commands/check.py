@@ -82,11 +82,12 @@ def check(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
+    from services.planes import PLANES
+
     from ..check import acceptance as checks
     from ..check import findings
     from ..check.provenance_checks import ScoreSettings
     from ..files import choices
-    from ..scoring.job import PLANES
     from ..terminal import screen
 
     log_warnings(verbose=verbose, quiet=quiet)

@@ -73,7 +73,7 @@ def demo(
     done = demonstration.run_demo(plan, bar)
     production = closing_tables.production_tables(done.report)
     screen.close(
-        [tables.services(done.served), *production, closing_tables.files_table(plan)],
+        [tables.services(done.served), *production, demonstration.files_table(plan)],
         closing_tables.production_values(done.report),
         quiet=quiet,
         json=as_json,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lartpc import RSE, Event, Reader, ReadError
+from lartpc import RSE, Event, ImageError, Reader, ReadError
 from mdp import SettingsError
+from services.planes import PLANES
 
 log = logging.getLogger(__name__)
 
@@ -97,3 +98,15 @@ def entry_range(start: int, end: int | None, entries: int) -> range:
     if end is not None and end > entries:
         log.warning("there are only %d entries, not %d", entries, end)
     return range(*slice(start, end).indices(entries))
+
+
+def check_planes(got: Sequence[int], want: Sequence[int]) -> None:
+    """Raise `ImageError` unless there is one image of each wanted plane, or no image at all.
+
+    Images of planes that are not wanted are skipped, but planes outside of `PLANES` are refused.
+    """
+    others = set(PLANES) - set(want)
+    if got and sorted(plane for plane in got if plane not in others) != sorted(want):
+        raise ImageError(
+            f"want one image of each plane {list(want)} or none, got {list(got)} (--planes)"
+        )

@@ -11,19 +11,22 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.table import Table
+
 from lartpc import ROI, AskedOrder, Event, Image, Reader, open_reader, products
 from lartpc.crops import chain
 from lartpc.display import drawing
 from lartpc.simulation import toy
 from lartpc.simulation.chamber import Chamber
 from mdp import Client
-from services.planes import answer_name
+from services.planes import PLANES, answer_name
 
 from ..files import choices, toy_files
 from ..flow.progress import Progress
 from ..flow.stopwatch import Stopwatch
 from ..scoring import score
-from ..scoring.job import PLANES, ScoringJob
+from ..scoring.job import ScoringJob
+from ..terminal import screen
 from . import local_services
 from .plane_pool import PlanePool
 
@@ -170,3 +173,12 @@ def _view(scores: Iterable[tuple[Image, ...]]) -> drawing.View | ROI:
     """The scored region, if it is a part of the event; else the charge."""
     boxes = tuple(pair[0].meta for pair in scores if pair)
     return ROI(boxes) if len(boxes) == len(PLANES) else "charge"
+
+
+def files_table(plan: Demo) -> Table:
+    """Return a table of the paths of a demo's files."""
+    rows = screen.table("file", "", left=2)
+    rows.add_row("events", str(plan.source or plan.toys))
+    rows.add_row("scores", str(plan.scores))
+    rows.add_row("picture", str(plan.picture))
+    return rows

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
 from mdp.commands.tables import duration, size
 
+from ..files.failed_report import Failure, events_of
 from ..simple import simple_client
 from ..terminal import screen
 from . import score
-from .output.failures import Failure, events_of
-
-if TYPE_CHECKING:
-    from ..local.demonstration import Demo
 
 _SHOWN = 20  # failures in the table
 
@@ -124,12 +121,3 @@ def _production_table(report: score.ScoringReport) -> Table:
 
 def _events(events: int, empty: int) -> str:
     return f"{events}, {empty} of them empty" if empty else str(events)
-
-
-def files_table(plan: Demo) -> Table:
-    """Return a table of the paths of a demo's files."""
-    rows = screen.table("file", "", left=2)
-    rows.add_row("events", str(plan.source or plan.toys))
-    rows.add_row("scores", str(plan.scores))
-    rows.add_row("picture", str(plan.picture))
-    return rows

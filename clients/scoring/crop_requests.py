@@ -14,10 +14,11 @@ from lartpc import Event, ImageError, LArTPCError, Reader, ReadError, pack, stac
 from lartpc.crops import chain
 from mdp import MDPError
 
-from ..files.entries import Entry, read_entry
+from ..files.entries import Entry, check_planes, read_entry
+from ..files.failed_report import Failure
 from ..flow.stopwatch import Stopwatch
-from .job import PLANES, BadInput
-from .output.failures import BAD_INPUT, Failure, blamed, shortened
+from .job import BadInput
+from .output.failures import BAD_INPUT, blamed, shortened
 
 FAIL_OPTION = "--bad-input fail writes an empty event instead and continues"
 
@@ -161,15 +162,3 @@ def failures_of(question: EventQuestion, outcomes: Sequence[object]) -> list[Fai
             )
         crops[request.plane] += 1
     return failures
-
-
-def check_planes(got: Sequence[int], want: Sequence[int]) -> None:
-    """Raise `ImageError` unless there is one image of each wanted plane, or no image at all.
-
-    Images of planes that are not wanted are skipped, but planes outside of `PLANES` are refused.
-    """
-    others = set(PLANES) - set(want)
-    if got and sorted(plane for plane in got if plane not in others) != sorted(want):
-        raise ImageError(
-            f"want one image of each plane {list(want)} or none, got {list(got)} (--planes)"
-        )

@@ -9,10 +9,10 @@ from typing import Literal, get_args
 
 from lartpc.crops import chain
 from mdp import Heartbeats, SettingsError
+from services.planes import PLANES
 
 from ..files.file_job import FileJob
 
-PLANES = (0, 1, 2)
 BadInput = Literal["stop", "fail"]
 
 

@@ -22,6 +22,7 @@ from mdp import Client, ClientSettings, MDPError, SettingsError
 from services.planes import DESCRIBE, Description, Origin, answer_name, service_name
 
 from ..files.entries import entry_range
+from ..files.failed_report import Failure, events_of
 from ..files.provenance import Provenance, check_repeats, mode_settings
 from ..flow.in_flight import InFlightLimit
 from ..flow.prefetcher import Outcome, Prefetcher, Reply
@@ -29,11 +30,11 @@ from ..flow.progress import OnProgress, Progress, progress_of
 from ..flow.signals import uninterrupted
 from ..flow.stopwatch import Stopwatch
 from ..flow.waiting import wait_for_workers
-from ..ledger.recorder import NoRecorder, Recorder, recorded
 from .crop_requests import Cutter, EventQuestion, failures_of
 from .job import ScoringJob
-from .output.failures import Failure, Tally, events_of, is_permanent
+from .output.failures import Tally, is_permanent
 from .output.open_output import Output, open_output
+from .recorder import NoRecorder, Recorder, recorded
 from .scores import Info, Scores, nbytes
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ import pytest
 import uproot
 
 from clients.check import acceptance
+from clients.files.failed_report import FailedReport, report_path
 from clients.files.provenance import Record
 from clients.scoring.job import ScoringJob
-from clients.scoring.output.failures import BAD_INPUT, EventFailed, FailedReport, report_path
+from clients.scoring.output.failures import BAD_INPUT, EventFailed
 from clients.scoring.score import score
 from lartpc import ROI, Event, Image, ImageError, LArTPCError, ReadError, open_writer
 from lartpc.crops import chain

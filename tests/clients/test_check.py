@@ -17,16 +17,16 @@ from clients.check.findings import Finding
 from clients.check.provenance_checks import ScoreSettings
 from clients.check.score_checks import ScoreFindings, charge
 from clients.cli import app
+from clients.files.failed_report import FailedReport, Failure, report_path
 from clients.files.provenance import Record, mode_settings
 from clients.scoring import score
-from clients.scoring.job import PLANES, ScoringJob
-from clients.scoring.output.failures import FailedReport, Failure, report_path
+from clients.scoring.job import ScoringJob
 from clients.simple import simple_client
 from lartpc import RSE, Event, Image, ImageMeta, TickOrder, open_reader, open_writer
 from lartpc.crops import chain
 from lartpc.files import provenance
 from mdp import SettingsError
-from services.planes import answer_name
+from services.planes import PLANES, answer_name
 from tests.support import plane_pools, tiny_networks
 from tests.support.processes import QUICK, Processes, free_port
 from tests.support.root_tools import hadd

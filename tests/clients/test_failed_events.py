@@ -14,12 +14,13 @@ import pytest
 
 from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
-from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.job import ScoringJob
 from clients.scoring.output.failures import EventFailed, TooManyFailed
 from clients.scoring.score import score
 from lartpc import Event, FileExists, WriteError, open_writer
 from lartpc.crops import chain
 from mdp import SettingsError
+from services.planes import PLANES
 from tests.support import plane_pools
 from tests.support.commands_of_ssnet import ssnet
 from tests.support.processes import Processes

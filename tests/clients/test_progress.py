@@ -19,15 +19,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from clients.files.failed_report import Failure
 from clients.flow.stopwatch import Stopwatch
 from clients.ledger import ledger_tables
 from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
 from clients.scoring import closing_tables
-from clients.scoring.job import PLANES, ScoringJob
-from clients.scoring.output.failures import Failure
+from clients.scoring.job import ScoringJob
 from clients.scoring.score import score
 from lartpc.crops import chain
+from services.planes import PLANES
 from tests.support import plane_pools
 from tests.support.commands_of_ssnet import ssnet
 from tests.support.processes import QUICK, ROOT, Processes, free_port

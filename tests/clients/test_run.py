@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from clients.errors import AnswerError
-from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.job import ScoringJob
 from clients.scoring.score import score
 from lartpc import Event, ImageError, ProductMissing, open_reader, open_writer
 from lartpc import ParameterError as SizeError
 from lartpc.crops import chain
 from mdp import Client, MDPError, NotServed, SettingsError
-from services.planes import answer_name
+from services.planes import PLANES, answer_name
 from tests.support import plane_pools
 from tests.support.images import cut_all
 from tests.support.processes import QUICK, Processes, free_port

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from clients import cli
-from clients.scoring.output.failures import FailedReport, events_of, report_path
+from clients.files.failed_report import FailedReport, events_of, report_path
 from lartpc import Event
 from lartpc.files import provenance
 from mdp.worker.child import die_with

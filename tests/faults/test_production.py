@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.job import ScoringJob
 from clients.scoring.score import score
 from lartpc.crops import chain
 from mdp import Client
-from services.planes import service_name
+from services.planes import PLANES, service_name
 from tests.support import plane_pools, tiny_networks
 from tests.support.processes import QUICK, Process, Processes, children, wait_for_workers
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.scoring.job import PLANES
 from lartpc import open_reader
 from mdp import Client
-from services.planes import answer_name, service_name
+from services.planes import PLANES, answer_name, service_name
 from tests.support import plane_pools, tiny_networks
 from tests.support.commands_of_ssnet import one_line, ssnet
 from tests.support.processes import QUICK, Processes, until, wait_for_workers

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.scoring.job import PLANES
 from lartpc import open_reader
-from services.planes import answer_name
+from services.planes import PLANES, answer_name
 from tests.support import feed_files, tiny_networks
 from tests.support.commands_of_ssnet import one_line, ssnet
 from tests.support.optional import optional

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from benches.stand_ins import VARIABLE
-from clients.scoring.job import PLANES
 from lartpc import RSE, Event, Image, open_reader, open_writer
 from lartpc.simulation import toy
 from lartpc.simulation.chamber import Chamber
 from mdp import Client
-from services.planes import service_name
+from services.planes import PLANES, service_name
 from tests.support.processes import QUICK, Process, Processes, wait_for_workers
 
 SETTINGS = toy.ToySettings(chamber=Chamber(rows=160, cols=192), roi_pixels=64)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.job import ScoringJob
 from clients.scoring.score import score
 from lartpc import Event, Image
-from services.planes import answer_name
+from services.planes import PLANES, answer_name
 from tests.support import plane_pools
 from tests.support.odd_planes import POISON
 from tests.support.processes import QUICK, Process, Processes, free_port

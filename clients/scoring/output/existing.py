@@ -15,9 +15,9 @@ from lartpc.files.provenance import read as texts_of
 from mdp import SettingsError
 
 from ...files.checksums import checksum
+from ...files.failed_report import FailedReport, Failure, events_of, report_path
 from ...files.provenance import Provenance, Record
 from ..job import ScoringJob
-from .failures import FailedReport, Failure, events_of, report_path
 from .state import RunSettings, plain
 
 _NOT_COMPARED = (

@@ -22,11 +22,11 @@ from typing import Any
 from lartpc import Reader
 from lartpc.files.open import check_output
 
+from ...files.failed_report import Failure
 from ...files.provenance import Provenance
 from ..job import ScoringJob
 from . import changed_inputs
 from .existing import existing_output
-from .failures import Failure
 from .parts_folder import PartsFolder
 from .publishing import RETRY, finish_killed_run
 from .retry import Retry, read_report

@@ -14,10 +14,10 @@ from lartpc import Event, FileExists, ImageError, Reader, WriteError
 from lartpc.files.parts import PartFiles
 from services.planes import Origin, service_name
 
+from ...files.failed_report import Failure, events_of, report_path
 from ...files.provenance import Provenance
 from ...flow.signals import uninterrupted
 from ..job import ScoringJob
-from .failures import Failure, events_of, report_path
 from .lives import Fresh, Resumed, Retried, Whole, decide
 from .parts import Parts
 from .parts_folder import PartsFolder

@@ -18,8 +18,9 @@ from lartpc import Event, LArTPCError, WriteError, Writer
 from lartpc.files.parts import PartFiles
 from lartpc.files.provenance import read as texts_of
 
+from ...files.failed_report import Failure
 from ...flow.signals import uninterrupted
-from .failures import Failure, TooManyFailed
+from .failures import TooManyFailed
 from .parts_folder import PartsFolder
 from .publishing import publish
 from .state import FileId, Part, RunSettings, State, check_same_networks, plain

@@ -18,7 +18,7 @@ from lartpc import FileExists, WriteError
 from lartpc.files.whole_file import named, sync, write_whole
 from mdp import SettingsError
 
-from .failures import report_path
+from ...files.failed_report import report_path
 from .state import State
 
 log = logging.getLogger(__name__)

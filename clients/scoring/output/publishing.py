@@ -10,7 +10,7 @@ from pathlib import Path
 from lartpc.files.whole_file import check_free, move, named
 
 from ...files.checksums import checksum
-from .failures import FailedReport, report_path
+from ...files.failed_report import FailedReport, report_path
 from .parts_folder import PartsFolder
 from .state import FileId, State
 

@@ -13,10 +13,10 @@ from lartpc.files import provenance
 from mdp import SettingsError
 
 from ...files.checksums import checksum
+from ...files.failed_report import FailedReport, events_of, report_path
 from ...files.file_job import FileJob
 from ...files.provenance import Record
 from . import changed_inputs
-from .failures import FailedReport, events_of, report_path
 from .state import RunSettings, check_same, check_same_networks, plain
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lartpc import Reader
+from services.planes import PLANES
 
 from ...files.provenance import Provenance, mode_settings
-from ..job import PLANES, ScoringJob
+from ..job import ScoringJob
 from .state import RunSettings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mdp import SettingsError
 
-from .failures import Failure
+from ...files.failed_report import Failure
 
 FORMAT = 1
 _SHOWN = 4  # differences in an error message

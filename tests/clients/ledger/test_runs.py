@@ -17,11 +17,12 @@ from clients.ledger.figures import figures
 from clients.ledger.file import LedgerReader
 from clients.ledger.limits import Kind, verdicts
 from clients.ledger.records import UNKNOWN, EventTimes, RunEnd, RunStart, WorkerName
-from clients.scoring.job import PLANES, ScoringJob
+from clients.scoring.job import ScoringJob
 from clients.scoring.score import score
 from lartpc import FileExists
 from lartpc.crops import chain
 from mdp import SettingsError
+from services.planes import PLANES
 from tests.support import plane_pools
 from tests.support.commands_of_ssnet import one_line, ssnet
 from tests.support.processes import QUICK, Processes, until

@@ -20,10 +20,8 @@ from services.planes import service_name
 
 from ..flow.prefetcher import Outcome, Reply
 from ..flow.stopwatch import Lap, Stopwatch
-from ..scoring.crop_requests import EventQuestion
-from ..scoring.job import ScoringJob
-from .file import LedgerWriter
-from .records import (
+from ..ledger.file import LedgerWriter
+from ..ledger.records import (
     TICK_S,
     UNKNOWN,
     CropTimes,
@@ -33,6 +31,8 @@ from .records import (
     RunStart,
     WorkerName,
 )
+from .crop_requests import EventQuestion
+from .job import ScoringJob
 
 _Info = Mapping[str, Any]
 _READER = ("read", "chain", "pack", "room", "send")
