@@ -18,7 +18,8 @@ from ...files.checksums import checksum
 from ...files.failed_report import FailedReport, Failure, events_of, report_path
 from ...files.provenance import Provenance, Record
 from ..job import ScoringJob
-from .state import RunSettings, plain
+from .run_settings import record_settings
+from .state import plain
 
 _NOT_COMPARED = (
     *("command", "host", "broker", "began_at", "ended_at", "inputs", "services"),
@@ -41,7 +42,6 @@ def existing_output(
     reader: Reader,
     order: Sequence[int],
     provenance: Provenance,
-    settings: RunSettings,
 ) -> Existing | None:
     """Return the output if the same run wrote it; None if no file or another program's file exists.
 
@@ -55,6 +55,7 @@ def existing_output(
         failed = _failed(job)
     except (ReadError, SettingsError, ValueError):  # not of `ssnet run`, or a sum of several runs
         return None
+    settings = record_settings(job)
     now = provenance.record(reader, order, events=len(order), settings=settings, services={})
     if _compared(record) != _compared(Record.unpack(now)):
         return None

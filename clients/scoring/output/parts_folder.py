@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,7 +20,8 @@ from lartpc.files.whole_file import named, sync, write_whole
 from mdp import SettingsError
 
 from ...files.failed_report import report_path
-from .state import State
+from . import changed_inputs
+from .state import FileId, Part, RunSettings, State, check_same
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +130,64 @@ class PartsFolder:
                 self.output,
                 error.strerror,
             )
+
+    # An earlier process's parts.
+
+    def resume(self, run: RunSettings, order: range) -> State:
+        """The parts that an earlier process finished; a state without parts if there are none.
+
+        Raises `SettingsError` if the parts are those of a run with other settings.
+        """
+        state = self.load()
+        if state is None or not state.parts:
+            self.clear()
+            return State(run)
+        state = self._without_changed_inputs(state, run)
+        check_same(state.run, run, what="the run that was begun", hint=state.hint(self.path))
+        state = self._without_lost_parts(state, order)
+        self.keep_only({part.file for part in state.parts})
+        if state.parts:
+            no_gap = state.parts[-1].stop == order.start + state.events
+            text = (
+                "resumes after event %d of %d" if no_gap else "resumes, %d of %d events are saved"
+            )
+            log.warning(f"%s: {text}", self.output, state.events, len(order))
+        return state
+
+    def _without_changed_inputs(self, state: State, run: RunSettings) -> State:
+        """Only the parts whose inputs did not change; the same state if no part remains."""
+        changed = changed_inputs.changed_inputs(state.run, run)
+        unchanged = changed_inputs.as_if_unchanged(state.run, run, changed)
+        if not changed:
+            return replace(state, run=unchanged)
+        parts = changed_inputs.parts_of_unchanged(state.parts, state.run, run, changed)
+        if not parts or unchanged != run:
+            return state  # the caller refuses it with a list of the differences
+        failed = [one for one in state.failed if any(part.holds(one.entry) for part in parts)]
+        reduced = replace(state, run=run, parts=parts, failed=failed, joined=None)
+        log.warning(
+            "%s: %s changed since: %d saved events of other inputs are used, %d events are scored"
+            " again",
+            self.output,
+            ", ".join(run["inputs"][number]["name"] for number in changed),
+            reduced.events,
+            state.events - reduced.events,
+        )
+        self.save(reduced)
+        return reduced
+
+    def _without_lost_parts(self, state: State, order: range) -> State:
+        """Only the parts before the first one that another program removed or changed."""
+        intact: list[Part] = []
+        for part in state.parts:
+            file = FileId.of(self.path / part.file)
+            if file is None or file.bytes != part.bytes:
+                log.warning("%s: part %s was removed or changed", self.output, part.file)
+                break
+            intact.append(part)
+        stop = intact[-1].stop if intact else order.start
+        failed = [failure for failure in state.failed if failure.entry < stop]
+        return replace(state, parts=intact, failed=failed, joined=None)
 
     # The contents.
 

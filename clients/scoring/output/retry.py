@@ -30,7 +30,6 @@ class Retry:
         """`run`: the settings of this run, which must be those of the run that failed."""
         self._hint = f"--force instead of --retry-failed scores all of {job.output} again"
         self._report = report
-        run = plain(run)
         self._changed = changed_inputs.changed_inputs(report.run, run)
         was = changed_inputs.as_if_unchanged(report.run, run, self._changed)
         check_same(was, run, what="the run that failed", hint=self._hint)

@@ -9,7 +9,7 @@ from services.planes import PLANES
 
 from ...files.provenance import Provenance, mode_settings
 from ..job import ScoringJob
-from .state import RunSettings
+from .state import RunSettings, plain
 
 
 def record_settings(job: ScoringJob) -> dict[str, Any]:
@@ -28,10 +28,12 @@ def run_settings(
 ) -> RunSettings:
     """Return the inputs with checksums, the entries, and all settings that change the output."""
     inputs = zip(job.inputs, provenance.checksums(), reader.sizes, strict=True)
-    return {
-        "inputs": [{**checksum.of(path), "entries": count} for path, checksum, count in inputs],
-        "entries": [order.start, order.stop],
-        **record_settings(job),
-        "tick_order": job.tick_order,
-        "copy_input": job.copy_input,
-    }
+    return plain(
+        {
+            "inputs": [{**checksum.of(path), "entries": count} for path, checksum, count in inputs],
+            "entries": [order.start, order.stop],
+            **record_settings(job),
+            "tick_order": job.tick_order,
+            "copy_input": job.copy_input,
+        }
+    )

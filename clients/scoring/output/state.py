@@ -28,6 +28,9 @@ class Part:
     stop: int
     bytes: int
 
+    def holds(self, entry: int) -> bool:
+        return self.start <= entry < self.stop
+
 
 @dataclass(frozen=True)
 class FileId:
