@@ -102,18 +102,19 @@ class ClientLoop(threading.Thread):
 
     def _carry_out(self, steps: Sequence[lane.Step]) -> None:
         for step in steps:
-            if isinstance(step, lane.SendOnLane):
-                self._dealers[step.lane].send(step.frames)
-            elif isinstance(step, lane.PartialReply):
-                step.call.listener.on_part(as_bytes(step.body))
-            elif isinstance(step, lane.FinalReply):
-                step.call.listener.on_done(as_bytes(step.body))
-            elif isinstance(step, lane.Failed):
-                step.call.listener.on_failed(step.error)
-            elif isinstance(step, lane.OpenLane):
-                self._open(step.lane)
-            elif isinstance(step, lane.CloseLane):
-                self._close(step.lane)
+            match step:
+                case lane.SendOnLane(name, frames):
+                    self._dealers[name].send(frames)
+                case lane.PartialReply(call, body):
+                    call.listener.on_part(as_bytes(body))
+                case lane.FinalReply(call, body):
+                    call.listener.on_done(as_bytes(body))
+                case lane.Failed(call, error):
+                    call.listener.on_failed(error)
+                case lane.OpenLane(name):
+                    self._open(name)
+                case lane.CloseLane(name):
+                    self._close(name)
 
     def _open(self, name: bytes) -> None:
         dealer = self._dealers[name] = Dealer(self._context, self._target, name=name, linger_s=0.2)

@@ -101,11 +101,12 @@ class Session:
             return [], None  # a message that cannot be parsed is dropped
         self._heard_at = now
         self._wait_s = self.settings.reconnect_s
-        if isinstance(order, wire.Disconnect):
-            return self._break_off(now), None
-        if isinstance(order, wire.Order) and self.token is None:
-            self.token = order.token
-            return [], order.body
+        match order:
+            case wire.Disconnect():
+                return self._break_off(now), None
+            case wire.Order(token, body) if self.token is None:
+                self.token = token
+                return [], body
         return [], None
 
     def _on_verdict(self, verdict: Frames, now: float) -> None:

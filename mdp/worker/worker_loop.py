@@ -127,24 +127,25 @@ class _Slot:
 
     def carry_out(self, steps: Sequence[host.Step], now: float) -> None:
         for step in steps:
-            if isinstance(step, session.Send):
-                assert self._dealer is not None
-                self._dealer.send(step.frames)
-            elif isinstance(step, host.Work):
-                assert self._channel is not None
-                self._channel.send([step.number.to_bytes(8, "big"), *step.body])
-                self._watch_channel()
-            elif isinstance(step, session.Open):
-                self._dealer = self._connect()
-                self._poll.add(self._dealer.handle())
-            elif isinstance(step, session.Close):
-                self._close()
-            elif isinstance(step, host.StartChild):
-                self._process, self._channel = self._start()
-                self._poll.add(self._process.sentinel)
-                self._watch_channel()
-            elif isinstance(step, host.KillChild):
-                self._kill()
+            match step:
+                case session.Send(frames):
+                    assert self._dealer is not None
+                    self._dealer.send(frames)
+                case host.Work(number, body):
+                    assert self._channel is not None
+                    self._channel.send([number.to_bytes(8, "big"), *body])
+                    self._watch_channel()
+                case session.Open():
+                    self._dealer = self._connect()
+                    self._poll.add(self._dealer.handle())
+                case session.Close():
+                    self._close()
+                case host.StartChild():
+                    self._process, self._channel = self._start()
+                    self._poll.add(self._process.sentinel)
+                    self._watch_channel()
+                case host.KillChild():
+                    self._kill()
 
     def kill(self) -> None:
         """Kill the child, and close all that belongs to it and to the session."""
