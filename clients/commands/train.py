@@ -156,8 +156,8 @@ Scheme = Annotated[
     PixelWeights,
     option(
         LEARNED,
-        help="Weight of a pixel in the loss: seen: 1 with charge, 0.002 without; ssnet: all classes"
-        " have the same total weight.",
+        help="Weights of pixels in the loss; seen: 1 with charge, 0.002 without; ssnet: the same"
+        " total for each class.",
     ),
 ]
 ShowerWeight = Annotated[
@@ -186,7 +186,7 @@ Gain = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Random gain: ADC is multiplied by a factor from 1 - GAIN to 1 + GAIN.",
+        help="Random gain, below 1: ADC is multiplied by a factor from 1 - GAIN to 1 + GAIN.",
     ),
 ]
 Freeze = Annotated[
@@ -207,7 +207,8 @@ Average = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Decay of the moving average of the weights, which is written; 0: no average.",
+        help="Decay (below 1) of the moving average of the weights, which is the result; 0: no"
+        " average.",
     ),
 ]
 Precisions = Annotated[
