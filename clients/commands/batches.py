@@ -42,11 +42,10 @@ from .options import (
 if TYPE_CHECKING:
     from ..training.feed_report import FeedReport
 
-HELP = """Take training batches as fast as they come: show their rate, latency and content.
+HELP = """Fetch training batches as fast as possible: show their rate, latency and content.
 
-They come from the workers of `batch-train` at the broker. With files, a broker and workers that \
-read these files are started on this machine. The planes of a batch stand in the order of \
-`--planes`.
+The batches come from `batch-train` workers at --broker. If you give files, a broker and workers \
+that read them are started on this machine. A batch has its planes in the order of `--planes`.
 
 [bold]Examples[/]
 
@@ -68,14 +67,14 @@ def batches(
     ] = None,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
-    batches: Annotated[int, option(COMPUTED, min=1, help="Batches to take.")] = 50,
+    batches: Annotated[int, option(COMPUTED, min=1, help="Number of batches to fetch.")] = 50,
     batch_size: BatchSize = 16,
     planes: Planes = ALL_PLANES,
     size: Size = 256,
     producer: TrainingProducer = IMAGES,
     labels: Labels = LABELS,
     seed: Seed = 0,
-    epoch: Annotated[int, option(COMPUTED, min=0, help="First epoch, from 0.")] = 0,
+    epoch: Annotated[int, option(COMPUTED, min=0, help="First epoch; epochs count from 0.")] = 0,
     broker: Broker = DEFAULT_ENDPOINT,
     workers: Workers = 1,
     window: Annotated[int, option(SERVED, min=1, help="Batches in flight at once.")] = 8,

@@ -41,12 +41,18 @@ _HOW_SCORED = (
 
 HELP = """Check that OUT is what `ssnet run` should have written for these inputs.
 
-It checks entries, events and their order; metas; that scores are finite and from 0 to 1; that \
-they are above 0 exactly where crops cover charge, which finds a shifted crop or another event's \
-pixels; that 95 % of shower pixels lie on charge; and that one network a plane scored everything. \
-How OUT was made stands in its provenance. A file without provenance fails; `--mode` and the other \
-options then say how it was made. Nothing is scored again. Exit code 0: all is well; 1: something \
-is wrong; 2: misuse.
+No network is run again. The checks are:
+
+  - OUT has the right events, in the right order
+  - its images have the right sizes and positions (metas)
+  - scores are finite, and from 0 to 1
+  - scores are above 0 where a crop has charge, and 0 elsewhere; this finds shifted crops
+  - 95 % of the shower pixels lie on charge
+  - each plane was scored by one network only
+
+The provenance in OUT says how OUT was made. A file without provenance fails the check; for such a \
+file, `--mode` and the other options say how it was made. Exit code 0: all is right; 1: something \
+is wrong; 2: wrong usage.
 
 [bold]Examples[/]
 
@@ -58,7 +64,7 @@ is wrong; 2: misuse.
 
 AllowFailed = Annotated[
     bool,
-    option(FAILURES, "--allow-failed", help="Accept the failed events that OUT.failed.json names."),
+    option(FAILURES, "--allow-failed", help="Accept the empty events that OUT.failed.json names."),
 ]
 
 

@@ -23,10 +23,10 @@ from .options import (
     option,
 )
 
-HELP = """Run the main job on this machine: events, a broker, workers, scores, a picture.
+HELP = """Show the whole chain on this machine: events, a broker, workers, scores, a picture.
 
-Without a file it makes toy events, which come with their truth. Its files go to a folder, and \
-replace those of an earlier demo.
+Without a FILE, it makes toy events with their true labels. All files go to the folder of \
+`--output`, and replace those of an earlier demo.
 
 [bold]Examples[/]
 

@@ -37,11 +37,12 @@ class View(str, enum.Enum):
 
 HELP = """Draw events: the planes side by side, rows of charge above scores above labels.
 
-Without --producer, --scores or --labels it draws what the files hold, and names that on stderr. \
-Several files hold the same events: an event is chosen from the first file, and the others are \
-searched for the same run, subrun and event. The planes stand in the order of `--planes`.
+Without --producer, --scores and --labels, it draws what it finds in the files, and lists that on \
+stderr. If you give several files, they must hold the same events: --entry and --event choose from \
+the first file, and the other files are searched for the same run, subrun and event. The planes \
+are drawn in the order of `--planes`.
 
-Several events make a PDF of several pages, or one file each: event-3.png, event-7.png.
+Several events become the pages of one PDF, or one picture each: event-3.png, event-7.png.
 
 [bold]Examples[/]
 
@@ -69,12 +70,17 @@ def display(
             FILES,
             *("--entry", "-e"),
             metavar="N or A:B",
-            help="Entry of the first FILE, from 0, or a range; repeatable. Default: 0.",
+            help="Entry of the first FILE, counted from 0, or a range (B excluded); repeatable."
+            " Default: 0.",
         ),
     ] = None,
     event: Annotated[
         list[str] | None,
-        option(FILES, metavar="RUN,SUBRUN,EVENT", help="Event by its number; repeatable."),
+        option(
+            FILES,
+            metavar="RUN,SUBRUN,EVENT",
+            help="Event by its run, subrun and event number; repeatable.",
+        ),
     ] = None,
     tick_order: TickOrder = Ticks.auto,
     trust_tick_order: TrustTickOrder = False,
@@ -107,7 +113,8 @@ def display(
         option(COMPUTED, help="Numbers of the planes, separated by commas. Default: all."),
     ] = None,
     roi: Annotated[
-        str | None, option(DRAWN, metavar="N", help="Zoom to the ROI with this number, from 0.")
+        str | None,
+        option(DRAWN, metavar="N", help="Zoom to this ROI of the event, counted from 0."),
     ] = None,
     ticks: Annotated[
         str | None, option(DRAWN, metavar="A:B", help="Show the ticks from A to B.")

@@ -16,8 +16,9 @@ from .options import TERMINAL, Json, Quiet, Verbose, option
 
 HELP = """Show what LArCV files hold: products, entries, image sizes, events, bytes, provenance.
 
-A file or a product that cannot be read, and a file without products, is one line on stderr, and \
-the exit code is 1. In a narrow terminal a row becomes a paragraph; in a pipe it is one line.
+If a file or a product cannot be read, or a file has no products, a line on stderr says so, and \
+the exit code is 1. If the terminal is narrow, a table row is printed as a paragraph; in a pipe \
+each row is one line.
 
 [bold]Examples[/]
 

@@ -13,9 +13,10 @@ from .options import FILES, Json, Quiet, Verbose, option
 
 HELP = """Show where the time of a run went, from the ledger that `ssnet run --ledger` kept.
 
-What limits the run, in words; percentiles by stage; what each pool and each worker did; the \
-slowest events. A run that goes on, or was killed, is shown up to its last event; runs that were \
-resumed count as one. `-o` writes a timeline for ui.perfetto.dev or chrome://tracing.
+It shows what limits the run, in words; percentiles of the times of each stage; how busy each \
+plane's workers were; and the slowest events. If the run is not finished, or was killed, it is \
+shown up to its last event. A run and those that resumed it count as one. `-o` writes a timeline \
+for the viewers ui.perfetto.dev and chrome://tracing.
 
 [bold]Examples[/]
 
@@ -26,10 +27,10 @@ resumed count as one. `-o` writes a timeline for ui.perfetto.dev or chrome://tra
 
 
 def ledger(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A ledger.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that --ledger wrote.")],
     output: Annotated[
         Path | None,
-        option(FILES, "--output", "-o", help="Write the timeline, a trace named .json."),
+        option(FILES, "--output", "-o", help="File for the timeline; its name ends in .json."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

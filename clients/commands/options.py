@@ -61,17 +61,20 @@ TrainingFiles = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[FILE...]",
-        help="LArCV files: a broker and workers that read them are started on this machine.",
+        help="LArCV files for a broker and workers that start on this machine. Without files, the"
+        " workers of --broker are used.",
     ),
 ]
 Output = Annotated[Path, option(FILES, "--output", "-o", help="Output file: .root or .h5.")]
-Start = Annotated[int, option(FILES, min=0, help="First entry to read, from 0, over all inputs.")]
+Start = Annotated[
+    int, option(FILES, min=0, help="First entry to read; entries count from 0 over all inputs.")
+]
 End = Annotated[
     int | None,
     option(FILES, min=1, help="Stop before this entry. Default: the end of the inputs."),
 ]
 CopyInput = Annotated[
-    bool, option(FILES, "--copy-input", help="Copy the input's other products to the output.")
+    bool, option(FILES, "--copy-input", help="Copy all other products of the input to the output.")
 ]
 RepeatInputs = Annotated[
     bool, option(FILES, "--repeat-inputs", help="Accept an input that is given twice.")
@@ -81,8 +84,9 @@ TickOrder = Annotated[
     Ticks,
     option(
         FILES,
-        help="Whether row 0 is the largest tick (backward, as in LArCV1) or the smallest (forward);"
-        " auto takes what the files show, else backward, with a warning.",
+        help="Order of the rows: backward (row 0 is the largest tick, as in LArCV1) or forward (row"
+        " 0 is the smallest). With auto the files decide; if they cannot, it is backward, with a"
+        " warning.",
     ),
 ]
 TrustTickOrder = Annotated[
@@ -90,11 +94,13 @@ TrustTickOrder = Annotated[
     option(
         FILES,
         "--trust-tick-order",
-        help="Take --tick-order even if the files contradict it; their ticks may be below 0.",
+        help="Use --tick-order backward or forward even if the files contradict it, for a detector"
+        " with ticks below 0.",
     ),
 ]
 Cache = Annotated[
-    int, option(SERVED, min=0, metavar="MIB", help="MiB of events that a worker keeps in memory.")
+    int,
+    option(SERVED, min=0, metavar="MIB", help="Memory in which each worker caches events, in MiB."),
 ]
 
 # What is computed.
@@ -105,24 +111,31 @@ ROI_PRODUCER = "Producer of the regions of interest"
 
 Producer = Annotated[
     str | None,
-    option(COMPUTED, "--producer", "-p", help=f"{PRODUCER}. Default: wire, or the only one."),
+    option(COMPUTED, "--producer", "-p", help=f"{PRODUCER}. Default: wire, else the only one."),
 ]
 TrainingProducer = Annotated[str, option(COMPUTED, "--producer", "-p", help=f"{PRODUCER}.")]
 Labels = Annotated[str, option(COMPUTED, help=f"{LABEL_PRODUCER}.")]
 Rois = Annotated[
-    str | None, option(COMPUTED, help=f"{ROI_PRODUCER}. Default: croi, or the only one.")
+    str | None, option(COMPUTED, help=f"{ROI_PRODUCER}. Default: croi, else the only one.")
 ]
 Planes = Annotated[str, option(COMPUTED, help="Numbers of the planes, separated by commas.")]
 Modes = Annotated[
     Mode | None,
-    option(COMPUTED, help="Which parts are scored. Default: croi if there are ROIs, else tiles."),
+    option(
+        COMPUTED,
+        help="Parts of an event that are scored: crops around ROIs, tiles, or whole images."
+        " Default: croi if there are ROIs, else tiles.",
+    ),
 ]
-Size = Annotated[int, option(COMPUTED, min=1, help="Rows and columns of a crop or tile.")]
-Overlap = Annotated[int, option(COMPUTED, min=0, help="Pixels that neighbouring tiles share.")]
+Size = Annotated[int, option(COMPUTED, min=1, help="Side of a square crop or tile, in pixels.")]
+Overlap = Annotated[int, option(COMPUTED, min=0, help="Overlap of neighbouring tiles, in pixels.")]
 Threshold = Annotated[
     float,
     option(
-        COMPUTED, min=0, callback=finite, help="ADC below which a pixel has no charge and score 0."
+        COMPUTED,
+        min=0,
+        callback=finite,
+        help="Threshold in ADC; a pixel below it counts as empty and gets score 0.",
     ),
 ]
 Prototxt = Annotated[Path | None, option(COMPUTED, help="Network architecture, a .prototxt file.")]
@@ -131,7 +144,8 @@ Network = Annotated[
     option(
         COMPUTED,
         metavar="FOLDER",
-        help="Folder with the .prototxt and .caffemodel of each plane. Default: the shipped ones.",
+        help="Folder with the .prototxt and .caffemodel of each plane. Default: the shipped"
+        " networks.",
     ),
 ]
 Device = Annotated[str, option(COMPUTED, help="Device that computes: cpu, or cuda:0, cuda:1, ...")]
@@ -141,18 +155,19 @@ Threads = Annotated[
         COMPUTED,
         min=0,
         show_default=False,
-        help="Threads of each process that computes; 0 divides the cores among them. Default: 0.",
+        help="CPU threads of each computing process; 0: all cores, shared evenly. Default: 0.",
     ),
 ]
 Seed = Annotated[
-    int, option(COMPUTED, min=0, help="Seed of all random numbers; it gives the same result again.")
+    int,
+    option(COMPUTED, min=0, help="Seed of all random numbers; equal seeds give equal results."),
 ]
 Events = Annotated[int, option(COMPUTED, min=1, help="Toy events to make.")]
 BatchSize = Annotated[
-    int, option(COMPUTED, min=1, help="Events in a batch; the last one may hold fewer.")
+    int, option(COMPUTED, min=1, help="Events in a batch; the last batch may hold fewer.")
 ]
-ROWS_HELP = "Pixels along the time axis."
-COLS_HELP = "Pixels along the wire axis."
+ROWS_HELP = "Rows of an image or crop, in pixels (time axis)."
+COLS_HELP = "Columns of an image or crop, in pixels (wire axis)."
 
 # Failures and resuming.
 
@@ -166,5 +181,6 @@ CheckpointSeconds = Annotated[
     ),
 ]
 Fresh = Annotated[
-    bool, option(FAILURES, "--fresh", help="Discard the checkpoint of an earlier run, start over.")
+    bool,
+    option(FAILURES, "--fresh", help="Discard the checkpoint of an earlier run, and start over."),
 ]

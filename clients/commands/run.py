@@ -66,18 +66,20 @@ if TYPE_CHECKING:
 
 HELP = """Score every pixel of LArCV files as shower or track, and write the scores to a LArCV file.
 
-Each plane's crops go to its own service (`ssnet-plane0`, `-plane1`, `-plane2`); all planes of \
-several events are in flight at once. For each entry of the input the output has, in the same \
-order, images \\[shower, track] of `uburn_plane0`, `uburn_plane1`, `uburn_plane2`. The output \
-appears when it is complete. If the run is killed, run the same command again to resume it. An \
-event that no worker can score is empty; OUT.failed.json names it, and the exit code is 3. \
-`--local` starts a broker and workers (`-n`, `--network`) on this machine.
+The crops of plane 0 go to the service `ssnet-plane0`, and so on; all planes of several events are \
+processed at once. The output has the entries of the input, in the same order. Each entry has two \
+images for each plane, the shower score and the track score; their producers are `uburn_plane0`, \
+`uburn_plane1`, `uburn_plane2`. The output file appears when it is complete. If the run is killed, \
+run the same command again to resume it. An event without images (in croi mode: without ROIs) has \
+an empty entry. So has an event that no worker can score; OUT.failed.json names it, and the exit \
+code is 3. `--local` starts a broker and workers on this machine (`-n`: how many, `--network`: \
+which network).
 
 [bold]Modes[/]
 
-  croi     crops around the file's regions of interest: SSNet's chain
-  tiles    the whole event in overlapping tiles
-  whole    images as they are, for those that were cropped before
+  croi     crops around the file's regions of interest (ROIs), as in SSNet's own chain
+  tiles    the whole event, in overlapping tiles
+  whole    each image as it is, for files of images that are already cropped
 
 [bold]Examples[/]
 
@@ -102,7 +104,10 @@ class OnBadInput(str, enum.Enum):
 
 
 Ceiling = Annotated[
-    float, option(COMPUTED, callback=positive, help="ADC to which larger values are lowered.")
+    float,
+    option(
+        COMPUTED, callback=positive, help="Upper limit in ADC; larger values are clipped to it."
+    ),
 ]
 Window = Annotated[int, option(SERVED, min=1, help="Events in flight at once.")]
 Strict = Annotated[
@@ -112,7 +117,8 @@ BadInput = Annotated[
     OnBadInput,
     option(
         FAILURES,
-        help="What a bad entry does: stop the run, or fail (an empty event, named in the report).",
+        help="If an entry cannot be read or cut: stop the run, or fail only this event, which stays"
+        " empty and is named in OUT.failed.json.",
     ),
 ]
 MaxFailed = Annotated[
@@ -122,20 +128,29 @@ MaxFailed = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Share of the events so far that may fail, from 0 to 1, once ten have failed.",
+        help="Fraction of the events, 0 to 1, that may fail; if more have failed, and at least"
+        " ten, the run stops.",
     ),
 ]
 RetryFailed = Annotated[
-    bool, option(FAILURES, "--retry-failed", help="Score only the events that failed before.")
+    bool,
+    option(
+        FAILURES,
+        "--retry-failed",
+        help="Score again the events that OUT.failed.json names, and only these.",
+    ),
 ]
 Local = Annotated[
     bool, option(SERVED, "--local", help="Start a broker and workers on this machine.")
 ]
 Ledger = Annotated[
-    bool, option(FILES, "--ledger", help="Write the times of every event to OUT.ledger.")
+    bool,
+    option(
+        FILES, "--ledger", help="Record the times of every event in OUT.ledger, for `ssnet ledger`."
+    ),
 ]
 LedgerTo = Annotated[
-    Path | None, option(FILES, "--ledger-to", help="Write the times of every event to this file.")
+    Path | None, option(FILES, "--ledger-to", help="Record the times of every event in this file.")
 ]
 
 

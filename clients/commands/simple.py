@@ -38,9 +38,10 @@ from .options import (
 
 HELP = """Send images of LArCV files to a service, and write its answers to a LArCV file.
 
-Each answer is written under the name it came with, to the event and with the meta of the image \
-that it answers; an answer to anything else is an error. Events without images keep an empty \
-entry. With --random the output has the random order. The output appears when it is complete.
+Each answer is an image. It is written to the event of the image that was sent, with the position \
+and size (meta) of that image; the worker chooses its producer name. An answer that belongs to no \
+image that was sent is an error. An event without images becomes an empty entry. With --random, \
+the output is in the random order, too. The output file appears when it is complete.
 
 [bold]Examples[/]
 
@@ -74,7 +75,8 @@ def simple(
         list[str] | None,
         option(
             COMPUTED,
-            help="Name that every reply must have; repeatable. Default: the first reply's names.",
+            help="Producer name that every answer must have; repeatable. Default: the names in the"
+            " first answer.",
         ),
     ] = None,
     batch_size: BatchSize = 1,

@@ -22,9 +22,9 @@ from .options import (
 
 HELP = """Make a file of toy events: neutrino-like events among cosmics, with truth.
 
-Products: images `wire` (ADC) and `segment` (0 background, 1 shower, 2 track) on three planes, \
-and ROIs `croi` around the vertex (not in .h5 files, which hold none). A pixel is 6 ticks by 1 \
-wire. The same seed makes the same events; it is also their run number.
+The products are the images `wire` (ADC) and `segment` (0 background, 1 shower, 2 track) of three \
+planes, and the ROIs `croi` around the vertex (only in .root files: .h5 files hold no ROIs). A \
+pixel covers 6 ticks and 1 wire. Equal seeds make equal events; the seed is also the run number.
 
 [bold]Examples[/]
 
@@ -47,7 +47,8 @@ def toy(
             min=0,
             max=1000,
             callback=finite,
-            help="Mean number of cosmic muons in an event. Default: 12 in a full-size image.",
+            help="Mean number of cosmic muons in an event. Default: 12 in an image of 1008 x 3456,"
+            " fewer in a smaller one.",
         ),
     ] = None,
     quiet: Quiet = False,

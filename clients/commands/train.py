@@ -57,17 +57,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HELP = """Train a network from the batches of `batch-train` workers, and write it as Caffe's files.
+HELP = """Train a network on batches from `batch-train` workers, and write it as Caffe files.
 
-The batches come from the workers at the broker. With files, a broker and workers that read these \
-files are started on this machine. The network has the architecture of the shipped ones, or is any \
-`.prototxt` with one channel and three classes; it sees the image of one plane at a time. Several \
-planes train one network together, and each plane gets the same weights; `--planes 2` trains a \
-network for plane 2 alone.
+The batches come from the workers at --broker. If you give files, a broker and workers that read \
+them are started on this machine. The network has the architecture of the shipped networks, or \
+that of `--prototxt`, which must take one channel and give three classes. It sees the image of one \
+plane at a time. With several planes, one network is trained on all of them, and each plane gets a \
+copy; `--planes 2` trains a network for plane 2 only.
 
 If the training is stopped (by Ctrl-C, a lost node, the end of a job), run the same command again \
-to resume it. The weights are the same as without the stop, to the bit, unless `--threads` differ: \
-sums are then added in another order.
+to resume it. The weights are then bit-identical to those without the stop. With another number of \
+`--threads` the last bits may differ, because sums are added in another order.
 
 [bold]Examples[/]
 
@@ -109,7 +109,8 @@ class Precision(str, enum.Enum):
 
 
 Folder = Annotated[
-    Path, option(FILES, "--output", "-o", help="Folder for networks, checkpoint and curve.")
+    Path,
+    option(FILES, "--output", "-o", help="Folder for networks, checkpoint and training curve."),
 ]
 Weights = Annotated[
     Path | None,
@@ -117,32 +118,56 @@ Weights = Annotated[
 ]
 Validate = Annotated[
     list[Path] | None,
-    option(FILES, help="File to validate with, not trained on; repeatable. Default: none."),
+    option(FILES, help="File for validation only, not for training; repeatable. Default: none."),
 ]
-Steps = Annotated[
-    int, option(LEARNED, min=1, help="Steps to train; each step learns from one batch.")
-]
+Steps = Annotated[int, option(LEARNED, min=1, help="Training steps; each step uses one batch.")]
 Epochs = Annotated[
     int | None,
-    option(LEARNED, min=1, help="Times to train on every event, instead of --steps."),
+    option(
+        LEARNED, min=1, help="Epochs to train, instead of --steps; an epoch has every event once."
+    ),
 ]
-Optimizers = Annotated[Optimizer, option(LEARNED, help="How weights follow their gradients.")]
-Rate = Annotated[float, option(LEARNED, callback=positive, help="Largest learning rate.")]
-Schedules = Annotated[Schedule, option(LEARNED, help="How the learning rate falls.")]
-WarmUp = Annotated[int, option(LEARNED, min=0, help="Steps in which the learning rate rises.")]
+Optimizers = Annotated[
+    Optimizer, option(LEARNED, help="Optimiser: AdamW, or SGD with a momentum of 0.9.")
+]
+Rate = Annotated[float, option(LEARNED, callback=positive, help="Peak learning rate.")]
+Schedules = Annotated[
+    Schedule,
+    option(
+        LEARNED,
+        help="Learning-rate schedule: cosine falls to 0; step falls to 1/10 at 1/2 of the steps and"
+        " to 1/100 at 3/4; constant.",
+    ),
+]
+WarmUp = Annotated[
+    int,
+    option(LEARNED, min=0, help="Steps of warm-up, in which the learning rate rises to --rate."),
+]
 WeightDecay = Annotated[
-    float, option(LEARNED, min=0, callback=finite, help="Share of a weight that decays at a step.")
+    float,
+    option(
+        LEARNED,
+        min=0,
+        callback=finite,
+        help="Weight-decay coefficient of the optimiser, as in torch; 0: no weight decay.",
+    ),
 ]
 Scheme = Annotated[
     PixelWeights,
     option(
         LEARNED,
-        help="Weights of pixels: seen is 1 with charge, 0.002 without; ssnet weighs the classes"
-        " alike.",
+        help="Weights of pixels in the loss; seen: 1 with charge, 0.002 without; ssnet: the same"
+        " total for each class.",
     ),
 ]
 ShowerWeight = Annotated[
-    float, option(LEARNED, min=0, callback=finite, help="Factor for the weight of shower pixels.")
+    float,
+    option(
+        LEARNED,
+        min=0,
+        callback=finite,
+        help="Factor by which the loss weight of shower pixels is multiplied.",
+    ),
 ]
 ShowerShare = Annotated[
     float,
@@ -151,7 +176,7 @@ ShowerShare = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Share of the crops that lie around a shower, from 0 to 1.",
+        help="Fraction of the crops that are cut around a shower, from 0 to 1.",
     ),
 ]
 Gain = Annotated[
@@ -161,7 +186,7 @@ Gain = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="ADC is scaled by a random factor from 1 - GAIN to 1 + GAIN.",
+        help="Random gain, below 1: ADC is multiplied by a factor from 1 - GAIN to 1 + GAIN.",
     ),
 ]
 Freeze = Annotated[
@@ -171,7 +196,8 @@ Freeze = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Share of the steps, at the end, in which BatchNorm works as in service.",
+        help="Fraction of the steps, at the end, in which BatchNorm uses its running averages, not"
+        " the statistics of the batch.",
     ),
 ]
 Average = Annotated[
@@ -181,17 +207,20 @@ Average = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Share of the weights' moving average that a step keeps; 0: no average.",
+        help="Decay (below 1) of the moving average of the weights, which is the result; 0: no"
+        " average.",
     ),
 ]
 Precisions = Annotated[
-    Precision, option(LEARNED, help="Type of numbers in the passes through the network.")
+    Precision,
+    option(LEARNED, help="Number type of the forward and backward pass; weights stay float32."),
 ]
 ValidateEvery = Annotated[int, option(LEARNED, min=1, help="Steps between validations.")]
 ValidateEvents = Annotated[
-    int, option(LEARNED, min=1, help="Events of a validation; the last one uses all events.")
+    int,
+    option(LEARNED, min=1, help="Events in a validation; the validation at the end uses all."),
 ]
-ReportEvery = Annotated[int, option(TERMINAL, min=1, help="Steps between lines of progress.")]
+ReportEvery = Annotated[int, option(TERMINAL, min=1, help="Steps between progress lines.")]
 
 
 def train(

@@ -59,9 +59,10 @@ they hold; a second signal stops them at once.
 
 PLANES_HELP = """Start workers that score the pixels of planes as shower or track.
 
-Plane 0 is the service `ssnet-plane0`, and so on. Each pixel is scored by a Caffe network: the \
-small one that is shipped, trained on toy events, or one of yours (`--network`, or `--prototxt` \
-and `--weights` for a single plane). The workers share the cores of the machine.
+Plane 0 is the service `ssnet-plane0`, and so on. The workers use a Caffe network. By default it \
+is the small one that comes with ssnet, which was trained on toy events; `--network` (or \
+`--prototxt` and `--weights`, for a single plane) names yours. The workers share the cores of the \
+machine.
 
 [bold]Examples[/]
 
@@ -72,7 +73,7 @@ and `--weights` for a single plane). The workers share the cores of the machine.
   ssnet worker planes --planes 2 --engine caffe --device cuda:0
 """
 
-BATCH_TRAIN_HELP = """Start workers that make training batches of files of images and labels.
+BATCH_TRAIN_HELP = """Start workers that make training batches from files of images and labels.
 
 The service is `batch-train`; `ssnet train` and `ssnet batches` are its clients. All workers of a \
 broker must read the same files, in the same order.
@@ -83,9 +84,9 @@ broker must read the same files, in the same order.
   ssnet worker batch-train toy.root --producer wire --labels segment --broker tcp://node7:5555
 """
 
-DUMMY_HELP = """Start workers that log the images they get and answer zeros.
+DUMMY_HELP = """Start workers that log the images they get, and answer with zeros.
 
-The service is `dummy`: it tests a client, a broker and a network without computing anything.
+The service is `dummy`. With it you can test clients, brokers and connections; it computes nothing.
 
 [bold]Examples[/]
 

@@ -72,7 +72,7 @@ BROKER_HELP = """Run a broker, which queues requests by service and hands each t
 The worker that has been idle longest gets the next request. If a worker dies, its request goes to \
 another one.
 
-On SIGTERM or Ctrl-C the broker waits for the requests that workers hold, then stops; a second \
+On SIGTERM or Ctrl-C the broker first waits for the requests that workers hold (--drain); a second \
 signal stops it at once.
 
 [bold]Examples[/]
@@ -89,31 +89,49 @@ signal stops it at once.
 def broker(
     bind: Bind = None,
     public: Annotated[
-        bool, option(SERVED, "--public", help="Allow an address that other machines can reach.")
+        bool,
+        option(SERVED, "--public", help="Allow a --bind address that other machines can reach."),
     ] = False,
     time_limit: Annotated[
         list[str] | None,
         option(
             FAILURES,
             metavar="SERVICE=SECONDS",
-            help="Seconds that a worker may hold a request of this service; repeatable.",
+            help="Seconds that a worker may hold a request of SERVICE, before it is disconnected;"
+            " repeatable. Default: no limit.",
         ),
     ] = None,
     max_attempts: Annotated[
-        int, option(FAILURES, help="Give up a request after it has lost this many workers.")
+        int,
+        option(FAILURES, help="Refuse a request when this many workers died while they held it."),
     ] = BROKER.max_attempts,
     max_queue: Annotated[
-        int, option(SERVED, help="Requests that the queue of one service may hold.")
+        int,
+        option(
+            SERVED, help="Maximum number of requests in the queue of a service; more are refused."
+        ),
     ] = BROKER.max_queue,
     max_queue_bytes: Annotated[
         int,
-        option(SERVED, help="Bytes of requests, queued and at workers, that a service may hold."),
+        option(
+            SERVED,
+            help="Maximum bytes in all requests of a service, queued or at workers; more are"
+            " refused.",
+        ),
     ] = BROKER.max_queue_bytes,
     expiry: Annotated[
-        float, option(FAILURES, help="Seconds that a request waits for a service without workers.")
+        float,
+        option(
+            FAILURES,
+            help="Seconds that a request waits if its service has no worker; then it is refused.",
+        ),
     ] = BROKER.expiry_s,
     drain: Annotated[
-        float, option(FAILURES, help="Seconds that a stopping broker waits for its workers.")
+        float,
+        option(
+            FAILURES,
+            help="Seconds that a stopped broker waits for the requests that workers hold.",
+        ),
     ] = BROKER.drain_s,
     heartbeat: Heartbeat = PULSE.interval_s,
     liveness: Liveness = PULSE.liveness,
@@ -172,7 +190,7 @@ def _check_public(endpoints: list[str], *, public: bool) -> None:
         logging.getLogger(__name__).warning(text, endpoint)
 
 
-WORKER_HELP = """Start workers that serve requests of a service with a class of yours.
+WORKER_HELP = """Start workers of a service; a Python class of yours answers its requests.
 
 CLASS is a subclass of mdp.Worker in MODULE; the current folder is on Python's path. Each worker \
 computes in its own process. The exit code is 1 if a worker's setup() failed several times in a row.
@@ -231,9 +249,9 @@ def _check_target(target: str) -> tuple[str, str]:
 
 CALL_HELP = """Send a request to a service, and print the answer.
 
-The request's frames are the FRAMEs, then the contents of the files (- is standard input). Of the \
-answer, text frames are printed as text, others as their length and digest. If no worker serves \
-the service, that is an error at once, unless --wait waits for a worker.
+The request consists of the FRAMEs, then of the contents of each --file. In the answer, a frame of \
+text is printed as it is, any other frame as its length and SHA-256. If the service has no worker, \
+the command fails at once; with --wait it first waits for one.
 
 [bold]Examples[/]
 
@@ -249,15 +267,18 @@ the service, that is an error at once, unless --wait waits for a worker.
 def call(
     service: Annotated[str, typer.Argument(help="Name of the service.")],
     frames: Annotated[
-        list[str] | None, typer.Argument(metavar="[FRAME]...", help="Frames of the request, texts.")
+        list[str] | None,
+        typer.Argument(metavar="[FRAME]...", help="Frames of the request, as text."),
     ] = None,
     file: Annotated[
-        list[str] | None, option(FILES, help="File whose content is one frame; repeatable.")
+        list[str] | None,
+        option(FILES, help="File to send as one frame, - for standard input; repeatable."),
     ] = None,
     output: Annotated[
-        Path | None, option(FILES, "--output", "-o", help="Folder for the frames of the answer.")
+        Path | None,
+        option(FILES, "--output", "-o", help="Folder for the answer, one file for each frame."),
     ] = None,
-    repeat: Annotated[int, option(COMPUTED, min=1, help="How often the request is made.")] = 1,
+    repeat: Annotated[int, option(COMPUTED, min=1, help="Number of requests to make.")] = 1,
     window: Annotated[int, option(SERVED, min=1, help="Requests in flight at once.")] = CALL_LANES,
     timeout: Timeout = CALL_TIMEOUT_S,
     tries: Tries = CLIENT.tries,
@@ -281,11 +302,11 @@ def call(
         calls.call_often(broker, settings, call, repeat=repeat, window=window)
 
 
-SERVICES_HELP = """Show the services of a broker: workers, idle and busy, and queue depths.
+SERVICES_HELP = """Show the services of a broker: idle and busy workers, and queue depths.
 
-With a SERVICE, the exit code is 0 if it has a worker and 1 if not; --quiet prints nothing and \
-leaves only the exit code. --watch ends with Ctrl-C or SIGTERM; into a file or a pipe it writes \
-plain lines with the time, and with --json one object per line.
+If you name a SERVICE, the exit code is 0 if it has a worker, else 1; --quiet then prints nothing. \
+--watch ends with Ctrl-C or SIGTERM; to a file or a pipe it writes plain lines, each with the \
+time, or with --json one object per line.
 
 [bold]Examples[/]
 
@@ -305,10 +326,10 @@ def services(
         str | None, typer.Argument(help="Show only the service of this name.")
     ] = None,
     by_worker: Annotated[
-        bool, option(TERMINAL, "--by-worker", help="Show a row for each worker, too.")
+        bool, option(TERMINAL, "--by-worker", help="Also show a row for each worker.")
     ] = False,
     watch: Annotated[
-        bool, option(TERMINAL, "--watch", help="Show it again and again, until Ctrl-C.")
+        bool, option(TERMINAL, "--watch", help="Update the table until Ctrl-C.")
     ] = False,
     every: Annotated[
         float | None,
@@ -343,11 +364,11 @@ def services(
     sys.exit(0 if look.once(json=json, quiet=quiet) else 1)
 
 
-BENCH_HELP = """Measure the request rate and the latency of a service of any Majordomo broker.
+BENCH_HELP = """Measure the request rate and the latency of a service, at any Majordomo broker.
 
-Without --broker a broker and echo workers are started for the measurement. --bare-loop also \
-measures a loop that only forwards frames from a ROUTER to a DEALER socket and back, in turn with \
-the broker, and prints the ratio.
+Without --broker, a broker and echo workers are started for the measurement. --bare-loop also \
+measures, for comparison, a loop that only forwards frames between a ROUTER and a DEALER socket. \
+It alternates between the broker and the loop, and prints the ratio of their rates.
 
 [bold]Examples[/]
 
@@ -366,31 +387,32 @@ def bench(
         str, option(SERVED, "--service", "-s", help="Name of the service.")
     ] = "echo",
     sizes: Annotated[
-        str, option(COMPUTED, help="Bytes of a request; several, separated by commas.")
+        str, option(COMPUTED, help="Request sizes to measure, in bytes, separated by commas.")
     ] = "64,100000,5000000",
     windows: Annotated[
-        str, option(SERVED, help="Requests in flight at once; several, separated by commas.")
+        str, option(SERVED, help="Numbers of requests in flight at once, separated by commas.")
     ] = "1,100",
     workers: Annotated[
         str | None,
         option(
             SERVED,
             *("--workers", "-n"),
-            help="Echo workers to start; several, separated by commas. Default: 16, or 0 with"
+            help="Numbers of echo workers to start, separated by commas. Default: 16, or 0 with"
             " --broker.",
         ),
     ] = None,
     seconds: Annotated[
-        float, option(COMPUTED, min=0.1, callback=finite, help="Seconds of one measurement.")
+        float, option(COMPUTED, min=0.1, callback=finite, help="Seconds for one measurement.")
     ] = 2.0,
     rounds: Annotated[
-        int, option(COMPUTED, min=1, help="Measurements at each point; the median is shown.")
+        int, option(COMPUTED, min=1, help="Measurements of each combination; the median is shown.")
     ] = 3,
     dialect: Annotated[
         str, option(SERVED, help="Dialect of the workers: MDP/0.1, MDP/0.2 or majortomo.")
     ] = "MDP/0.2",
     bare_loop: Annotated[
-        bool, option(COMPUTED, "--bare-loop", help="Measure a loop that only forwards, too.")
+        bool,
+        option(COMPUTED, "--bare-loop", help="Also measure a loop that only forwards frames."),
     ] = False,
     json: Json = False,
     quiet: Quiet = False,

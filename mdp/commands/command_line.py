@@ -188,7 +188,7 @@ Bind = Annotated[
     option(
         SERVED,
         callback=_bindable,
-        help=f"Address to serve at; repeatable. Default: {DEFAULT_ENDPOINT}.",
+        help=f"Address at which the broker listens; repeatable. Default: {DEFAULT_ENDPOINT}.",
     ),
 ]
 Workers = Annotated[
@@ -199,27 +199,39 @@ Heartbeat = Annotated[
     option(
         SERVED,
         callback=positive,
-        help="Seconds between heartbeats; the same for a broker, its workers and its clients.",
+        help="Seconds between heartbeats; use one value for a broker, its workers and its clients.",
     ),
 ]
 Liveness = Annotated[
-    int, option(SERVED, callback=positive, help="Missed heartbeats after which a peer is gone.")
+    int,
+    option(
+        SERVED,
+        callback=positive,
+        help="Heartbeat intervals of silence after which a peer counts as gone.",
+    ),
 ]
 Timeout = Annotated[
     float,
     option(
         FAILURES,
         callback=positive,
-        help="Seconds to wait for an answer at each try, the time in the broker's queue included.",
+        help="Seconds to wait for an answer in each try, including its time in the broker's queue.",
     ),
 ]
-Tries = Annotated[int, option(FAILURES, min=1, help="How often a request is sent before it fails.")]
+Tries = Annotated[
+    int, option(FAILURES, min=1, help="Number of times to send a request before it fails.")
+]
 Wait = Annotated[
     float,
-    option(SERVED, min=0, callback=finite, help="Seconds to wait for a service's first worker."),
+    option(
+        SERVED,
+        min=0,
+        callback=finite,
+        help="Seconds to wait for the first worker of a service; 0: do not wait.",
+    ),
 ]
 Json = Annotated[bool, option(TERMINAL, "--json", help="Print JSON instead of tables.")]
 Quiet = Annotated[
     bool, option(TERMINAL, "--quiet", "-q", help="Show only results, warnings and errors.")
 ]
-Verbose = Annotated[bool, option(TERMINAL, "--verbose", "-v", help="Log more: each step.")]
+Verbose = Annotated[bool, option(TERMINAL, "--verbose", "-v", help="Log every step, too.")]
