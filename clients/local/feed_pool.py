@@ -57,7 +57,7 @@ def feed_pool(
     """
     check_producers(files, {"-p": image, "--labels": label})
     settings = TrainingSettings(
-        tuple(file.absolute() for file in files),
+        tuple(files),
         image=image,
         label=label,
         cache_bytes=cache_mib << 20,

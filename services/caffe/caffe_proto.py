@@ -7,6 +7,7 @@ that networks of images use is described here, field by field, and built at impo
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
@@ -138,17 +139,24 @@ def from_text(text: bytes, file: str) -> tuple[Any, str]:
     net = new("NetParameter")
     try:
         try:
-            text_format.Parse(text, net)
+            _parse(text, net)
         except text_format.ParseError as error:
             if not _UNKNOWN_PARAMETER.search(str(error)):
                 raise
             net = new("NetParameter")
-            text_format.Parse(text, net, allow_unknown_field=True)
+            _parse(text, net, allow_unknown_field=True)
             return net, str(error)
-    except (text_format.ParseError, ValueError, RecursionError) as error:
+    except (text_format.ParseError, ValueError, RecursionError, DeprecationWarning) as error:
         # ValueError: not UTF-8; RecursionError: nested too deep
         raise NetworkError(f"want a network's text in {file}, got an error at {error}") from None
     return net, ""
+
+
+def _parse(text: bytes, net: Any, *, allow_unknown_field: bool = False) -> None:
+    with warnings.catch_warnings():
+        # Caffe refuses an unknown escape in a string; protobuf in Python only warns of it
+        warnings.simplefilter("error", DeprecationWarning)
+        text_format.Parse(text, net, allow_unknown_field=allow_unknown_field)
 
 
 def from_bytes(name: str, data: bytes, file: str) -> Any:

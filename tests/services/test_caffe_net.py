@@ -214,3 +214,12 @@ def test_pooling_rounds_up_as_caffe_does() -> None:
         255,
         255,
     )
+
+
+@pytest.mark.parametrize("escape", [r"\l", r"\z", r"\8"])
+def test_an_unknown_escape_in_a_string_is_refused_as_caffe_does(
+    escape: str, tmp_path: Path
+) -> None:
+    layers = UNET.replace('name: "', f'name: "{escape}', 1)
+    with pytest.raises(NetworkError, match="want a network's text"):
+        caffe_net.read(*write(tmp_path, layers))
