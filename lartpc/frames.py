@@ -191,7 +191,7 @@ class _Packed:
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    codec: str
+    codec: Codec
     data: memoryview
     info: Mapping[str, Any]
 
@@ -298,9 +298,12 @@ def _binary(packed: memoryview) -> memoryview:
 
 
 def _decode(packed: _Packed) -> npt.NDArray[Any]:
-    data: Any = packed.data
-    if packed.codec == "zstd":
-        data = _decompress(packed.data, packed.nbytes)
+    data: Any
+    match packed.codec:
+        case "zstd":
+            data = _unzstd(packed.data, packed.nbytes)
+        case "raw":
+            data = packed.data
     if len(data) != packed.nbytes:
         raise FrameError(f"want {packed.nbytes} bytes for {packed.shape}, got {len(data)}")
     array = np.frombuffer(data, packed.dtype).reshape(packed.shape)
@@ -308,7 +311,8 @@ def _decode(packed: _Packed) -> npt.NDArray[Any]:
     return array
 
 
-def _decompress(data: memoryview, nbytes: int) -> bytes:
+def _unzstd(data: memoryview, nbytes: int) -> bytes:
+    """Check the size that the data state before memory is allocated for it; then decompress."""
     try:
         stated = zstandard.get_frame_parameters(data).content_size
         if stated != nbytes or nbytes == 0:

@@ -16,6 +16,7 @@ from .findings import Finding
 _ROUNDED = "float16"
 """The dtype that services send by default; older software did not record it."""
 _DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc", "planes")
+"""The settings that all runs merged into one output must share."""
 _NUMBERS = frozenset(map(str, PLANES))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from mdp import Client
 from services.planes import service_name
 
+from ..files.provenance import mode_settings
 from ..flow.prefetcher import Outcome, Reply
 from ..flow.stopwatch import Lap, Stopwatch
 from ..ledger.file import LedgerWriter
@@ -190,7 +191,7 @@ def recorded(
         inputs=tuple(map(str, job.inputs)),
         started_at=time.time(),
         host=socket.gethostname(),
-        mode=type(job.mode).__name__.lower(),
+        mode=str(mode_settings(job.mode)["name"]),
         events=events,
         done=done,
         window=job.window,

@@ -154,7 +154,7 @@ class Service:
         self.fingerprint = b""  # of all its workers; meaningful only while it has some
         self.idle: OrderedDict[WorkerState, None] = OrderedDict()  # least recently used first
         self.unserved_since = now  # meaningful only while it has no workers
-        self.answered = 0
+        self.answered = 0  # FINALs sent to clients; not those of cancelled requests
         self.requeued = 0
         self.alarm_at = math.inf
 

@@ -96,6 +96,7 @@ def decide(
     if killed is not None and killed.run == settings:
         log.warning("%s: was whole already when its client was killed", job.output)
         return Whole(tuple(killed.failed))
+    # with --force or with parts, a complete file is an older one, and is not looked at
     if not job.force and folder.load() is None:
         existing = existing_output(job, reader, order, provenance)
         if existing is not None:

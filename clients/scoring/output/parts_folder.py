@@ -155,7 +155,11 @@ class PartsFolder:
         return state
 
     def _without_changed_inputs(self, state: State, run: RunSettings) -> State:
-        """Only the parts whose inputs did not change; the same state if no part remains."""
+        """Return the state without the parts of changed inputs.
+
+        If none would remain, or other settings differ too, return it as it is: `check_same`
+        refuses it.
+        """
         changed = changed_inputs.changed_inputs(state.run, run)
         unchanged = changed_inputs.as_if_unchanged(state.run, run, changed)
         if not changed:

@@ -19,6 +19,7 @@ def record_settings(job: ScoringJob) -> dict[str, Any]:
         "producer": job.producer,
         "threshold_adc": job.low_adc,
         "ceiling_adc": job.high_adc,
+        # left out at its default, so that runs of older software, which lack it, can be resumed
         **({} if job.planes == PLANES else {"planes": list(job.planes)}),
     }
 
