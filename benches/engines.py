@@ -111,7 +111,7 @@ def _in_a_process(setup: Setup, cache: Path) -> dict[str, float]:
 
 
 def against_torch(setup: Setup) -> Result:
-    """Alternate forward passes of the engine and torch; return the median ratio of neighbours."""
+    """Alternate passes of the engine and of torch; return the median ratio of the pairs."""
     import torch
 
     from clients.training.torch_net import TorchNet

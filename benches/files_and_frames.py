@@ -133,7 +133,7 @@ def bench_frames(event: Event, rounds: int) -> list[Result]:
 
 
 def bench_writing(directory: Path, events: Sequence[Event]) -> Result:
-    """Measure whole files, with the first allocation and the closing, but without ROOT's start."""
+    """Measure writing a whole file, with allocation and closing, but without ROOT's start."""
     write_events(directory / "warm.root", [sparse_event(0)])
     pixels = [image.pixels for event in events for image in event.images["wire"]]
     flat = [np.ascontiguousarray(array) for array in pixels]

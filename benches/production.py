@@ -1,4 +1,4 @@
-"""Measure how busy the production client keeps its workers, and its memory, without a network.
+"""Measure how busy the production client keeps stand-in workers, and the memory it takes.
 
 `python -m benches.production` makes toy events, starts a broker and workers that take a fixed time
 for each crop, and runs the production client with three pools: one worker a plane; the same, but
@@ -86,7 +86,7 @@ _TARGETS = {
 
 
 def _busy(logs: Path) -> list[tuple[int, float]]:
-    """Return each worker's plane, and the share of the time from first to last crop it worked."""
+    """Return each worker's plane, and the share of time it worked, from first to last crop."""
     shares = []
     for path in logs.iterdir():
         passes = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]

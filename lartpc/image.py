@@ -104,7 +104,7 @@ class ImageMeta:
         return replace(self, origin_y=corner, tick_order=order)
 
     def inclusive(self, other: ImageMeta) -> ImageMeta:
-        """Return the smallest box around both; plane, pixel size and order are those of self."""
+        """Return the smallest box around self and other; plane, pixel size and order are self's."""
         min_x, max_x = min(self.min_x, other.min_x), max(self.max_x, other.max_x)
         min_y, max_y = min(self.min_y, other.min_y), max(self.max_y, other.max_y)
         width, height = max_x - min_x, max_y - min_y

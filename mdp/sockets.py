@@ -1,4 +1,4 @@
-"""The sockets and the clock; only the load generator has sockets elsewhere. Independent of MDP.
+"""The clock, and all sockets except the load generator's. This file does not depend on MDP.
 
 Sending and receiving never block, except at the child's end of its stream. Frames of more than
 `SMALL_BYTES` are forwarded by reference and never copied; a smaller frame is copied, because that

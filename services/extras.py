@@ -17,7 +17,7 @@ EXTRAS = ("images", "worker", "client", "display", "larcv1", "train")
 """All extras of the package; smaller ones come first."""
 
 _MODULES = {"protobuf": "google.protobuf", "root": "ROOT"}
-"""The module of each distribution whose module has another name."""
+"""The module to import, for each distribution whose module has a different name."""
 
 
 def requirements(extra: str) -> Iterator[str]:

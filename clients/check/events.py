@@ -122,7 +122,7 @@ def _counts(want: Names, got: Names) -> tuple[Names, npt.NDArray[np.int64], npt.
 
 
 def _next(places: deque[int]) -> int:
-    """The first place; the last remaining one may be used several times."""
+    """Take the first place; the last one is not removed, and may be used several times."""
     return places.popleft() if len(places) > 1 else places[0]
 
 

@@ -37,7 +37,7 @@ class Finding:
         return "warning" if self.warned else "ok"
 
     def look(self, bad: int, where: str, *, of: int = 1) -> None:
-        """Count `of` more checked items, `bad` of them wrong; keep the first bad `where`."""
+        """Count `of` more items, of which `bad` are wrong; keep the first `where` of bad ones."""
         self.checked += of
         self.bad += bad
         if bad and not self.first:

@@ -83,7 +83,7 @@ def common_settings(
 
 
 def _with_rounding(settings: Sequence[ScoreSettings]) -> ScoreSettings:
-    """The first settings, with float16 for each plane for which any of them has it."""
+    """The first settings; a plane has float16 if any of the settings has it for this plane."""
     by_plane = zip(*(one.dtypes for one in settings), strict=True)
     dtypes = tuple(_ROUNDED if _ROUNDED in several else several[0] for several in by_plane)
     return replace(settings[0], dtypes=dtypes)

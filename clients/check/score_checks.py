@@ -166,7 +166,7 @@ class ScoreFindings:
         self.numbers.look(bad, got)
 
     def _look_at_places(self, want: Charge, scores: Mapping[str, Pixels], where: str) -> None:
-        """`scores`: by class."""
+        """Check that scores are where the charge is; scores: an image for each class."""
         largest = np.maximum(*scores.values())
         either = (scores["shower"] != 0) | (scores["track"] != 0)
         outside = either & ~want.covered
@@ -211,14 +211,14 @@ def _unscored(want: Charge, scored: Mask, largest: Pixels) -> tuple[int, str]:
 
 
 def _too_many(lost: int, charged: int, *, sure: bool) -> bool:
-    """`sure`: the network may be so sure of background that float16 rounds its scores to 0."""
+    """Whether too many charged pixels lack a score; sure: float16 may round scores to 0."""
     if sure:
         return lost >= _MANY and lost == charged
     return lost > _UNSCORED * charged + _FEW
 
 
 def _is_unsure(scores: Pixels, *, lost: int) -> bool:
-    """Whether there are at least `lost` scores, and none shows that the network is sure."""
+    """Whether all scores are unsure ones (`_SURE`), and there are at least `lost` of them."""
     low, high = _SURE
     return len(scores) >= lost and bool(((scores >= low) & (scores <= high)).all())
 

@@ -1,1 +1,1 @@
-"""What users type: one file a command. Each imports what it needs when it runs."""
+"""The commands that users type, a file for each, which imports what it needs when it runs."""

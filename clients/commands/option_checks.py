@@ -10,11 +10,11 @@ from mdp import SettingsError
 from mdp.process import configure_logging
 
 CHOICES = ("lartpc.files.reader", "clients.files.choices", "clients.pictures.event_pictures")
-"""The loggers that say what was chosen where no option did."""
+"""The loggers that report what the program chose because no option decided."""
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Different planes from 0 to 9, as users write them: 0,1,2. Raises `SettingsError`."""
+    """Parse numbers of planes, all different, from 0 to 9: `0,1,2`. Raises `SettingsError`."""
     try:
         wanted = tuple(int(number) for number in text.split(",") if number)
     except ValueError:
@@ -25,7 +25,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def log_warnings(*, verbose: bool, quiet: bool = False) -> None:
-    """Log warnings and, unless `quiet`, what was chosen where no option did; not each step."""
+    """Log warnings and, unless quiet, the program's choices; log each step only if verbose."""
     configure_logging(verbose=verbose, quiet=quiet)
     if not verbose:
         logging.getLogger().setLevel(logging.WARNING)
@@ -40,7 +40,7 @@ def typed(context: typer.Context, name: str) -> bool:
 
 
 def check_files(context: typer.Context, *, files: bool, theirs: tuple[str, ...]) -> None:
-    """Refuse options without effect: the broker's with files, `theirs` without files."""
+    """Refuse `--broker` together with files, and the options `theirs` without files."""
     if files and typed(context, "broker"):
         raise SettingsError("--broker cannot be combined with files")
     for name in () if files else theirs:

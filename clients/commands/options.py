@@ -37,7 +37,7 @@ SIDE, OVERLAP = 512, 64  # pixels of crops and tiles
 
 
 class Ticks(str, enum.Enum):
-    """Which tick row 0 is."""
+    """Which tick row 0 holds: the largest (backward) or the smallest (forward)."""
 
     auto = "auto"
     backward = "backward"

@@ -92,7 +92,7 @@ which network).
 
 
 FAILED_EVENTS = 3
-"""The exit code of a run whose output is complete, but for events that failed."""
+"""The exit code of a run whose output is complete, except for events that failed."""
 PULSE = Heartbeats()
 
 
@@ -285,7 +285,7 @@ def _services(
     progress: Progress,
     watch: Stopwatch,
 ) -> AbstractContextManager[str]:
-    """A broker and workers on this machine; it then needs the libraries of networks, too."""
+    """Start a broker and workers here; this needs the libraries that run networks, too."""
     from ..local import local_services, plane_pool
 
     pool = plane_pool.PlanePool(

@@ -95,7 +95,7 @@ class Schedule(str, enum.Enum):
 
 
 class PixelWeights(str, enum.Enum):
-    """What a pixel counts in the loss."""
+    """How the weight of a pixel in the loss is chosen."""
 
     seen = "seen"
     ssnet = "ssnet"
@@ -320,7 +320,7 @@ def _job(options: Mapping[str, Any]) -> TrainingJob:
 
 
 def _of(settings: type[T], options: Mapping[str, Any]) -> T:
-    """Settings from the options that have the names of their fields."""
+    """Make settings from those options that have the name of a field of the settings."""
     names = {field.name for field in fields(settings)}  # type: ignore[arg-type]
     plain = {n: v.value if isinstance(v, enum.Enum) else v for n, v in options.items()}
     return settings(**{name: value for name, value in plain.items() if name in names})

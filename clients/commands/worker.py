@@ -222,7 +222,7 @@ def _serve(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Check a pool, and serve until a signal comes. `pool` imports only what it needs itself."""
+    """Make and check a pool, then serve until a signal. `pool` imports only what it needs."""
     with options_named(**PULSE_OPTIONS):
         heartbeats = Heartbeats(heartbeat, liveness)
     configure_logging(verbose=verbose, quiet=quiet)

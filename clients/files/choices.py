@@ -1,4 +1,4 @@
-"""Defaults for the options that say what to read; used if the first file allows only one.
+"""Default values of the options that say what to read, found in the first file.
 
 Each unusual choice is logged. If several are possible, an error names the option that decides.
 """

@@ -1,1 +1,1 @@
-"""Shared by all clients to keep requests in flight: prefetching, limits, waiting, signals."""
+"""What all clients share to keep requests in flight: prefetching, limits, waiting, signals."""

@@ -96,7 +96,7 @@ class Prefetcher(Generic[Q]):
     def outcomes(
         self, *, tolerated: Callable[[MDPError], bool]
     ) -> Iterator[tuple[Q, list[Outcome]]]:
-        """Iterate as over self, but yield tolerated errors in place of the missing replies."""
+        """Iterate as over self; where a reply is missing, yield its error if it is tolerated."""
         while True:
             with self._watch.stage("wait"):
                 match self._asked.get():

@@ -1,4 +1,4 @@
-"""For how long how many requests were in flight: whether workers had something to do. Pure."""
+"""How many requests were in flight, and for how long, to see if workers lacked requests. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Demand:
         self._now_s = now_s
 
     def wanting(self, workers: float, *, of_s: float) -> float:
-        """The share of the time of so many workers in which there was no request for them, 0 to 1.
+        """The share of the workers' time, 0 to 1, in which there was no request for them.
 
         of_s: for how long they were there; without requests in flight where no request covers it.
         """

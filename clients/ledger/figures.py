@@ -28,7 +28,7 @@ from .records import (
 from .spread import Spread
 
 EVENT_STAGES = ("read", "chain", "pack", "room", "send", "turn", "check", "stitch", "write")
-"""Of an event, one after the other; between `send` and `turn` its crops are with the workers."""
+"""An event's stages, in order; between `send` and `turn` its crops are with the workers."""
 _WORK = ("read", "chain", "pack", "check", "stitch", "write")
 CROP_STAGES = {
     "chain": "cut",
@@ -38,7 +38,7 @@ CROP_STAGES = {
     "computed": "computed",
     "trip": "trip",
 }
-"""Of a crop, with the time of a record that each is; `trip` is `queued` and `worker` together."""
+"""A crop's stages, each with its field of `CropTimes`; `trip` is `queued` plus `worker`."""
 SLOWEST = 10
 _TURNS = 4  # crops for each worker of a plane: among so many, each worker gets at least one
 
@@ -50,35 +50,35 @@ class WorkerFigures:
     plane: int
     name: str
     first_s: float
-    """When it began its first crop ..."""
+    """When it began its first crop."""
     crops_before: int
-    """... and how many crops of the plane were answered earlier."""
+    """How many crops of the plane were answered before `first_s`."""
     last_s: float = -math.inf
-    """When its last crop was answered ..."""
+    """When its last crop was answered."""
     crops_until: int = 0
-    """... and how many crops of the plane were answered until then."""
+    """How many crops of the plane were answered until `last_s`."""
     crops: int = 0
     busy_s: float = 0.0
     computed_s: float = 0.0
 
 
 class SlowEvent(NamedTuple):
-    """An event that took long, without its waiting for room and for its turn."""
+    """An event that took long, not counting its waits for room and for its turn."""
 
     worked_s: float
     entry: int
     rse: tuple[int, int, int]
     stage: str
-    """The longest one."""
+    """The longest stage of the event."""
     stage_s: float
     plane: int | None
-    """Of the crop that was answered last, if the longest stage is that crop's."""
+    """The plane of the crop that was answered last, if the longest stage is one of that crop."""
     worker: str
 
 
 @dataclass
 class Figures:
-    """Of one job: a run, and the runs that resumed it."""
+    """The figures of one job: a run, and the runs that resumed it."""
 
     earlier: int = 0
     """Runs in the file before these, which belong to other jobs."""
@@ -102,23 +102,23 @@ class Figures:
     writing_s: float = 0.0
     """For how long the client's second thread was unpacking, stitching and writing."""
     in_flight_s: float = 0.0
-    """From sent to written, the sum over all events."""
+    """The time from sent to written, summed over all events."""
     stages: dict[str, Spread] = field(default_factory=lambda: defaultdict(Spread))
     worked: Spread = field(default_factory=Spread)
-    """Times of events without waiting for room and for their turn."""
+    """The times of events, not counting their waits for room and for their turn."""
     crop_stages: dict[tuple[int, str], Spread] = field(default_factory=lambda: defaultdict(Spread))
-    """By plane and stage."""
+    """The times of crops, by plane and stage."""
     demand: dict[int, Demand] = field(default_factory=lambda: defaultdict(Demand))
-    """By plane."""
+    """The requests in flight, by plane."""
     workers: dict[WorkerName, WorkerFigures] = field(default_factory=dict)
     slowest: list[SlowEvent] = field(default_factory=list)
-    """The slowest one first."""
+    """The slowest events, the slowest of them first."""
     first_sent_s: float = math.inf
     last_answered_s: float = -math.inf
     names: list[WorkerName] = field(default_factory=list)
-    """The workers of the last run, as its crops number them."""
+    """The workers of the last run; its crops name a worker by the index in this list."""
     _timed: Counter[int] = field(default_factory=Counter)
-    """By plane: crops whose worker sent how long it was busy."""
+    """How many crops had a worker that sent how long it was busy, by plane."""
 
     @property
     def planes(self) -> list[int]:
@@ -126,14 +126,14 @@ class Figures:
 
     @property
     def pools_s(self) -> float:
-        """For how long the pools were in use: from the first request to the last answer."""
+        """How long the pools were in use: from the first request to the last answer."""
         return max(self.last_answered_s - self.first_sent_s, 0.0)
 
     def workers_of(self, plane: int) -> list[WorkerFigures]:
         return [worker for worker in self.workers.values() if worker.plane == plane]
 
     def present_s(self, worker: WorkerFigures) -> float:
-        """For how long a worker was there, of `pools_s`.
+        """How long a worker was there during `pools_s`.
 
         The broker gives a crop to the worker that has waited longest. So a worker without a crop
         while its plane had many was not there yet, or not any more.
@@ -160,7 +160,7 @@ class Figures:
                 self.ends.append(record.how)
 
     def close(self) -> None:
-        """Make the spreads ready to be read."""
+        """Close all histograms of durations, so that they can be read."""
         for spread in (self.worked, *self.stages.values(), *self.crop_stages.values()):
             spread.close()
 

@@ -162,7 +162,7 @@ class LedgerWriter:
             log.debug("%s cannot be locked: %s", self.path, error)  # not on every network disk
 
     def _check(self, output: str) -> int:
-        """The end of the last whole record."""
+        """Check whose ledger it is, and return the offset at which its last whole record ends."""
         first = os.pread(self._file, len(FIRST), 0)
         if len(first) < len(FIRST) and FIRST.startswith(first):
             return 0  # empty, or torn in its first value

@@ -16,9 +16,9 @@ from .records import LedgerError
 from .spread import PERCENTILES, Spread
 
 GROUP_EVENT_S = 0.44
-"""What the group's own system takes on its GPU machine: reading, three planes, writing ..."""
+"""Seconds per event of the group's own system on its GPU machine: read, score, write."""
 GROUP_SIZES = {((1008, 3456),) * 3}
-"""... for events with images of this size; events of another size are not compared."""
+"""The sizes of the images for `GROUP_EVENT_S`; other events are not compared with it."""
 EVENT_NAMES = {
     "read": "reading",
     "chain": "cutting crops",
@@ -49,7 +49,7 @@ def check(figures: Figures, name: str) -> None:
 
 
 def run_lines(figures: Figures, *, torn_bytes: int) -> list[str]:
-    """Which runs the figures are of, and what is special about them."""
+    """Return lines that say which runs the figures describe, and what is special about them."""
     event_s = figures.span_s / figures.events
     first = f"{figures.events} events of {figures.runs[-1].output}"
     first += f", in {len(figures.runs)} runs" if len(figures.runs) > 1 else ""
@@ -75,7 +75,7 @@ def run_lines(figures: Figures, *, torn_bytes: int) -> list[str]:
 
 
 def values(figures: Figures, verdicts: Sequence[Verdict], *, torn_bytes: int) -> dict[str, Any]:
-    """Everything, for JSON and for `tables`; times in seconds, shares from 0 to 1."""
+    """Return all figures, for JSON and for `tables`: times in seconds, shares from 0 to 1."""
     run, stages, crop_stages = figures.runs[-1], figures.stages, figures.crop_stages
     return {
         **_only(run, "output", "inputs", "host", "mode", "window"),
@@ -118,7 +118,7 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _spread(spread: Spread) -> dict[str, float | None]:
-    """Percentiles are None where the count does not make sure of them."""
+    """Return plain values; a percentile is None if there are too few durations for it."""
     percentiles = {
         f"p{p}_s": spread.percentile(p) if spread.is_sure(p) else None for p in PERCENTILES
     }

@@ -48,17 +48,17 @@ class PoolFigures(NamedTuple):
 
     plane: int
     workers: float
-    """At a time, on average."""
+    """The mean number of workers at a time."""
     busy: float
     """The share of their time in which they worked for this client, 0 to 1."""
     wanting: float
     """The share of their time in which this client had no request for them, 0 to 1."""
     busy_s: float
-    """The sum over the workers."""
+    """The time in which they worked for this client, summed over the workers."""
 
     @property
     def elsewhere(self) -> float:
-        """The share with requests but without work: others' crops, or requests on their way."""
+        """The rest of their time: crops of other clients, or requests that were on their way."""
         return max(1 - self.busy - self.wanting, 0.0)
 
 
@@ -82,7 +82,7 @@ def _pool(figures: Figures, plane: int) -> PoolFigures:
 
 
 def verdicts(figures: Figures) -> list[Verdict]:
-    """The limit first, then slow workers; `nothing` if no event had crops."""
+    """Return what limits the run, then slow workers; `nothing` if no event had crops."""
     of_planes = pools(figures)
     if not of_planes or not figures.span_s:
         return [Verdict("nothing", "No event had crops, so the limits are not known.")]
@@ -164,7 +164,7 @@ def _full_pools(figures: Figures, of_planes: Sequence[PoolFigures]) -> Verdict:
 
 
 def best_split(busy_s: Sequence[float], workers: int) -> list[int]:
-    """So many workers shared out among planes so that the last plane is done soonest."""
+    """Divide the workers among the planes so that the last plane finishes as early as possible."""
     split = [1] * len(busy_s)
     for _ in range(workers - len(split)):
         behind = max(range(len(split)), key=lambda k: busy_s[k] / split[k])

@@ -16,7 +16,7 @@ from mdp import MDPError
 
 TICK_S = 1e-5
 UNKNOWN = -1
-"""For a worker or a duration that an answer does not name."""
+"""The value for a worker or a duration that an answer does not state."""
 NAMES = "surrogateescape"  # the names of files may hold bytes that are not UTF-8
 _MOST = 1 << 62
 
@@ -30,7 +30,7 @@ class RecordError(ValueError):
 
 
 class RunStart(NamedTuple):
-    """The facts of one run; a run that resumes an earlier one adds its facts after that one's."""
+    """The facts of one run. A run that resumes another adds its records after that run's."""
 
     output: str
     """The name of the file that the run writes."""
@@ -40,7 +40,7 @@ class RunStart(NamedTuple):
     host: str
     mode: str
     events: int
-    """To do in this run."""
+    """The number of events that this run has to do."""
     done: int
     """Events that earlier runs of the job have done; 0 for a run that begins anew."""
     window: int
@@ -110,7 +110,7 @@ class EventTimes(NamedTuple):
     room: int
     """Waiting for room in the client's window."""
     asked: int
-    """When all its requests were with the client's thread that sends."""
+    """When all its requests were handed over to the client's sending thread."""
     taken: int
     """When all its answers had come and all earlier events were written."""
     check: int
@@ -123,7 +123,7 @@ class EventTimes(NamedTuple):
 
     @property
     def send(self) -> int:
-        """Handing over its requests, and whatever else was not measured until then."""
+        """The time until `asked` of no other stage: mostly handing over the requests."""
         return max(self.asked - self.read - self.chain - self.pack - self.room, 0)
 
     @property
@@ -152,7 +152,7 @@ _KINDS: dict[str, tuple[type[Record], tuple[Any, ...]]] = {
     "sizes": (ImageSizes, ([(int, int)],)),
     "end": (RunEnd, (str,)),
 }
-"""By kind: the class and the types of its fields; `[str]` is an array of any length."""
+"""For each kind, the class and its fields' types; `[str]` is an array of any length."""
 _KIND_OF = {EventTimes: _EVENT, **{cls: kind for kind, (cls, _) in _KINDS.items()}}
 
 
@@ -198,7 +198,7 @@ def _event(fields: Sequence[Any]) -> EventTimes:
 
 
 def continued(records: Iterable[Record]) -> Iterator[Record]:
-    """The records, with a time that goes on from a run to the one that resumes it, without a gap.
+    """Yield the records with continuous time: a run that resumes another adds no gap.
 
     Time begins with the job's first event.
     """

@@ -41,7 +41,7 @@ class Spread:
         self._bins += np.bincount(bins, minlength=_BINS)
 
     def is_sure(self, percent: float) -> bool:
-        """Whether ten durations lie beyond a percentile, so that it is more than one odd event.
+        """Whether ten durations lie beyond a percentile, so that one odd event does not decide it.
 
         The median is always taken as sure.
         """

@@ -56,7 +56,7 @@ def write(ledger: Path, output: Path, *, earlier: int) -> None:
 
 
 def items(records: Iterable[Record], *, earlier: int = 0) -> Iterator[dict[str, Any]]:
-    """The names of rows, and what was done in each row from when until when."""
+    """Yield trace events: the name of each row, and the pieces of work with begin and duration."""
     yield from (_name(row, name) for row, name in _NAMES.items())
     rows: dict[WorkerName, _Row] = {}
     workers: list[WorkerName] = []  # of the run, as its crops number them
@@ -80,7 +80,7 @@ def items(records: Iterable[Record], *, earlier: int = 0) -> Iterator[dict[str, 
 
 
 _Slice = tuple[_Row, int, int, str, dict[str, int]]
-"""Row, begin, duration (ticks), name, and more about it."""
+"""Row, begin and duration (both in ticks), name, and further values for the viewer."""
 
 
 def _client(event: EventTimes) -> Iterator[_Slice]:
@@ -106,7 +106,7 @@ def _crops(
 
 
 def _drawn(slice_: _Slice, ends: dict[_Row, int]) -> dict[str, Any]:
-    """The JSON of a slice; `ends`: of the last slice of each row."""
+    """Return the JSON of a slice; ends: when the last slice of each row ends."""
     row, begin, ticks, name, about = slice_
     end, last = begin + ticks, ends.get(row, 0)
     # times are rounded, and viewers drop a slice that overlaps another one in part

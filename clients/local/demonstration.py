@@ -31,7 +31,7 @@ from . import local_services
 from .plane_pool import PlanePool
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
-"""Shows the progress of what is counted: `events`."""
+"""Makes a progress display, given the name of what is counted: `events`."""
 
 _CHAMBER = Chamber(rows=1008, cols=3456)
 
@@ -72,12 +72,12 @@ class Shown:
     """The results of the demo."""
 
     served: dict[str, dict[str, int]]
-    """By service, as the broker said it before the run."""
+    """The numbers that the broker reported before the run, by service."""
     report: score.ScoringReport
 
 
 def run_demo(demo: Demo, bar: Bar) -> Shown:
-    """Do it; the folder then holds the events, their scores and a picture of one."""
+    """Run the demo; the folder then holds the events, their scores and a picture of one event."""
     demo.folder.mkdir(parents=True, exist_ok=True)
     source = demo.source or _make_toys(demo, bar)
     chosen = choices.scored((source,), producer=demo.producer)

@@ -28,7 +28,7 @@ class FeedPool:
     workers: int = 1
 
     def factories(self) -> Factories:
-        """What `mdp` starts."""
+        """For each worker its service and the function that makes it; `mdp` starts them."""
         factory = functools.partial(batch_train.BatchTrain, self.settings)
         return [(batch_train.NAME, factory)] * self.workers
 

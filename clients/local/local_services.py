@@ -54,7 +54,7 @@ def services(
 
 
 def _start(pool: Pool, stack: ExitStack) -> str:
-    """The broker's address; `stack` stops the processes."""
+    """Start the processes, and return the broker's address; `stack` stops the processes."""
     with ExitStack() as starting:
         folder = Path(starting.enter_context(_folder()))
         broker = f"ipc://{folder}/broker"
@@ -70,7 +70,7 @@ def _start(pool: Pool, stack: ExitStack) -> str:
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """For a socket and logs; in /tmp where the usual place makes its path too long."""
+    """Make a folder for a socket and logs; in /tmp if the usual path is too long for a socket."""
     usual = tempfile.gettempdir()
     place = usual if len(os.fsencode(usual)) <= _MAX_PLACE else "/tmp"
     return tempfile.TemporaryDirectory(prefix="ssnet-", dir=place)

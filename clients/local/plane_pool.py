@@ -75,7 +75,7 @@ class PlanePool:
         return self.workers * len(self.planes)
 
     def factories(self) -> Factories:
-        """What `mdp` starts."""
+        """For each worker its service and the function that makes it; `mdp` starts them."""
         return [
             (service_name(settings.plane), functools.partial(SSNet, settings))
             for settings in map(self.settings, self.planes)

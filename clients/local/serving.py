@@ -11,7 +11,7 @@ from mdp import Heartbeats, Worker, WorkerSettings
 from mdp.process import configure_logging, stop_signal
 
 Factories = list[tuple[str, Callable[[], Worker]]]
-"""For each worker its service, and what makes it in its process."""
+"""For each worker: its service, and a function that makes the worker in its process."""
 
 
 class Pool(Protocol):
@@ -22,10 +22,10 @@ class Pool(Protocol):
         """How many workers, of all services."""
 
     def check(self) -> None:
-        """Raise at once what would end each of the workers at its start."""
+        """Raise now any error that would end every worker at its start."""
 
     def factories(self) -> Factories:
-        """What `mdp` starts."""
+        """For each worker its service and the function that makes it; `mdp` starts them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DummyPool:
         return self.workers
 
     def check(self) -> None:
-        """Nothing can be wrong with it."""
+        """Do nothing: a dummy worker has no settings or files that could be wrong."""
 
     def factories(self) -> Factories:
         from services import dummy

@@ -102,7 +102,7 @@ def _run(parent_pid: int, log: Path, target: Callable[..., object], *args: objec
 
 
 def _redirect(log: Path) -> None:
-    """Read nothing, and write everything to the log."""
+    """Make stdin empty, and send stdout and stderr to the log."""
     for path, flags, numbers in (
         (os.devnull, os.O_RDONLY, (0,)),
         (log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, (1, 2)),

@@ -146,7 +146,7 @@ def _tick_order(picture: PictureRequest, held: Sequence[Held]) -> TickOrder:
 
 
 def _survey(file: Path, held: Held) -> ticks.Survey:
-    """One survey of all producers of images in a file; they may have different lengths."""
+    """One survey of all image producers in a file; their numbers of entries may differ."""
     surveys: list[ticks.Survey] = []
     for name in held.images:
         with (
@@ -164,7 +164,7 @@ def _survey(file: Path, held: Held) -> ticks.Survey:
 def _open_chosen(
     picture: PictureRequest, choice: Choice, file: int, held: Held, order: TickOrder
 ) -> Reader:
-    """A reader of everything that is drawn of a file; if nothing is, of one producer."""
+    """Open all producers of a file that are drawn; if none is drawn, open one of them."""
     chosen = (name for row in choice.layers if row.file == file for name in row.producers)
     images = tuple(dict.fromkeys(chosen))
     rois = tuple(box.producer for box in choice.boxes if box.file == file)

@@ -49,7 +49,7 @@ class _InFlight:
 
     laps: dict[str, list[Lap]]
     answered_at: list[float]
-    """By request; its future's callback notes it."""
+    """When each request was answered; the callback of its future sets it."""
 
     def __post_init__(self) -> None:
         self.began_at = self.laps["read"][0].began_at
@@ -75,7 +75,7 @@ class Recorder:
         ledger.append(start)
 
     def asking(self, ask: _Ask) -> _AskAll:
-        """`ask`, which also notes when its requests are answered. For the thread that reads."""
+        """Return `ask`, extended to note when requests are answered. For the thread that reads."""
 
         def asked(question: EventQuestion) -> list[Future[Reply]]:
             answered_at = [0.0] * len(question.requests)
@@ -178,7 +178,7 @@ class NoRecorder:
 def recorded(
     job: ScoringJob, client: Client, watch: Stopwatch, *, events: int, done: int
 ) -> Iterator[Recorder | NoRecorder]:
-    """A recorder for the block, whose end is the end of the run. Raises `LedgerError`.
+    """Yield a recorder; the end of the block is the end of the run. Raises `LedgerError`.
 
     events: to do in this run. done: by the earlier runs that this one resumes.
     """

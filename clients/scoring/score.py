@@ -117,7 +117,7 @@ def _send(
     progress: Progress,
     stack: ExitStack,
 ) -> ScoringReport:
-    """`stack` closes at the end of the run, so a ledger says `done` only for a finished output."""
+    """Send the requests; `stack` ends the ledger, with `done` only once the output is finished."""
     settings = ClientSettings(
         heartbeats=job.heartbeats, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
     )
@@ -188,7 +188,7 @@ _ALIKE = (
 
 
 def _check_no_regions(reader: Reader) -> None:
-    """Raise `SettingsError` if a file has regions, so that its own default mode would be `croi`."""
+    """Raise `SettingsError` if a file has regions: alone, it would be scored in mode `croi`."""
     for survey in reader.surveys:
         if survey.rois:
             raise SettingsError(

@@ -97,7 +97,7 @@ class Answers:
             self.origins.append(origin)
 
     def _check_names(self, question: SimpleQuestion, got: set[str]) -> None:
-        """All names must be there; fewer only if the question was about fewer producers."""
+        """Require all names; fewer are allowed if some producers of the question have no images."""
         want = set(self.names)
         if got - want or (question.complete and want - got):
             text = f"want answers named {sorted(want)}, got {sorted(got)}"

@@ -32,7 +32,7 @@ _COMMANDS = {
 """The extra that each command of `ssnet` needs."""
 
 _OUTPUTS = {".root": "larcv1", ".png": "display", ".pdf": "display", ".svg": "display"}
-"""What a command needs as well, to write a file of this suffix."""
+"""The extra that a command also needs to write a file with this suffix."""
 
 
 def explain(error: Exception) -> str | None:
@@ -82,7 +82,7 @@ def extras_of(command: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The command's name, that of a sub-command included, and what follows it."""
+    """The command's name, with that of a sub-command, and the arguments that follow."""
     typed = list(dropwhile(lambda word: word.startswith("-"), words))
     for length in (2, 1):
         if (name := " ".join(typed[:length])) in _COMMANDS:
@@ -91,7 +91,7 @@ def _command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 
 def _output(arguments: Sequence[str]) -> Path:
-    """What stands after `-o`; an empty path without it."""
+    """The path that follows `-o` or `--output`; an empty path if there is none."""
     for word, following in pairwise([*arguments, ""]):
         if word in ("-o", "--output"):
             return Path(following)

@@ -46,7 +46,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Pairs:
-    """One thing, line by line: a name and its value."""
+    """A table about one thing: each row is a name and a value."""
 
     columns: tuple[str, str]
     rows: Sequence[tuple[str, str]]

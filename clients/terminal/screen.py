@@ -63,7 +63,7 @@ def progress(
 
 
 class _Shown(Progress):
-    """Counts, and words for the counts; a subclass says how a line is written."""
+    """Keeps the counts and puts them into words; a subclass writes the lines."""
 
     def __init__(self, unit: str, command: str) -> None:
         self._unit = unit
@@ -125,7 +125,7 @@ def _is_stop(error: BaseException) -> bool:
 
 
 class _Lines(_Shown):
-    """For a log: the beginning, the end, and a line after each interval without one."""
+    """For a log: a line at the beginning, at the end, and after each interval without a line."""
 
     def __init__(self, unit: str, command: str, interval_s: float) -> None:
         super().__init__(unit, command)

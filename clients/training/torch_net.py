@@ -21,7 +21,7 @@ from services.caffe.caffe_net import Layer, Network
 from services.caffe.caffe_weights import Weights
 
 AVERAGING = 0.02
-"""The least weight of a batch in BatchNorm's moving averages, while BatchNorm learns them."""
+"""The least weight of a new batch in the moving averages that BatchNorm learns."""
 
 
 class TorchNet:

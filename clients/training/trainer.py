@@ -28,7 +28,7 @@ from services.errors import NetworkError
 from .torch_net import AVERAGING, TorchNet
 
 EMPTY_WEIGHT = 0.002
-"""The weight of pixels without charge, which are 100 times as many and easy to learn."""
+"""The weight of pixels without charge: there are 100 times as many, and they are easy."""
 LARGEST_GRADIENT = 1.0
 MOMENTUM = 0.9
 
@@ -114,7 +114,7 @@ class Trainer:
         fresh: bool,
         device: str = "cpu",
     ) -> None:
-        """fresh: the weights hold no statistics yet, so the first steps' mean becomes the average.
+        """fresh: the weights hold no averages yet; these begin as the mean over the first steps.
 
         Raises `NetworkError` for a network that does not turn one plane into three classes.
         """

@@ -46,7 +46,7 @@ class ValidationResult:
 
     @property
     def loss(self) -> float:
-        """The weighted mean cross entropy as in training, but of whole images with less charge."""
+        """The weighted mean cross entropy, as in training, but of whole images, not of crops."""
         return self.lost / max(self.weight, _LEAST)
 
 

@@ -126,7 +126,7 @@ class PlanePlan:
     plane: int
     crops: tuple[Crop, ...]
     canvas: ImageMeta | None
-    """The meta of the score images, in the input's tick order; None if there will be none."""
+    """The meta of the score images, in the input's tick order; None: no score images."""
 
 
 @dataclass(frozen=True, eq=False)

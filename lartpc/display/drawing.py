@@ -187,7 +187,7 @@ def _lay_out(figure: Figure, rows: int, planes: int, *, marked: bool) -> _Layout
 
 
 class _Shade:
-    """The colours of a row: it paints the panels and draws the key."""
+    """The colours of a row; this class paints the panels and draws the key."""
 
     def __init__(self, row: Row, *, most: int) -> None:
         """most: the largest number of pixels of a panel along each axis."""

@@ -24,7 +24,7 @@ from .ticks import AskedOrder, Survey, TickSpan, choose, regions_of, spans_of
 log = logging.getLogger(__name__)
 
 _LEVELS = {"assumed": logging.WARNING, "regions": logging.INFO, "ticks": logging.INFO}
-"""The log level for each basis of a tick order that is found or assumed, not stated."""
+"""The log levels for tick orders that files do not state, by the basis of the choice."""
 _SURVEYED = 8  # entries with images that are read to find a file's tick order
 _SEARCHED = 1000  # the first entries of a file, which are searched for them
 
@@ -320,7 +320,7 @@ MAX_NAMED = 10
 
 
 def raise_together(errors: Sequence[LArTPCError], *, files: int) -> None:
-    """Raise the errors of some of `files` files as one error, with a line for each."""
+    """Raise the files' errors as one error, with a line for each; files: how many were tried."""
     if not errors:
         return
     if len(errors) == 1:

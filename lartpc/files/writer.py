@@ -57,7 +57,7 @@ class Sink(Protocol):
         """Write everything that is left, and close the file."""
 
     def abort(self) -> None:
-        """Close the file, which is removed, without writing what is left."""
+        """Close the file without writing what is left; the file is removed afterwards."""
 
 
 class Writer:

@@ -64,7 +64,7 @@ def draw(
 
 
 def _top(planes: Sequence[SparseImage], recipe: Recipe, dice: Dice, *, shower: bool) -> int:
-    """Return the first row of the crops of all planes: they lie around a pixel of one plane."""
+    """Return the first row of all planes' crops, placed around a pixel of one of the planes."""
     seen = [image for image in planes if len(image.adc) and image.adc.max() >= LOW_ADC]
     image = (seen or planes)[dice.below(len(seen or planes))]
     rows = min(plane.meta.rows for plane in planes)
@@ -96,7 +96,7 @@ def _place(
 
 
 def _anchors(adc: Pixels, label: Labels, *, shower: bool) -> npt.NDArray[np.int64]:
-    """Return candidate pixels: a shower's if wanted, else a shower's or track's, else charged."""
+    """Return shower pixels, if wanted; if none, shower or track pixels; if none, charged ones."""
     charged = adc >= LOW_ADC
     choices = [charged & (label != BACKGROUND), charged]
     if shower:

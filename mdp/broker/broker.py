@@ -216,7 +216,7 @@ class Broker:
         return self._dispatch(service, now)
 
     def _manage(self, peer: bytes, request: wire.Request, now: float) -> Frames:
-        """Answer a request for a service under `mmi.`: three change the broker, others report."""
+        """Answer a request for an `mmi.` service: three of these change the broker, others report."""
         match request.service:
             case wire.FINGERPRINT:
                 return self._fingerprints.announce(peer, request.body, self.services)
@@ -338,7 +338,7 @@ class Broker:
         return [job.dialect.to_client(job.client.name, job.service.name, reply.body, final=False)]
 
     def _bounded(self, job: PendingRequest, more_bytes: int, now: float) -> list[Frames]:
-        """Refuse the job if its parts exceed `max_queue_bytes`: they count like queued bytes."""
+        """Refuse the job if its answer's parts bring the service above `max_queue_bytes`."""
         job.service.body_bytes += more_bytes
         limit = self.settings.max_queue_bytes
         if job.service.body_bytes <= limit:

@@ -88,7 +88,7 @@ def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
 
 
 def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
-    """Report the broker, and those clients named in the body for which it has no requests."""
+    """Report the broker's state; `lost`: clients named in the body that have no requests here."""
     return {
         "instance": broker.instance.hex(),
         "version": VERSION,

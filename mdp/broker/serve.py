@@ -1,4 +1,4 @@
-"""The process of a broker; the process of `mdp broker` becomes this one by exec.
+"""The broker's process: `mdp broker` replaces its own process by this one, with exec.
 
 The exec frees the 13 MB of memory that the libraries of the command line take.
 """

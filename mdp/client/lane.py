@@ -303,7 +303,7 @@ class Lanes:
         return self._probe_at + wait_s
 
     def _send_probe(self, now: float) -> list[Step]:
-        """Ask for the broker's instance, on a new socket if the last question got no answer."""
+        """Ask for the broker's instance id, on a new socket if the last request got no answer."""
         out: list[Step] = []
         if self._probe is not None and not self._probe_answered:
             out.append(CloseLane(self._probe))

@@ -54,18 +54,18 @@ _Version = Annotated[
 
 
 def _before_each_command(version: _Version = False) -> None:
-    """Do nothing: `--version` has a callback."""
+    """Do nothing: this function exists for `--version`, whose callback does the work."""
 
 
 # Errors that name the option to change.
 
 PULSE_OPTIONS = {"interval_s": "--heartbeat", "liveness": "--liveness"}
-"""For `options_named`, around a `Heartbeats` that is made from options."""
+"""The arguments of `options_named` for code that makes `Heartbeats` from options."""
 
 
 @contextmanager
 def options_named(**options: str) -> Iterator[None]:
-    """Put options into errors about settings: `with options_named(interval_s="--heartbeat"): ...`.
+    """Name options in errors about settings: `with options_named(interval_s="--heartbeat"): ...`.
 
     In the message of a `ValueError` (every `SettingsError` is one), each field's name that is a
     word of its own is replaced by its option. Use it only around the construction of settings,

@@ -1,4 +1,4 @@
-"""The command `mdp bench`: load a service, and for comparison a bare loop as the upper limit.
+"""The command `mdp bench`: measure a service under load, and a bare loop as the upper limit.
 
 The load generator is a client with its own kind of sockets, so this file has sockets, too. One
 ROUTER socket has the lanes of all clients, and another has all echo workers: thousands of peers,
@@ -313,7 +313,7 @@ def _cpu_s(pid: int | None) -> float | None:
 
 @contextmanager
 def _served(plan: LoadPlan, workers: int) -> Iterator[_Server]:
-    """Yield the broker of the plan, or a new one; with echo workers."""
+    """Yield the broker that the plan names, or a new one, after starting the echo workers."""
     dialect, service = plan.dialect, plan.service.encode()
     final = [*dialect.client_prefix, *dialect.client_final]
 
@@ -339,7 +339,7 @@ def _served(plan: LoadPlan, workers: int) -> Iterator[_Server]:
 
 @contextmanager
 def _bare(workers: int) -> Iterator[_Server]:
-    """Yield the ceiling: a loop that only forwards, and as many peers that echo."""
+    """Yield the upper limit: a loop that only forwards, with `workers` peers that echo."""
     front, back = _free_endpoint(), _free_endpoint()
     with _process(_forward, front, back, workers) as pid, _process(_echo_bare, back, workers):
         server = _Server(front, pid, lambda payload: [b"", payload], lambda frames: True)
@@ -394,7 +394,7 @@ def _process(target: Callable[..., None], *args: object) -> Iterator[int]:
 
 
 def _tethered(parent_pid: int, target: Callable[..., None], *args: object) -> None:
-    """Run until killed; the end of the parent process kills it, too."""
+    """Run `target` until killed; this process is also killed when its parent process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent_pid)
     target(*args)

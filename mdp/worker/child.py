@@ -109,7 +109,7 @@ def worker_name() -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return where it was raised, ` (mymodule.py:12)`: the last line in the handler's file."""
+    """Return the place of an error, ` (mymodule.py:12)`: the last line in the handler's file."""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [frame for frame in frames if frame.filename != __file__]
     if not outside:

@@ -184,7 +184,7 @@ class Host:
         return out
 
     def _give_up(self, now: float) -> list[Step]:
-        """End the worker: workers of another fingerprint serve, and would be dropped if dead."""
+        """End the worker: its fingerprint is refused, as live workers serve with another one."""
         self.failure = f"{self.name}: {self.session.refusal}"
         log.error("%s", self.failure)
         self.child = Child.ENDED
@@ -224,7 +224,7 @@ class Host:
         return not self.session.is_open and not self.draining and now >= self.session.closed_until
 
     def _may_leave(self, now: float) -> bool:
-        """Return False while a request may be on its way: its loss would count as an attempt."""
+        """Return False while a request may be on its way: to lose it would count as an attempt."""
         return not self.session.is_open or now >= self._leave_at
 
     def deadline(self) -> float:
@@ -257,7 +257,7 @@ class Host:
 
     @property
     def _orphaned(self) -> bool:
-        """The child computes a request whose session was lost."""
+        """Whether the child computes a request whose session was lost."""
         return self.child is Child.BUSY and self.session.token is None
 
     def stop(self, now: float) -> list[Step]:

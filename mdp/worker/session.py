@@ -80,7 +80,7 @@ class Session:
         return [Send(MDP02.request(RETIRE, []))]
 
     def close(self, now: float) -> list[SocketStep]:
-        """Leave because the worker wants to: the session may be opened again at once."""
+        """Leave at the worker's own wish, so that a session may be opened again without a wait."""
         if not self.is_open:
             return []
         self.is_open, self.token, self.closed_until = False, None, now
@@ -110,7 +110,7 @@ class Session:
         return [], None
 
     def _on_verdict(self, verdict: Frames, now: float) -> None:
-        """Note whether the broker accepts our fingerprint beside the service's other workers."""
+        """Note whether the broker accepts our fingerprint, which all workers must share."""
         if verdict[:1] == [b"200"]:
             self.refusal, self.refused_s = None, 0.0
         if len(verdict) == 2 and verdict[0] == b"409":

@@ -112,7 +112,7 @@ class Deconvolution(Operation):
 
 @dataclass(frozen=True)
 class BatchNorm(Operation):
-    """Normalisation per channel. Weights: mean · f, variance · f and f.
+    """Normalisation per channel. Weights: mean · f, variance · f and f, Caffe's scale factor.
 
     batch_statistics: use the current batch's mean and variance instead of the stored ones.
     """

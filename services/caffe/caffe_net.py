@@ -247,7 +247,7 @@ def _weight_shapes(
 
 
 def _total_stride(layers: Sequence[Layer], input_name: str, file: str) -> int:
-    """Return the least number of input pixels that is a whole number of pixels in every blob."""
+    """Return the least number of input pixels that is a multiple of every blob's stride."""
     steps = {input_name: (Fraction(1), Fraction(1))}
     total = 1
     for layer in layers:

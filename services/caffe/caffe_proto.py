@@ -131,7 +131,7 @@ def new(name: str) -> Any:
 
 
 def from_text(text: bytes, file: str) -> tuple[Any, str]:
-    """Return a prototxt's `NetParameter`, and the message for its first unknown parameter or "".
+    """Return a prototxt's `NetParameter`, and a message on its first unknown parameter (or "").
 
     Raises `NetworkError` with line and column. An unknown field inside a known parameter is an
     error, as in Caffe.

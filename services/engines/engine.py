@@ -63,5 +63,5 @@ def check_blobs(network: Network, blobs: Sequence[str]) -> None:
 
 
 def warm_up(engine: Engine, rows: int, cols: int) -> None:
-    """Run one forward pass of an empty image, so that its extra cost comes before READY."""
+    """Run one forward pass of an empty image before READY, since the first pass takes longer."""
     engine.forward(np.zeros((1, engine.network.input_channels, rows, cols), np.float32))

@@ -166,7 +166,7 @@ def _(does: Pooling, graph: _Graph, inputs: list[str], weights: Sequence[Array])
 
 
 def _inside(graph: _Graph, x: str, window: Kernel, beyond: tuple[int, int]) -> str:
-    """Return the share of each window inside the padded image, by which Caffe divides a sum."""
+    """Return each window's share inside the padded image: Caffe averages over that part only."""
     sides = graph.add("Shape", x, start=2)
     padded = graph.add("Add", sides, graph.constant([2 * pad for pad in window.pad], np.int64))
     shape = graph.add("Concat", graph.constant([1, 1], np.int64), padded, axis=0)

@@ -301,7 +301,7 @@ def _fill_provenance(root: Any, file: Any, records: Sequence[str]) -> None:
 
 @contextmanager
 def _silent(root: Any) -> Iterator[None]:
-    """Silence ROOT's messages, which are long for a full disk; its error bit is checked."""
+    """Silence ROOT's messages, which are long for a full disk; callers check for errors."""
     level = int(root.gErrorIgnoreLevel)
     root.gErrorIgnoreLevel = max(level, int(root.kSysError) + 1)
     try:

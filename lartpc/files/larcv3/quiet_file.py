@@ -36,7 +36,7 @@ class QuietFile:
 
     @contextmanager
     def first_error(self) -> Iterator[None]:
-        """Raise the first write error in place of an error of HDF5's that follows from it."""
+        """If an HDF5 error follows from a write error, raise the first write error instead."""
         try:
             yield
         except _CONSEQUENCES as error:
