@@ -218,7 +218,7 @@ def _too_many(lost: int, charged: int, *, sure: bool) -> bool:
 
 
 def _is_unsure(scores: Pixels, *, lost: int) -> bool:
-    """Whether all scores are unsure ones (`_SURE`), and there are at least `lost` of them."""
+    """Whether all scores lie inside `_SURE`, and there are at least `lost` of them."""
     low, high = _SURE
     return len(scores) >= lost and bool(((scores >= low) & (scores <= high)).all())
 

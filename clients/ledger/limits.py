@@ -58,7 +58,7 @@ class PoolFigures(NamedTuple):
 
     @property
     def elsewhere(self) -> float:
-        """The rest of their time: crops of other clients, or requests that were on their way."""
+        """The share of their time that is left: others' crops, or requests on their way."""
         return max(1 - self.busy - self.wanting, 0.0)
 
 

@@ -123,7 +123,7 @@ class EventTimes(NamedTuple):
 
     @property
     def send(self) -> int:
-        """The time until `asked` of no other stage: mostly handing over the requests."""
+        """The time before `asked` that no other stage counts: mostly handing over the requests."""
         return max(self.asked - self.read - self.chain - self.pack - self.room, 0)
 
     @property

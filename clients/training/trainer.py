@@ -28,7 +28,7 @@ from services.errors import NetworkError
 from .torch_net import AVERAGING, TorchNet
 
 EMPTY_WEIGHT = 0.002
-"""The weight of pixels without charge: there are 100 times as many, and they are easy."""
+"""The weight of pixels without charge, which are 100 times as frequent and easy to learn."""
 LARGEST_GRADIENT = 1.0
 MOMENTUM = 0.9
 

@@ -29,7 +29,7 @@ _LOCK = "lock"
 _STATE = "state.json"
 _MAX_OWNER = 200  # bytes
 _MAX_NAME = 255 - len(report_path(Path("x")).name) + 1
-"""The most bytes in an output's name; the report's name, the longest one, may have 255."""
+"""The most bytes in an output's name: the name of its report, which is longer, may have 255."""
 
 
 class PartsFolder:
