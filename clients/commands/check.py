@@ -50,9 +50,9 @@ No network is run again. The checks are:
   - 95 % of the shower pixels lie on charge
   - each plane was scored by one network only
 
-The provenance in OUT says how OUT was made. A file without provenance fails the check; for such a \
-file, `--mode` and the other options say how it was made. Exit code 0: all is right; 1: something \
-is wrong; 2: wrong usage.
+The provenance in OUT says how OUT was made. Without provenance the check fails, but events and \
+scores are still checked: `--mode` and the other options then say how OUT was made. Exit code 0: \
+all is right; 1: something is wrong; 2: wrong usage.
 
 [bold]Examples[/]
 

@@ -128,8 +128,8 @@ MaxFailed = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Fraction of the events, 0 to 1, that may fail; if more have failed, and at least"
-        " ten, the run stops.",
+        help="Fraction of the events, 0 to 1, that may fail; if more fail, the run stops, but not"
+        " before ten have failed.",
     ),
 ]
 RetryFailed = Annotated[

@@ -39,7 +39,7 @@ from .options import (
 HELP = """Send images of LArCV files to a service, and write its answers to a LArCV file.
 
 Each answer is an image. It is written to the event of the image that was sent, with the position \
-and size (meta) of that image; the worker chooses its producer name. An answer that belongs to no \
+and size (meta) of that image; the worker chooses the producer name. An answer that belongs to no \
 image that was sent is an error. An event without images becomes an empty entry. With --random, \
 the output is in the random order, too. The output file appears when it is complete.
 

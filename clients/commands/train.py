@@ -207,8 +207,8 @@ Average = Annotated[
         min=0,
         max=1,
         callback=finite,
-        help="Decay (below 1) of the moving average of the weights, which is the result; 0: no"
-        " average.",
+        help="Decay (below 1) of the moving average of the weights; the average is what is saved;"
+        " 0: no average.",
     ),
 ]
 Precisions = Annotated[

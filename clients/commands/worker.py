@@ -59,10 +59,10 @@ they hold; a second signal stops them at once.
 
 PLANES_HELP = """Start workers that score the pixels of planes as shower or track.
 
-Plane 0 is the service `ssnet-plane0`, and so on. The workers use a Caffe network. By default it \
-is the small one that comes with ssnet, which was trained on toy events; `--network` (or \
-`--prototxt` and `--weights`, for a single plane) names yours. The workers share the cores of the \
-machine.
+Plane 0 is the service `ssnet-plane0`, and so on. The workers use a Caffe network. The default \
+is the small network that comes with ssnet, which was trained on toy events; choose another one \
+with `--network` (or, for a single plane, `--prototxt` and `--weights`). The workers share the \
+cores of the machine.
 
 [bold]Examples[/]
 

@@ -305,8 +305,8 @@ def call(
 SERVICES_HELP = """Show the services of a broker: idle and busy workers, and queue depths.
 
 If you name a SERVICE, the exit code is 0 if it has a worker, else 1; --quiet then prints nothing. \
---watch ends with Ctrl-C or SIGTERM; to a file or a pipe it writes plain lines, each with the \
-time, or with --json one object per line.
+--watch ends with Ctrl-C or SIGTERM. To a file or a pipe it writes plain lines, each with the \
+time; with --json, it writes one object per line.
 
 [bold]Examples[/]
 
@@ -368,7 +368,7 @@ BENCH_HELP = """Measure the request rate and the latency of a service, at any Ma
 
 Without --broker, a broker and echo workers are started for the measurement. --bare-loop also \
 measures, for comparison, a loop that only forwards frames between a ROUTER and a DEALER socket. \
-It alternates between the broker and the loop, and prints the ratio of their rates.
+The measurement alternates between the broker and the loop, and shows the ratio of their rates.
 
 [bold]Examples[/]
 
