@@ -96,7 +96,7 @@ class Prefetcher(Generic[Q]):
     def outcomes(
         self, *, tolerated: Callable[[MDPError], bool]
     ) -> Iterator[tuple[Q, list[Outcome]]]:
-        """Iterate as over self; where a reply is missing, yield its error if it is tolerated."""
+        """Yield (question, outcomes): an outcome is a reply or, in its place, a tolerated error."""
         while True:
             with self._watch.stage("wait"):
                 match self._asked.get():

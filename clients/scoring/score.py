@@ -117,7 +117,7 @@ def _send(
     progress: Progress,
     stack: ExitStack,
 ) -> ScoringReport:
-    """Send the requests; `stack` ends the ledger, with `done` only once the output is finished."""
+    """Send the requests. `stack` closes after the output, so only then the ledger says `done`."""
     settings = ClientSettings(
         heartbeats=job.heartbeats, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
     )

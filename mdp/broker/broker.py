@@ -216,7 +216,7 @@ class Broker:
         return self._dispatch(service, now)
 
     def _manage(self, peer: bytes, request: wire.Request, now: float) -> Frames:
-        """Answer an `mmi.` request: three of these services change the broker, the others report."""
+        """Answer an `mmi.` request: three of these services change the broker, others report."""
         match request.service:
             case wire.FINGERPRINT:
                 return self._fingerprints.announce(peer, request.body, self.services)
