@@ -213,7 +213,7 @@ def load_network(settings: PlaneSettings) -> None:
 
 
 def check_network(network: Network) -> None:
-    """Raise `NetworkError` unless the network has one input channel and a score per class."""
+    """Raise `NetworkError` unless the network gives each pixel of one image a score per class."""
     require_classes(network, 1 + len(CLASSES))
     if network.input_channels != 1:
         raise NetworkError(

@@ -37,7 +37,7 @@ SIDE, OVERLAP = 512, 64  # pixels of crops and tiles
 
 
 class Ticks(str, enum.Enum):
-    """Which tick row 0 holds: the largest (backward) or the smallest (forward)."""
+    """Which tick row 0 holds: the largest (backward) or smallest (forward); auto: see the files."""
 
     auto = "auto"
     backward = "backward"

@@ -16,7 +16,7 @@ from .records import LedgerError
 from .spread import PERCENTILES, Spread
 
 GROUP_EVENT_S = 0.44
-"""Seconds per event of the group's own system on its GPU machine: read, score, write."""
+"""Seconds per event of the group's own GPU system: reading, scoring three planes, writing."""
 GROUP_SIZES = {((1008, 3456),) * 3}
 """The sizes of the images for `GROUP_EVENT_S`; other events are not compared with it."""
 EVENT_NAMES = {

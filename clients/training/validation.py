@@ -46,7 +46,7 @@ class ValidationResult:
 
     @property
     def loss(self) -> float:
-        """The weighted mean cross entropy, as in training, but of whole images, not of crops."""
+        """The weighted mean cross entropy, as in training, of whole images, which are emptier."""
         return self.lost / max(self.weight, _LEAST)
 
 

@@ -110,7 +110,7 @@ class Session:
         return [], None
 
     def _on_verdict(self, verdict: Frames, now: float) -> None:
-        """Note whether the broker accepts our fingerprint, which all workers must share."""
+        """Note whether the broker accepts our fingerprint, which a service's workers must share."""
         if verdict[:1] == [b"200"]:
             self.refusal, self.refused_s = None, 0.0
         if len(verdict) == 2 and verdict[0] == b"409":
