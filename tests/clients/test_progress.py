@@ -33,6 +33,8 @@ from tests.support import plane_pools
 from tests.support.commands_of_ssnet import ssnet
 from tests.support.processes import QUICK, ROOT, Processes, free_port
 
+pytestmark = pytest.mark.slow
+
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
 
 

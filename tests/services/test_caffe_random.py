@@ -13,6 +13,8 @@ from services.caffe import caffe_net
 from services.errors import NetworkError
 from tests.support.tiny_networks import UNET, write
 
+pytestmark = pytest.mark.slow
+
 CHANGES = st.lists(
     st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6), st.integers(0, 6)),
     min_size=1,
