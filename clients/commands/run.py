@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdp import Heartbeats, SettingsError
-from mdp.commands.command_line import PULSE_OPTIONS, options_named
+from mdp.commands.command_line import HEARTBEAT_OPTIONS, options_named
 from mdp.settings import DEFAULT_ENDPOINT
 
 from .option_checks import check_useful, log_warnings, numbers, typed
@@ -93,7 +93,7 @@ which network).
 
 FAILED_EVENTS = 3
 """The exit code of a run whose output is complete, except for events that failed."""
-PULSE = Heartbeats()
+HEARTBEATS = Heartbeats()
 
 
 class OnBadInput(str, enum.Enum):
@@ -181,8 +181,8 @@ def run(
     workers: Workers = 1,
     window: Window = 8,
     wait: Wait = 10.0,
-    heartbeat: Heartbeat = PULSE.interval_s,
-    liveness: Liveness = PULSE.liveness,
+    heartbeat: Heartbeat = HEARTBEATS.interval_s,
+    liveness: Liveness = HEARTBEATS.liveness,
     fresh: Fresh = False,
     checkpoint_seconds: CheckpointSeconds = 60.0,
     retry_failed: RetryFailed = False,
@@ -204,7 +204,7 @@ def run(
     from ..terminal import screen
 
     _check_local(context, local=local)
-    with options_named(**PULSE_OPTIONS):
+    with options_named(**HEARTBEAT_OPTIONS):
         heartbeats = Heartbeats(heartbeat, liveness)
     log_warnings(verbose=verbose, quiet=quiet)
     chosen = choices.scored(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdp import Heartbeats
-from mdp.commands.command_line import PULSE_OPTIONS, new_group, options_named
+from mdp.commands.command_line import HEARTBEAT_OPTIONS, new_group, options_named
 from mdp.process import configure_logging
 from mdp.settings import DEFAULT_ENDPOINT
 
@@ -94,7 +94,7 @@ The service is `dummy`. With it you can test clients, brokers and connections; i
   ssnet worker dummy -n 2 --broker tcp://node7:5555
 """
 
-PULSE = Heartbeats()
+HEARTBEATS = Heartbeats()
 
 app = new_group("worker", HELP)
 
@@ -141,8 +141,8 @@ def planes(
     dtype: Dtypes = Dtype.float16,
     workers: Workers = 1,
     broker: Broker = DEFAULT_ENDPOINT,
-    heartbeat: Heartbeat = PULSE.interval_s,
-    liveness: Liveness = PULSE.liveness,
+    heartbeat: Heartbeat = HEARTBEATS.interval_s,
+    liveness: Liveness = HEARTBEATS.liveness,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -175,8 +175,8 @@ def batch_train(
     cache: Cache = 512,
     workers: Workers = 1,
     broker: Broker = DEFAULT_ENDPOINT,
-    heartbeat: Heartbeat = PULSE.interval_s,
-    liveness: Liveness = PULSE.liveness,
+    heartbeat: Heartbeat = HEARTBEATS.interval_s,
+    liveness: Liveness = HEARTBEATS.liveness,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -200,8 +200,8 @@ def batch_train(
 def dummy(
     workers: Workers = 1,
     broker: Broker = DEFAULT_ENDPOINT,
-    heartbeat: Heartbeat = PULSE.interval_s,
-    liveness: Liveness = PULSE.liveness,
+    heartbeat: Heartbeat = HEARTBEATS.interval_s,
+    liveness: Liveness = HEARTBEATS.liveness,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -223,7 +223,7 @@ def _serve(
     quiet: bool,
 ) -> None:
     """Make and check a pool, then serve until a signal. `pool` imports only what it needs."""
-    with options_named(**PULSE_OPTIONS):
+    with options_named(**HEARTBEAT_OPTIONS):
         heartbeats = Heartbeats(heartbeat, liveness)
     configure_logging(verbose=verbose, quiet=quiet)
     served = pool()

@@ -33,7 +33,7 @@ from .command_line import (
     COMPUTED,
     FAILURES,
     FILES,
-    PULSE_OPTIONS,
+    HEARTBEAT_OPTIONS,
     SERVED,
     TERMINAL,
     Bind,
@@ -56,7 +56,7 @@ from .command_line import (
 
 app = new_app("mdp", "The Majordomo protocol: a broker, its workers and its clients.")
 
-PULSE = Heartbeats()
+HEARTBEATS = Heartbeats()
 BROKER = BrokerSettings()
 CLIENT = ClientSettings()
 CALL_TIMEOUT_S, CALL_LANES, LOOK_TIMEOUT_S = 10.0, 8, 3.0  # a person waits
@@ -133,8 +133,8 @@ def broker(
             help="Seconds that a stopped broker waits for the requests that workers hold.",
         ),
     ] = BROKER.drain_s,
-    heartbeat: Heartbeat = PULSE.interval_s,
-    liveness: Liveness = PULSE.liveness,
+    heartbeat: Heartbeat = HEARTBEATS.interval_s,
+    liveness: Liveness = HEARTBEATS.liveness,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -142,7 +142,7 @@ def broker(
 
     endpoints = bind or [DEFAULT_ENDPOINT]
     with options_named(
-        **PULSE_OPTIONS,
+        **HEARTBEAT_OPTIONS,
         max_attempts="--max-attempts",
         max_queue="--max-queue",
         max_queue_bytes="--max-queue-bytes",
@@ -213,8 +213,8 @@ def worker(
     ],
     broker: Broker = DEFAULT_ENDPOINT,
     workers: Workers = 1,
-    heartbeat: Heartbeat = PULSE.interval_s,
-    liveness: Liveness = PULSE.liveness,
+    heartbeat: Heartbeat = HEARTBEATS.interval_s,
+    liveness: Liveness = HEARTBEATS.liveness,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -222,7 +222,7 @@ def worker(
 
     sys.path.insert(0, os.getcwd())
     module, name = _check_target(target)
-    with options_named(**PULSE_OPTIONS):
+    with options_named(**HEARTBEAT_OPTIONS):
         settings = WorkerSettings(heartbeats=Heartbeats(heartbeat, liveness))
     configure_logging(verbose=verbose, quiet=quiet)
     factory: Callable[[], Worker] = functools.partial(load, module, name)

@@ -59,7 +59,7 @@ def _before_each_command(version: _Version = False) -> None:
 
 # Errors that name the option to change.
 
-PULSE_OPTIONS = {"interval_s": "--heartbeat", "liveness": "--liveness"}
+HEARTBEAT_OPTIONS = {"interval_s": "--heartbeat", "liveness": "--liveness"}
 """The arguments of `options_named` for code that makes `Heartbeats` from options."""
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from mdp import Heartbeats
 from tests.faults.plan import HOSTS, PLANES, SORTS, Fault, Kind, Part, plan, sorts_named
 
-PULSE = Heartbeats(0.2, 3)
+HEARTBEATS = Heartbeats(0.2, 3)
 SEEDS = st.integers(0, 1 << 32)
 
 
 def faults(seed: int, seconds: float = 600.0) -> list[Fault]:
-    return plan(seed, seconds=seconds, every_s=2.0, heartbeats=PULSE)
+    return plan(seed, seconds=seconds, every_s=2.0, heartbeats=HEARTBEATS)
 
 
 def test_a_seed_gives_the_plan_that_it_always_gave() -> None:
@@ -65,7 +65,7 @@ def test_a_plan_may_have_some_sorts_only() -> None:
     assert sorts_named("kill -9 broker") == ((Kind.kill, Part.broker),)
     assert sorts_named("nothing of the kind") == ()
     assert sorts_named("") == SORTS
-    result = plan(1, seconds=60, every_s=2, heartbeats=PULSE, sorts=killed)
+    result = plan(1, seconds=60, every_s=2, heartbeats=HEARTBEATS, sorts=killed)
     assert {(fault.kind, fault.part) for fault in result} == set(killed)
 
 
@@ -81,6 +81,6 @@ def test_short_faults_end_within_a_peers_patience_and_long_ones_after_it(seed: i
         if fault.kind in (Kind.kill, Kind.drop):
             assert fault.length_s == 0
         elif fault.kind in (Kind.stop, Kind.silence, Kind.delay):
-            assert 0 < fault.length_s < PULSE.silence_s
+            assert 0 < fault.length_s < HEARTBEATS.silence_s
         else:
-            assert fault.length_s > PULSE.silence_s
+            assert fault.length_s > HEARTBEATS.silence_s
