@@ -54,6 +54,12 @@ class NotServed(ServiceError, LookupError):
     code = 404
 
 
+class TooLarge(ServiceError):
+    """The request, or its answer, is larger than the broker takes; and will never fit."""
+
+    code = 413
+
+
 class QueueFull(ServiceError):
     """The service's queue is at its limit of requests or of bytes."""
 
@@ -80,7 +86,16 @@ class TooSlow(ServiceError, TimeoutError):
 
 _BY_CODE: dict[int, type[MDPError]] = {
     error.code: error
-    for error in (Refused, ServiceError, NotServed, QueueFull, WorkersDied, Draining, TooSlow)
+    for error in (
+        Refused,
+        ServiceError,
+        NotServed,
+        TooLarge,
+        QueueFull,
+        WorkersDied,
+        Draining,
+        TooSlow,
+    )
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import resource
 import socket as os_socket
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from zmq.backend import Socket as _Backend
 from . import addresses, pipe
 from .addresses import Address
 from .errors import MDPError, SettingsError
+from .settings import Heartbeats
 from .wire import MAX_FRAMES, Frame, Frames
 
 Stream = os_socket.socket
@@ -33,6 +35,10 @@ _recv: Any = _Backend.recv
 _send: Any = _Backend.send
 _MAX_WAIT_S = 86400.0  # libzmq counts milliseconds in a C long
 _PROBE_S = 1.0
+_ROUTER_PINGS, _DEALER_PINGS = 10, 2  # heartbeat intervals
+_PING_PATIENCE = 30  # heartbeat intervals
+_MAX_MILLISECONDS = 1 << 30
+_CONTEXT_DESCRIPTORS = 16  # a context with its threads and one connected socket opens 10
 _NOW = int(zmq.NOBLOCK)  # as plain integers: combining enum flags costs as much as a frame
 _NOW_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 
@@ -171,6 +177,49 @@ def connect(socket: zmq.Socket[bytes], to: Target) -> None:
         raise MDPError(f"cannot connect to {to.endpoint!r}: {error.strerror}") from None
 
 
+def keep_alive(socket: zmq.Socket[bytes], heartbeats: Heartbeats, *, every: int) -> None:
+    """Have libzmq ping an idle peer, so that no firewall forgets the connection.
+
+    every: heartbeat intervals between two pings. A peer that answers no ping is disconnected late
+    (after 30 intervals), because the heartbeats of MDP notice a loss much earlier; this limit only
+    frees the memory of a connection that is dead, or whose peer does not read.
+    """
+    socket.heartbeat_ivl = _milliseconds(every * heartbeats.interval_s)
+    socket.heartbeat_timeout = _milliseconds(_PING_PATIENCE * heartbeats.interval_s)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, min(round(1000 * seconds), _MAX_MILLISECONDS))
+
+
+def require_descriptors(count: int = _CONTEXT_DESCRIPTORS) -> None:
+    """Raise `MDPError` if this process may not open `count` more files.
+
+    libzmq aborts the process if the creation of a context finds too few.
+    """
+    opened: list[int] = []
+    try:
+        for _ in range(count):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        raise no_descriptors(error) from None
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def no_descriptors(error: OSError | zmq.ZMQError) -> MDPError:
+    """Return the error of a socket that could not be opened, with what the user can do."""
+    reason = error.strerror or str(error)
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        return MDPError(f"cannot open a socket: {reason}")
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MDPError(
+        f"cannot open a socket: {reason} (`ulimit -n` is {limit}): close the clients"
+        " that are not needed, or allow fewer requests in flight"
+    )
+
+
 def is_served(text: str) -> bool:
     """True if any process listens at an address, a broker or not."""
     address = addresses.parse(text)
@@ -187,7 +236,12 @@ class Router:
     """A ROUTER socket bound to all of a broker's endpoints."""
 
     def __init__(
-        self, context: zmq.Context[Any], endpoints: Iterable[Address], *, max_frame_bytes: int
+        self,
+        context: zmq.Context[Any],
+        endpoints: Iterable[Address],
+        *,
+        max_frame_bytes: int,
+        heartbeats: Heartbeats,
     ) -> None:
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 500  # ms, for the last messages of a broker that stops
@@ -195,6 +249,7 @@ class Router:
         socket.maxmsgsize = max_frame_bytes
         socket.tcp_keepalive = 1
         socket.backlog = 1024
+        keep_alive(socket, heartbeats, every=_ROUTER_PINGS)
         self.endpoints: list[str] = []
         for endpoint in endpoints:
             try:
@@ -257,21 +312,30 @@ def _listens(path: str) -> bool:
 
 
 class Dealer:
-    """A DEALER socket connected to a broker.
+    """A DEALER socket connected to a broker, under a name that it chooses.
 
     It has no limit of queued messages, so it never drops or refuses one: it carries one request, or
-    one answer, at a time.
+    one answer, at a time. Raises `MDPError` if no socket can be opened.
     """
 
     def __init__(
-        self, context: zmq.Context[Any], to: Target, *, name: bytes = b"", linger_s: float
+        self,
+        context: zmq.Context[Any],
+        to: Target,
+        *,
+        name: bytes,
+        linger_s: float,
+        heartbeats: Heartbeats,
     ) -> None:
-        socket = self._socket = context.socket(zmq.DEALER)
-        if name:
-            socket.routing_id = name
+        try:
+            socket = self._socket = context.socket(zmq.DEALER)
+        except zmq.ZMQError as error:
+            raise no_descriptors(error) from None
+        socket.routing_id = name
         socket.linger = int(linger_s * 1000)
         socket.sndhwm = 0
         socket.tcp_keepalive = 1
+        keep_alive(socket, heartbeats, every=_DEALER_PINGS)
         try:
             connect(socket, to)
         except MDPError:

@@ -7,6 +7,7 @@ The dialects are MDP/0.1 (https://rfc.zeromq.org/spec/7/), MDP/0.2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -29,6 +30,8 @@ ERROR = b"MDP-ERROR"
 RETIRE = b"mmi.retire"
 FINGERPRINT = b"mmi.fingerprint"
 CANCEL = b"mmi.cancel"
+STOP = b"mmi.stop"
+GRACE, NOW = b"grace", b"now"
 MAX_SERVICE_BYTES = 255
 MAX_FRAMES = 1024
 MAX_BODY_FRAMES = MAX_FRAMES - 8  # 8: room for the longest envelope
@@ -73,6 +76,10 @@ class Dialect:
 
     def disconnect_to(self, worker: bytes) -> Frames:
         return [worker, *self.worker_prefix, self.disconnect]
+
+    def stop_to(self, worker: bytes, token: bytes, how: bytes) -> Frames:
+        """Tell a worker of ours that nobody waits for the request which it holds under `token`."""
+        return [worker, *self.client_prefix, *self.client_final, STOP, token, how]
 
     # Messages of a client or a worker. Its DEALER socket has one peer, so it needs no address.
 
@@ -268,6 +275,58 @@ def parse_order(frames: Frames) -> Order | Heartbeat | Disconnect:
     if not isinstance(frames[2], bytes):
         raise WireError("want a short address")
     return Order(frames[2], frames[4:])
+
+
+# Routing ids that our sockets choose. A ROUTER gives a peer without one an id that begins with a
+# zero byte, which can be guessed.
+
+_LANE_BYTES = 17
+_CLIENT_BYTES = 9
+_LANE, _INTERACTIVE, _WORKER = b"L", b"I", b"W"
+CLIENT_ID_BYTES = _CLIENT_BYTES - 1
+NAME_BYTES = 32
+"""The broker echoes no longer names."""
+
+
+def lane_name(client: bytes, random: bytes, *, interactive: bool) -> bytes:
+    """Name a lane of a client; `client` and `random` have `CLIENT_ID_BYTES` random bytes each."""
+    return (_INTERACTIVE if interactive else _LANE) + client + random
+
+
+def worker_name(random: bytes) -> bytes:
+    return _WORKER + random
+
+
+def owner(peer: bytes) -> bytes:
+    """Return the name of the client that a lane belongs to; any other peer is a client itself."""
+    if len(peer) == _LANE_BYTES and peer[:1] in (_LANE, _INTERACTIVE):
+        return peer[:_CLIENT_BYTES]
+    return peer
+
+
+def is_interactive(peer: bytes) -> bool:
+    """True if the lane belongs to a client whose requests are served before the others."""
+    return len(peer) == _LANE_BYTES and peer[:1] == _INTERACTIVE
+
+
+_LEASE = b"lease="
+
+
+def lease_frame(seconds: float) -> bytes:
+    """Ask the broker to cancel the client's requests when it is silent for so long."""
+    return _LEASE + b"%.3f" % seconds
+
+
+def lease_of(body: Frames) -> float | None:
+    """Return the lease in the body of a client's heartbeat, in seconds; None if it has none."""
+    frame = body[-1] if body else b""
+    if not isinstance(frame, bytes) or not frame.startswith(_LEASE):
+        return None
+    try:
+        seconds = float(frame.removeprefix(_LEASE))
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < math.inf else None
 
 
 def error_body(code: int, text: str) -> Frames:

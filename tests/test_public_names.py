@@ -24,7 +24,7 @@ MDP = {
     *("Client", "ClientSettings", "Worker", "WorkerSettings", "BrokerSettings", "Heartbeats"),
     *("MDPError", "SettingsError", "WireError", "RequestTimeout", "ClientClosed"),
     *("WorkerFailed", "Refused", "ServiceError", "NotServed", "QueueFull", "WorkersDied"),
-    *("Draining", "TooSlow", "__version__"),
+    *("Draining", "TooLarge", "TooSlow", "__version__"),
 }
 LARTPC = {
     *("Event", "RSE", "ROI", "Image", "ImageMeta", "TickOrder", "AskedOrder", "TickChoice"),

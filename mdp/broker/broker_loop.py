@@ -29,7 +29,12 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Wakeu
     parsed = [addresses.parse(endpoint, bind=True) for endpoint in endpoints]
     context = new_context()
     try:
-        router = Router(context, parsed, max_frame_bytes=settings.max_queue_bytes)
+        router = Router(
+            context,
+            parsed,
+            max_frame_bytes=settings.max_queue_bytes,
+            heartbeats=settings.heartbeats,
+        )
         try:
             log.info("serving at %s", ", ".join(router.endpoints))
             broker = Broker(settings, clock(), instance=os.urandom(8), started_at=unix_time())

@@ -36,7 +36,7 @@ class ClientLoop(threading.Thread):
     def _check(self) -> None:
         """Raise an error, in the caller's thread, if libzmq refuses the address."""
         try:
-            Dealer(self._context, self._target, linger_s=0).close()
+            self._dealer(new_lane_name(), linger_s=0).close()
         except MDPError:
             self._context.term()
             raise
@@ -117,9 +117,15 @@ class ClientLoop(threading.Thread):
                     self._close(name)
 
     def _open(self, name: bytes) -> None:
-        dealer = self._dealers[name] = Dealer(self._context, self._target, name=name, linger_s=0.2)
+        dealer = self._dealers[name] = self._dealer(name, linger_s=0.2)
         self._names[dealer.handle()] = name
         self._poll.add(dealer.handle())
+
+    def _dealer(self, name: bytes, *, linger_s: float) -> Dealer:
+        heartbeats = self._lanes.settings.heartbeats
+        return Dealer(
+            self._context, self._target, name=name, linger_s=linger_s, heartbeats=heartbeats
+        )
 
     def _close(self, name: bytes) -> None:
         dealer = self._dealers.pop(name, None)

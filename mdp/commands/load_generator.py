@@ -32,7 +32,7 @@ from ..errors import MDPError, SettingsError
 from ..process import raise_file_limit
 from ..settings import BrokerSettings
 from ..sockets import Wakeup, connect, receive_message, send_message, target
-from ..wire import DIALECTS, ERROR, Dialect, Frames
+from ..wire import DIALECTS, ERROR, Dialect, Frames, worker_name
 from ..worker.child import die_with
 from . import tables
 
@@ -198,6 +198,7 @@ def _connect(router: zmq.Socket[bytes], endpoint: str, count: int) -> list[bytes
     router.router_mandatory = True
     to = target(endpoint)
     for name in names:
+        router.routing_id = worker_name(os.urandom(15))  # of the next connection
         router.setsockopt(zmq.CONNECT_ROUTING_ID, name)
         connect(router, to)
     return names
@@ -352,6 +353,7 @@ def _wait_for(server: _Server) -> None:
     context: zmq.Context[Any] = zmq.Context()
     dealer = context.socket(zmq.DEALER)
     dealer.linger = 0
+    dealer.routing_id = worker_name(os.urandom(15))
     try:
         connect(dealer, target(server.endpoint))
         send_message(dealer, server.request(b"?"))

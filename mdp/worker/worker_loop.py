@@ -13,7 +13,7 @@ from ..broker.management import PREFIX
 from ..errors import SettingsError, WorkerFailed
 from ..settings import WorkerSettings
 from ..sockets import Channel, Dealer, Poll, Wakeup, clock, new_context, target
-from ..wire import service_name
+from ..wire import service_name, worker_name
 from . import child, host, session
 from .worker import Worker
 
@@ -41,11 +41,16 @@ def serve_workers(
     poll = Poll(stop)
     numbers: dict[str, int] = {}
     slots = []
+
+    def connect() -> Dealer:
+        name = worker_name(os.urandom(15))
+        return Dealer(context, connected_to, name=name, linger_s=1, heartbeats=settings.heartbeats)
+
     for service, factory in factories:
         number = numbers[service] = numbers.get(service, 0) + 1
         core = host.Host(_checked(service), settings, name=f"{service}#{number}")
         start = _Starter(core.name, factory, prepare)
-        slots.append(_Slot(core, start, lambda: Dealer(context, connected_to, linger_s=1), poll))
+        slots.append(_Slot(core, start, connect, poll))
     try:
         _run(slots, poll, stop)
     finally:
