@@ -6,150 +6,144 @@ time. After an answer the lane is idle, and the next request uses it. A lane tha
 closed, and a late answer to its name reaches nobody; so an answer never gets to another request.
 
 A try without an answer in `timeout_s` is given up, and the request is sent again, up to `tries`
-times (Lazy Pirate, ZeroMQ Guide, chapter 4). To notice a loss earlier, one more lane, the probe,
-asks the broker each interval (`mmi.broker`) while any request is in flight, and names the lanes.
-The answer has the broker's instance id, new after a restart, and the lanes without a request.
+times (Lazy Pirate, ZeroMQ Guide, chapter 4). To notice a loss earlier, one more lane, the probe
+(`probe`), asks the broker each interval while any request is in flight, and names the lanes. The
+answer has the broker's instance id, new after a restart, and the lanes without a request.
 
 call         event                                         next         steps
 -----------  --------------------------------------------  -----------  -------------------------
+new          it is larger than the broker takes            over         Failed (413)
+new          otherwise                                     pending      -
 pending      a lane is free: fewer than `lanes` in flight  in flight    Open if none is idle, Send
 in flight    PARTIAL                                       in flight    Part (1)
 in flight    FINAL                                         over         Done
 in flight    FINAL with an error                           over         Failed
 in flight    FINAL with error 503: the broker drains       backing off  - (2)
-in flight    `timeout_s` is over, a try is left            in flight    Close; Open, Send (3)
+in flight    FINAL with error 409: the lane's name is      pending (5)  Close (2)
+             another peer's; after the first time          backing off  Close (2)
+in flight    `timeout_s` is over, a try is left            pending (5)  Close (3)
 in flight    `timeout_s` is over, no try is left           over         Close; Failed
-in flight    the broker does not hold it (4)               in flight    Close; Open, Send (2, 3)
+in flight    the broker does not hold it (4)               pending (5)  Close (2, 3)
+in flight    the broker takes no request so large          over         Close; Failed (413)
+in flight    its socket cannot be opened or used           over         Close; Failed
 backing off  `interval_s` is over                          pending      - (5)
 any          `abandon`                                     over         Close if in flight (3)
 any          `close`                                       over         Failed; Close if in flight
 
 (1) Only parts that no earlier try has brought.
 (2) This does not count as a try. But a call is over `tries` * `timeout_s` after its first try; if
-    `interval_s` would end later than that, error 503 is Failed, too.
+    `interval_s` would end later than that, the error is Failed, too.
 (3) The probe sends mmi.cancel with the lane's name, so that the broker drops the request.
 (4) Believed at once from a new instance, else after `liveness` such answers in a row, because an
-    answer may be on its way; each time this happens, twice as many are needed for that call.
-(5) At the head. If its time is over before a lane is free: over, Failed.
-The probe is closed and opened again when it got no answer for liveness * interval; that doubles,
-up to 60 s, while no broker has ever answered it. A broker that does not know mmi.broker is not
-asked again.
+    answer may be on its way; each time this happens, twice as many are needed for that call, until
+    a part arrives. It is not asked while the reader of the parts lags (`pause`): what was sent may
+    wait in the sockets, and the time of the call stands still.
+(5) At the head, and sent at once on a new lane, unless too many sockets are closing. If its time is
+    over before a lane is free: over, Failed.
+
+A closed socket is freed by another thread of libzmq, a moment later. So a lane that was given up
+counts as a socket for `_CLOSING_S` more, and calls wait (pending) while there are too many sockets:
+however fast calls are cancelled, the process does not run out of sockets or open files.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
-import msgpack
+from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from .. import wire
-from ..errors import ClientClosed, Draining, MDPError, RequestTimeout, WireError, from_code
+from ..errors import (
+    ClientClosed,
+    Draining,
+    MDPError,
+    RequestTimeout,
+    TooLarge,
+    WireError,
+    from_code,
+)
 from ..settings import ClientSettings
-from ..wire import CANCEL, MDP02, Frame, Frames, printable
+from ..wire import MDP02, Frames
+from .deadlines import Deadlines
+from .probe import Probe
+from .steps import (
+    NAME_TAKEN,
+    ClientRequest,
+    CloseLane,
+    Failed,
+    FinalReply,
+    OpenLane,
+    PartialReply,
+    SendOnLane,
+    Step,
+)
+
+__all__ = [
+    "ClientRequest",
+    "CloseLane",
+    "Failed",
+    "FinalReply",
+    "Lanes",
+    "OpenLane",
+    "PartialReply",
+    "SendOnLane",
+    "Step",
+]
 
 log = logging.getLogger(__name__)
 
-
-class ClientRequest:
-    """One request. `listener` is for the loop with the sockets; nothing in this file uses it."""
-
-    def __init__(
-        self,
-        service: bytes,
-        body: Sequence[Frame],
-        listener: Any,
-        *,
-        timeout_s: float,
-        tries: int,
-    ) -> None:
-        self.service = service
-        self.body = body
-        self.listener = listener
-        self.timeout_s = timeout_s
-        self.tries = tries
-        self.lane: bytes | None = None  # None: pending, backing off, or over
-        self.tries_used = 0
-        self.started_at = math.nan
-        self.sent_at = math.nan
-        self.due_at = math.inf  # end of this try or, while backing off, start of the next
-        self.parts_seen = 0
-        self.parts_skipped = 0  # of this try: parts that an earlier try brought
-        self.misses = 0  # answers in a row that the broker does not hold it
-        self.patience = 0  # how many misses show that it is lost
+_CLOSING_S = 0.1
 
 
-class OpenLane(NamedTuple):
-    """Connect a socket under this name."""
-
-    lane: bytes
-
-
-class SendOnLane(NamedTuple):
-    """Send on that socket."""
-
-    lane: bytes
-    frames: Frames
-
-
-class CloseLane(NamedTuple):
-    """Close that socket."""
-
-    lane: bytes
-
-
-class PartialReply(NamedTuple):
-    """A PARTIAL has arrived."""
-
-    call: ClientRequest
-    body: Frames
-
-
-class FinalReply(NamedTuple):
-    """The FINAL has arrived: the call is over."""
-
-    call: ClientRequest
-    body: Frames
-
-
-class Failed(NamedTuple):
-    """The call has failed with this error: it is over."""
-
-    call: ClientRequest
-    error: MDPError
-
-
-Step = OpenLane | SendOnLane | CloseLane | PartialReply | FinalReply | Failed
+def _no_jitter() -> float:
+    return 0.0
 
 
 class Lanes:
     """All calls of a client. `submit`, `receive`, `tick` and the other methods return steps.
 
-    `new_name` returns a name for a lane: random, hard to guess, and without a zero byte at its
-    head.
+    new_name: returns a name for a lane: random, hard to guess, and without a zero byte at its
+    head. random: returns a number from 0 to below 1. sockets: the most sockets at a time; if they
+    are too few for `lanes`, fewer requests are in flight at a time.
     """
 
-    def __init__(self, settings: ClientSettings, new_name: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        new_name: Callable[[], bytes],
+        *,
+        random: Callable[[], float] = _no_jitter,
+        sockets: int | None = None,
+    ) -> None:
         self.settings = settings
+        self.sockets = 2 * settings.lanes + 64 if sockets is None else sockets
+        self.most_in_flight = max(1, min(settings.lanes, self.sockets * 3 // 4))
         self.in_flight: dict[bytes, ClientRequest] = {}  # by lane
         self.idle: list[bytes] = []
-        self.pending: deque[ClientRequest] = deque()  # they wait for a lane
-        self.backing_off: list[ClientRequest] = []  # the broker drains: sent again at `due_at`
-        self.instance: str | None = None  # the broker's id; None: not known yet
+        self.pending: OrderedDict[ClientRequest, None] = OrderedDict()  # they wait for a lane
+        self.backing_off: dict[ClientRequest, None] = {}  # sent again at `due_at`
         self._new_name = new_name
-        self._probe: bytes | None = None  # the lane that asks `mmi.broker`
-        self._probe_at = -math.inf  # the first call asks at once who the broker is
-        self._probe_answered = True
-        self._probe_works = True  # a foreign broker may not know `mmi.broker`
-        self._probe_wait_s = settings.heartbeats.silence_s
+        self._probe = Probe(settings, new_name, random)
+        self._closing: deque[float] = deque()  # when the sockets of closed lanes are freed
+        self._deadlines: Deadlines[ClientRequest] = Deadlines()
+
+    @property
+    def instance(self) -> str | None:
+        """The broker's id; None if it is not known yet."""
+        return self._probe.instance
+
+    @property
+    def probe_lane(self) -> bytes | None:
+        """The name of the lane that asks `mmi.broker`."""
+        return self._probe.lane
 
     # Called by the loop that has the sockets.
 
     def submit(self, call: ClientRequest, now: float) -> list[Step]:
-        self.pending.append(call)
+        if self._is_too_large(call) and self._probe.knows_limit(now):
+            return [self._too_large(call)]
+        self.pending[call] = None
         return self._start(now)
 
     def receive(self, lane: bytes, frames: Frames, now: float) -> list[Step]:
@@ -158,187 +152,275 @@ class Lanes:
         except WireError as error:
             log.warning("dropped a malformed answer: %s", error)
             return []
-        if lane == self._probe:
+        if lane == self._probe.lane:
             return self._on_probe(answer, now)
         call = self.in_flight.get(lane)
         if call is None or answer.service != call.service:
             log.warning("dropped an answer to no request in flight")
             return []
+        self._probe.others_answered()
         if not answer.final:
             return self._on_part(call, answer)
         return self._on_final(call, answer, now)
 
     def tick(self, now: float) -> list[Step]:
         out: list[Step] = []
-        for call in [call for call in self.in_flight.values() if now >= call.due_at]:
-            out += self._on_timeout(call, now)
-        again = [call for call in self.backing_off if now >= call.due_at]
-        self.backing_off = [call for call in self.backing_off if now < call.due_at]
-        self.pending.extendleft(reversed(again))
+        again: list[ClientRequest] = []
+        for call in self._deadlines.pop_due(now):
+            if call in self.backing_off:
+                del self.backing_off[call]
+                again.append(call)
+            else:
+                out += self._on_timeout(call, now)
+        for call in reversed(again):
+            self._put_first(call)
         out += self._start(now)
         if now >= self._probe_due():
-            out += self._send_probe(now)
+            out += self._probe.ask(self.in_flight, now)
         return out
 
     def deadline(self) -> float:
-        dues = [call.due_at for call in (*self.in_flight.values(), *self.backing_off)]
-        return min(self._probe_due(), *dues) if dues else math.inf
+        freed_at = math.inf
+        if self.pending and self._closing and len(self.in_flight) < self.most_in_flight:
+            freed_at = self._closing[0]
+        return min(self._probe_due(), self._deadlines.next(), freed_at)
 
     def abandon(self, call: ClientRequest, now: float) -> list[Step]:
         """Give up a call whose answer nobody wants any more."""
         if call in self.pending:
-            self.pending.remove(call)
+            del self.pending[call]
         elif call in self.backing_off:
-            self.backing_off.remove(call)
+            del self.backing_off[call]
+            self._deadlines.drop(call)
         elif call.lane is not None:
-            return [*self._leave(call), *self._start(now)]
+            return [*self._leave(call, now), *self._start(now)]
         return []
+
+    def lane_failed(self, lane: bytes, error: MDPError, now: float) -> list[Step]:
+        """Fail the call of a socket that could not be opened or used; the others go on."""
+        if lane == self._probe.lane:
+            return self._probe.failed(error, now)
+        call = self.in_flight.get(lane)
+        if call is None:
+            if lane in self.idle:
+                self.idle.remove(lane)
+            return [CloseLane(lane)]
+        out = self._close_lane(call, now)
+        text = f"the request to {call.text} could not be sent: {error}"
+        return [*out, Failed(call, MDPError(text)), *self._start(now)]
+
+    def pause(self, call: ClientRequest, now: float) -> None:
+        """Let the time of a call stand still, because the reader of its parts lags."""
+        if call.lane is not None and call.paused_at is None:
+            call.paused_at = now
+            self._deadlines.drop(call)
+
+    def resume(self, call: ClientRequest, now: float) -> None:
+        """Let the time of a call go on."""
+        if call.lane is None or call.paused_at is None:
+            return
+        paused_s, call.paused_at = now - call.paused_at, None
+        call.started_at += paused_s
+        call.due_at += paused_s
+        self._deadlines.set(call, call.due_at)
 
     def close(self) -> list[Step]:
         """Give up all calls and close all lanes."""
         in_flight = list(self.in_flight.values())
-        out = [step for call in in_flight for step in self._leave(call)]
+        out: list[Step] = []
+        for call in in_flight:
+            assert call.lane is not None
+            out.append(CloseLane(call.lane))
+            if self._probe.lane is not None:  # without it, the lease of the client will end
+                out += self._probe.cancel(call.lane)
+            call.lane = None
         out += [
-            Failed(call, ClientClosed(f"the client was closed before {_name(call)} answered"))
+            Failed(call, ClientClosed(f"the client was closed before {call.text} answered"))
             for call in (*in_flight, *self.backing_off, *self.pending)
         ]
+        self.in_flight.clear()
         self.backing_off.clear()
         self.pending.clear()
         out += [CloseLane(lane) for lane in self.idle]
-        if self._probe is not None:
-            out.append(CloseLane(self._probe))
-        return out
+        self.idle.clear()
+        return [*out, *self._probe.close()]
 
     # One call.
 
     def _start(self, now: float) -> list[Step]:
         out: list[Step] = []
-        while self.pending and len(self.in_flight) < self.settings.lanes:
-            call = self.pending.popleft()
-            if not self.in_flight and self._probe_answered and self.instance is not None:
-                self._probe_at = now  # no call was in flight, so no probe was due
+        while self.pending and len(self.in_flight) < self.most_in_flight:
+            call = next(iter(self.pending))
+            needs_new = call.needs_fresh_lane or not self.idle
+            if needs_new and not self._may_open(now):
+                break
+            del self.pending[call]
+            if not self.in_flight and not self._is_too_large(call):
+                self._probe.rested(now)
             if math.isnan(call.started_at):
                 call.started_at = now
                 call.patience = self.settings.heartbeats.liveness
-            if now < self._give_up_at(call):
+            if self._is_too_large(call) and self._probe.knows_limit(now):
+                out.append(self._too_large(call))
+            elif now < self._give_up_at(call):
                 out += self._send(call, now)
-            else:  # it backed off, and then no lane was free for too long
+            else:  # it waited, and then no lane was free for too long
                 out.append(self._too_late(call, now))
         return out
 
-    def _send(self, call: ClientRequest, now: float, *, fresh: bool = False) -> list[Step]:
+    def _may_open(self, now: float) -> bool:
+        while self._closing and self._closing[0] <= now:
+            self._closing.popleft()
+        return len(self.in_flight) + len(self.idle) + len(self._closing) < self.sockets
+
+    def _send(self, call: ClientRequest, now: float) -> list[Step]:
         """Start a try, on an idle lane or on a new one."""
         out: list[Step] = []
-        if self.idle and not fresh:
+        if self.idle and not call.needs_fresh_lane:
             call.lane = self.idle.pop()
         else:
+            if self.idle and len(self.in_flight) + len(self.idle) >= self.most_in_flight:
+                out.append(CloseLane(self.idle.pop(0)))
+                self._closing.append(now + _CLOSING_S)
             call.lane = self._new_name()
             out.append(OpenLane(call.lane))
         self.in_flight[call.lane] = call
+        call.needs_fresh_lane = False
         call.tries_used += 1
         call.sent_at = now
         call.due_at = min(now + call.timeout_s, self._give_up_at(call))
         call.misses = call.parts_skipped = 0
+        self._deadlines.set(call, call.due_at)
         out.append(SendOnLane(call.lane, MDP02.request(call.service, call.body)))
         return out
 
     def _on_part(self, call: ClientRequest, answer: wire.Answer) -> list[Step]:
+        call.misses = 0  # the broker may have sent the rest already
         if call.parts_skipped < call.parts_seen:
             call.parts_skipped += 1
             return []
         call.parts_seen += 1
         call.parts_skipped += 1
+        call.patience = self.settings.heartbeats.liveness
         return [PartialReply(call, answer.body)]
 
     def _on_final(self, call: ClientRequest, answer: wire.Answer, now: float) -> list[Step]:
-        assert call.lane is not None
-        del self.in_flight[call.lane]
-        self.idle.append(call.lane)
-        call.lane = None
         error = wire.as_error(answer.body)
-        again_at = now + self.settings.heartbeats.interval_s
-        if isinstance(error, Draining) and again_at < self._give_up_at(call):
-            call.tries_used -= 1  # the broker did not try it, and another one will start soon
-            call.due_at = again_at
-            self.backing_off.append(call)
-            return self._start(now)
+        if error is not None and error.code == NAME_TAKEN:
+            return self._on_name_taken(call, error, now)
+        assert call.lane is not None
+        self.idle.append(call.lane)
+        self._let_go(call)
+        if isinstance(error, Draining) and self._back_off(call, now):
+            return self._start(now)  # the broker did not try it, and another one will start soon
         if error is None:
             return [FinalReply(call, answer.body), *self._start(now)]
-        text = f"{_name(call)} answered {error.code} after {_spent(call, now)}: {error}"
-        return [Failed(call, from_code(error.code, text)), *self._start(now)]
+        return [self._answered(call, error, now), *self._start(now)]
+
+    def _on_name_taken(self, call: ClientRequest, error: MDPError, now: float) -> list[Step]:
+        # without a cancel: it would be for the requests of the other peer
+        out = self._close_lane(call, now)
+        call.needs_fresh_lane = True
+        call.name_conflicts += 1
+        if call.name_conflicts == 1 and now < self._give_up_at(call):
+            call.tries_used -= 1
+            self._put_first(call)
+        elif not self._back_off(call, now):
+            out.append(self._answered(call, error, now))
+        return out + self._start(now)
+
+    def _back_off(self, call: ClientRequest, now: float) -> bool:
+        """Have it sent again after an interval; False if its time is over then."""
+        again_at = now + self.settings.heartbeats.interval_s
+        if again_at >= self._give_up_at(call):
+            return False
+        call.tries_used -= 1
+        call.due_at = again_at
+        self.backing_off[call] = None
+        self._deadlines.set(call, again_at)
+        return True
 
     def _on_timeout(self, call: ClientRequest, now: float) -> list[Step]:
-        out = self._leave(call)
+        out = self._leave(call, now)
         if call.tries_used < call.tries and now < self._give_up_at(call):
-            log.warning("%s did not answer in %.1f s; sent again", _name(call), call.timeout_s)
-            return out + self._send(call, now, fresh=True)
+            log.warning("%s did not answer in %.1f s; sent again", call.text, call.timeout_s)
+            return out + self._send_again(call, now)
         return [*out, self._too_late(call, now)]
+
+    def _send_again(self, call: ClientRequest, now: float) -> list[Step]:
+        call.needs_fresh_lane = True
+        if self._may_open(now):
+            return self._send(call, now)
+        self._put_first(call)
+        return []
+
+    def _put_first(self, call: ClientRequest) -> None:
+        self.pending[call] = None
+        self.pending.move_to_end(call, last=False)
+
+    def _answered(self, call: ClientRequest, error: MDPError, now: float) -> Failed:
+        text = f"{call.text} answered {error.code} after {call.spent(now)}: {error}"
+        return Failed(call, from_code(error.code, text))
 
     def _too_late(self, call: ClientRequest, now: float) -> Failed:
         silent = "" if self.instance else "; no broker has answered at all"
-        text = f"{_name(call)} did not answer within {_spent(call, now)}{silent}"
+        text = f"{call.text} did not answer within {call.spent(now)}{silent}"
         return Failed(call, RequestTimeout(text))
+
+    def _is_too_large(self, call: ClientRequest) -> bool:
+        return call.body_bytes > self._probe.limit.max_bytes
+
+    def _too_large(self, call: ClientRequest) -> Failed:
+        max_bytes, option = self._probe.limit
+        text = (
+            f"the request to {call.text} has {call.body_bytes} bytes, but the broker takes at"
+            f" most {max_bytes} ({option} of `mdp broker`)"
+        )
+        return Failed(call, TooLarge(text))
 
     def _give_up_at(self, call: ClientRequest) -> float:
         """Return when the call fails at the latest, however often brokers are restarted."""
         return call.started_at + call.tries * call.timeout_s
 
-    def _leave(self, call: ClientRequest) -> list[Step]:
+    def _leave(self, call: ClientRequest, now: float) -> list[Step]:
         """Close the call's lane, and cancel the request that the broker holds for it."""
         assert call.lane is not None
-        lane, call.lane = call.lane, None
-        del self.in_flight[lane]
-        out: list[Step] = [CloseLane(lane)]
-        if self._probe is None:
-            self._probe = self._new_name()
-            out.append(OpenLane(self._probe))
-        return [*out, SendOnLane(self._probe, MDP02.request(CANCEL, [lane]))]
+        lane = call.lane
+        return [*self._close_lane(call, now), *self._probe.cancel(lane)]
+
+    def _close_lane(self, call: ClientRequest, now: float) -> list[Step]:
+        assert call.lane is not None
+        lane = call.lane
+        self._let_go(call)
+        self._closing.append(now + _CLOSING_S)
+        return [CloseLane(lane)]
+
+    def _let_go(self, call: ClientRequest) -> None:
+        """Take the call out of its lane."""
+        assert call.lane is not None
+        del self.in_flight[call.lane]
+        call.lane = call.paused_at = None
+        self._deadlines.drop(call)
 
     # The probe.
 
     def _probe_due(self) -> float:
-        if not self.in_flight or not self._probe_works:
-            return math.inf
-        wait_s = self.settings.heartbeats.interval_s if self._probe_answered else self._probe_wait_s
-        return self._probe_at + wait_s
-
-    def _send_probe(self, now: float) -> list[Step]:
-        """Ask for the broker's instance id, on a new socket if the last request got no answer."""
-        out: list[Step] = []
-        if self._probe is not None and not self._probe_answered:
-            out.append(CloseLane(self._probe))
-            self._probe = None
-            if self.instance is None:  # it never answered: perhaps a foreign broker that never does
-                self._probe_wait_s = min(2 * self._probe_wait_s, 60.0)
-        if self._probe is None:
-            self._probe = self._new_name()
-            out.append(OpenLane(self._probe))
-        self._probe_at = now
-        self._probe_answered = False
-        return [*out, SendOnLane(self._probe, MDP02.request(b"mmi.broker", list(self.in_flight)))]
+        return self._probe.due_at if self.in_flight else math.inf
 
     def _on_probe(self, answer: wire.Answer, now: float) -> list[Step]:
-        if answer.service != b"mmi.broker":
-            return []  # the answer to mmi.cancel
-        self._probe_answered = True
-        try:
-            _, packed = answer.body
-            report = msgpack.unpackb(bytes(packed))  # type: ignore[call-overload]
-            instance, lost = str(report["instance"]), set(report["lost"])
-        except (ValueError, TypeError, KeyError, msgpack.UnpackException):
-            if self.instance is None:
-                log.info("the broker does not know mmi.broker: only timeouts show its restarts")
-                self._probe_works = False
+        report = self._probe.receive(answer, now)
+        if report is None:
             return []
-        restarted = self.instance not in (None, instance)
-        self.instance = instance
-        self._probe_wait_s = self.settings.heartbeats.silence_s
-        if restarted:
-            log.warning("the broker was restarted; %d requests are sent again", len(lost))
+        if report.is_restarted:
+            log.warning("the broker was restarted; %d requests are sent again", len(report.lost))
         out: list[Step] = []
-        for call in [call for call in self.in_flight.values() if call.sent_at <= self._probe_at]:
-            out += self._check_loss(call, call.lane in lost, restarted, now)
-        return out
+        for call in list(self.in_flight.values()):
+            if self._is_too_large(call):
+                out += [*self._leave(call, now), self._too_large(call)]
+            elif call.sent_at <= self._probe.asked_at and call.paused_at is None:
+                is_missed = call.lane in report.lost
+                out += self._check_loss(call, is_missed, report.is_restarted, now)
+        return out + self._start(now)
 
     def _check_loss(
         self, call: ClientRequest, missed: bool, restarted: bool, now: float
@@ -353,15 +435,7 @@ class Lanes:
             return []
         if not restarted:
             call.patience *= 2
-            log.warning("%s: the request, or its answer, was lost; sent again", _name(call))
-        out = self._leave(call)
+            log.warning("%s: the request, or its answer, was lost; sent again", call.text)
+        out = self._leave(call, now)
         call.tries_used -= 1  # the request or its answer was lost: not a try
-        return out + self._send(call, now, fresh=True)
-
-
-def _name(call: ClientRequest) -> str:
-    return printable(call.service)
-
-
-def _spent(call: ClientRequest, now: float) -> str:
-    return f"{now - call.started_at:.1f} s (try {call.tries_used} of {call.tries})"
+        return out + self._send_again(call, now)

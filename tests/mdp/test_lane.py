@@ -50,8 +50,9 @@ def report(instance: str = "first", lost: Sequence[bytes] = ()) -> Frames:
     return final(b"200", packed, service=b"mmi.broker")
 
 
-def question(*lanes: bytes) -> Frames:
-    return [b"MDPC02", b"\x01", b"mmi.broker", *lanes]
+def question(*lanes: bytes, lease: bytes = b"lease=6.000") -> Frames:
+    """`lease`: two times liveness * interval, of the defaults."""
+    return [b"MDPC02", b"\x01", b"mmi.broker", *lanes, lease]
 
 
 def cancel(lane: bytes) -> Frames:
@@ -782,7 +783,7 @@ def test_an_unanswered_pulse_is_asked_again_on_a_fresh_socket_after_liveness_int
     assert shell.tick(8.0) == [
         CloseLane(b"L2"),
         OpenLane(b"L3"),
-        SendOnLane(b"L3", question(b"L1")),
+        SendOnLane(b"L3", question(b"L1", lease=b"lease=12.000")),
     ]
     assert shell.receive(b"L2", report("second", lost=[b"L1"]), 8.1) == []
     assert shell.core.deadline() == 14.0  # a known broker is asked at the same pace

@@ -106,8 +106,9 @@ class ClientWalk(RuleBasedStateMachine):
         assert lane not in self.carried, "a lane carries one request at a time"
         rest: list[Any] = frames[3:]
         if frames[2] == b"mmi.broker":
-            assert set(rest) == set(self.carried)
-            self.asked = (lane, rest)
+            assert rest[-1] == b"lease=6.000"
+            assert set(rest[:-1]) == set(self.carried)
+            self.asked = (lane, rest[:-1])
         elif frames[2] == b"mmi.cancel":
             assert rest[0] not in self.open, "only what is closed is cancelled"
         else:

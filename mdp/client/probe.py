@@ -1,0 +1,177 @@
+"""The client's heartbeats to the broker: one lane that asks `mmi.broker`. Pure.
+
+While any request is in flight, the probe asks each interval, and names the lanes in flight. The
+last frame of the question is the client's lease: if the broker hears nothing from the client for
+that long, it cancels what the client waits for. The answer has the broker's instance id, new after
+a restart, the lanes without a request, and the largest request that the broker takes.
+
+If no answer comes for liveness * interval, the probe is closed and opened again: its connection may
+be dead. That wait doubles up to 4 s (or stays at liveness * interval, if that is longer) while no
+broker has ever answered, so that the client is back soon after a broker is; each repeated wait is
+shortened by up to a quarter, at random, so that many clients do not come at the same instant. If
+answers come on other lanes, the broker is of another kind, and does not know `mmi.broker`: then the
+wait doubles up to 60 s, or, after an answer that it does not know it, no question follows.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgpack
+
+from .. import wire
+from ..settings import ClientSettings
+from ..wire import CANCEL, MDP02
+from .steps import NAME_TAKEN, CloseLane, OpenLane, SendOnLane, Step
+
+log = logging.getLogger(__name__)
+
+_MAX_WAIT_S = 4.0
+_MAX_FOREIGN_WAIT_S = 60.0
+_LIMITS = {"max_queue_bytes": "--max-queue-bytes", "max_bytes": "--max-bytes"}
+
+
+class Limit(NamedTuple):
+    """The largest request that the broker takes, and the option of `mdp broker` for it."""
+
+    max_bytes: float = math.inf
+    option: str = ""
+
+
+class Report(NamedTuple):
+    """A broker's answer."""
+
+    is_restarted: bool
+    """Another broker answered last time."""
+    lost: set[Any]
+    """The lanes for which it holds no request."""
+
+
+class Probe:
+    """The lane that asks who the broker is, and what it holds.
+
+    new_name: returns a name for a lane. random: returns a number from 0 to below 1.
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        new_name: Callable[[], bytes],
+        random: Callable[[], float],
+    ) -> None:
+        self.lane: bytes | None = None
+        self.instance: str | None = None  # the broker's id; None: not known yet
+        self.limit = Limit()
+        self.asked_at = -math.inf  # the first request asks at once who the broker is
+        self._heartbeats = settings.heartbeats
+        self._new_name = new_name
+        self._random = random
+        self._answered = True
+        self._works = True  # a foreign broker may not know `mmi.broker`
+        self._others_answered = False  # an answer came on another lane since the last question
+        self._is_conflicted = False  # another peer has the name of this lane
+        self._wait_s = settings.heartbeats.silence_s
+        self._due_at = -math.inf
+        self._heard_at = -math.inf
+        self._has_complained = False
+
+    @property
+    def due_at(self) -> float:
+        """When the next question is due, if any request is in flight."""
+        return self._due_at if self._works else math.inf
+
+    def ask(self, lanes: Iterable[bytes], now: float) -> list[Step]:
+        """Send the question, on a new lane if the last question got no answer."""
+        out: list[Step] = []
+        was_silent = not self._answered
+        if was_silent and self.instance is None:
+            longest_s = max(_MAX_WAIT_S, self._heartbeats.silence_s)
+            self._wait_s = min(
+                2 * self._wait_s, _MAX_FOREIGN_WAIT_S if self._others_answered else longest_s
+            )
+        if was_silent or self._is_conflicted:
+            out += self.close()
+        if self.lane is None:
+            out += self._open()
+        assert self.lane is not None
+        self.asked_at = now
+        self._due_at = now + self._wait_s * (1.0 - 0.25 * self._random() if was_silent else 1.0)
+        self._answered = self._others_answered = self._is_conflicted = False
+        lease = wire.lease_frame(2 * self._heartbeats.silence_s)
+        return [*out, SendOnLane(self.lane, MDP02.request(b"mmi.broker", [*lanes, lease]))]
+
+    def cancel(self, lane: bytes) -> list[Step]:
+        """Have the broker drop the request of a lane that was given up."""
+        out = [] if self.lane is not None else self._open()
+        assert self.lane is not None
+        return [*out, SendOnLane(self.lane, MDP02.request(CANCEL, [lane]))]
+
+    def close(self) -> list[Step]:
+        if self.lane is None:
+            return []
+        lane, self.lane = self.lane, None
+        return [CloseLane(lane)]
+
+    def rested(self, now: float) -> None:
+        """Note that no request was in flight until now, so no question was due."""
+        if self._answered and self.instance is not None:
+            self.asked_at, self._due_at = now, now + self._heartbeats.interval_s
+
+    def failed(self, error: Exception, now: float) -> list[Step]:
+        """Try again after an interval: the socket could not be opened, or not be used."""
+        if not self._has_complained:
+            log.warning("cannot ask the broker which requests it holds; trying again: %s", error)
+        self._has_complained = self._answered = True
+        self._due_at = now + self._heartbeats.interval_s
+        return self.close()
+
+    def others_answered(self) -> None:
+        self._others_answered = True
+
+    def receive(self, answer: wire.Answer, now: float) -> Report | None:
+        """Return the broker's report; None if the answer has none."""
+        if answer.service != b"mmi.broker":
+            return None  # the answer to mmi.cancel
+        self._answered, self._has_complained = True, False
+        self._due_at = self.asked_at + self._heartbeats.interval_s
+        error = wire.as_error(answer.body)
+        if error is not None and error.code == NAME_TAKEN:
+            self._is_conflicted = True
+            return None
+        try:
+            _, packed = answer.body
+            report = msgpack.unpackb(bytes(packed))  # type: ignore[call-overload]
+            instance, lost = str(report["instance"]), set(report["lost"])
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+            if self.instance is None:
+                log.info("the broker does not know mmi.broker: only timeouts show its restarts")
+                self._works = False
+            return None
+        is_restarted = self.instance not in (None, instance)
+        self.instance = instance
+        self.limit = _limit(report.get("settings"))
+        self._heard_at = now
+        self._wait_s = self._heartbeats.silence_s
+        return Report(is_restarted, lost)
+
+    def knows_limit(self, now: float) -> bool:
+        """True if the limit is fresh; an old one may be that of an earlier broker."""
+        return now <= self._heard_at + self._heartbeats.silence_s
+
+    def _open(self) -> list[Step]:
+        self.lane = self._new_name()
+        return [OpenLane(self.lane)]
+
+
+def _limit(settings: object) -> Limit:
+    """Return the smallest of the broker's limits; there is none if it reports none."""
+    found = settings if isinstance(settings, dict) else {}
+    limits = [Limit(found.get(name), option) for name, option in _LIMITS.items()]
+    return min((limit for limit in limits if _is_size(limit.max_bytes)), default=Limit())
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

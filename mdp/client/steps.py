@@ -1,0 +1,96 @@
+"""A client's request, and the steps that the core (`lane`) returns for its loop. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..errors import MDPError
+from ..wire import Frame, Frames, printable
+
+NAME_TAKEN = 409
+"""The code of an error reply: another peer that lives has the routing id of this lane."""
+
+
+class ClientRequest:
+    """One request. `listener` is for the loop with the sockets; the core does not use it."""
+
+    def __init__(
+        self,
+        service: bytes,
+        body: Sequence[Frame],
+        listener: Any,
+        *,
+        timeout_s: float,
+        tries: int,
+    ) -> None:
+        self.service = service
+        self.body = body
+        self.body_bytes = sum(map(len, body))
+        self.listener = listener
+        self.timeout_s = timeout_s
+        self.tries = tries
+        self.lane: bytes | None = None  # None: pending, backing off, or over
+        self.needs_fresh_lane = False  # an idle one may hang on the same dead connection
+        self.tries_used = 0
+        self.started_at = math.nan
+        self.sent_at = math.nan
+        self.due_at = math.inf  # end of this try or, while backing off, start of the next
+        self.paused_at: float | None = None  # since when the reader of its parts lags
+        self.parts_seen = 0
+        self.parts_skipped = 0  # of this try: parts that an earlier try brought
+        self.misses = 0  # answers in a row that the broker does not hold it
+        self.patience = 0  # how many misses show that it is lost
+        self.name_conflicts = 0  # how often another peer had the name of its lane
+
+    @property
+    def text(self) -> str:
+        """The service's name, for messages."""
+        return printable(self.service)
+
+    def spent(self, now: float) -> str:
+        return f"{now - self.started_at:.1f} s (try {self.tries_used} of {self.tries})"
+
+
+class OpenLane(NamedTuple):
+    """Connect a socket under this name."""
+
+    lane: bytes
+
+
+class SendOnLane(NamedTuple):
+    """Send on that socket."""
+
+    lane: bytes
+    frames: Frames
+
+
+class CloseLane(NamedTuple):
+    """Close that socket."""
+
+    lane: bytes
+
+
+class PartialReply(NamedTuple):
+    """A PARTIAL has arrived."""
+
+    call: ClientRequest
+    body: Frames
+
+
+class FinalReply(NamedTuple):
+    """The FINAL has arrived: the call is over."""
+
+    call: ClientRequest
+    body: Frames
+
+
+class Failed(NamedTuple):
+    """The call has failed with this error: it is over."""
+
+    call: ClientRequest
+    error: MDPError
+
+
+Step = OpenLane | SendOnLane | CloseLane | PartialReply | FinalReply | Failed
