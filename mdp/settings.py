@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 from .errors import SettingsError
 
@@ -12,8 +13,15 @@ MAX_LANES = 1000  # one message of at most 1024 frames names all of them
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
 
+def check_number(name: str, value: object) -> None:
+    """Raise `TypeError` for a value that is not a number, such as the text "5"."""
+    if not isinstance(value, Real):
+        raise TypeError(f"want {name} as a number, got {value!r} ({type(value).__name__})")
+
+
 def _positive(**values: float) -> None:
     for name, value in values.items():
+        check_number(name, value)
         if not (value > 0 and math.isfinite(value)):
             finite = "" if math.isfinite(value) else " and finite"
             raise SettingsError(f"want {name} above 0{finite}, got {value}")
@@ -119,6 +127,9 @@ class ClientSettings:
     """How many times a request is sent before the client gives up."""
     lanes: int = 64
     """The most requests in flight at a time, each on its own socket; further ones wait."""
+    interactive: bool = False
+    """True if a person waits for the answers: the broker hands these requests out before those of
+    other clients."""
 
     def __post_init__(self) -> None:
         _positive(timeout_s=self.timeout_s, tries=self.tries, lanes=self.lanes)

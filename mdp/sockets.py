@@ -38,7 +38,8 @@ _PROBE_S = 1.0
 _ROUTER_PINGS, _DEALER_PINGS = 10, 2  # heartbeat intervals
 _PING_PATIENCE = 30  # heartbeat intervals
 _MAX_MILLISECONDS = 1 << 30
-_CONTEXT_DESCRIPTORS = 16  # a context with its threads and one connected socket opens 10
+CONTEXT_DESCRIPTORS = 16  # a context with its threads and one connected socket opens 10
+_UNLIMITED, _USUALLY_OPEN = 1 << 20, 32  # descriptors
 _NOW = int(zmq.NOBLOCK)  # as plain integers: combining enum flags costs as much as a frame
 _NOW_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 
@@ -192,7 +193,22 @@ def _milliseconds(seconds: float) -> int:
     return max(1, min(round(1000 * seconds), _MAX_MILLISECONDS))
 
 
-def require_descriptors(count: int = _CONTEXT_DESCRIPTORS) -> None:
+def descriptor_limit() -> int:
+    """Return how many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
+
+
+def free_descriptors() -> int:
+    """Return how many more files this process may open; an estimate where there is no /proc."""
+    try:
+        opened = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        opened = _USUALLY_OPEN
+    return descriptor_limit() - opened
+
+
+def require_descriptors(count: int = CONTEXT_DESCRIPTORS) -> None:
     """Raise `MDPError` if this process may not open `count` more files.
 
     libzmq aborts the process if the creation of a context finds too few.
@@ -213,9 +229,8 @@ def no_descriptors(error: OSError | zmq.ZMQError) -> MDPError:
     reason = error.strerror or str(error)
     if error.errno not in (errno.EMFILE, errno.ENFILE):
         return MDPError(f"cannot open a socket: {reason}")
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MDPError(
-        f"cannot open a socket: {reason} (`ulimit -n` is {limit}): close the clients"
+        f"cannot open a socket: {reason} (`ulimit -n` is {descriptor_limit()}): close the clients"
         " that are not needed, or allow fewer requests in flight"
     )
 
@@ -326,7 +341,9 @@ class Dealer:
         name: bytes,
         linger_s: float,
         heartbeats: Heartbeats,
+        max_unread: int = 1000,
     ) -> None:
+        """max_unread: messages that libzmq queues; further ones wait at the sender."""
         try:
             socket = self._socket = context.socket(zmq.DEALER)
         except zmq.ZMQError as error:
@@ -334,6 +351,7 @@ class Dealer:
         socket.routing_id = name
         socket.linger = int(linger_s * 1000)
         socket.sndhwm = 0
+        socket.rcvhwm = max_unread
         socket.tcp_keepalive = 1
         keep_alive(socket, heartbeats, every=_DEALER_PINGS)
         try:
@@ -346,14 +364,19 @@ class Dealer:
         return self._socket
 
     def receive(self) -> Frames | None:
-        """Return one message; None if none has arrived."""
+        """Return one message; None if none has arrived. Raises `MDPError` for a broken socket."""
         try:
             return receive_message(self._socket, [])
         except zmq.Again:
             return None
+        except zmq.ZMQError as error:
+            raise MDPError(f"cannot read from the socket: {error.strerror}") from None
 
     def send(self, frames: Sequence[Frame]) -> None:
-        send_message(self._socket, frames)
+        try:
+            send_message(self._socket, frames)
+        except zmq.ZMQError as error:
+            raise MDPError(f"cannot write to the socket: {error.strerror}") from None
 
     def close(self) -> None:
         self._socket.close()

@@ -21,7 +21,8 @@ MAY_IMPORT = {
 PURE = (
     *("wire", "settings", "errors", "addresses", "pipe"),
     *("broker/broker", "broker/state", "broker/fingerprints", "broker/management"),
-    *("broker/throttle", "worker/session", "worker/host", "client/lane"),
+    *("broker/throttle", "worker/session", "worker/host"),
+    *("client/lane", "client/probe", "client/steps", "client/deadlines"),
 )
 PURE_IMAGES = (
     *("image", "frames", "crops/chain", "crops/rois", "crops/tiles"),

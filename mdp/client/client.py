@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
+import functools
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 
-from ..errors import ClientClosed, MDPError, ServiceError, SettingsError
+from ..errors import MDPError, ServiceError, SettingsError
 from ..pipe import flat
-from ..settings import DEFAULT_ENDPOINT, ClientSettings
+from ..settings import DEFAULT_ENDPOINT, ClientSettings, check_number
 from ..wire import MAX_BODY_FRAMES, Frame, service_name
-from .client_loop import ClientLoop, new_lane_name
-from .lane import ClientRequest, Lanes
+from .client_loop import ClientLoop
+from .listeners import Listener, Parts, Promise
+from .steps import ClientRequest
 
 Body = Sequence[Frame]
 
@@ -27,18 +28,28 @@ class Client:
 
     A body is a list of bytes, or of objects with a buffer. Do not change it until the answer has
     arrived, because it may be sent again. Every method that waits for an answer may raise
-    `RequestTimeout`; `ServiceError` and its subclasses (`NotServed`, `QueueFull`, `WorkersDied`,
-    `TooSlow`, `Draining`); `Refused`; `ClientClosed`. Each message has the service, the time and
-    the number of tries.
+    `RequestTimeout`; `ServiceError` and its subclasses (`NotServed`, `TooLarge`, `QueueFull`,
+    `WorkersDied`, `TooSlow`, `Draining`); `Refused`; `ClientClosed`; and `MDPError` if no socket
+    can be opened, because too many files are open. Each message has the service, and most have the
+    time and the number of tries. `TypeError` means that an argument has the wrong type.
+
+    Threads may share a client, but processes may not: make one in each process. The client raises
+    the soft limit of open files of its process to the hard one.
     """
+
+    _closed = True  # until `__init__` has ended
 
     def __init__(
         self, broker: str = DEFAULT_ENDPOINT, settings: ClientSettings | None = None
     ) -> None:
         self.settings = settings or ClientSettings()
         self.broker = broker
-        self._loop = ClientLoop(broker, Lanes(self.settings, new_lane_name))
-        self._loop.start()
+        self._loop = ClientLoop(broker, self.settings)
+        try:
+            self._loop.start()
+        except RuntimeError as error:
+            self._loop.discard()
+            raise MDPError(f"cannot start the client's thread: {error}") from None
         self._closed = False
 
     def __enter__(self) -> Client:
@@ -53,10 +64,24 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give up the requests in flight: callers that wait for one get `ClientClosed`."""
+        """Give up the requests in flight: callers that wait for one get `ClientClosed`.
+
+        After a fork it does nothing in the child process, whose copy has no connection.
+        """
         if not self._closed:
             self._closed = True
             self._loop.close()
+
+    def __del__(self) -> None:
+        if self._closed or self._loop.is_of_another_process:
+            return
+        self._closed = True
+        self._loop.end_soon()
+        text = f"unclosed client of {self.broker}"
+        warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client cannot be copied or pickled: make one in each process")
 
     def request(
         self,
@@ -85,11 +110,15 @@ class Client:
         tries: int | None = None,
     ) -> Future[list[bytes]]:
         """Send a request and return a future. Callbacks must be short: they block the client."""
-        promise = _Promise()
+        promise = Promise()
         call = self._call(service, body, promise, timeout_s, tries)
-        promise.future.add_done_callback(
-            lambda future: self._loop.abandon(call) if future.cancelled() else None
-        )
+
+        def abandon(future: Future[list[bytes]]) -> None:  # it keeps the client alive, too
+            if future.cancelled():
+                future.set_running_or_notify_cancel()  # `concurrent.futures.wait` waits for it
+                self._loop.abandon(call)
+
+        promise.future.add_done_callback(abandon)
         self._loop.submit(call)
         return promise.future
 
@@ -106,6 +135,7 @@ class Client:
 
         At most `window` requests are in flight or wait to be yielded, so memory stays bounded.
         """
+        check_number("window", window)
         if window < 1:
             raise SettingsError(f"want window of at least 1, got {window}")
         futures: deque[Future[list[bytes]]] = deque()
@@ -128,9 +158,15 @@ class Client:
         timeout_s: float | None = None,
         tries: int | None = None,
     ) -> Iterator[list[bytes]]:
-        """Send a request and yield each part of the answer as it arrives; the FINAL comes last."""
-        parts = _Parts()
+        """Send a request and yield each part of the answer as it arrives; the FINAL comes last.
+
+        Memory stays bounded if you read slowly: when 16 parts, or parts of 64 MiB, wait to be
+        taken, the client reads no more of the answer until half of them are taken. `timeout_s` is
+        the limit of one try, without the time in which the client waits for you.
+        """
+        parts = Parts()
         call = self._call(service, body, parts, timeout_s, tries)
+        parts.resume = functools.partial(self._loop.resume, call)
         self._loop.submit(call)
         try:
             yield from parts
@@ -154,20 +190,19 @@ class Client:
         self,
         service: str,
         body: Body,
-        listener: object,
+        listener: Listener,
         timeout_s: float | None,
         tries: int | None,
     ) -> ClientRequest:
-        if self._closed or not self._loop.is_alive():
-            raise ClientClosed(f"the client was closed before the request to {service}")
+        self._loop.check_usable(service)
         name = service_name(service)
-        if isinstance(body, (bytes, str)) or len(body) > MAX_BODY_FRAMES:
-            raise SettingsError(f"want a list of at most {MAX_BODY_FRAMES} frames for {service}")
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
         tries = self.settings.tries if tries is None else tries
+        check_number("timeout_s", timeout_s)
+        check_number("tries", tries)
         if not timeout_s > 0:
             raise SettingsError(f"want timeout_s above 0, got {timeout_s}")
-        if tries < 1:
+        if not tries >= 1:
             raise SettingsError(f"want tries of at least 1, got {tries}")
         return ClientRequest(
             name, _checked(body, service), listener, timeout_s=timeout_s, tries=tries
@@ -176,6 +211,11 @@ class Client:
 
 def _checked(body: Body, service: str) -> list[Frame]:
     """Return the frames as flat buffers, as the sockets need them. Raises `TypeError`."""
+    if isinstance(body, (bytes, bytearray, memoryview, str)) or not isinstance(body, Sequence):
+        kind = type(body).__name__
+        raise TypeError(f"want a list of frames, each of them bytes, for {service}, got {kind}")
+    if len(body) > MAX_BODY_FRAMES:
+        raise SettingsError(f"want at most {MAX_BODY_FRAMES} frames for {service}, got {len(body)}")
     frames: list[Frame] = []
     for number, frame in enumerate(body):
         if not isinstance(frame, bytes):
@@ -188,48 +228,3 @@ def _checked(body: Body, service: str) -> list[Frame]:
                 ) from None
         frames.append(frame)
     return frames
-
-
-class _Promise:
-    """The listener of a call that sets a future."""
-
-    def __init__(self) -> None:
-        self.future: Future[list[bytes]] = Future()
-        self._parts: list[bytes] = []
-
-    def on_part(self, body: list[bytes]) -> None:
-        self._parts += body
-
-    def on_done(self, body: list[bytes]) -> None:
-        with contextlib.suppress(InvalidStateError):  # cancelled a moment ago
-            self.future.set_result(self._parts + body)
-
-    def on_failed(self, error: MDPError) -> None:
-        with contextlib.suppress(InvalidStateError):
-            self.future.set_exception(error)
-
-
-class _Parts:
-    """The listener of a call whose parts another thread iterates over."""
-
-    def __init__(self) -> None:
-        self._events: queue.SimpleQueue[tuple[list[bytes], bool] | MDPError] = queue.SimpleQueue()
-
-    def on_part(self, body: list[bytes]) -> None:
-        self._events.put((body, False))
-
-    def on_done(self, body: list[bytes]) -> None:
-        self._events.put((body, True))
-
-    def on_failed(self, error: MDPError) -> None:
-        self._events.put(error)
-
-    def __iter__(self) -> Iterator[list[bytes]]:
-        while True:
-            event = self._events.get()
-            if isinstance(event, MDPError):
-                raise event
-            body, final = event
-            yield body
-            if final:
-                return

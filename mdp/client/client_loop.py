@@ -2,64 +2,139 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import random
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ClientClosed, MDPError
-from ..sockets import Dealer, Poll, Wakeup, as_bytes, clock, new_context, target
-from . import lane
+from ..process import raise_file_limit
+from ..settings import ClientSettings
+from ..sockets import (
+    CONTEXT_DESCRIPTORS,
+    Dealer,
+    Poll,
+    Wakeup,
+    as_bytes,
+    clock,
+    descriptor_limit,
+    free_descriptors,
+    new_context,
+    no_descriptors,
+    require_descriptors,
+    target,
+)
+from ..wire import CLIENT_ID_BYTES, lane_name
+from . import lane, steps
+
+log = logging.getLogger(__name__)
+
+_SPARE_DESCRIPTORS = 64  # for the other files of the program
+_DESCRIPTORS = 2  # of a lane: its mailbox and its connection
+_LINGER_S = 0.2  # for the last cancels; nobody wants the requests of a lane that is closed
+_LANE_QUEUE = 16  # messages that libzmq may hold for a lane that is not read
+_MESSAGES_A_TURN = 64  # of one lane, so that a long answer does not delay the others
+
+Verb = Callable[[steps.ClientRequest, float], "list[steps.Step] | None"]
 
 
 class ClientLoop(threading.Thread):
-    """The client's thread: it calls the listeners' `on_part`, `on_done` and `on_failed`."""
+    """The client's thread: it calls the methods of the listeners (`listeners`).
 
-    def __init__(self, broker: str, lanes: lane.Lanes) -> None:
+    No error ends it. An error of a socket fails the call of that socket, and an error of a listener
+    is logged. If the thread ends by a bug all the same, it fails all calls, and later calls raise.
+    """
+
+    def __init__(self, broker: str, settings: ClientSettings) -> None:
+        """Raises `MDPError` if libzmq refuses the address, or no socket can be opened."""
         super().__init__(name=f"mdp client of {broker}", daemon=True)
+        self._pid = os.getpid()
         self._target = target(broker)
-        self._lanes = lanes
-        # more than lanes, because closed sockets linger
-        self._context = new_context(max_sockets=4 * lanes.settings.lanes + 64)
-        self._check()
-        self._wakeup = Wakeup()
-        self._poll = Poll(self._wakeup)
-        self._inbox: deque[
-            tuple[Callable[[lane.ClientRequest, float], list[lane.Step]], lane.ClientRequest]
-        ] = deque()
-        self._closing = False
-        self._lock = threading.Lock()  # nothing is put into the inbox after `_closing` is set
-        self._dealers: dict[bytes, Dealer] = {}
-        self._names: dict[Any, bytes] = {}  # by handle
-
-    def _check(self) -> None:
-        """Raise an error, in the caller's thread, if libzmq refuses the address."""
+        self._heartbeats = settings.heartbeats
+        self._lanes = _lanes(settings)
+        require_descriptors()
+        self._context = new_context(max_sockets=2 * self._lanes.sockets + 64)
         try:
-            self._dealer(new_lane_name(), linger_s=0).close()
+            self._dealer(self._lanes.new_name()).close()  # libzmq may refuse the address
+            self._wakeup = Wakeup()
+        except OSError as error:
+            self._context.term()
+            raise no_descriptors(error) from None
         except MDPError:
             self._context.term()
             raise
+        self._poll = Poll(self._wakeup)
+        self._inbox: deque[tuple[Verb, steps.ClientRequest]] = deque()
+        self._calls: set[steps.ClientRequest] = set()  # not over yet
+        self._closing = False
+        self._bug: Exception | None = None
+        self._lock = threading.Lock()  # nothing is put into the inbox after `_closing` is set
+        self._dealers: dict[bytes, Dealer] = {}
+        self._names: dict[Any, bytes] = {}  # by handle
+        self._paused: set[bytes] = set()  # lanes that are not read, because their reader lags
 
-    def submit(self, call: lane.ClientRequest) -> None:
+    # Called by other threads.
+
+    def check_usable(self, service: str) -> None:
+        """Raise `ClientClosed` if no request can be sent."""
+        if self.is_of_another_process:
+            raise ClientClosed(
+                f"this Client was made in another process (pid {self._pid}): make one in each"
+                " process"
+            )
+        if self._bug is not None:
+            raise ClientClosed(self._why_ended()) from self._bug
+        if self._closing or not self.is_alive():
+            raise ClientClosed(f"the client was closed before the request to {service}")
+
+    @property
+    def is_of_another_process(self) -> bool:
+        """True after a fork, in the child: the thread does not exist there."""
+        return os.getpid() != self._pid
+
+    def submit(self, call: steps.ClientRequest) -> None:
         """Start a call. Raises `ClientClosed` if the client is closed."""
         if not self._post(self._lanes.submit, call):
-            raise ClientClosed("the client was closed before the request")
+            self.check_usable(call.text)
 
-    def abandon(self, call: lane.ClientRequest) -> None:
+    def abandon(self, call: steps.ClientRequest) -> None:
+        call.is_unwanted = True
         self._post(self._lanes.abandon, call)
+
+    def resume(self, call: steps.ClientRequest) -> None:
+        """Read the call's lane again: its reader has caught up."""
+        self._post(self._resume, call)
 
     def close(self) -> None:
         """Give up the calls in flight, and end the thread."""
+        if self.is_of_another_process:
+            return
         with self._lock:
             self._closing = True
         self._wakeup.wake()
         if threading.current_thread() is not self:
             self.join()
 
-    def _post(
-        self, verb: Callable[[lane.ClientRequest, float], list[lane.Step]], call: lane.ClientRequest
-    ) -> bool:
+    def end_soon(self) -> None:
+        """Have the thread end, and do not wait. For a client to which no reference is left.
+
+        The garbage collector may call this at any point of any thread, so it takes no lock.
+        """
+        self._closing = True
+        self._wakeup.wake()
+
+    def discard(self) -> None:
+        """Free the sockets of a thread that was not started."""
+        self._context.term()
+        self._wakeup.close()
+
+    def _post(self, verb: Verb, call: steps.ClientRequest) -> bool:
+        if self.is_of_another_process:
+            return False  # and the lock may be held for ever, by a thread that was not copied
         with self._lock:
             if self._closing:
                 return False
@@ -67,17 +142,40 @@ class ClientLoop(threading.Thread):
         self._wakeup.wake()
         return True
 
+    # The thread.
+
     def run(self) -> None:
         try:
             while not self._closing:
                 self._turn()
-        finally:
-            with self._lock:
-                self._closing = True
             self._take_inbox()  # `close` fails the calls that came last, too
             self._carry_out(self._lanes.close())
-            self._context.term()
-            self._wakeup.close()
+        except Exception as error:  # a bug: nobody shall wait for an answer for ever
+            log.exception("a bug ended the thread of this client, and fails all its requests")
+            self._bug = error
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._closing = True
+        self._fail_all()
+        for dealer in self._dealers.values():
+            dealer.close()
+        self._context.term()
+        self._wakeup.close()
+
+    def _fail_all(self) -> None:
+        """Fail the calls that are not over: there are some only after a bug."""
+        waiting = [call for verb, call in self._inbox if verb == self._lanes.submit]
+        for call in (*self._calls, *waiting):
+            self._deliver(call, call.listener.on_failed, ClientClosed(self._why_ended()))
+        self._inbox.clear()
+        self._calls.clear()
+
+    def _why_ended(self) -> str:
+        error = self._bug
+        return f"the thread of this client ended by a bug: {type(error).__name__}: {error}"
 
     def _turn(self) -> None:
         ready = self._poll.wait(self._lanes.deadline())
@@ -91,40 +189,95 @@ class ClientLoop(threading.Thread):
     def _take_inbox(self) -> None:
         while self._inbox:
             verb, call = self._inbox.popleft()
-            self._carry_out(verb(call, clock()))
+            if verb == self._lanes.submit:
+                if call.is_unwanted:
+                    continue
+                self._calls.add(call)
+            elif verb == self._lanes.abandon:
+                self._calls.discard(call)
+            self._carry_out(verb(call, clock()) or ())
 
     def _receive(self, name: bytes) -> None:
-        while name in self._dealers:  # an answer may close the lane
-            frames = self._dealers[name].receive()
+        for _ in range(_MESSAGES_A_TURN):
+            if name not in self._dealers or name in self._paused:
+                return  # an answer may close the lane
+            try:
+                frames = self._dealers[name].receive()
+            except MDPError as error:
+                self._carry_out(self._lanes.lane_failed(name, error, clock()))
+                return
             if frames is None:
                 return
             self._carry_out(self._lanes.receive(name, frames, clock()))
 
-    def _carry_out(self, steps: Sequence[lane.Step]) -> None:
-        for step in steps:
-            match step:
-                case lane.SendOnLane(name, frames):
+    def _carry_out(self, todo: Iterable[steps.Step]) -> None:
+        waiting = deque(todo)
+        while waiting:
+            step = waiting.popleft()
+            try:
+                self._do(step)
+            except MDPError as error:  # only a socket raises it, in OpenLane and SendOnLane
+                assert isinstance(step, (steps.OpenLane, steps.SendOnLane))
+                waiting += self._lanes.lane_failed(step.lane, error, clock())
+
+    def _do(self, step: steps.Step) -> None:
+        match step:
+            case steps.SendOnLane(name, frames):
+                if name in self._dealers:  # else it could not be opened
                     self._dealers[name].send(frames)
-                case lane.PartialReply(call, body):
-                    call.listener.on_part(as_bytes(body))
-                case lane.FinalReply(call, body):
-                    call.listener.on_done(as_bytes(body))
-                case lane.Failed(call, error):
-                    call.listener.on_failed(error)
-                case lane.OpenLane(name):
-                    self._open(name)
-                case lane.CloseLane(name):
-                    self._close(name)
+            case steps.PartialReply(call, body):
+                self._deliver(call, lambda body: call.listener.on_part(as_bytes(body)), body)
+                if call.listener.is_full:
+                    self._pause(call)
+            case steps.FinalReply(call, body):
+                self._calls.discard(call)
+                self._deliver(call, lambda body: call.listener.on_done(as_bytes(body)), body)
+            case steps.Failed(call, error):
+                self._calls.discard(call)
+                self._deliver(call, call.listener.on_failed, error)
+            case steps.OpenLane(name):
+                self._open(name)
+            case steps.CloseLane(name):
+                self._close(name)
+
+    def _deliver(
+        self, call: steps.ClientRequest, listener: Callable[[Any], object], message: Any
+    ) -> None:
+        """Call the listener: code of the user may run in it, which may raise anything."""
+        try:
+            listener(message)
+        except BaseException as error:
+            log.exception("the answer of %s could not be delivered", call.text)
+            text = f"the answer of {call.text} could not be delivered: {error!r}"
+            with contextlib.suppress(BaseException):
+                call.listener.on_failed(MDPError(text))
+
+    def _pause(self, call: steps.ClientRequest) -> None:
+        if call.lane is None or call.lane not in self._dealers:
+            return
+        self._paused.add(call.lane)
+        self._poll.drop(self._dealers[call.lane].handle())
+        self._lanes.pause(call, clock())
+
+    def _resume(self, call: steps.ClientRequest, now: float) -> None:
+        if call.lane in self._paused:
+            self._paused.remove(call.lane)
+            self._poll.add(self._dealers[call.lane].handle())
+            self._lanes.resume(call, now)
 
     def _open(self, name: bytes) -> None:
-        dealer = self._dealers[name] = self._dealer(name, linger_s=0.2)
+        dealer = self._dealers[name] = self._dealer(name)
         self._names[dealer.handle()] = name
         self._poll.add(dealer.handle())
 
-    def _dealer(self, name: bytes, *, linger_s: float) -> Dealer:
-        heartbeats = self._lanes.settings.heartbeats
+    def _dealer(self, name: bytes) -> Dealer:
         return Dealer(
-            self._context, self._target, name=name, linger_s=linger_s, heartbeats=heartbeats
+            self._context,
+            self._target,
+            name=name,
+            linger_s=_LINGER_S if name == self._lanes.probe_lane else 0.0,
+            heartbeats=self._heartbeats,
+            max_unread=_LANE_QUEUE,
         )
 
     def _close(self, name: bytes) -> None:
@@ -132,13 +285,32 @@ class ClientLoop(threading.Thread):
         if dealer is None:
             return  # the socket could not be opened
         del self._names[dealer.handle()]
+        self._paused.discard(name)
         self._poll.drop(dealer.handle())
         dealer.close()
 
 
-def new_lane_name() -> bytes:
-    """Return a random name that nobody can guess, and that does not begin with a zero byte.
+def _lanes(settings: ClientSettings) -> lane.Lanes:
+    """Make the core, for as many sockets as the limit of open files allows."""
+    with contextlib.suppress(OSError, ValueError):
+        raise_file_limit()
+    client = os.urandom(CLIENT_ID_BYTES)
 
-    Names that begin with a zero byte are those that a ROUTER socket chooses itself.
-    """
-    return b"L" + os.urandom(15)
+    def new_name() -> bytes:
+        return lane_name(client, os.urandom(CLIENT_ID_BYTES), interactive=settings.interactive)
+
+    free = free_descriptors() - CONTEXT_DESCRIPTORS
+    free -= min(_SPARE_DESCRIPTORS, free // 4)
+    wanted = lane.sockets_for(settings.lanes)
+    sockets = max(2, min(wanted, free // _DESCRIPTORS))
+    lanes = lane.Lanes(settings, new_name, random=random.random, sockets=sockets)
+    if lanes.most_in_flight < settings.lanes:
+        log.warning(
+            "at most %d requests are in flight at a time instead of %d: this process may open %d"
+            " files (`ulimit -n`), of which %d are free",
+            lanes.most_in_flight,
+            settings.lanes,
+            descriptor_limit(),
+            max(0, free_descriptors()),
+        )
+    return lanes

@@ -96,6 +96,11 @@ log = logging.getLogger(__name__)
 _CLOSING_S = 0.1
 
 
+def sockets_for(lanes: int) -> int:
+    """Return how many sockets a client wants for so many requests in flight."""
+    return 2 * lanes + 64
+
+
 def _no_jitter() -> float:
     return 0.0
 
@@ -117,13 +122,13 @@ class Lanes:
         sockets: int | None = None,
     ) -> None:
         self.settings = settings
-        self.sockets = 2 * settings.lanes + 64 if sockets is None else sockets
+        self.sockets = sockets_for(settings.lanes) if sockets is None else sockets
         self.most_in_flight = max(1, min(settings.lanes, self.sockets * 3 // 4))
         self.in_flight: dict[bytes, ClientRequest] = {}  # by lane
         self.idle: list[bytes] = []
         self.pending: OrderedDict[ClientRequest, None] = OrderedDict()  # they wait for a lane
         self.backing_off: dict[ClientRequest, None] = {}  # sent again at `due_at`
-        self._new_name = new_name
+        self.new_name = new_name
         self._probe = Probe(settings, new_name, random)
         self._closing: deque[float] = deque()  # when the sockets of closed lanes are freed
         self._deadlines: Deadlines[ClientRequest] = Deadlines()
@@ -282,7 +287,7 @@ class Lanes:
             if self.idle and len(self.in_flight) + len(self.idle) >= self.most_in_flight:
                 out.append(CloseLane(self.idle.pop(0)))
                 self._closing.append(now + _CLOSING_S)
-            call.lane = self._new_name()
+            call.lane = self.new_name()
             out.append(OpenLane(call.lane))
         self.in_flight[call.lane] = call
         call.needs_fresh_lane = False

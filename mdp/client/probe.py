@@ -168,8 +168,8 @@ class Probe:
 
 def _limit(settings: object) -> Limit:
     """Return the smallest of the broker's limits; there is none if it reports none."""
-    found = settings if isinstance(settings, dict) else {}
-    limits = [Limit(found.get(name), option) for name, option in _LIMITS.items()]
+    reported = settings if isinstance(settings, dict) else {}
+    limits = [Limit(reported[name], option) for name, option in _LIMITS.items() if name in reported]
     return min((limit for limit in limits if _is_size(limit.max_bytes)), default=Limit())
 
 

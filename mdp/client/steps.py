@@ -31,6 +31,7 @@ class ClientRequest:
         self.listener = listener
         self.timeout_s = timeout_s
         self.tries = tries
+        self.is_unwanted = False  # given up by the caller, in the caller's thread
         self.lane: bytes | None = None  # None: pending, backing off, or over
         self.needs_fresh_lane = False  # an idle one may hang on the same dead connection
         self.tries_used = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,11 +70,22 @@ def a_call(
 class Shell:
     """Carries steps out on paper, and lets no step pass that a real socket would refuse."""
 
-    def __init__(self, *, lanes: int = 8, interval_s: float = 1.0, liveness: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        lanes: int = 8,
+        interval_s: float = 1.0,
+        liveness: int = 3,
+        random: Callable[[], float] = lambda: 0.0,
+        sockets: int | None = None,
+    ) -> None:
         probe = Heartbeats(interval_s=interval_s, liveness=liveness)
         numbers = itertools.count(1)
         self.core = Lanes(
-            ClientSettings(heartbeats=probe, lanes=lanes), lambda: b"L%d" % next(numbers)
+            ClientSettings(heartbeats=probe, lanes=lanes),
+            lambda: b"L%d" % next(numbers),
+            random=random,
+            sockets=sockets,
         )
         self.names: list[bytes] = []
         self.open: set[bytes] = set()
@@ -844,14 +857,60 @@ def test_a_broker_that_does_not_know_mmi_broker_does_no_harm(frames: Frames) -> 
     assert shell.core.deadline() == math.inf
 
 
-def test_a_broker_that_never_answers_the_pulse_is_asked_ever_more_rarely() -> None:
+def test_while_no_broker_is_there_the_probe_tries_again_every_4_seconds() -> None:
     shell, call = Shell(), a_call(timeout_s=300.0)
     shell.submit(call, 0.0)
     asked_at: list[float] = []
-    shell.run_until(250.0, answer=asked_at.append)
-    assert asked_at == [0.0, 3.0, 9.0, 21.0, 45.0, 93.0, 153.0, 213.0]  # 60 s at most
-    shell.receive(b"L1", final(b"x"), 260.0)
+    shell.run_until(30.0, answer=asked_at.append)
+    assert asked_at == [0.0, 3.0, 7.0, 11.0, 15.0, 19.0, 23.0, 27.0]
+    shell.receive(b"L1", final(b"x"), 32.0)
     assert answer_of(shell, call) == [b"x"]
+
+
+def test_with_slow_heartbeats_the_probe_waits_as_long_as_they_say() -> None:
+    shell, call = Shell(interval_s=5.0), a_call(timeout_s=300.0)
+    shell.submit(call, 0.0)
+    asked_at: list[float] = []
+    shell.run_until(50.0, answer=asked_at.append)
+    assert asked_at == [0.0, 15.0, 30.0, 45.0]
+
+
+def test_the_waits_of_a_probe_that_tries_again_are_shortened_at_random() -> None:
+    """The first wait is not: it is the silence after which the connection counts as dead."""
+    shell, call = Shell(random=lambda: 0.5), a_call(timeout_s=300.0)
+    shell.submit(call, 0.0)
+    asked_at: list[float] = []
+    shell.run_until(14.0, answer=asked_at.append)
+    assert asked_at == [0.0, 3.0, 6.5, 10.0, 13.5]
+
+
+def test_a_thousand_clients_do_not_come_back_in_one_instant() -> None:
+    """After an outage of a minute, each asks within 4 s, and no tenth of a second has many."""
+    asked_at: list[float] = []
+    for seed in range(1000):
+        shell = Shell(random=random.Random(seed).random)
+        shell.submit(a_call(timeout_s=300.0), 0.0)
+        shell.run_until(60.0)
+        asked_at.append(shell.core.deadline())
+    assert min(asked_at) > 60.0
+    assert max(asked_at) <= 64.0
+    tenths = Counter(int(10 * at) for at in asked_at)
+    assert max(tenths.values()) < 100
+
+
+def test_a_foreign_broker_that_never_answers_the_pulse_is_asked_ever_more_rarely() -> None:
+    """It is alive, because it answers on other lanes."""
+    shell, call = Shell(), a_call(timeout_s=300.0)
+    shell.submit(call, 0.0)
+    asked_at: list[float] = []
+
+    def answer(now: float) -> None:
+        asked_at.append(now)
+        assert call.lane is not None
+        shell.receive(call.lane, partial(b"x"), now)
+
+    shell.run_until(250.0, answer=answer)
+    assert asked_at == [0.0, 3.0, 9.0, 21.0, 45.0, 93.0, 153.0, 213.0]  # 60 s at most
 
 
 def test_an_answer_to_a_pulse_makes_the_broker_known_again() -> None:
