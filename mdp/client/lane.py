@@ -54,6 +54,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from .. import wire
+from ..broker.throttle import Throttle
 from ..errors import (
     ClientClosed,
     Draining,
@@ -130,6 +131,7 @@ class Lanes:
         self.backing_off: dict[ClientRequest, None] = {}  # sent again at `due_at`
         self.new_name = new_name
         self._probe = Probe(settings, new_name, random)
+        self._log = Throttle(log)
         self._closing: deque[float] = deque()  # when the sockets of closed lanes are freed
         self._deadlines: Deadlines[ClientRequest] = Deadlines()
 
@@ -155,13 +157,13 @@ class Lanes:
         try:
             answer = wire.parse_answer(frames)
         except WireError as error:
-            log.warning("dropped a malformed answer: %s", error)
+            self._log.warning(now, "dropped a malformed answer: %s", error)
             return []
         if lane == self._probe.lane:
             return self._on_probe(answer, now)
         call = self.in_flight.get(lane)
         if call is None or answer.service != call.service:
-            log.warning("dropped an answer to no request in flight")
+            self._log.warning(now, "dropped an answer to no request in flight")
             return []
         self._probe.others_answered()
         if not answer.final:
@@ -348,7 +350,8 @@ class Lanes:
     def _on_timeout(self, call: ClientRequest, now: float) -> list[Step]:
         out = self._leave(call, now)
         if call.tries_used < call.tries and now < self._give_up_at(call):
-            log.warning("%s did not answer in %.1f s; sent again", call.text, call.timeout_s)
+            line = "%s did not answer in %g s; sent again"
+            self._log.warning(now, line, call.text, call.timeout_s)
             return out + self._send_again(call, now)
         return [*out, self._too_late(call, now)]
 
@@ -417,7 +420,8 @@ class Lanes:
         if report is None:
             return []
         if report.is_restarted:
-            log.warning("the broker was restarted; %d requests are sent again", len(report.lost))
+            line = "the broker was restarted; %d requests are sent again"
+            self._log.warning(now, line, len(report.lost & self.in_flight.keys()))
         out: list[Step] = []
         for call in list(self.in_flight.values()):
             if self._is_too_large(call):
@@ -440,7 +444,8 @@ class Lanes:
             return []
         if not restarted:
             call.patience *= 2
-            log.warning("%s: the request, or its answer, was lost; sent again", call.text)
+            line = "%s: the request, or its answer, was lost; sent again"
+            self._log.warning(now, line, call.text)
         out = self._leave(call, now)
         call.tries_used -= 1  # the request or its answer was lost: not a try
         return out + self._send_again(call, now)
