@@ -94,8 +94,11 @@ class Shell:
         self.cancels: list[tuple[bytes, Frames]] = []
         self.parts: list[Sequence[Frame]] = []
         self.ends: dict[ClientRequest, FinalReply | Failed] = {}
+        self.now = 0.0
+        self.closed_at: list[float] = []
 
     def submit(self, call: ClientRequest, now: float) -> list[Step]:
+        self.now = now
         return self._carry_out(self.core.submit(call, now))
 
     def receive(self, lane: bytes, frames: Frames, now: float) -> list[Step]:
@@ -107,7 +110,11 @@ class Shell:
         return out
 
     def abandon(self, call: ClientRequest, now: float) -> list[Step]:
+        self.now = now
         return self._carry_out(self.core.abandon(call, now))
+
+    def failed(self, lane: bytes, error: errors.MDPError, now: float) -> list[Step]:
+        return self._carry_out(self.core.lane_failed(lane, error, now))
 
     def close(self) -> list[Step]:
         return self._carry_out(self.core.close())
@@ -136,6 +143,7 @@ class Shell:
             self.open.add(step.lane)
         elif isinstance(step, CloseLane):
             self.open.remove(step.lane)
+            self.closed_at.append(self.now)
         elif isinstance(step, SendOnLane):
             assert step.lane in self.open
             kinds = {b"mmi.broker": self.probes, b"mmi.cancel": self.cancels}
