@@ -22,7 +22,7 @@ from mdp.client.lane import (
     SendOnLane,
     Step,
 )
-from mdp.errors import ClientClosed, RequestTimeout
+from mdp.errors import ClientClosed, MDPError, RequestTimeout
 from mdp.settings import ClientSettings, Heartbeats
 from mdp.wire import Frames
 
@@ -62,7 +62,9 @@ strange_reports = st.one_of(
     ).map(lambda report: [b"200", msgpack.packb(report)]),
 )
 
-LANES = 3
+LANES, SOCKETS = 3, 8
+CLOSING_S = 0.1
+CODES = [None, None, 400, 404, 409, 413, 429, 500, 502, 503, 503, 504]
 
 
 class ClientWalk(RuleBasedStateMachine):
@@ -71,8 +73,12 @@ class ClientWalk(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         numbers = itertools.count(1)
-        self.core = Lanes(ClientSettings(lanes=LANES), lambda: b"L%d" % next(numbers))
+        self.core = Lanes(
+            ClientSettings(lanes=LANES), lambda: b"L%d" % next(numbers), sockets=SOCKETS
+        )
         self.now = 0.0
+        self.closed_at: list[float] = []
+        self.probes: set[bytes] = set()
         self.calls: list[ClientRequest] = []
         self.names: list[bytes] = []
         self.open: set[bytes] = set()
@@ -92,6 +98,8 @@ class ClientWalk(RuleBasedStateMachine):
             elif isinstance(step, CloseLane):
                 assert step.lane in self.open, "one Close for each Open"
                 self.open.remove(step.lane)
+                if step.lane not in self.probes:
+                    self.closed_at.append(self.now)
                 self.carried.pop(step.lane, None)
                 if self.asked is not None and self.asked[0] == step.lane:
                     self.asked = None
@@ -109,8 +117,10 @@ class ClientWalk(RuleBasedStateMachine):
             assert rest[-1] == b"lease=6.000"
             assert set(rest[:-1]) == set(self.carried)
             self.asked = (lane, rest[:-1])
+            self.probes.add(lane)
         elif frames[2] == b"mmi.cancel":
             assert rest[0] not in self.open, "only what is closed is cancelled"
+            self.probes.add(lane)
         else:
             call = self.calls[int(rest[0])]
             assert call not in self.ended | self.abandoned, "what is over is not sent"
@@ -139,7 +149,10 @@ class ClientWalk(RuleBasedStateMachine):
             self._carry_out(self.core.submit(call, self.now))
 
     @precondition(lambda self: self.carried)
-    @rule(number=chance, code=st.sampled_from([None, None, 400, 404, 429, 500, 502, 503, 503, 504]))
+    @rule(
+        number=chance,
+        code=st.sampled_from([None, None, 400, 404, 409, 413, 429, 500, 502, 503, 503, 504]),
+    )
     def answer(self, number: int, code: int | None) -> None:
         lane = self._pick_lane(number)
         call = self.carried.pop(lane)
@@ -151,7 +164,26 @@ class ClientWalk(RuleBasedStateMachine):
             assert steps[0] == (call, [b"fine"])
         self._carry_out(steps)
         # a lane that is free again may find that one who rested has run out of time
-        assert len(self.ended) > earlier or code == 503
+        assert len(self.ended) > earlier or code in (503, 409)
+
+    @precondition(lambda self: self.open)
+    @rule(number=chance)
+    def socket_fails(self, number: int) -> None:
+        lane = sorted(self.open)[number % len(self.open)]
+        call = self.carried.get(lane)
+        self._carry_out(self.core.lane_failed(lane, MDPError("too many open files"), self.now))
+        assert lane not in self.open
+        assert call is None or call in self.ended
+
+    @precondition(lambda self: self.carried)
+    @rule(number=chance, wait_s=quarters)
+    def reader_lags(self, number: int, wait_s: float) -> None:
+        call = self.carried[self._pick_lane(number)]
+        self.core.pause(call, self.now)
+        self.now += wait_s
+        self._tick()
+        assert call in self.carried.values()
+        self.core.resume(call, self.now)
 
     @precondition(lambda self: self.carried)
     @rule(number=chance)
@@ -248,11 +280,21 @@ class ClientWalk(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_while_a_lane_is_free(self) -> None:
-        assert not self.core.pending or len(self.core.in_flight) == LANES
+        if self.core.pending and len(self.core.in_flight) < LANES:
+            assert self._closing > SOCKETS - LANES - 1
+            assert self.core.deadline() <= self.now + CLOSING_S
 
     @invariant()
     def there_are_no_more_sockets_than_lanes_and_a_pulse(self) -> None:
         assert len(self.open) <= LANES + 1
+
+    @invariant()
+    def sockets_that_close_count_for_a_moment(self) -> None:
+        assert len(self.open - self.probes) + self._closing <= SOCKETS + 1
+
+    @property
+    def _closing(self) -> int:
+        return sum(at + CLOSING_S > self.now for at in self.closed_at)
 
 
 ClientWalk.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
