@@ -83,6 +83,14 @@ def simple(
     seed: Seed = 0,
     broker: Broker = DEFAULT_ENDPOINT,
     window: Annotated[int, option(SERVED, min=1, help="Requests in flight at once.")] = 8,
+    interactive: Annotated[
+        bool,
+        option(
+            SERVED,
+            "--interactive",
+            help="Let the broker hand these requests out before those of production clients.",
+        ),
+    ] = False,
     timeout: Timeout = 300.0,
     tries: Tries = 3,
     as_json: Json = False,
@@ -110,6 +118,7 @@ def simple(
         timeout_s=timeout,
         tries=tries,
         window=window,
+        interactive=interactive,
         copy_input=copy_input,
         repeat_inputs=repeat_inputs,
         tick_order=tick_order.value,

@@ -119,7 +119,11 @@ def _send(
 ) -> ScoringReport:
     """Send the requests. `stack` closes after the output, so only then the ledger says `done`."""
     settings = ClientSettings(
-        heartbeats=job.heartbeats, timeout_s=job.timeout_s, tries=job.tries, lanes=_LANES
+        heartbeats=job.heartbeats,
+        timeout_s=job.timeout_s,
+        tries=job.tries,
+        lanes=_LANES,
+        interactive=len(output.asked) == 1,  # a person waits for this event
     )
     with Client(job.broker, settings) as client:
         with watch.stage("workers"):

@@ -58,6 +58,8 @@ class SimpleJob(FileJob):
     """The most events in a request."""
     seed: int | None = None
     """Send the events in a random order with this seed; None: in the files' order."""
+    interactive: bool = False
+    """True if a person waits: the broker hands these requests out before those of production."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,7 +142,12 @@ def _open_reader(plan: SimpleJob) -> Reader:
 
 
 def _client(plan: SimpleJob) -> Client:
-    settings = ClientSettings(timeout_s=plan.timeout_s, tries=plan.tries, lanes=plan.window)
+    settings = ClientSettings(
+        timeout_s=plan.timeout_s,
+        tries=plan.tries,
+        lanes=plan.window,
+        interactive=plan.interactive,
+    )
     return Client(plan.broker, settings)
 
 

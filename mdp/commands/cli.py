@@ -285,7 +285,8 @@ CALL_HELP = """Send a request to a service, and print the answer.
 
 The request consists of the FRAMEs, then of the contents of each --file. In the answer, a frame of \
 text is printed as it is, any other frame as its length and SHA-256. If the service has no worker, \
-the command fails at once; with --wait it first waits for one.
+the command fails at once; with --wait it first waits for one. The broker hands out a single request before those \
+of production clients, but not the requests of --repeat.
 
 [bold]Examples[/]
 
@@ -328,7 +329,9 @@ def call(
     body += [calls.read_frame(name) for name in file or []]
     calls.make_folder(output)
     with options_named(timeout_s="--timeout", tries="--tries", lanes="--window"):
-        settings = ClientSettings(timeout_s=timeout, tries=tries, lanes=window)
+        settings = ClientSettings(
+            timeout_s=timeout, tries=tries, lanes=window, interactive=repeat == 1
+        )
     call = calls.CallSettings(service, body, out=output, wait_s=wait, quiet=quiet)
     if repeat == 1:
         calls.call_once(broker, settings, call)

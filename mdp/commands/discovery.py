@@ -20,6 +20,7 @@ from ..settings import ClientSettings
 from ..sockets import clock, unix_time
 from . import tables
 
+_SETTINGS = ClientSettings(tries=1, interactive=True)
 _WIDE = 1000  # columns, if stdout is not a terminal
 
 Report = dict[str, Any]
@@ -42,7 +43,7 @@ class Look:
 
     def once(self, *, json: bool, quiet: bool = False) -> bool:
         """Print a report, unless quiet. Return False if the named service has no worker."""
-        with Client(self._broker, ClientSettings(tries=1)) as client:
+        with Client(self._broker, _SETTINGS) as client:
             try:
                 report = self._report(client)
             except RequestTimeout:
@@ -56,7 +57,7 @@ class Look:
 
     def watch(self, *, every_s: float, json: bool) -> None:
         """Show reports until KeyboardInterrupt, also while no broker answers."""
-        with Client(self._broker, ClientSettings(tries=1)) as client:
+        with Client(self._broker, _SETTINGS) as client:
             if json:
                 self._repeat(client, every_s, _write_object)
             elif sys.stdout.isatty():
