@@ -120,7 +120,9 @@ class Broker:
         try:
             message = wire.parse(frames)
         except WireError as error:
-            return self._on_malformed(frames, error, now)
+            self.counters.malformed += 1
+            self._throttle.warning(now, "dropped a malformed message: %s", error)
+            return []
         peer = frames[0]
         assert isinstance(peer, bytes)
         if isinstance(message, wire.Request):
@@ -137,27 +139,6 @@ class Broker:
             self.counters.workers_lost += worker.job is not None
             return self._forget(worker, now, "left" if worker.job is None else "left its request")
         return []
-
-    def _on_malformed(self, frames: Frames, error: WireError, now: float) -> list[Frames]:
-        """Drop a message; if its peer has the name of another living peer, tell it.
-
-        A ROUTER ignores a second peer of the same name, then takes the first frame of its next
-        message as its name. So a peer named as a header is such a peer.
-        """
-        self.counters.malformed += 1
-        if len(frames) < 3 or frames[0] not in (*MDP02.client_prefix, *MDP02.worker_prefix):
-            self._throttle.warning(now, "dropped a malformed message: %s", error)
-            return []
-        line = "a peer connected under the routing id of another living peer, and is refused"
-        self._throttle.warning(now, line)
-        name, service = frames[0], frames[2]
-        assert isinstance(name, bytes)
-        if name in MDP02.worker_prefix:
-            return [MDP02.disconnect_to(name)]
-        if not isinstance(service, bytes):
-            return []
-        text = "another living client has the same routing id: choose another one"
-        return [MDP02.to_client(name, service, wire.error_body(409, text), final=True)]
 
     def tick(self, now: float) -> list[Frames]:
         """Do what is due: send heartbeats, drop silent workers, refuse requests that expired."""
