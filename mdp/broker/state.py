@@ -102,13 +102,18 @@ class PendingRequest:
     )
 
     def __init__(
-        self, client: ClientState, request: wire.Request, service: Service, now: float
+        self,
+        client: ClientState,
+        request: wire.Request,
+        service: Service,
+        body_bytes: int,
+        now: float,
     ) -> None:
         self.client = client
         self.dialect = request.dialect
         self.service = service
         self.body = tuple(request.body)
-        self.body_bytes = sum(map(len, self.body))  # and of `gathered`
+        self.body_bytes = body_bytes  # and of `gathered`
         self.accepted_at = now
         self.worker: WorkerState | None = None  # the worker that holds it; None: it is queued
         self.attempts = 0  # losses of workers that held it
@@ -130,7 +135,7 @@ class WorkerState:
         "job",
         "limit_at",
         "name",
-        "parts_skipped",
+        "parts",
         "registered_at",
         "retired",
         "sent_at",
@@ -159,11 +164,11 @@ class WorkerState:
         self.retired = False  # it will leave, and gets no more requests
         self.job: PendingRequest | None = None
         # For the job that it holds: token, start, time limit, and
-        # parts not to be sent to the client again.
+        # the number of parts that it has sent.
         self.token = b""
         self.asked_at = math.inf
         self.limit_at = math.inf
-        self.parts_skipped = 0
+        self.parts = 0
 
 
 class Service:
@@ -204,7 +209,7 @@ class Service:
 
     @property
     def queued(self) -> int:
-        return len(self.queue)
+        return self.queue.length
 
     @property
     def busy(self) -> int:

@@ -24,6 +24,7 @@ in flight    FINAL with error 409: the lane's name is      pending (5)  Close (2
 in flight    `timeout_s` is over, a try is left            pending (5)  Close (3)
 in flight    `timeout_s` is over, no try is left           over         Close; Failed
 in flight    the broker does not hold it (4)               pending (5)  Close (2, 3)
+in flight    a part of the answer is missing               pending (5)  Close (2, 3)
 in flight    the broker takes no request so large          over         Close; Failed (413)
 in flight    its socket cannot be opened or used           over         Close; Failed
 backing off  `interval_s` is over                          pending      - (5)
@@ -166,6 +167,8 @@ class Lanes:
             self._log.warning(now, "dropped an answer to no request in flight")
             return []
         self._probe.others_answered()
+        if answer.number not in (None, call.parts_skipped):
+            return self._on_gap(call, now)
         if not answer.final:
             return self._on_part(call, answer)
         return self._on_final(call, answer, now)
@@ -346,6 +349,14 @@ class Lanes:
         self.backing_off[call] = None
         self._deadlines.set(call, again_at)
         return True
+
+    def _on_gap(self, call: ClientRequest, now: float) -> list[Step]:
+        """Send a call again: its connection broke, and a part of the answer was lost with it."""
+        line = "%s: a part of the answer was lost; sent again"
+        self._log.warning(now, line, call.text)
+        out = self._leave(call, now)
+        call.tries_used -= 1
+        return out + self._send_again(call, now)
 
     def _on_timeout(self, call: ClientRequest, now: float) -> list[Step]:
         out = self._leave(call, now)
