@@ -38,6 +38,7 @@ _recv: Any = _Backend.recv
 _send: Any = _Backend.send
 _MAX_WAIT_S = 86400.0  # libzmq counts milliseconds in a C long
 _PROBE_S = 1.0
+_CONNECT_MS = 4000  # then another try; in a network that drops packets, the kernel's waits double
 _ROUTER_PINGS, _DEALER_PINGS = 10, 2  # heartbeat intervals
 _PING_PATIENCE = 30  # heartbeat intervals
 _MAX_MILLISECONDS = 1 << 30
@@ -418,6 +419,7 @@ class Dealer:
         socket.linger = int(linger_s * 1000)
         socket.sndhwm = 0
         socket.rcvhwm = max_unread
+        socket.connect_timeout = _CONNECT_MS
         socket.tcp_keepalive = 1
         keep_alive(socket, heartbeats, every=_DEALER_PINGS)
         try:

@@ -29,7 +29,7 @@ from mdp import (
 from mdp.client import listeners
 from mdp.client.lane import Lanes
 from mdp.sockets import clock
-from tests.support.processes import QUICK_CLIENT, Processes, free_port, wait_for_workers
+from tests.support.processes import QUICK, QUICK_CLIENT, Processes, free_port, wait_for_workers
 
 ECHO = "mdp.echo:Echo"
 HANDLERS = "tests.faults.handlers:Obedient"
@@ -318,6 +318,28 @@ def test_after_a_fork_a_client_says_so_and_the_parents_goes_on(
 ) -> None:
     process = processes.python("-c", FORKED, client.broker)
     assert process.exit_code(within_s=30.0) == 0, process.stderr
+
+
+# Outages.
+
+
+def test_a_client_is_back_soon_after_the_broker_is(processes: Processes, endpoint: str) -> None:
+    """With the default heartbeats: a request that was sent before, and one that was not."""
+    first = processes.broker(endpoint)
+    processes.worker(endpoint, "echo", ECHO, *QUICK)
+    settings = ClientSettings(timeout_s=60.0, tries=1)
+    with Client(endpoint, settings) as client, Client(endpoint, settings) as new:
+        wait_for_workers(client, "echo", 1)
+        first.kill()
+        futures = [client.submit("echo", [b"known"]), new.submit("echo", [b"unknown"])]
+        threading.Event().wait(8.0)
+        processes.broker(endpoint, *QUICK)
+        processes.worker(endpoint, "echo", ECHO, *QUICK)
+        with Client(endpoint) as other:
+            wait_for_workers(other, "echo", 1)
+        back_at = clock()
+        assert [future.result(30) for future in futures] == [[b"known"], [b"unknown"]]
+        assert clock() - back_at < 5.0
 
 
 # Sizes.
