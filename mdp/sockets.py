@@ -338,8 +338,8 @@ class Router:
     def send(self, frames: Sequence[Frame]) -> bool:
         """Send to the peer named by the first frame; False if it is gone or does not read."""
         try:
-            if zmq.Frame in map(type, frames):  # a frame of more than `SMALL_BYTES`
-                return self._send_large(frames)
+            if (size := sum(map(len, frames))) > SMALL_BYTES:
+                return self._send_large(frames, size)
             send_message(self._socket, frames)
         except zmq.ZMQError as error:  # only the first frame can be refused
             if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
@@ -347,8 +347,8 @@ class Router:
             raise
         return True
 
-    def _send_large(self, frames: Sequence[Frame]) -> bool:
-        peer, size = frames[0], sum(map(len, frames))
+    def _send_large(self, frames: Sequence[Frame], size: int) -> bool:
+        peer = frames[0]
         assert isinstance(peer, bytes)
         if not self._unread.has_room(peer, size):
             return False
