@@ -249,7 +249,7 @@ def test_a_bug_in_the_thread_fails_all_requests_and_names_its_cause(
     assert len(tracebacks) == 1
 
 
-def test_who_waits_for_a_cancelled_future_does_not_wait_for_ever(away: Client) -> None:
+def test_waiting_for_a_cancelled_future_ends(away: Client) -> None:
     future = away.submit("echo", [b"x"])
     future.cancel()
     done, waiting = concurrent.futures.wait([future], timeout=20)

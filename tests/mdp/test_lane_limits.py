@@ -336,7 +336,7 @@ def test_a_reader_that_loses_a_stream_again_and_again_waits_no_longer_each_time(
             sent_at.append(float(second))
             for _ in range(len(shell.parts) + 1):  # one part more than the last time
                 shell.receive(call.lane, partial(b"x"), second + 0.1)
-    waits = {after - before for before, after in itertools.pairwise(sent_at[1:])}
+    waits = {later - earlier for earlier, later in itertools.pairwise(sent_at[1:])}
     assert waits == {2.0}
 
 
