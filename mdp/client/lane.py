@@ -39,8 +39,8 @@ any          `close`                                       over         Failed; 
     answer may be on its way; each time this happens, twice as many are needed for that call, until
     a part arrives. It is not asked while the reader of the parts lags (`pause`): what was sent may
     wait in the sockets, and the time of the call stands still.
-(5) At the head, and sent at once on a new lane, unless too many sockets are closing. If its time is
-    over before a lane is free: over, Failed.
+(5) At the head, and sent at once on a new lane, unless too many sockets are closing. Its time goes
+    on; if it is over before a lane is free: over, Failed.
 
 A closed socket is freed by another thread of libzmq, a moment later. So a lane that was given up
 counts as a socket for `_CLOSING_S` more, and calls wait (pending) while there are too many sockets:
@@ -180,10 +180,16 @@ class Lanes:
             if call in self.backing_off:
                 del self.backing_off[call]
                 again.append(call)
+            elif call in self.pending:
+                del self.pending[call]
+                out.append(self._too_late(call, now))
             else:
                 out += self._on_timeout(call, now)
         for call in reversed(again):
-            self._put_first(call)
+            if now < self._give_up_at(call):
+                self._put_first(call)
+            else:
+                out.append(self._too_late(call, now))
         out += self._start(now)
         if now >= self._probe_due():
             out += self._probe.ask(self.in_flight, now)
@@ -197,13 +203,11 @@ class Lanes:
 
     def abandon(self, call: ClientRequest, now: float) -> list[Step]:
         """Give up a call whose answer nobody wants any more."""
-        if call in self.pending:
-            del self.pending[call]
-        elif call in self.backing_off:
-            del self.backing_off[call]
-            self._deadlines.drop(call)
-        elif call.lane is not None:
+        if call.lane is not None:
             return [*self._leave(call, now), *self._start(now)]
+        self.pending.pop(call, None)
+        self.backing_off.pop(call, None)
+        self._deadlines.drop(call)
         return []
 
     def lane_failed(self, lane: bytes, error: MDPError, now: float) -> list[Step]:
@@ -214,6 +218,7 @@ class Lanes:
         if call is None:
             if lane in self.idle:
                 self.idle.remove(lane)
+                self._closing.append(now + _CLOSING_S)
             return [CloseLane(lane)]
         out = self._close_lane(call, now)
         text = f"the request to {call.text} could not be sent: {error}"
@@ -265,6 +270,7 @@ class Lanes:
             if needs_new and not self._may_open(now):
                 break
             del self.pending[call]
+            self._deadlines.drop(call)
             if not self.in_flight and not self._is_too_large(call):
                 self._probe.rested(now)
             if math.isnan(call.started_at):
@@ -274,7 +280,7 @@ class Lanes:
                 out.append(self._too_large(call))
             elif now < self._give_up_at(call):
                 out += self._send(call, now)
-            else:  # it waited, and then no lane was free for too long
+            else:
                 out.append(self._too_late(call, now))
         return out
 
@@ -374,8 +380,10 @@ class Lanes:
         return []
 
     def _put_first(self, call: ClientRequest) -> None:
+        """Let a call that was sent before wait for a lane; its time goes on."""
         self.pending[call] = None
         self.pending.move_to_end(call, last=False)
+        self._deadlines.set(call, self._give_up_at(call))
 
     def _answered(self, call: ClientRequest, error: MDPError, now: float) -> Failed:
         text = f"{call.text} answered {error.code} after {call.spent(now)}: {error}"
@@ -413,6 +421,13 @@ class Lanes:
         self._let_go(call)
         self._closing.append(now + _CLOSING_S)
         return [CloseLane(lane)]
+
+    def _close_idle(self, now: float) -> list[Step]:
+        """Close the idle lanes: the connections of all lanes may be dead."""
+        out: list[Step] = [CloseLane(lane) for lane in self.idle]
+        self._closing.extend([now + _CLOSING_S] * len(self.idle))
+        self.idle.clear()
+        return out
 
     def _let_go(self, call: ClientRequest) -> None:
         """Take the call out of its lane."""
@@ -457,6 +472,6 @@ class Lanes:
             call.patience *= 2
             line = "%s: the request, or its answer, was lost; sent again"
             self._log.warning(now, line, call.text)
-        out = self._leave(call, now)
+        out = [*self._leave(call, now), *self._close_idle(now)]
         call.tries_used -= 1  # the request or its answer was lost: not a try
         return out + self._send_again(call, now)

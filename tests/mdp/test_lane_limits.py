@@ -157,6 +157,31 @@ def test_a_fresh_lane_takes_the_place_of_an_idle_one() -> None:
         assert len(shell.open) == 2
 
 
+def test_a_call_that_was_sent_before_fails_in_time_while_it_waits_for_a_lane() -> None:
+    """`tries` * `timeout_s` after its first try, although another call has the only lane."""
+    shell, call, other = Shell(lanes=1), a_call(timeout_s=2.0, tries=2), a_call(timeout_s=90.0)
+    shell.submit(call, 0.0)
+    shell.submit(other, 0.0)
+    shell.receive(b"L1", error(503), 1.0)
+    shell.run_until(3.9)
+    assert call not in shell.ends
+    shell.run_until(4.0)
+    assert isinstance(failure(shell, call), errors.RequestTimeout)
+    assert other not in shell.ends
+    assert shell.abandon(call, 5.0) == []
+
+
+def test_idle_lanes_are_closed_when_a_connection_has_lost_a_request() -> None:
+    shell = Shell(liveness=1)
+    shell.submit(a_call(b"1"), 0.0)
+    shell.submit(a_call(b"2", timeout_s=60.0), 0.0)
+    shell.receive(b"L1", final(b"x"), 0.1)
+    shell.tick(0.1)
+    shell.answer_pulse(0.2, lost=[b"L2"])
+    assert shell.open == {shell.probes[-1][0], shell.requests[-1][0]}
+    assert shell.requests[-1][1] == ask(b"2")
+
+
 # A lane's name that another peer has.
 
 
