@@ -58,7 +58,12 @@ class Send(NamedTuple):
 
 
 class Close(NamedTuple):
-    """Close that socket after all messages were sent."""
+    """Close that socket; `flush`: after all messages were sent. Else they are dropped.
+
+    A READY that is sent later, when a broker is back, would offer a worker that is not there.
+    """
+
+    flush: bool = False
 
 
 SocketStep = Open | Send | Close
@@ -121,7 +126,7 @@ class Session:
         if not self.is_open:
             return []
         self.is_open, self.token, self.closed_until = False, None, now
-        return [Send(MDP02.disconnect_to(b"")[1:]), Close()]
+        return [Send(MDP02.disconnect_to(b"")[1:]), Close(flush=True)]
 
     def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | Stop | None]:
         """Handle one message of the broker; return the steps, and what the child is to do.

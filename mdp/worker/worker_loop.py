@@ -151,8 +151,8 @@ class _Slot:
                     self._dealer = self._connect()
                     self._poll.add(self._dealer.handle())
                     self._poll.add(self._dealer.monitor())
-                case session.Close():
-                    self._close()
+                case session.Close(flush):
+                    self._close(flush=flush)
                 case host.StartChild():
                     self._process, self._channel = self._start()
                     self._poll.add(self._process.sentinel)
@@ -166,7 +166,7 @@ class _Slot:
         if self._process is not None:
             self._process.join()
             self._drop_child()
-        self._close()
+        self._close(flush=False)
 
     def _serve_broker(self, dealer: Dealer, ready: dict[Any, int], now: float) -> None:
         """Handle the broker's messages, then the end of the connection: it came after them."""
@@ -183,11 +183,11 @@ class _Slot:
                 return
             self.carry_out(self.host.receive(frames, now), now)
 
-    def _close(self) -> None:
+    def _close(self, *, flush: bool) -> None:
         if self._dealer is not None:
             self._poll.drop(self._dealer.handle())
             self._poll.drop(self._dealer.monitor())
-            self._dealer.close()
+            self._dealer.close(linger_s=None if flush else 0)
             self._dealer = None
 
     def _receive_child(self, now: float) -> None:

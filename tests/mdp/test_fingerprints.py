@@ -221,7 +221,7 @@ def test_a_worker_that_is_refused_for_liveness_times_interval_ends_and_says_why(
         assert host.deadline() == now
         assert host.tick(now) == [Open(), Send(SAID), Send(READY)]
     out = host.receive(verdict(b"409", b"A \x1bserves"), now)
-    assert out == [Send([b"MDPW02", b"\x06"]), Close(), KillChild()]
+    assert out == [Send([b"MDPW02", b"\x06"]), Close(flush=True), KillChild()]
     assert host.ended
     assert host.failure == "plane2#1: A \\x1bserves"
 
@@ -371,7 +371,7 @@ def test_a_fingerprinted_worker_serves_a_broker_that_knows_no_fingerprints(
         router.bind(endpoint)
         processes.worker(endpoint, "twin", "tests.support.fingerprinted:Fingerprinted", *QUICK)
         worker, *words = router.recv_multipart()
-        assert words == [b"MDPC02", b"\x01", b"mmi.fingerprint", b"twin", b"weights A"]
+        assert words == [b"MDPC02", b"\x01", b"mmi.fingerprint", b"twin", b"weights A", FACTS]
         if answers:
             router.send_multipart([worker, b"MDPC02", b"\x03", b"mmi.fingerprint", b"501"])
         assert router.recv_multipart() == [worker, b"MDPW02", b"\x01", b"twin"]

@@ -169,14 +169,14 @@ def test_a_second_request_while_one_is_held_goes_nowhere() -> None:
 
 def test_a_crash_while_busy_is_told_to_the_broker_so_that_it_requeues() -> None:
     host = busy()
-    assert host.died("was killed by SIGSEGV", 1.0) == [DISCONNECT, Close()]
+    assert host.died("was killed by SIGSEGV", 1.0) == [DISCONNECT, Close(flush=True)]
     assert host.deadline() == 1.0
     assert host.tick(1.0) == [StartChild()]
     assert host.ready(9.0) == OPENED
 
 
 def test_a_crash_while_idle_takes_the_worker_off_the_broker() -> None:
-    assert idle().died("was killed by SIGKILL", 1.0) == [DISCONNECT, Close()]
+    assert idle().died("was killed by SIGKILL", 1.0) == [DISCONNECT, Close(flush=True)]
 
 
 def test_after_three_crashes_the_wait_before_a_restart_doubles_up_to_its_longest() -> None:
@@ -432,7 +432,7 @@ def test_an_idle_worker_that_drains_leaves_when_the_broker_knows() -> None:
     assert host.drain(0.5) == [RETIRE]
     assert not host.ended
     assert host.receive(RETIRED, 0.6) == []
-    assert host.tick(0.6) == [DISCONNECT, Close(), KillChild()]
+    assert host.tick(0.6) == [DISCONNECT, Close(flush=True), KillChild()]
     assert host.ended
 
 
@@ -445,7 +445,7 @@ def test_a_request_that_was_on_its_way_when_a_worker_drains_is_answered() -> Non
     assert host.answered(1, [b"z"], final=True, now=0.9) == [
         reply(b"t", b"z"),
         DISCONNECT,
-        Close(),
+        Close(flush=True),
         KillChild(),
     ]
 
@@ -456,7 +456,7 @@ def test_a_worker_that_drains_does_not_wait_for_ever_for_a_broker_that_does_not_
     host.receive(HEARD, 3.0)
     assert not host.ended
     assert host.deadline() <= 3.5
-    assert host.tick(3.5)[-3:] == [DISCONNECT, Close(), KillChild()]
+    assert host.tick(3.5)[-3:] == [DISCONNECT, Close(flush=True), KillChild()]
     assert host.ended
 
 
@@ -470,7 +470,7 @@ def test_a_busy_worker_that_drains_finishes_what_it_holds() -> None:
     assert host.answered(1, [b"z"], final=True, now=2.0) == [
         reply(b"t", b"z"),
         DISCONNECT,
-        Close(),
+        Close(flush=True),
         KillChild(),
     ]
     assert host.ended
@@ -479,7 +479,7 @@ def test_a_busy_worker_that_drains_finishes_what_it_holds() -> None:
 def test_a_busy_worker_that_drains_and_crashes_says_so_and_is_not_started_again() -> None:
     host = busy()
     host.drain(0.5)
-    assert host.died("crashed", 1.0) == [DISCONNECT, Close()]
+    assert host.died("crashed", 1.0) == [DISCONNECT, Close(flush=True)]
     assert host.ended
     assert host.tick(100.0) == []
 
@@ -529,7 +529,7 @@ def test_a_stop_ends_the_worker_and_kills_its_child_whatever_it_does(
 ) -> None:
     host = state()
     was_open = state in (idle, busy)
-    goodbye: list[Step] = [DISCONNECT, Close()] if was_open else []
+    goodbye: list[Step] = [DISCONNECT, Close(flush=True)] if was_open else []
     assert host.stop(0.5) == [*goodbye, KillChild()]
     assert host.ended
     assert host.failure is None
@@ -542,7 +542,7 @@ def test_a_stop_ends_the_worker_and_kills_its_child_whatever_it_does(
 def test_a_stop_cuts_a_drain_short() -> None:
     host = busy()
     host.drain(0.5)
-    assert host.stop(1.0) == [DISCONNECT, Close(), KillChild()]
+    assert host.stop(1.0) == [DISCONNECT, Close(flush=True), KillChild()]
     assert host.ended
 
 
@@ -603,7 +603,7 @@ def test_a_child_that_does_not_finish_a_cancelled_request_is_killed(
         assert host.deadline() <= 11.0
     assert host.tick(11.0) == [HEARTBEAT, KillChild()]
     assert host.answered(1, [b"z"], final=True, now=11.1) == []
-    assert host.died("was killed by SIGKILL", 11.2) == [DISCONNECT, Close()]
+    assert host.died("was killed by SIGKILL", 11.2) == [DISCONNECT, Close(flush=True)]
     assert host.tick(11.2) == [StartChild()]
     assert host.ready(12.0) == OPENED
     lines = [record.getMessage() for record in caplog.records]
@@ -667,7 +667,7 @@ def test_a_child_that_its_host_killed_has_not_crashed() -> None:
 def test_a_drain_does_not_wait_for_a_cancelled_request() -> None:
     host = busy()
     host.receive(stop(b"t", b"grace"), 0.25)
-    assert host.drain(0.5) == [DISCONNECT, Close(), KillChild()]
+    assert host.drain(0.5) == [DISCONNECT, Close(flush=True), KillChild()]
     assert host.ended
 
 
@@ -678,7 +678,7 @@ def test_a_request_that_is_cancelled_during_a_drain_ends_it_after_its_grace() ->
     host.receive(stop(b"t", b"grace"), 0.75)
     host.receive(HEARD, 10.0)
     assert host.tick(10.75)[-1:] == [KillChild()]
-    assert host.died("was killed by SIGKILL", 11.0) == [DISCONNECT, Close()]
+    assert host.died("was killed by SIGKILL", 11.0) == [DISCONNECT, Close(flush=True)]
     assert host.ended
 
 
@@ -869,7 +869,7 @@ class HostWalk(RuleBasedStateMachine):
             self.failures += 1
         was_open, self.process, self.killed = self.is_open, "none", False
         steps = self.host.died("crashed", self.now)
-        assert steps == ([DISCONNECT, Close()] if was_open else [])
+        assert steps == ([DISCONNECT, Close(flush=True)] if was_open else [])
         self._carry_out(steps)
 
     # The broker.
