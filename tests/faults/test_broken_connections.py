@@ -44,8 +44,8 @@ def test_a_request_whose_answer_was_lost_with_the_connection_is_answered(
         assert future.result(timeout=20) == [b"cba"]
         assert counters(client)["requeued"] == 1
         wait_for_workers(client, "obedient", 1)
-    assert worker.stderr.count("the connection to the broker broke") == 1
-    assert "broker is silent" not in worker.stderr
+        assert worker.stderr.count("the connection to the broker broke") == 1
+        assert "broker is silent" not in worker.stderr
 
 
 def test_a_worker_that_waited_for_its_broker_is_ready_once_and_nothing_broke(
