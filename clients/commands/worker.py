@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 HELP = """Start workers of a service that comes with this project.
 
-Each worker computes in its own process. On SIGTERM or Ctrl-C the workers finish the requests that \
-they hold; a second signal stops them at once.
+Each worker computes in its own process. On Ctrl-C, SIGTERM or SIGHUP the workers finish the \
+requests that they hold; a second signal stops them at once.
 
 [bold]Examples[/]
 

@@ -55,7 +55,7 @@ def serve(
     verbose: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Serve a pool's workers at a broker until SIGTERM or Ctrl-C. The caller has set up the log."""
+    """Serve a pool's workers at a broker until a stop signal. The caller has set up the log."""
     from mdp.worker.worker_loop import serve_workers
 
     settings = WorkerSettings(heartbeats=heartbeats or Heartbeats())

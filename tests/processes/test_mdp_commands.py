@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, ServiceError
-from mdp.process import stop_signal
+from mdp.process import stop_signal, stop_signals
 from mdp.sockets import Poll, clock
 from tests.support.commands_of_mdp import command, environment, mdp
 from tests.support.processes import (
@@ -244,7 +244,7 @@ def test_log_lines_have_a_time_with_its_zone_in_every_process(
 
 def test_a_signal_that_does_not_interrupt_a_poll_ends_it_nevertheless() -> None:
     # as one that comes just before the poll begins: here it comes to another thread
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in stop_signals()}
     try:
         with stop_signal() as wakeup:
             kill = threading.Timer(
