@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
 import resource
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -97,6 +99,7 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    drop_closed_terminal()
     for stop in stop_signals():
         signal.signal(stop, signal.SIG_IGN)  # a second signal would interrupt the cleanup
     raise KeyboardInterrupt
@@ -105,6 +108,16 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def _drop_stdout() -> None:
     """Discard the rest of the output, because its reader is gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def drop_closed_terminal() -> None:
+    """Discard output to a terminal that was closed: to write to it would be an error."""
+    for descriptor in (1, 2):
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 @contextmanager
@@ -133,6 +146,7 @@ def _wake_at_signals(wakeup: Wakeup) -> Wakeup:
 
 
 def _wake_first(wakeup: Wakeup, *_: object) -> None:
+    drop_closed_terminal()
     if not wakeup.count:
         wakeup.wake()
 

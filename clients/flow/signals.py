@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from mdp.process import stop_signals
+from mdp.process import drop_closed_terminal, stop_signals
 
 if TYPE_CHECKING:
     from lartpc import Writer
@@ -27,6 +27,7 @@ def stopped_cleanly() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    drop_closed_terminal()
     for stop in stop_signals():
         signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -121,7 +121,7 @@ def watching(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_watch_in_a_pipe_prints_rows_with_the_time_and_ends_with_0(
     served: str, number: signal.Signals
 ) -> None:
@@ -178,6 +178,35 @@ def test_a_reader_that_leaves_ends_services_quietly(served: str, options: tuple[
     )
     os.close(write_end)
     assert done.stderr == ""
+
+
+def test_a_terminal_that_is_closed_ends_watch_with_0_though_it_cannot_be_written(
+    served: str,
+) -> None:
+    screen, terminal = pty.openpty()
+    # the leader of a new session that opens a terminal is hung up when it is closed
+    own = "import os, sys; os.open(os.ttyname(1), os.O_RDWR); os.execv(sys.argv[1], sys.argv[1:])"
+    watch = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            own,
+            *command("services", "--watch", "--every", "0.2", "-b", served),
+        ],
+        cwd=ROOT,
+        env=environment(TERM="xterm-256color"),
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    text = b""
+    with watch:
+        while b"echo" not in text:
+            text += os.read(screen, 65536)
+        os.close(screen)
+        assert watch.wait(30) == 0
 
 
 def test_the_last_table_stays_on_a_terminal_and_ctrl_c_is_exit_0(served: str) -> None:
