@@ -48,6 +48,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ..broker.throttle import Throttle
 from ..settings import WorkerSettings
 from ..wire import Frame, Frames, error_body, printable
 from .session import Session, SocketStep, Stop, no_jitter
@@ -105,6 +106,7 @@ class Host:
         self.name = name or printable(service)
         self.child = Child.DEAD
         self.failure: str | None = None
+        self._throttle = Throttle(log)  # for lines that a client can cause
         self.draining = False
         self._leave_at = math.inf  # draining: an idle child may end, confirmed by the broker or not
         self._number = 0  # of the child's request, or of its latest one
@@ -141,7 +143,7 @@ class Host:
         """Handle an answer of the child; drop it if the session of its request was lost."""
         if number != self._number or self.child is not Child.BUSY:
             return []
-        self._too_large = self._too_large or self._refused_as_too_large(body)
+        self._too_large = self._too_large or self._refused_as_too_large(body, now)
         out: list[Step] = []
         if self._too_large is None:
             out += self.session.reply(body, final=final, now=now)
@@ -155,17 +157,15 @@ class Host:
         self._orphan_until = math.inf
         return out + self.tick(now)
 
-    def _refused_as_too_large(self, body: Sequence[Frame]) -> Frames | None:
+    def _refused_as_too_large(self, body: Sequence[Frame], now: float) -> Frames | None:
         """Return error 413 if the broker does not take an answer, or a part, of this size."""
         limit = self.session.max_bytes
         size = sum(len(frame) for frame in body)
         if limit is None or size <= limit or self.session.token is None:
             return None
-        text = (
-            f"an answer of {printable(self.session.service)} has {size} bytes, and the broker takes"
-            f" at most {limit} (--max-queue-bytes of mdp broker)"
-        )
-        log.error("%s: %s", self.name, text)
+        what = f"an answer of {printable(self.session.service)} has {size} bytes"
+        text = f"{what}, want at most {limit} (--max-queue-bytes of mdp broker)"
+        self._throttle.warning(now, "%s: %s", self.name, text)
         return error_body(413, text)
 
     def died(self, how: str, now: float) -> list[Step]:
@@ -242,7 +242,7 @@ class Host:
         if self._orphan_until == math.inf:
             grace_s = self.settings.orphan_s
             line = "%s: the request was cancelled; the child has %g s to finish it"
-            log.info(line, self.name, grace_s)
+            self._throttle.info(now, line, self.name, grace_s)
             self._give_grace("it did not finish a cancelled request", now)
         return []
 
