@@ -19,7 +19,8 @@ nothing sent for an interval     -                   HEARTBEAT       HEARTBEAT
 `close`                          -                   DISCONNECT, -> closed; may open again at once
 
 `open` first announces the worker (mmi.fingerprint): its fingerprint, and facts about it. The broker
-may refuse the fingerprint; it answers with its limits.
+may refuse the fingerprint; it answers with its limits. Such a broker gets the parts of an answer
+with numbers, so that it notices a part that was lost.
 (1) It keeps the broker's token, under which it replies.
 (2) It may open again after `reconnect_s`, which doubles with each session in a row in which the
     broker sent nothing, up to `reconnect_max_s`. REQUEST, HEARTBEAT and DISCONNECT reset the wait.
@@ -106,6 +107,7 @@ class Session:
         self._refused_at = 0.0  # the first refusal in a row; only with a refusal
         self.closed_until = 0.0  # only while closed: not to be opened earlier
         self._wait_s = settings.reconnect_s
+        self._parts = 0  # of the answer that were sent under the token
         self._heard_at = 0.0
         self._sent_at = 0.0
 
@@ -145,7 +147,7 @@ class Session:
             case wire.Disconnect():
                 return self._break_off(now), None
             case wire.Order(token, body) if self.token is None:
-                self.token = token
+                self.token, self._parts = token, 0
                 return [], body
         return [], None
 
@@ -178,7 +180,11 @@ class Session:
         """Answer the request that is held; return no steps if there is none."""
         if self.token is None:
             return []
-        frames = MDP02.reply(self.token, body, final=final)
+        # only a broker that states its limits knows numbers; without parts none can be missing
+        is_numbered = self.max_bytes is not None and (self._parts > 0 or not final)
+        number = self._parts if is_numbered else None
+        frames = MDP02.reply(self.token, body, final=final, number=number)
+        self._parts += 1
         self._sent_at = now
         if final:
             self.token = None

@@ -719,11 +719,12 @@ def limited(max_bytes: int) -> Host:
     return host
 
 
-def too_large(step: Step) -> bool:
-    """Whether this is a FINAL under the token t with error 413 that has both sizes."""
+def too_large(step: Step, *, parts: int = 0) -> bool:
+    """Whether this is a FINAL under the token t, after parts, with error 413 that has both sizes."""
     assert isinstance(step, Send)
     *head, error, code, text = step.frames
-    assert head == reply(b"t").frames
+    numbered: Frames = [b"MDPW02", b"\x13", b"t", b"", b"%d" % parts]
+    assert head == (numbered if parts else reply(b"t").frames)
     assert isinstance(text, bytes)
     return [error, code] == [b"MDP-ERROR", b"413"] and all(
         word in text for word in (b"11 bytes", b"10", b"--max-queue-bytes")
@@ -741,11 +742,12 @@ def test_an_answer_of_the_brokers_limit_is_sent_and_a_larger_one_is_error_413() 
 
 def test_a_part_that_is_too_large_becomes_error_413_when_the_child_is_done() -> None:
     host = limited(10)
-    assert host.answered(1, [bytes(10)], final=False, now=0.1) == [part(b"t", bytes(10))]
+    numbered = Send([b"MDPW02", b"\x12", b"t", b"", b"0", bytes(10)])
+    assert host.answered(1, [bytes(10)], final=False, now=0.1) == [numbered]
     assert host.answered(1, [bytes(11)], final=False, now=0.2) == []
     assert host.answered(1, [b"p"], final=False, now=0.3) == []
     (step,) = host.answered(1, [b"z"], final=True, now=0.4)
-    assert too_large(step)
+    assert too_large(step, parts=1)
     host.receive(request(b"u", b"y"), 0.5)
     assert host.answered(2, [b"y"], final=True, now=0.6) == [reply(b"u", b"y")]
 

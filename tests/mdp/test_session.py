@@ -356,6 +356,32 @@ def test_a_broker_that_states_no_limit_has_none(frames: list[bytes]) -> None:
     assert session.max_bytes is None
 
 
+def test_a_broker_that_states_its_limit_gets_parts_with_numbers() -> None:
+    session = an_open_session()
+    session.receive(limits(b"200", msgpack.packb({"max_bytes": 1000})), 0.1)
+    for token in (b"t", b"u"):
+        session.receive(request(token), 0.2)
+        sent = [session.reply([b"x"], final=final, now=0.3) for final in (False, False, True)]
+        assert sent == [
+            [Send([b"MDPW02", b"\x12", token, b"", b"0", b"x"])],
+            [Send([b"MDPW02", b"\x12", token, b"", b"1", b"x"])],
+            [Send([b"MDPW02", b"\x13", token, b"", b"2", b"x"])],
+        ]
+    session.receive(request(b"v"), 0.2)
+    assert session.reply([b"x"], final=True, now=0.3) == [
+        Send([b"MDPW02", b"\x04", b"v", b"", b"x"])
+    ]
+
+
+def test_a_broker_of_older_software_gets_parts_without_numbers() -> None:
+    session = an_open_session()
+    session.receive(limits(b"200", b"\x80"), 0.1)
+    session.receive(request(b"t"), 0.2)
+    assert session.reply([b"x"], final=False, now=0.3) == [
+        Send([b"MDPW02", b"\x03", b"t", b"", b"x"])
+    ]
+
+
 # Requests and answers.
 
 
