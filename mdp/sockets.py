@@ -315,7 +315,7 @@ class Router:
     def send(self, frames: Sequence[Frame]) -> bool:
         """Send to the peer named by the first frame; False if it is gone or does not read."""
         try:
-            if max(map(len, frames)) >= _TRACKED_BYTES:
+            if zmq.Frame in map(type, frames):  # a frame of more than `SMALL_BYTES`
                 return self._send_large(frames)
             send_message(self._socket, frames)
         except zmq.ZMQError as error:  # only the first frame can be refused

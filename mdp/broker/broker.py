@@ -229,16 +229,17 @@ class Broker:
         if self.draining:
             return self._refuse_new(peer, request, 503, _DRAINING, now)
         owner = self.clients.owner(peer, now)
-        if why_not := self.clients.why_refused(owner, service, sum(map(len, request.body))):
+        size = sum(map(len, request.body))
+        if why_not := self.clients.why_refused(owner, service, size):
             return self._refuse_new(peer, request, *why_not, now)
-        job = self.clients.add(owner, peer, request, service, now)
+        job = self.clients.add(owner, peer, request, service, size, now)
         self._watch(owner, now + owner.lease_s)
-        if service.idle and not service.queue:
-            return [self._hand_out(job, now)]
+        if service.idle:
+            return [self._hand_out(job, now)]  # a worker is idle only if nothing is queued
         service.queue.append(owner, job)
         if not service.workers:
             self._watch(service, now + self.settings.expiry_s)
-        return self._dispatch(service, now)
+        return []
 
     def _manage(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
         """Answer an `mmi.` request: three of these services change the broker, others report."""
@@ -372,7 +373,7 @@ class Broker:
         worker.limit_at = math.inf
         if not worker.retired:
             worker.service.idle[worker] = None
-        if worker.service.queue:
+        if worker.service.queue.length:
             out += self._dispatch(worker.service, now)
         return out
 
@@ -399,7 +400,7 @@ class Broker:
         """Give the next requests of the queue to the least recently used workers."""
         out: list[Frames] = []
         queue, idle = service.queue, service.idle
-        while queue and idle:
+        while queue.length and idle:
             out.append(self._hand_out(queue.pop(), now))
         return out
 
@@ -526,7 +527,7 @@ class Broker:
     def _check_service(self, service: Service, now: float) -> list[Frames]:
         """Refuse the requests that have waited too long for a worker of the service."""
         out: list[Frames] = []
-        while service.queue and not service.workers:
+        while service.queue.length and not service.workers:
             waiting = [(self._expires_at(job), job) for job in service.queue.heads()]
             expired = [job for expires_at, job in waiting if expires_at <= now]
             if not expired:
@@ -545,7 +546,7 @@ class Broker:
         if service is not None:
             return service
         if len(self.services) >= self.settings.max_services:
-            unused = [s for s in self.services.values() if not (s.workers or s.queue)]
+            unused = [s for s in self.services.values() if not (s.workers or s.queue.length)]
             for old in unused:
                 del self.services[old.name]
             if not unused:

@@ -102,13 +102,18 @@ class PendingRequest:
     )
 
     def __init__(
-        self, client: ClientState, request: wire.Request, service: Service, now: float
+        self,
+        client: ClientState,
+        request: wire.Request,
+        service: Service,
+        body_bytes: int,
+        now: float,
     ) -> None:
         self.client = client
         self.dialect = request.dialect
         self.service = service
         self.body = tuple(request.body)
-        self.body_bytes = sum(map(len, self.body))  # and of `gathered`
+        self.body_bytes = body_bytes  # and of `gathered`
         self.accepted_at = now
         self.worker: WorkerState | None = None  # the worker that holds it; None: it is queued
         self.attempts = 0  # losses of workers that held it
@@ -204,7 +209,7 @@ class Service:
 
     @property
     def queued(self) -> int:
-        return len(self.queue)
+        return self.queue.length
 
     @property
     def busy(self) -> int:

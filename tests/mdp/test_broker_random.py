@@ -351,7 +351,7 @@ class World:
         assert service.body_bytes <= limits.max_queue_bytes
         for owner in broker.clients.owners.values():  # requeued ones too
             assert service.queue.queued_by(owner) <= limits.max_queue + limits.max_attempts * 6
-        assert not (service.queue and service.idle), "jobs wait while workers idle"
+        assert not (service.queue.length and service.idle), "jobs wait while workers idle"
         assert all(job.service is service for job in [*queued, *held])
         assert all(job.attempts <= limits.max_attempts for job in [*queued, *held])
         assert all(job.worker is None for job in queued)
