@@ -154,7 +154,10 @@ def _wake_first(wakeup: Wakeup, *_: object) -> None:
 
 
 def raise_file_limit() -> None:
-    """Raise the soft limit of open files (often 1024) to the hard one: each peer uses one."""
+    """Raise the soft limit of open files (often 1024) to the hard one.
+
+    A broker has one for each peer; a worker's host has about eight for each worker.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

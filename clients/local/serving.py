@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mdp import Heartbeats, Worker, WorkerSettings
-from mdp.process import configure_logging, stop_signal
+from mdp.process import configure_logging, raise_file_limit, stop_signal
 
 Factories = list[tuple[str, Callable[[], Worker]]]
 """For each worker: its service, and a function that makes the worker in its process."""
@@ -60,5 +60,6 @@ def serve(
 
     settings = WorkerSettings(heartbeats=heartbeats or Heartbeats())
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
+    raise_file_limit()
     with stop_signal() as stop:
         serve_workers(broker, pool.factories(), stop, settings=settings, prepare=prepare)

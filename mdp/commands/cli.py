@@ -261,6 +261,7 @@ def worker(
     configure_logging(verbose=verbose, quiet=quiet)
     factory: Callable[[], Worker] = functools.partial(load, module, name)
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
+    raise_file_limit()
     with stop_signal() as stop:
         serve_workers(
             broker, [(service, factory)] * workers, stop, settings=settings, prepare=prepare
