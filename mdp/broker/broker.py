@@ -179,7 +179,7 @@ class Broker:
         if count:
             line = "a client cannot be reached: cancelled its %d requests"
             self._throttle.warning(now, line, count)
-        return self.cancel(peer)
+        return self.cancel(peer, now)
 
     def drain(self, now: float) -> list[Frames]:
         """Refuse the queued requests now, and all new requests from now on."""
@@ -198,7 +198,7 @@ class Broker:
         out += [worker.dialect.disconnect_to(worker.name) for worker in self.workers.values()]
         return out
 
-    def cancel(self, client: bytes) -> list[Frames]:
+    def cancel(self, client: bytes, now: float) -> list[Frames]:
         """Cancel the requests of a peer. Its workers are told, and their answers are dropped."""
         out: list[Frames] = []
         for job in self.clients.requests_of(client):
@@ -206,6 +206,8 @@ class Broker:
             self._end(job)
             worker = job.worker
             if worker is not None and worker.stops:
+                line = "%s: told worker %s that its request was cancelled"
+                self._lives.info(now, line, job.service.text, worker.name.hex())
                 out.append(MDP02.stop_to(worker.name, worker.token, wire.GRACE))
         return out
 
@@ -253,7 +255,7 @@ class Broker:
                 body = management.ok({})
             case wire.CANCEL:
                 earlier = self.counters.cancelled
-                out = self._cancel_named(request.body)
+                out = self._cancel_named(request.body, now)
                 body = management.ok({"cancelled": self.counters.cancelled - earlier})
             case _:
                 if owner := self.clients.heartbeat(peer, request.body, now):
@@ -261,11 +263,11 @@ class Broker:
                 body = management.answer(self, request.service, request.body, now)
         return [request.dialect.to_client(peer, request.service, body, final=True), *out]
 
-    def _cancel_named(self, body: Frames) -> list[Frames]:
+    def _cancel_named(self, body: Frames, now: float) -> list[Frames]:
         # routing ids that a ROUTER assigned (RFC 28: they start with a zero byte) can be guessed,
         # so only the requests of clients that chose their own id are cancelled
         names = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
-        return [frames for name in names for frames in self.cancel(name)]
+        return [frames for name in names for frames in self.cancel(name, now)]
 
     def _check_owner(self, owner: Owner, now: float) -> list[Frames]:
         """Cancel the requests of a client that is lost; forget one that has no requests."""
@@ -282,7 +284,7 @@ class Broker:
         self.counters.clients_lost += 1
         line = "a client was silent for %.1f s: cancelled its requests on %d lanes"
         self._lives.warning(now, line, now - owner.heard_at, len(lanes))
-        return [frames for lane in lanes for frames in self.cancel(lane)]
+        return [frames for lane in lanes for frames in self.cancel(lane, now)]
 
     def _refuse_new(
         self, peer: bytes, request: wire.Request, code: int, text: str, now: float

@@ -65,12 +65,14 @@ class Clients:
         queued = service.queue.queued_by(owner)
         if queued >= settings.max_queue:
             return 429, f"the queue of {service.text} is full: {queued} requests of this client"
-        total, limit_bytes = service.body_bytes + size, settings.max_queue_bytes
-        if total > limit_bytes:
-            return 429, f"the queue of {service.text} is full: {total} bytes of {limit_bytes}"
+        # a client may take as much as is free, so one client never takes all
+        free = settings.max_queue_bytes - service.body_bytes
+        if size > free or size + owner.body_bytes > max(free, size):
+            text = f"this client has {owner.body_bytes} bytes, {free} are free"
+            return 429, f"the queue of {service.text} is full: {text}"
         free = settings.max_bytes - self.memory
         if owner.memory + size + _OVERHEAD_BYTES > free:
-            text = f"this client's requests take {owner.memory} bytes, {free} are free for all"
+            text = f"this client has {owner.memory} bytes, {free} are free"
             return 429, f"the broker's memory is full: {text}"
         return None
 
@@ -92,6 +94,7 @@ class Clients:
         client.jobs[job] = None
         memory = size + _OVERHEAD_BYTES
         service.body_bytes += size
+        owner.body_bytes += size
         owner.memory += memory
         self.memory += memory
         return job
@@ -104,6 +107,7 @@ class Clients:
         more_bytes = sum(map(len, part))
         job.body_bytes += more_bytes
         job.service.body_bytes += more_bytes
+        job.client.owner.body_bytes += more_bytes
         job.client.owner.memory += more_bytes
         self.memory += more_bytes
         settings = self._settings
@@ -116,6 +120,7 @@ class Clients:
         client, owner = job.client, job.client.owner
         memory = job.body_bytes + _OVERHEAD_BYTES
         job.service.body_bytes -= job.body_bytes
+        owner.body_bytes -= job.body_bytes
         owner.memory -= memory
         self.memory -= memory
         job.body = ()
