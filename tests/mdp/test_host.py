@@ -720,7 +720,7 @@ def limited(max_bytes: int) -> Host:
 
 
 def too_large(step: Step, *, parts: int = 0) -> bool:
-    """Whether this is a FINAL under the token t, after parts, with error 413 that has both sizes."""
+    """Whether this FINAL, under the token t and after parts, has error 413 with both sizes."""
     assert isinstance(step, Send)
     *head, error, code, text = step.frames
     numbered: Frames = [b"MDPW02", b"\x13", b"t", b"", b"%d" % parts]
