@@ -90,7 +90,7 @@ def test_a_plane_worker_refuses_images_above_its_limit_of_pixels(
             if is_taken:
                 assert len(client.request(service_name(2), frames)) == 3
                 continue
-            with pytest.raises(Refused, match="4096 pixels, got 128 x 128 .*--max-pixels"):
+            with pytest.raises(Refused, match=r"4096 pixels, got 128 x 128 .*--max-pixels"):
                 client.request(service_name(2), frames)
         assert children(host) == [worker]
 
