@@ -8,6 +8,7 @@ costs less than a reference.
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import os
 import resource
@@ -38,14 +39,17 @@ _recv: Any = _Backend.recv
 _send: Any = _Backend.send
 _MAX_WAIT_S = 86400.0  # libzmq counts milliseconds in a C long
 _PROBE_S = 1.0
-_CONNECT_MS = 4000  # then another try; in a network that drops packets, the kernel's waits double
 _ROUTER_PINGS, _DEALER_PINGS = 10, 2  # heartbeat intervals
 _PING_PATIENCE = 30  # heartbeat intervals
 _MAX_MILLISECONDS = 1 << 30
+_CONNECT_MS = 1000  # after which libzmq begins again: the kernel would take minutes
 CONTEXT_DESCRIPTORS = 16  # a context with its threads and one connected socket opens 10
 _UNLIMITED, _USUALLY_OPEN = 1 << 20, 32  # descriptors
 _NOW = int(zmq.NOBLOCK)  # as plain integers: combining enum flags costs as much as a frame
 _NOW_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+
+
+_monitors = itertools.count()  # to name the monitors of a context
 
 
 def clock() -> float:
@@ -398,6 +402,10 @@ class Dealer:
 
     It has no limit of queued messages, so it never drops or refuses one: it carries one request, or
     one answer, at a time. Raises `MDPError` if no socket can be opened.
+
+    max_unread: messages that libzmq queues to be read; further ones wait at the sender.
+    watch: `monitor()` is ready when the connection has broken. libzmq connects again by itself, but
+    what was on its way is lost, in both directions, and neither peer would notice.
     """
 
     def __init__(
@@ -409,8 +417,8 @@ class Dealer:
         linger_s: float,
         heartbeats: Heartbeats,
         max_unread: int = 1000,
+        watch: bool = False,
     ) -> None:
-        """max_unread: messages that libzmq queues; further ones wait at the sender."""
         try:
             socket = self._socket = context.socket(zmq.DEALER)
         except zmq.ZMQError as error:
@@ -419,17 +427,24 @@ class Dealer:
         socket.linger = int(linger_s * 1000)
         socket.sndhwm = 0
         socket.rcvhwm = max_unread
-        socket.connect_timeout = _CONNECT_MS
         socket.tcp_keepalive = 1
+        socket.connect_timeout = _CONNECT_MS
         keep_alive(socket, heartbeats, every=_DEALER_PINGS)
+        self._monitor: zmq.Socket[bytes] | None = None
         try:
+            if watch:
+                self._monitor = _monitor_of(socket)
             connect(socket, to)
         except MDPError:
-            socket.close(0)
+            self.close(linger_s=0)
             raise
 
     def handle(self) -> Any:
         return self._socket
+
+    def monitor(self) -> Any:
+        """Return a handle that is ready when the connection has broken; only with `watch`."""
+        return self._monitor
 
     def receive(self) -> Frames | None:
         """Return one message; None if none has arrived. Raises `MDPError` for a broken socket."""
@@ -446,8 +461,21 @@ class Dealer:
         except zmq.ZMQError as error:
             raise MDPError(f"cannot write to the socket: {error.strerror}") from None
 
-    def close(self) -> None:
-        self._socket.close()
+    def close(self, *, linger_s: float | None = None) -> None:
+        """Close after what was sent has left, or after `linger_s`; None: as given at the start."""
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+        self._socket.close(None if linger_s is None else int(linger_s * 1000))
+
+
+def _monitor_of(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """Return a socket that receives a message when a connection of `socket` ends."""
+    address = f"inproc://monitor-{next(_monitors)}"
+    try:
+        return socket.get_monitor_socket(zmq.EVENT_DISCONNECTED, address)
+    except zmq.ZMQError as error:
+        raise no_descriptors(error) from None
 
 
 class Channel:
