@@ -165,7 +165,7 @@ class Client:
         the limit of one try, without the time in which the client waits for you.
         """
         parts = Parts()
-        call = self._call(service, body, parts, timeout_s, tries)
+        call = self._call(service, body, parts, timeout_s, tries, streams=True)
         parts.resume = functools.partial(self._loop.resume, call)
         self._loop.submit(call)
         try:
@@ -193,6 +193,8 @@ class Client:
         listener: Listener,
         timeout_s: float | None,
         tries: int | None,
+        *,
+        streams: bool = False,
     ) -> ClientRequest:
         self._loop.check_usable(service)
         name = service_name(service)
@@ -205,7 +207,12 @@ class Client:
         if not tries >= 1:
             raise SettingsError(f"want tries of at least 1, got {tries}")
         return ClientRequest(
-            name, _checked(body, service), listener, timeout_s=timeout_s, tries=tries
+            name,
+            _checked(body, service),
+            listener,
+            timeout_s=timeout_s,
+            tries=tries,
+            streams=streams,
         )
 
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _SPARE_DESCRIPTORS = 64  # for the other files of the program
 _DESCRIPTORS = 2  # of a lane: its mailbox and its connection
 _LINGER_S = 0.2  # for the last cancels; nobody wants the requests of a lane that is closed
-_LANE_QUEUE = 16  # messages that libzmq may hold for a lane that is not read
+_LANE_QUEUE = 16  # messages that libzmq may hold for the lane of a stream
 _MESSAGES_A_TURN = 64  # of one lane, so that a long answer does not delay the others
 
 Verb = Callable[[steps.ClientRequest, float], "list[steps.Step] | None"]
@@ -271,13 +271,14 @@ class ClientLoop(threading.Thread):
         self._poll.add(dealer.handle())
 
     def _dealer(self, name: bytes) -> Dealer:
+        call = self._lanes.in_flight.get(name)
         return Dealer(
             self._context,
             self._target,
             name=name,
             linger_s=_LINGER_S if name == self._lanes.probe_lane else 0.0,
             heartbeats=self._heartbeats,
-            max_unread=_LANE_QUEUE,
+            max_unread=_LANE_QUEUE if call is not None and call.streams else None,
         )
 
     def _close(self, name: bytes) -> None:

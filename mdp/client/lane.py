@@ -4,6 +4,7 @@ Majordomo has no request id: a client sends a request on a socket and waits for 
 So each request in flight has a *lane*: a socket with a random routing id, for one request at a
 time. After an answer the lane is idle, and the next request uses it. A lane that was given up is
 closed, and a late answer to its name reaches nobody; so an answer never gets to another request.
+The lane of a call whose parts are read one by one is used for no other call.
 
 A try without an answer in `timeout_s` is given up, and the request is sent again, up to `tries`
 times (Lazy Pirate, ZeroMQ Guide, chapter 4). To notice a loss earlier, one more lane, the probe
@@ -301,7 +302,7 @@ class Lanes:
             call.lane = self.new_name()
             out.append(OpenLane(call.lane))
         self.in_flight[call.lane] = call
-        call.needs_fresh_lane = False
+        call.needs_fresh_lane = call.streams
         call.tries_used += 1
         call.sent_at = now
         call.due_at = min(now + call.timeout_s, self._give_up_at(call))
@@ -324,14 +325,18 @@ class Lanes:
         error = wire.as_error(answer.body)
         if error is not None and error.code == NAME_TAKEN:
             return self._on_name_taken(call, error, now)
-        assert call.lane is not None
-        self.idle.append(call.lane)
-        self._let_go(call)
+        out: list[Step] = []
+        if call.streams:
+            out += self._close_lane(call, now)
+        else:
+            assert call.lane is not None
+            self.idle.append(call.lane)
+            self._let_go(call)
         if isinstance(error, Draining) and self._back_off(call, now):
-            return self._start(now)  # the broker did not try it, and another one will start soon
+            return out + self._start(now)  # the broker did not try it; another one will start soon
         if error is None:
-            return [FinalReply(call, answer.body), *self._start(now)]
-        return [self._answered(call, error, now), *self._start(now)]
+            return [*out, FinalReply(call, answer.body), *self._start(now)]
+        return [*out, self._answered(call, error, now), *self._start(now)]
 
     def _on_name_taken(self, call: ClientRequest, error: MDPError, now: float) -> list[Step]:
         # without a cancel: it would be for the requests of the other peer

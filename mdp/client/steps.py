@@ -24,16 +24,19 @@ class ClientRequest:
         *,
         timeout_s: float,
         tries: int,
+        streams: bool = False,
     ) -> None:
+        """streams: its parts are read one by one, perhaps slowly, so it has a lane to itself."""
         self.service = service
         self.body = body
         self.body_bytes = sum(map(len, body))
         self.listener = listener
         self.timeout_s = timeout_s
         self.tries = tries
+        self.streams = streams
         self.is_unwanted = False  # given up by the caller, in the caller's thread
         self.lane: bytes | None = None  # None: pending, backing off, or over
-        self.needs_fresh_lane = False  # an idle one may hang on the same dead connection
+        self.needs_fresh_lane = streams  # or because an idle one may hang on a dead connection
         self.tries_used = 0
         self.started_at = math.nan
         self.sent_at = math.nan

@@ -365,6 +365,19 @@ def test_a_reader_that_loses_a_stream_again_and_again_waits_no_longer_each_time(
     assert waits == {2.0}
 
 
+@pytest.mark.parametrize("reply", [final(b"x"), error(500), error(503)])
+def test_a_call_that_streams_has_a_lane_to_itself(reply: list[Any]) -> None:
+    shell = Shell()
+    call = ClientRequest(b"echo", [b"hello"], None, timeout_s=9.0, tries=1, streams=True)
+    shell.submit(a_call(b"1"), 0.0)
+    shell.receive(b"L1", final(b"x"), 0.0)
+    assert shell.submit(call, 0.0) == [OpenLane(b"L2"), SendOnLane(b"L2", ask())]
+    shell.receive(b"L2", reply, 0.1)
+    assert shell.open == {b"L1"}
+    shell.tick(1.1)
+    assert (call in shell.ends) == (call.lane is None)
+
+
 def test_a_paused_call_can_be_abandoned_and_closed() -> None:
     shell, one, two = Shell(), a_call(b"1"), a_call(b"2")
     for call in (one, two):
