@@ -286,8 +286,8 @@ CALL_HELP = """Send a request to a service, and print the answer.
 
 The request consists of the FRAMEs, then of the contents of each --file. In the answer, a frame of \
 text is printed as it is, any other frame as its length and SHA-256. If the service has no worker, \
-the command fails at once; with --wait it first waits for one. The broker hands out a single request before those \
-of production clients, but not the requests of --repeat.
+the command fails at once; with --wait it first waits for one. The broker hands out a single \
+request before those of production clients, but not the requests of --repeat.
 
 [bold]Examples[/]
 

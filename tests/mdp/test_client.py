@@ -412,6 +412,25 @@ def test_the_timeout_of_a_stream_does_not_run_while_its_reader_lags(
         assert len(list(parts)) == 59
 
 
+def test_a_stream_that_is_not_read_survives_the_end_of_its_connection(
+    processes: Processes, endpoint: str, tmp_path: Path
+) -> None:
+    """libzmq must not ping on its socket then: it would abort the process."""
+    first = processes.broker(endpoint, *QUICK)
+    processes.worker(endpoint, "parts", HANDLERS, *QUICK)
+    with Client(endpoint, QUICK_CLIENT) as client:
+        wait_for_workers(client, "parts", 1)
+        body = [b"stream_bytes", b"100", b"1000000", _released(tmp_path)]
+        parts = client.stream("parts", body)
+        numbers = [int(next(parts)[0])]
+        threading.Event().wait(1.0)
+        first.kill()
+        threading.Event().wait(2.0)  # several pings later
+        processes.broker(endpoint, *QUICK)
+        numbers += [int(number) for number, _ in parts]
+    assert numbers == list(range(100))
+
+
 def test_a_listener_of_parts_is_full_and_is_resumed_when_half_is_taken() -> None:
     parts, resumed = listeners.Parts(), threading.Event()
     parts.resume = resumed.set
