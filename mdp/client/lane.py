@@ -36,10 +36,11 @@ any          `close`                                       over         Failed; 
 (2) This does not count as a try. But a call is over `tries` * `timeout_s` after its first try; if
     `interval_s` would end later than that, the error is Failed, too.
 (3) The probe sends mmi.cancel with the lane's name, so that the broker drops the request.
-(4) Believed at once from a new instance, else after `liveness` such answers in a row, because an
-    answer may be on its way; each time this happens, twice as many are needed for that call, until
-    a part arrives. It is not asked while the reader of the parts lags (`pause`): what was sent may
-    wait in the sockets, and the time of the call stands still.
+(4) Believed at once from a new instance, unless the request was sent just before the question; else
+    after `liveness` such answers in a row, because an answer may be on its way; each time this
+    happens, twice as many are needed for that call, until a part arrives. Not believed while the
+    reader of the parts lags (`pause`): what was sent may wait in the sockets, and the time of the
+    call stands still.
 (5) At the head, and sent at once on a new lane, unless too many sockets are closing. Its time goes
     on; if it is over before a lane is free: over, Failed.
 
@@ -97,6 +98,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _CLOSING_S = 0.1
+_OVERTAKING = 0.1  # heartbeat intervals: a question may overtake a request on another connection
 
 
 def sockets_for(lanes: int) -> int:
@@ -454,12 +456,14 @@ class Lanes:
             line = "the broker was restarted; %d requests are sent again"
             self._log.warning(now, line, len(report.lost & self.in_flight.keys()))
         out: list[Step] = []
+        overtaken_at = self._probe.asked_at - _OVERTAKING * self.settings.heartbeats.interval_s
         for call in list(self.in_flight.values()):
             if self._is_too_large(call):
                 out += [*self._leave(call, now), self._too_large(call)]
             elif call.sent_at <= self._probe.asked_at and call.paused_at is None:
                 is_missed = call.lane in report.lost
-                out += self._check_loss(call, is_missed, report.is_restarted, now)
+                is_restarted = report.is_restarted and call.sent_at <= overtaken_at
+                out += self._check_loss(call, is_missed, is_restarted, now)
         return out + self._start(now)
 
     def _check_loss(

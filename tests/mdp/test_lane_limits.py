@@ -182,6 +182,24 @@ def test_idle_lanes_are_closed_when_a_connection_has_lost_a_request() -> None:
     assert shell.requests[-1][1] == ask(b"2")
 
 
+def test_a_request_that_the_question_overtook_is_not_sent_twice_after_a_restart() -> None:
+    """The client rested while the broker was restarted; then both are sent at one instant."""
+    shell, call = Shell(liveness=2), a_call(timeout_s=60.0)
+    shell.submit(a_call(), 0.0)
+    shell.tick(0.0)
+    shell.answer_pulse(0.1, "first")
+    shell.tick(1.0)
+    shell.receive(b"L1", final(b"x"), 1.1)
+    shell.submit(call, 50.0)
+    shell.tick(50.0)
+    shell.answer_pulse(50.1, "second", lost=[b"L1"])
+    assert len(shell.requests) == 2
+    for now in (51.1, 52.1):  # it is lost indeed
+        shell.tick(now)
+        shell.answer_pulse(now, "second", lost=[b"L1"])
+    assert len(shell.requests) == 3
+
+
 # A lane's name that another peer has.
 
 
