@@ -1,4 +1,4 @@
-"""Requests that are cancelled, time out at once or are read in part: the client works afterwards."""
+"""Requests that are cancelled, time out at once, or are read in part: the client lives on."""
 
 from __future__ import annotations
 
@@ -134,8 +134,10 @@ def test_two_clients_of_one_process_do_not_share_what_one_of_them_lost(
 ) -> None:
     serve(processes, endpoint)
     away = f"tcp://127.0.0.1:{free_port()}"
-    with Client(away, replace(QUICK_CLIENT, timeout_s=0.03, tries=1)) as lost:
-        with Client(endpoint, QUICK_CLIENT) as client:
-            futures = [lost.submit("echo", [b"x"]) for _ in range(300)]
-            answers_again(client)
-            assert set(kinds(futures)) == {RequestTimeout.__name__}
+    with (
+        Client(away, replace(QUICK_CLIENT, timeout_s=0.03, tries=1)) as lost,
+        Client(endpoint, QUICK_CLIENT) as client,
+    ):
+        futures = [lost.submit("echo", [b"x"]) for _ in range(300)]
+        answers_again(client)
+        assert set(kinds(futures)) == {RequestTimeout.__name__}
