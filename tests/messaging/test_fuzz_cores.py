@@ -47,7 +47,8 @@ class Hostile:
     def to_client(self) -> list[Frame]:
         dice = self._dice
         service = dice.choice([b"service", b"mmi.broker", b"mmi.cancel"])
-        body = self._body() if dice.random() < 0.7 else [b"200", self._report()]
+        error = [b"MDP-ERROR", dice.choice([b"404", b"413", b"429", b"502", b"999"]), b"why"]
+        body = dice.choice([self._body(), self._body(), [b"200", self._report()], error])
         head = [b"MDPC02", dice.choice([b"\x02", b"\x03"]), service]
         return self._mutated([*head, *body])
 
