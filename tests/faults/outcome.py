@@ -35,6 +35,8 @@ class Outcome:
     asked: int
     """Questions of the probe."""
     answered: int
+    handlers_left: int
+    """Handlers that hang, or that compute for nobody, at the end."""
     processes_left: int
     complaints: Sequence[str]
 
@@ -51,6 +53,7 @@ class Outcome:
             "no round of the client came to its end": not tally.rounds,
             f"{tally.unequal} outputs are not the calm one": tally.unequal,
             f"{tally.files_left} files are left beside whole outputs": tally.files_left,
+            f"{self.handlers_left} handlers are left at work": self.handlers_left,
             f"{self.processes_left} processes are left": self.processes_left,
             "questions of the probe are unanswered": self.asked != self.answered,
             f"no restart can be judged: none alone, after at most {self.brief_s:.1f} s without "
@@ -120,6 +123,7 @@ def _counts(outcome: Outcome) -> Table:
         "events different": tally.different,
         "outputs different": tally.unequal,
         "temporary files left": tally.files_left,
+        "handlers left at work": outcome.handlers_left,
         "processes left": outcome.processes_left,
         "complaints": len(outcome.complaints),
     }

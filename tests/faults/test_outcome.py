@@ -167,6 +167,7 @@ GOOD = Outcome(
     tally=Tally(rounds=3, events=300),
     asked=70,
     answered=70,
+    handlers_left=0,
     processes_left=0,
     complaints=(),
 )
@@ -190,6 +191,7 @@ def test_a_good_outcome_is_good_and_says_its_numbers() -> None:
         {"tally": Tally(rounds=0)},
         {"tally": Tally(rounds=3, unequal=1)},
         {"tally": Tally(rounds=3, files_left=1)},
+        {"handlers_left": 1},
         {"processes_left": 1},
         {"answered": 69},
         {"alone": [Restart(0.0, 1.0, 1.5), Restart(10.0, 14.7, 17.4)]},
