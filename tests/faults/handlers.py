@@ -33,11 +33,11 @@ class Obedient(Worker):
         time.sleep(float(seconds))
         return [text]
 
-    def do_make(self, size: bytes, log: bytes) -> Body:
-        """Add a line to `log`, and answer with so many bytes."""
+    def do_make(self, size: bytes, log: bytes, count: bytes = b"1") -> Body:
+        """Add a line to `log`, and answer with `count` frames of so many bytes."""
         with open(log, "ab") as lines:
             lines.write(b"%d\n" % os.getpid())
-        return [bytes(int(size))]
+        return [bytes(int(size))] * int(count)
 
     def do_hold(self, text: bytes, note: bytes, seconds: bytes) -> Body:
         """The first worker that gets this leaves a note and takes its time; the next is quick."""
