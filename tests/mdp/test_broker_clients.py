@@ -370,3 +370,68 @@ def test_a_flood_of_ready_and_disconnect_is_logged_in_a_few_lines(
         broker.receive(RFC18.ready(b"w1", b"name" * 50), now)
         broker.receive(RFC18.disconnect(b"w1"), now)
     assert len(caplog.records) < 60
+
+
+# Parts that a broken connection has lost.
+
+
+def numbered(worker: bytes, token: bytes, number: int, body: bytes, *, final: bool) -> Frames:
+    command = b"\x13" if final else b"\x12"
+    return [worker, b"MDPW02", command, token, b"", b"%d" % number, body]
+
+
+def test_parts_for_a_lane_are_numbered_and_the_final_has_their_number() -> None:
+    broker = a_broker()
+    client = lane(ANNA, 1)
+    broker.receive(RFC18.ready(b"w1", S), 0.0)
+    token = token_of(broker.receive(RFC18.ask(client, S, b"a"), 0.0)[0])
+    for number in range(2):
+        out = broker.receive(RFC18.part(b"w1", token, b"part"), 0.1)
+        assert out == [[client, b"MDPC02", b"\x12", S, b"%d" % number, b"part"]]
+    out = broker.receive(RFC18.reply(b"w1", token, b"last"), 0.2)
+    assert out == [[client, b"MDPC02", b"\x13", S, b"2", b"last"]]
+
+
+def test_an_answer_without_parts_and_one_for_a_foreign_client_are_not_numbered() -> None:
+    broker = a_broker()
+    for client, parts in ((lane(ANNA, 1), 0), (b"c1", 2)):
+        broker.receive(RFC18.ready(b"w1", S), 0.0)
+        token = token_of(broker.receive(RFC18.ask(client, S, b"a"), 0.0)[0])
+        for _ in range(parts):
+            out = broker.receive(RFC18.part(b"w1", token, b"part"), 0.1)
+            assert out == [RFC18.partial(client, S, b"part")]
+        out = broker.receive(RFC18.reply(b"w1", token, b"last"), 0.2)
+        assert out == [RFC18.final(client, S, b"last")]
+        broker.receive(RFC18.disconnect(b"w1"), 0.3)
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_a_worker_that_lost_a_part_loses_its_request_and_the_client_gets_every_part_once(
+    final: bool,
+) -> None:
+    broker = a_broker()
+    client = lane(ANNA, 1)
+    for worker in (b"w1", b"w2"):
+        broker.receive(RFC18.ready(worker, S), 0.0)
+    token = token_of(broker.receive(RFC18.ask(client, S, b"a"), 0.0)[0])
+    broker.receive(numbered(b"w1", token, 0, b"p0", final=False), 0.1)
+    out = broker.receive(numbered(b"w1", token, 2, b"p2", final=final), 0.2)
+    assert out[0] == RFC18.disconnect(b"w1")
+    assert asked(out) == [b"a"]
+    token = token_of(out[1])
+    assert broker.receive(numbered(b"w2", token, 0, b"p0", final=False), 0.3) == []
+    out = broker.receive(numbered(b"w2", token, 1, b"p1", final=False), 0.3)
+    assert out == [[client, b"MDPC02", b"\x12", S, b"1", b"p1"]]
+    out = broker.receive(numbered(b"w2", token, 2, b"p2", final=True), 0.3)
+    assert out == [[client, b"MDPC02", b"\x13", S, b"2", b"p2"]]
+
+
+def test_a_worker_whose_request_was_cancelled_may_send_all_its_parts() -> None:
+    broker = a_broker()
+    broker.receive(RFC18.ready(b"w1", S), 0.0)
+    token = token_of(broker.receive(RFC18.ask(b"c1", S, b"a"), 0.0)[0])
+    broker.receive(numbered(b"w1", token, 0, b"p0", final=False), 0.1)
+    broker.cancel(b"c1")
+    assert broker.receive(numbered(b"w1", token, 1, b"p1", final=False), 0.2) == []
+    assert broker.receive(numbered(b"w1", token, 2, b"p2", final=True), 0.3) == []
+    assert broker.workers[b"w1"] in broker.services[S].idle
