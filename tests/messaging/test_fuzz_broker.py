@@ -11,10 +11,12 @@ from contextlib import ExitStack
 import pytest
 
 from mdp import Client
+from tests.support import fingerprinted
 from tests.support.processes import Processes, counters, wait_for_workers
 from tests.support.raw_peer import RawPeer
 
 SECONDS = 10.0
+FINGERPRINT = "what honest workers compute with"
 MIB = 1 << 20
 HEADERS = [b"", b"MDPC01", b"MDPW01", b"MDPC02", b"MDPW02"]
 COMMANDS = [bytes([number]) for number in range(8)]
@@ -105,7 +107,7 @@ class Honest(threading.Thread):
                     self.wrong.append(error)
                     continue
                 self.asked += 1
-                if answer != [text]:
+                if answer != [FINGERPRINT.encode(), text]:
                     self.wrong.append(answer)
 
     def close(self) -> None:
@@ -136,10 +138,12 @@ def attack(endpoint: str, fuzzer: Fuzzer) -> int:
 
 @pytest.mark.parametrize("seed", [int.from_bytes(os.urandom(3), "big")])
 def test_mutated_messages_harm_neither_the_broker_nor_honest_peers(
-    processes: Processes, endpoint: str, seed: int
+    processes: Processes, endpoint: str, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
+    monkeypatch.setenv(fingerprinted.VARIABLE, FINGERPRINT)  # or a fuzzer could join the service
     broker = processes.broker(endpoint)
-    worker = processes.worker(endpoint, "echo", "mdp.echo:Echo", "-n", "2")
+    target = "tests.support.fingerprinted:Fingerprinted"
+    worker = processes.worker(endpoint, "echo", target, "-n", "2")
     with Client(endpoint) as client:
         wait_for_workers(client, "echo", 2)
         earlier = broker.resident_bytes()
