@@ -150,6 +150,7 @@ def test_mutated_messages_harm_neither_the_broker_nor_honest_peers(
         honest = Honest(endpoint)
         honest.start()
         count = attack(endpoint, Fuzzer(seed))
+        assert broker.popen.poll() is None, "the broker's process has ended"
         honest.close()
         assert count > 3000
         assert honest.wrong == []
