@@ -161,10 +161,16 @@ def test_requests_of_all_services_together_have_a_bound_in_bytes(
 
 def test_one_client_leaves_bytes_for_the_others(processes: Processes, endpoint: str) -> None:
     processes.broker(endpoint, "--max-bytes", str(40 * MIB), *QUICK)
-    with RawPeer(endpoint) as greedy, Client(endpoint, QUICK_CLIENT) as client:
+    with (
+        RawPeer(endpoint) as greedy,
+        RawPeer(endpoint) as modest,
+        Client(endpoint, QUICK_CLIENT) as client,
+    ):
         for _ in range(60):
             greedy.ask(b"nobody", bytes(MIB))
-        until(lambda: client.services().get("nobody", {}).get("queued", 0) > 10, "they wait")
+        assert greedy.receive() is not None  # one of them is refused
+        modest.ask(b"nobody", bytes(MIB))
+        assert modest.receive(within_s=0.5) is None  # it waits in the queue
         processes.worker(endpoint, "echo", "mdp.echo:Echo", *QUICK)
         wait_for_workers(client, "echo", 1)
         body = [bytes(4 * MIB)]
