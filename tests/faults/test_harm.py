@@ -28,6 +28,7 @@ from tests.support.processes import (
 SERVICE = service_name(1)
 OPENS_FILES = """
 import os, sys, time
+print("begins", file=sys.stderr, flush=True)
 while True:
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
@@ -100,7 +101,7 @@ def test_a_flood_is_served_and_others_beside_it(
 
 def test_a_process_may_open_no_file_until_it_is_mended(processes: Processes) -> None:
     process = processes.python("-c", OPENS_FILES)
-    until(lambda: os.listdir(f"/proc/{process.pid}/fd"), "it runs")
+    process.wait_until_it_says("begins")
     earlier = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
     feed = starve(process.pid)
     process.wait_until_it_says(os.strerror(24))
