@@ -13,7 +13,6 @@ from tests.faults.plan import SORTS, Sort
 from tests.faults.recovery import Restart, summary
 from tests.faults.rounds import Tally
 
-
 BACK_S = 5.0
 """The limit of a first answer after an outage of any length, from the new broker's start."""
 
