@@ -56,15 +56,13 @@ def retires() -> Iterator[list[bytes]]:
 
 
 def is_refused() -> Iterator[list[bytes]]:
-    """Reserved names, too many frames, long names."""
-    return itertools.cycle(
-        [
-            [b"MDPW02", b"\x01", b"mmi.mine"],
-            [b"MDPC02", b"\x01", LONG * 2],
-            [b"MDPC02", b"\x01", b"echo", *[b"x"] * 1100],
-            [b"MDPC02", b"\x01", b"mmi.cancel", b"nobody"],
-        ]
-    )
+    """Reserved names, long names, too many frames."""
+    names = [
+        [b"MDPW02", b"\x01", b"mmi.mine"],
+        [b"MDPC02", b"\x01", LONG * 2],
+        [b"MDPC02", b"\x01", b"mmi.cancel", b"nobody"],
+    ]
+    return itertools.cycle([*names * 20, [b"MDPC02", b"\x01", b"echo", *[b"x"] * 1100]])
 
 
 @pytest.mark.parametrize(
