@@ -14,7 +14,8 @@ from tests.support.processes import Processes, free_port
 
 END_S = 60.0
 SLOW_FOLDERS = {
-    Path(__file__).parent / name for name in ("benches", "faults", "interop", "processes")
+    Path(__file__).parent / name
+    for name in ("benches", "faults", "interop", "messaging", "processes")
 }
 SLOW_FIXTURES = {"processes", "endpoint", "served", "pools", "farm", "root"}
 """They start processes, or load ROOT."""

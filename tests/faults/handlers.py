@@ -26,6 +26,19 @@ class Obedient(Worker):
         time.sleep(0.005)
         return [text[::-1]]
 
+    def do_note_and_sleep(self, text: bytes, log: bytes, seconds: bytes) -> Body:
+        """Add a line with the process id and the text to `log`, then sleep."""
+        with open(log, "ab") as lines:
+            lines.write(b"%d %s\n" % (os.getpid(), text))
+        time.sleep(float(seconds))
+        return [text]
+
+    def do_make(self, size: bytes, log: bytes, count: bytes = b"1") -> Body:
+        """Add a line to `log`, and answer with `count` frames of so many bytes."""
+        with open(log, "ab") as lines:
+            lines.write(b"%d\n" % os.getpid())
+        return [bytes(int(size))] * int(count)
+
     def do_hold(self, text: bytes, note: bytes, seconds: bytes) -> Body:
         """The first worker that gets this leaves a note and takes its time; the next is quick."""
         if _leave(note):

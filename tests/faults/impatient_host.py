@@ -1,4 +1,7 @@
-"""A worker's host that soon kills a child which goes on with what was taken from it."""
+"""Workers whose hosts soon kill a child which goes on with what was taken from it.
+
+`python -m tests.faults.impatient_host ENDPOINT [WORKERS]`
+"""
 
 from __future__ import annotations
 
@@ -13,4 +16,5 @@ if __name__ == "__main__":
     settings = WorkerSettings(
         heartbeats=Heartbeats(0.2, 3), reconnect_s=0.2, restart_s=0.1, orphan_s=0.5
     )
-    serve_workers(sys.argv[1], [("obedient", Obedient)], Wakeup(), settings=settings)
+    workers = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    serve_workers(sys.argv[1], [("obedient", Obedient)] * workers, Wakeup(), settings=settings)

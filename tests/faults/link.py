@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -34,7 +35,8 @@ class _Connection:
         self.broker = broker
         self.said: list[bytes] = []  # by the peer, from the start, as it came
         self.said_bytes = 0
-        self.leads_nowhere = False  # one end was cut, and the other is not to notice
+        self.leads_nowhere = False  # an end that is still open is not to notice
+        self.moved_at = math.inf  # when a byte last passed, in either direction
 
     def remember(self, report: bytes) -> None:
         if self.said_bytes < _REMEMBERED_BYTES:
@@ -63,6 +65,8 @@ class Link(threading.Thread):
         self._refusals = 0
         self._silences = 0
         self._flows = asyncio.Event()  # there is no silence
+        self.forgotten = 0
+        """Connections that were forgotten because they were idle."""
 
     def __enter__(self) -> Link:
         self.start()
@@ -114,6 +118,14 @@ class Link(threading.Thread):
         """Cut the broker off; the peers' ends stay open."""
         halves = self._do(self._halve("broker"))
         return lambda: self._do(self._cut(halves))
+
+    def forget_idle(self, seconds: float) -> Mend:
+        """Forget, as a firewall does, each connection in which no byte passes for so long.
+
+        Both ends of it stay open, and nothing passes any more, even when this is mended.
+        """
+        forgetting = self._do(self._start_to_forget(seconds))
+        return lambda: self._do(self._stop_to_forget(forgetting))
 
     def replay(self, which: float) -> Mend:
         """Say all that one connection has said once more, on a second one that stays open.
@@ -174,6 +186,21 @@ class Link(threading.Thread):
         for connection in halves:
             connection.cut()
 
+    async def _start_to_forget(self, seconds: float) -> asyncio.Task[None]:
+        return self._keep(self._forget_idle(seconds))
+
+    async def _stop_to_forget(self, forgetting: asyncio.Task[None]) -> None:
+        forgetting.cancel()
+
+    async def _forget_idle(self, seconds: float) -> None:
+        while True:
+            idle_since = self._loop.time() - seconds
+            for connection in self._connections:
+                if connection.moved_at <= idle_since and not connection.leads_nowhere:
+                    connection.leads_nowhere = True
+                    self.forgotten += 1
+            await asyncio.sleep(seconds / 20)
+
     async def _replay(self, which: float) -> list[asyncio.StreamWriter]:
         talkative = [*self._ended, *(item.said for item in self._connections if item.said)]
         if not talkative:
@@ -215,6 +242,7 @@ class Link(threading.Thread):
             peer.transport.abort()
             return
         connection = _Connection(peer, broker)
+        connection.moved_at = self._loop.time()
         self._connections.append(connection)
         up = self._keep(self._forward(connection, heard, broker, connection.remember))
         down = self._keep(self._forward(connection, answers, peer, None))
@@ -241,6 +269,7 @@ class Link(threading.Thread):
                 if self._delays_s:
                     await asyncio.sleep(max(self._delays_s))
                 if not connection.leads_nowhere:
+                    connection.moved_at = self._loop.time()
                     writer.write(data)
                     await writer.drain()
         await self._flows.wait()  # nobody hears of an end, either

@@ -43,6 +43,16 @@ class Kind(str, enum.Enum):
     """The broker loses its connections; peers' ends stay open, and lead nowhere."""
     replay = "replay"
     """A second connection says once more all that one has said."""
+    nat = "nat"
+    """Idle connections are forgotten by the network; both ends stay open, and lead nowhere."""
+    hang = "hang"
+    """A handler does not return."""
+    full_window = "full window"
+    """A further client has all the requests in flight that it may have, and is killed."""
+    flood = "flood"
+    """A peer sends thousands of requests, then READY and DISCONNECT again and again."""
+    descriptors = "descriptors"
+    """It may open no more files."""
 
 
 class Part(str, enum.Enum):
@@ -72,6 +82,7 @@ _OF_LINKS = (
     Kind.half_open,
     Kind.void,
     Kind.replay,
+    Kind.nat,
 )
 _HAPPENS_TO: dict[Kind, tuple[Part, ...]] = {
     Kind.kill: _PROCESSES,
@@ -81,6 +92,10 @@ _HAPPENS_TO: dict[Kind, tuple[Part, ...]] = {
     Kind.slow: (Part.plane,),
     Kind.fill: (Part.disk,),
     **dict.fromkeys(_OF_LINKS, _LINKS),
+    Kind.hang: (Part.child,),
+    Kind.full_window: (Part.plane,),
+    Kind.flood: (Part.plane,),
+    Kind.descriptors: (Part.broker, Part.host, Part.client),
 }
 Sort = tuple[Kind, Part]
 SORTS: tuple[Sort, ...] = tuple(

@@ -20,11 +20,14 @@ from tests.faults.disk import Disk
 from tests.faults.link import Link
 from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part
 from tests.faults.rounds import Rounds
-from tests.faults.supervision import Member, Mend, Missed, Signals, stop, stutter
+from tests.faults.supervision import Member, Mend, Missed, Signals, starve, stop, stutter
 from tests.support.processes import Process, children, free_port
 
 _SECONDS = 0.03  # a crop
 _SLOW_S = 0.3  # more, for each, while a plane is slow
+_LIMIT_S = 4.0  # the broker's time limit: longer than a crop takes whatever happens to its worker
+_IDLE = {Part.client_link: 1.25, Part.worker_link: 0.5}  # heartbeats until it is forgotten
+"""Longer than the client's heartbeats are apart, which go on; those of workers do not."""
 
 
 class Site:
@@ -32,10 +35,13 @@ class Site:
 
     def __init__(self, folder: Path, disk: Disk, source: Path, heartbeats: Heartbeats) -> None:
         self.broker_port = free_port()
+        self.endpoint = f"tcp://127.0.0.1:{self.broker_port}"
+        """The broker's own, past all networks."""
         self.disk = disk
         self.heartbeats = heartbeats
         self._folder = folder
         self._numbers = iter(range(1 << 62))
+        self._rogues: list[Process] = []
         self._stack = ExitStack()
         self._hurt: dict[Kind, Callable[[Fault], Mend | None]] = {
             Kind.kill: self._kill,
@@ -51,9 +57,12 @@ class Site:
             Kind.silence_long: lambda fault: self._link(fault).silence(),
             Kind.half_open: lambda fault: self._link(fault).half_open(),
             Kind.void: lambda fault: self._link(fault).void(),
-            Kind.replay: lambda fault: self._link(fault).replay(
-                random.Random(fault.number).random()
-            ),
+            Kind.replay: self._replay,
+            Kind.nat: self._forget,
+            Kind.hang: self._hang,
+            Kind.full_window: lambda fault: self._let_loose("full-window", fault),
+            Kind.flood: lambda fault: self._let_loose("flood", fault),
+            Kind.descriptors: self._starve,
         }
         self.client_link = self._new_link()
         self._worker_links = {plane: self._new_link() for plane in PLANES}
@@ -82,6 +91,11 @@ class Site:
         """Do it; gives what mends it, if it has to be mended. Raises `Missed`."""
         return self._hurt[fault.kind](fault)
 
+    def hanging(self) -> set[int]:
+        """The processes that live and in which a handler hangs."""
+        alive = {pid for member in self.members for pid in member.process.alive()}
+        return slow_workers.hung(self._folder) & alive
+
     def leave(self) -> None:
         """End everything in order: workers first."""
         for member in reversed(self.members):
@@ -93,6 +107,7 @@ class Site:
         running = [member.process for member in self.members]
         if self.rounds.process is not None:
             running.append(self.rounds.process)
+        running += self._rogues
         for process in running:
             process.kill()
         self._stack.close()
@@ -118,8 +133,14 @@ class Site:
         ]
 
     def _start_broker(self) -> Process:
-        endpoint = f"tcp://127.0.0.1:{self.broker_port}"
-        return self._process("mdp", "broker", "--bind", endpoint, *self._pulse_options)
+        limits = [
+            text
+            for plane in PLANES
+            for text in ("--time-limit", f"{service_name(plane)}={_LIMIT_S:g}")
+        ]
+        return self._process(
+            "mdp", "broker", "--bind", self.endpoint, *self._pulse_options, *limits
+        )
 
     def _start_host(self, plane: int) -> Process:
         os.environ[stand_ins.VARIABLE] = f"{plane} {_SECONDS}"  # it inherits them
@@ -184,6 +205,34 @@ class Site:
         new.write_text(str(_SLOW_S))
         new.replace(brake)
         return lambda: brake.unlink(missing_ok=True)
+
+    def _forget(self, fault: Fault) -> Mend:
+        return self._link(fault).forget_idle(_IDLE[fault.part] * self.heartbeats.interval_s)
+
+    def _hang(self, fault: Fault) -> Mend:
+        snare = slow_workers.snare(self._folder, self._pid(fault))
+        snare.touch()
+        return lambda: snare.unlink(missing_ok=True)
+
+    def _starve(self, fault: Fault) -> Mend:
+        feed = starve(self._pid(fault))
+        if fault.part is Part.client:
+            self.rounds.excuse()
+        return feed
+
+    def _let_loose(self, how: str, fault: Fault) -> Mend:
+        """Start a peer that does harm; it is killed when this is mended."""
+        assert fault.plane is not None
+        service = service_name(fault.plane)
+        rogue = self._process("tests.faults.rogues", how, self.endpoint, service)
+        self._rogues.append(rogue)
+
+        def end() -> None:
+            self._rogues.remove(rogue)
+            rogue.kill()
+            rogue.stderr_path.unlink()
+
+        return end
 
     def _fill(self, fault: Fault) -> Mend:
         make_room = self.disk.fill(self._pid(replace(fault, part=Part.client)))

@@ -47,6 +47,7 @@ _ASK_BROKER_S = 0.1
 _SAY_S = 10.0
 _PATIENCE_S = 180.0
 _ENOUGH = 30  # complaints
+_HANG_S = 30.0  # until the last handler that hangs is killed, or its host would have done it
 _ALONE = 3  # brokers that are killed at the end, with nothing else going wrong
 
 
@@ -88,6 +89,8 @@ class Soak:
         self.restarts = Restarts()
         self.probe = Probe(client)
         self.missed = 0
+        self.handlers_left = 0
+        """Handlers that hang, or workers that hold a request, when nobody asks any more."""
         self._settings = settings
         self._site = site
         self._direct = direct  # asks the broker past all networks
@@ -151,6 +154,20 @@ class Soak:
 
         self._go_on_until(over, "the last round is over and each question answered", more=False)
         self._take(self._direct.management("broker"))
+        self._mend(math.inf)
+        give_up_at = time.monotonic() + _HANG_S
+        while (left := self._at_work()) and time.monotonic() < give_up_at:
+            self._turn(more=False)
+        self.handlers_left = left
+
+    def _at_work(self) -> int:
+        """How many handlers hang, and how many requests the broker holds."""
+        try:
+            rows = self._direct.services().values()
+        except MDPError:
+            return 1
+        held = sum(row["busy"] + row["queued"] for row in rows)
+        return held + len(self._site.hanging())
 
     def _go_on_until(self, condition: Callable[[], bool], what: str, *, more: bool) -> None:
         give_up_at = time.monotonic() + _PATIENCE_S
@@ -252,7 +269,7 @@ def soak(settings: Settings, folder: Path) -> Outcome:
             stack.callback(site.kill)
         with (
             Client(site.client_link.endpoint, patient) as client,
-            Client(f"tcp://127.0.0.1:{site.broker_port}", brief) as direct,
+            Client(site.endpoint, brief) as direct,
         ):
             until(lambda: _serves(direct), "the broker serves")
             for plane in PLANES:
@@ -279,6 +296,7 @@ def soak(settings: Settings, folder: Path) -> Outcome:
         tally=site.rounds.tally,
         asked=result.probe.asked,
         answered=result.probe.answered,
+        handlers_left=result.handlers_left,
         processes_left=left,
         complaints=result.complaints,
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from tests.support.processes import Process
 
@@ -77,6 +79,22 @@ def stutter(pid: int) -> Mend:
         thread.join()
 
     return mend
+
+
+def starve(pid: int) -> Mend:
+    """Let a process open no file or socket more until it is mended. Raises `Missed`."""
+    try:
+        opened = len(os.listdir(f"/proc/{pid}/fd"))
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(opened, soft), hard))
+    except OSError:
+        raise Missed from None  # it has ended
+
+    def feed() -> None:
+        with suppress(OSError):  # it has ended meanwhile
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+    return feed
 
 
 class Member:

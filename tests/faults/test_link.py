@@ -197,6 +197,28 @@ def test_the_peers_end_of_a_void_connection_stays_and_leads_nowhere(link: Link, 
     assert echo.heard == [b"abc", b"ghimno"]
 
 
+def test_an_idle_connection_is_forgotten_and_neither_end_hears_of_it(
+    link: Link, echo: Echo
+) -> None:
+    with Peer(link) as idle, Peer(link) as busy:
+        assert idle.says(b"abc") == b"abc"
+        mend = link.forget_idle(0.2)
+
+        def is_forgotten() -> bool:
+            assert busy.says(b"x") == b"x"
+            return link.forgotten == 1
+
+        until(is_forgotten, "the idle connection is forgotten")
+        mend()
+        idle.socket.sendall(b"def")
+        assert idle.hears_nothing
+        assert echo.open == 2
+        assert busy.says(b"ghi") == b"ghi"
+        with Peer(link) as new:
+            assert new.says(b"jkl") == b"jkl"
+    assert echo.heard[0] == b"abc"
+
+
 def test_a_replay_says_all_that_was_said_on_a_second_connection(link: Link, echo: Echo) -> None:
     with Peer(link) as peer:
         assert peer.says(b"abc") == b"abc"
@@ -233,10 +255,13 @@ def test_a_brokers_peers_that_are_replayed_are_heard_by_it(
         Link(free_port(), port) as workers,
         Client(endpoint, QUICK_CLIENT) as direct,
     ):
-        processes.worker(workers.endpoint, "obedient", "tests.faults.handlers:Obedient", *QUICK)
+        obedient = ("obedient", "tests.faults.handlers:Obedient", *QUICK)
+        worker = processes.worker(workers.endpoint, *obedient)
         wait_for_workers(direct, "obedient", 1)
         with Client(clients.endpoint, QUICK_CLIENT) as client:
             assert client.request("obedient", [b"reverse", b"a" * 200]) == [b"a" * 200]
+        worker.kill()  # while it lives, the broker refuses a second connection of its name
+        wait_for_workers(direct, "obedient", 0)
         earlier = counters(direct)
         lay = workers.replay(1.0)
         until(lambda: counters(direct)["dead_tokens"] > earlier["dead_tokens"], "an old answer")
@@ -244,6 +269,7 @@ def test_a_brokers_peers_that_are_replayed_are_heard_by_it(
         lay = clients.replay(0.0)
         until(lambda: counters(direct)["accepted"] > earlier["accepted"], "an old request")
         lay()
+        processes.worker(workers.endpoint, *obedient)
         assert direct.request("obedient", [b"reverse", b"def"]) == [b"fed"]
 
 

@@ -17,7 +17,7 @@ from tests.support.optional import optional
 from tests.support.processes import ROOT, marked, until
 
 SOAK = [sys.executable, "-W", "error", "-m", "tests.faults.soak"]
-SHORT = ("--seconds", "15", "--every", "0.45", "--seed", "5", "--events", "60")
+SHORT = ("--seconds", "19", "--every", "0.45", "--seed", "5", "--events", "60")
 
 
 def soak(*options: str) -> subprocess.CompletedProcess[str]:
