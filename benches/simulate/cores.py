@@ -1,0 +1,73 @@
+"""The real cores, as the simulator makes them and looks into them. Nothing else knows their insides.
+
+If a core changes, this file changes with it; the rest of the simulator uses only their verbs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+from mdp import wire
+from mdp.broker.broker import Broker
+from mdp.broker.state import PendingRequest, Service
+from mdp.client.lane import Lanes
+from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
+from mdp.worker import host as host_module
+from mdp.worker.host import Host, Step
+
+
+def _takes(function: Any, name: str) -> bool:
+    return name in inspect.signature(function).parameters
+
+
+def new_broker(settings: BrokerSettings, now: float, random: Random) -> Broker:
+    return Broker(settings, now, instance=random.randbytes(8))
+
+
+def new_host(service: bytes, settings: WorkerSettings, random: Random, *, name: str) -> Host:
+    more: dict[str, Any] = {}
+    if _takes(Host, "jitter"):
+        more["jitter"] = lambda: random.uniform(0.75, 1.0)
+    return Host(service, settings, name=name, **more)
+
+
+def child_is_ready(host: Host, now: float) -> list[Step]:
+    more: dict[str, Any] = {"regular": True} if _takes(host.ready, "regular") else {}
+    return host.ready(now, b"", **more)
+
+
+def disconnected(host: Any, now: float) -> list[Step]:
+    """Tell a host that its connection has broken, if it has an ear for that."""
+    steps: list[Step] = host.disconnected(now) if hasattr(host, "disconnected") else []
+    return steps
+
+
+def new_lanes(settings: ClientSettings, random: Random, *, interactive: bool) -> Lanes:
+    client = random.randbytes(wire.CLIENT_ID_BYTES)
+
+    def name() -> bytes:
+        suffix = random.randbytes(wire.CLIENT_ID_BYTES)
+        return wire.lane_name(client, suffix, interactive=interactive)
+
+    more: dict[str, Any] = {}
+    if _takes(Lanes, "jitter"):
+        more["jitter"] = lambda: random.uniform(0.75, 1.0)
+    return Lanes(settings, name, **more)
+
+
+def serves_in_turn() -> bool:
+    """True if the broker serves its clients round robin."""
+    return hasattr(Service(b"x", time_limit_s=1.0, now=0.0).jobs, "queued_by")
+
+
+def workers_stop() -> bool:
+    """True if a worker gives up a request that nobody waits for (`mmi.stop`)."""
+    return "mmi.stop" in (host_module.__doc__ or "")
+
+
+def queued(service: Service) -> Iterator[PendingRequest]:
+    """Yield the requests in a service's queue."""
+    yield from (job for job in service.jobs if not job.over)

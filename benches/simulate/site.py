@@ -1,0 +1,304 @@
+"""A simulated site: brokers one after another, hosts, clients, what they ask, and how it ends.
+
+The site works while faults happen. At `quiet_at` the last fault is over, and everything that is
+down is started again. After `settle_s` each client asks each service once more; these requests must
+all be answered within `patience_s`. When every call has ended, nothing may be left in any core.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
+from mdp.wire import Frame, worker_name
+
+from .invariants import Calls, End, Violation
+from .network import Dealer, Network, NetworkSettings
+from .processes import BrokerProcess, ClientProcess, HostProcess
+from .timeline import Timeline
+
+_GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """The size of a site, what it does, and the settings of its parts."""
+
+    services: int = 2
+    hosts: int = 8
+    clients: int = 4
+    requests: int = 300
+    """All requests of all clients, without those after the last fault."""
+    serve_s: tuple[float, float] = (0.05, 0.5)
+    """The least and the most time that a request takes."""
+    setup_s: float = 0.5
+    """The time that a child takes for `setup()`."""
+    parts_of: int = 7
+    """Each so many-th request is answered in parts."""
+    faults: int = 12
+    quiet_at: float = 30.0
+    """Seconds; faults are over by then."""
+    settle_s: float = 45.0
+    """From the last fault to the last requests."""
+    patience_s: float = 60.0
+    """The most time that a last request may take, besides its computation."""
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    client: ClientSettings = field(default_factory=ClientSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    fairness_sample: int = 1
+    """Check the fairness of each so many-th request."""
+    check_every: int = 50
+    """Events between two complete checks."""
+
+
+class Task(NamedTuple):
+    """What a worker does with a request."""
+
+    serve_s: float
+    parts: int = 0
+    crashes: bool = False
+    hangs: bool = False
+
+
+class Habit(NamedTuple):
+    """How a client asks: how many requests at a time, and how long it waits after an answer."""
+
+    window: int
+    think_s: float
+    interactive: bool
+
+
+class Site:
+    """All processes of one run. The same seed and settings give the same run, event by event."""
+
+    def __init__(self, seed: int, settings: SiteSettings, *, traced: bool = False) -> None:
+        self.settings = settings
+        self.timeline = Timeline(traced=traced)
+        self.names = Random(f"names {seed}")
+        self.network = Network(self.timeline, Random(f"network {seed}"), settings.network)
+        self.calls = Calls()
+        self.broker: BrokerProcess | None = None
+        self.hosts: list[HostProcess] = []
+        self.clients: list[ClientProcess] = []
+        self.is_quiet = False
+        self.crashing: set[int] = set()  # requests that crash their worker
+        self.hanging: dict[int, int] = {}  # requests that hang, and how often
+        self._random = Random(f"site {seed}")
+        self._services = [b"plane%d" % number for number in range(settings.services)]
+        self._names: dict[bytes, str] = {}  # of sockets, for the trace
+        self._lives = itertools.count(1)
+        self._next_request = 0
+        self._left: list[int] = []  # by client: how many requests it has not asked yet
+        self._habits: list[Habit] = []
+        self._back_s: dict[object, float] = {}  # when what has ended is started again
+        self._final: list[int] = []
+        self._build()
+
+    def _build(self) -> None:
+        settings = self.settings
+        self._start_broker()
+        for number in range(settings.hosts):
+            self.hosts.append(self._new_host(number))
+            self.timeline.after(self._random.uniform(0, 1.0), self.hosts[number].start)
+        for number in range(settings.clients):
+            self._habits.append(self._habit(number))
+            self._left.append(settings.requests // settings.clients)
+            self.clients.append(self._new_client(number))
+            self.timeline.after(self._random.uniform(0, 2.0), self._feed, self.clients[number])
+        self.timeline.at(settings.quiet_at, self._quiet)
+
+    def _habit(self, number: int) -> Habit:
+        """Return the habit of a client: every third one asks one by one, as a display does."""
+        if number % 3 == 2:
+            return Habit(1, self._random.uniform(0, 0.5), interactive=number % 2 == 0)
+        return Habit(self.settings.client.lanes + 4, 0.0, interactive=False)
+
+    # Parts of the site, and their names in the trace. A machine is a place: a broker has place 0.
+
+    def _start_broker(self) -> None:
+        self.broker = BrokerProcess(self, f"broker {next(self._lives)}")
+
+    def _new_host(self, number: int) -> HostProcess:
+        service = self._services[number % len(self._services)]
+        return HostProcess(self, f"host {number}", 1 + number, service)
+
+    def _new_client(self, number: int) -> ClientProcess:
+        place = 1 + self.settings.hosts + number
+        interactive = self._habits[number].interactive
+        return ClientProcess(self, f"client {number}", place, interactive=interactive)
+
+    def worker_name(self, host: HostProcess) -> bytes:
+        name = worker_name(self.names.randbytes(15))
+        if self.timeline.traced:
+            self._names[name] = host.name
+        return name
+
+    def lane(self, name: bytes, client: ClientProcess) -> Dealer:
+        if self.timeline.traced:
+            self._names[name] = f"{client.name}'s lane {name.hex()[-4:]}"
+        return self.network.open(name, client.place, client)
+
+    def name_of(self, socket: bytes) -> str:
+        return self._names.get(socket, socket.hex()[-8:])
+
+    # Processes that have ended are started again: by a batch system, a supervisor, a user.
+
+    def restart_after(self, process: object, seconds: float) -> None:
+        """Say when a process that is about to end is started again."""
+        self._back_s[process] = seconds
+
+    def broker_ended(self) -> None:
+        wait_s = self._back_s.pop(self.broker, 0.5)
+        self.broker = None
+        self.timeline.after(0.0 if self.is_quiet else wait_s, self._restart_broker)
+
+    def _restart_broker(self) -> None:
+        if self.broker is None:
+            self._start_broker()
+
+    def host_ended(self, host: HostProcess) -> None:
+        wait_s = 0.5 if self.is_quiet else self._back_s.pop(host, 2.0)
+        self.timeline.after(wait_s, self._restart_host, host)
+
+    def _restart_host(self, host: HostProcess) -> None:
+        number = host.place - 1
+        if self.hosts[number] is host:
+            self.hosts[number] = self._new_host(number)
+            self.hosts[number].start()
+
+    def client_ended(self, client: ClientProcess) -> None:
+        wait_s = 0.5 if self.is_quiet else self._back_s.pop(client, 2.0)
+        self.timeline.after(wait_s, self._restart_client, client)
+
+    def _restart_client(self, client: ClientProcess) -> None:
+        number = self._number(client)
+        if self.clients[number] is client:
+            self.clients[number] = self._new_client(number)
+            self._feed(self.clients[number])
+
+    def _number(self, client: ClientProcess) -> int:
+        return client.place - 1 - self.settings.hosts
+
+    # Requests: what they hold, what they cost, who asks them when.
+
+    def body(self, request: int) -> list[Frame]:
+        return [request.to_bytes(8, "big"), bytes(request % 97)]
+
+    def task(self, request: int) -> Task:
+        low, high = self.settings.serve_s
+        serve_s = low + (high - low) * (request * _GOLDEN % 1.0)
+        hangs = self.hanging.get(request, 0) > 0
+        if hangs:
+            self.hanging[request] -= 1
+        crashes = request in self.crashing
+        return Task(serve_s, self.calls.wants_parts.get(request, 0), crashes=crashes, hangs=hangs)
+
+    def ask(self, client: ClientProcess, service: bytes | None = None) -> int:
+        """Let a client submit one more request; return its number."""
+        request = self._next_request
+        self._next_request += 1
+        if request % self.settings.parts_of == 0:
+            self.calls.wants_parts[request] = 1 + request % 3
+        client.submit(request, service or self._services[request % len(self._services)])
+        return request
+
+    def next_request(self) -> int:
+        """Return the number that the next request will have."""
+        return self._next_request
+
+    def call_ended(self, client: ClientProcess) -> None:
+        if self._left[self._number(client)]:
+            habit = self._habits[self._number(client)]
+            self.timeline.after(max(habit.think_s, 1e-5), self._feed, client)
+
+    def _feed(self, client: ClientProcess) -> None:
+        number = self._number(client)
+        window = self._habits[number].window
+        while client.alive and self._left[number] and len(client.calls) < window:
+            before = self._next_request
+            self._left[number] -= 1
+            self.ask(client)
+            if len(client.calls) < window and before not in client.calls:
+                return  # it is paused, or the request failed at once
+
+    def burst(self, client: ClientProcess, count: int) -> None:
+        for _ in range(count):
+            self.ask(client)
+
+    # The end: no faults, and everything must be answered.
+
+    def _quiet(self) -> None:
+        """End all faults. Nothing hangs or crashes any more, except what is on its way."""
+        self.is_quiet = True
+        self.network.slowness = 1.0
+        for place in list(self.network.partitions):
+            self.network.heal(place)
+        self._restart_broker()
+        for host in self.hosts:
+            host.resume()
+            if not host.alive:
+                self._restart_host(host)
+        for client in self.clients:
+            client.resume()
+            if not client.alive:
+                self._restart_client(client)
+        assert self.broker is not None
+        self.broker.resume()
+        self.timeline.after(self.settings.settle_s, self._ask_last)
+
+    def _ask_last(self) -> None:
+        self.crashing.clear()
+        self.hanging.clear()
+        for client in self.clients:
+            for service in self._services:
+                self.calls.must_succeed.add(self._next_request)
+                self._final.append(self.ask(client, service))
+        self.timeline.after(self.settings.patience_s + self._queue_s(), self._want_last)
+
+    def _queue_s(self) -> float:
+        """Return how long the computation of all that is asked may take."""
+        workers = max(1, self.settings.hosts // self.settings.services)
+        return self.settings.serve_s[1] * (2 + 2 * self.calls.open / workers)
+
+    def _want_last(self) -> None:
+        late = [number for number in self._final if self.calls.end_of(number) != End.ANSWERED]
+        if late:
+            end = self.calls.end_of(late[0]).name.lower()
+            raise Violation(f"{len(late)} requests after the last fault, such as {late[0]}: {end}")
+        self._final = []
+
+    def is_over(self) -> bool:
+        """True if every call of the whole run has ended."""
+        return bool(self.calls.must_succeed) and not (self.calls.open or self._final)
+
+    def check(self) -> None:
+        """Look at everything that the broker and the clients hold."""
+        if self.broker is not None:
+            self.broker.watch.check()
+        for client in self.clients:
+            core = client.core
+            if len(core.in_flight) > core.settings.lanes:
+                raise Violation(f"{client.name} has {len(core.in_flight)} requests in flight")
+
+    def check_empty(self) -> None:
+        """Check, some time after the last call, that nothing is left and all workers are back."""
+        broker = self.broker
+        assert broker is not None
+        broker.watch.check_empty()
+        for client in self.clients:
+            core = client.core
+            left = [*core.in_flight.values(), *core.pending, *core.backing_off]
+            if left or client.calls:
+                raise Violation(f"{client.name} holds {len(left)} requests after the last call")
+        for host in self.hosts:
+            name = None if host.dealer is None else host.dealer.name
+            if name not in broker.core.workers:
+                raise Violation(f"{host.name} is not registered: its child is {host.core.child}")
+        if len(broker.core.workers) != len(self.hosts):
+            raise Violation(f"{len(broker.core.workers)} workers of {len(self.hosts)} hosts")
+
+

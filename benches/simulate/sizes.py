@@ -1,0 +1,87 @@
+"""The sites that can be simulated: small ones, which differ from seed to seed, and a big one."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
+
+from .network import NetworkSettings
+from .site import SiteSettings
+
+
+def small(seed: int) -> SiteSettings:
+    """Return a small site; each seed has settings of its own."""
+    random = Random(f"settings {seed}")
+    if random.random() < 0.2:
+        return _behind_a_firewall(random)
+    serve_s = random.choice([0.02, 0.1, 0.3])
+    limit_s = random.uniform(3.0, 15.0)
+    services = random.randint(1, 2)
+    return SiteSettings(
+        services=services,
+        hosts=random.randint(services, 8),
+        clients=random.randint(2, 5),
+        requests=random.randint(150, 350),
+        serve_s=(serve_s / 4, serve_s * 2),
+        setup_s=random.uniform(0.05, 1.5),
+        broker=BrokerSettings(
+            max_attempts=random.randint(1, 3),
+            max_queue=random.choice([10, 1000]),
+            max_queue_bytes=random.choice([2000, 1 << 20]),
+            expiry_s=random.uniform(2.0, 60.0),
+            time_limits_s={f"plane{number}": limit_s for number in range(services)},
+            drain_s=random.uniform(0.5, 8.0),
+        ),
+        worker=WorkerSettings(orphan_s=random.uniform(1.0, 10.0)),
+        client=ClientSettings(
+            timeout_s=random.choice([3.0, 20.0, 300.0]),
+            tries=random.randint(1, 3),
+            lanes=random.choice([2, 8, 30]),
+        ),
+        network=NetworkSettings(
+            latency_s=random.choice([(0.0001, 0.0005), (0.0001, 0.01), (0.02, 0.3)]),
+            unread_limit=random.choice([3, 1000]),
+        ),
+    )
+
+
+def _behind_a_firewall(random: Random) -> SiteSettings:
+    """Return a site whose firewall forgets connections sooner than a request is computed."""
+    forgets_after_s = random.uniform(5.0, 15.0)
+    return SiteSettings(
+        services=1,
+        hosts=random.randint(2, 6),
+        clients=random.randint(2, 3),
+        requests=20,
+        serve_s=(forgets_after_s * 0.5, forgets_after_s * 1.5),
+        broker=BrokerSettings(time_limits_s={"plane0": 3 * forgets_after_s}, drain_s=5.0),
+        client=ClientSettings(timeout_s=300.0, lanes=4),
+        network=NetworkSettings(forgets_after_s=forgets_after_s),
+    )
+
+
+def big(seed: int) -> SiteSettings:
+    """Return a site of 10,000 workers, with a million requests."""
+    return SiteSettings(
+        services=3,
+        hosts=10_000,
+        clients=300,
+        requests=1_000_000,
+        serve_s=(0.1, 0.9),
+        setup_s=5.0,
+        faults=300,
+        quiet_at=60.0,
+        broker=BrokerSettings(
+            max_queue=100_000,
+            time_limits_s={f"plane{number}": 20.0 for number in range(3)},
+            drain_s=2.0,
+        ),
+        network=NetworkSettings(forgets_after_s=math.inf),
+        fairness_sample=1000,
+        check_every=500_000,
+    )
+
+
+SIZES = {"small": small, "big": big}
