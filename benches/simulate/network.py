@@ -91,6 +91,10 @@ class Connection:
         self.stalled_down: list[Frames | None] = []
         self.unread = 0  # messages of the ROUTER that the DEALER's process has not taken
 
+    def waiting(self) -> int:
+        """Return how many messages wait at the DEALER's end, or for the end of a partition."""
+        return self.unread + len(self.stalled_down)
+
 
 class Dealer:
     """A DEALER socket at a place, connected to the site's address of the broker."""
@@ -181,10 +185,11 @@ class Network:
     def send_down(self, router: Router, name: bytes, frames: Frames) -> bool:
         """Send to the peer of this name; False if the ROUTER reports it as unreachable."""
         connection = router.peers.get(name)
-        if connection is None or connection.unread >= self.settings.unread_limit:
+        if connection is None or connection.waiting() >= self.settings.unread_limit:
             return False
-        connection.unread += 1
-        if not self._swallows(connection):
+        if self._swallows(connection):
+            connection.unread += 1
+        else:
             at = connection.down_at = max(self._arrival(), connection.down_at)
             self.timeline.at(at, self._arrive_down, connection, frames)
         return True
@@ -274,6 +279,7 @@ class Network:
         elif frames is None:
             self._drop_dealer_end(connection)
         else:
+            connection.unread += 1
             connection.dealer.owner.arrived(connection, frames)
 
     def _flush(self, connection: Connection) -> None:

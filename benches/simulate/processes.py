@@ -338,18 +338,12 @@ class ClientProcess(Process):
 
     # What its user asks.
 
-    def submit(self, request: int, service: bytes) -> None:
-        self.take(self._submit, request, service)
+    def submit(self, request: int, service: bytes, timeout_s: float) -> None:
+        self.take(self._submit, request, service, timeout_s)
 
-    def _submit(self, request: int, service: bytes) -> None:
-        settings = self.core.settings
-        call = lane.ClientRequest(
-            service,
-            self.site.body(request),
-            request,
-            timeout_s=settings.timeout_s,
-            tries=settings.tries,
-        )
+    def _submit(self, request: int, service: bytes, timeout_s: float) -> None:
+        body, tries = self.site.body(request), self.core.settings.tries
+        call = lane.ClientRequest(service, body, request, timeout_s=timeout_s, tries=tries)
         self.calls[request] = call
         self.site.calls.submitted(request)
         if self.timeline.traced:

@@ -197,13 +197,20 @@ class Site:
         crashes = request in self.crashing
         return Task(serve_s, self.calls.wants_parts.get(request, 0), crashes=crashes, hangs=hangs)
 
-    def ask(self, client: ClientProcess, service: bytes | None = None) -> int:
+    def ask(
+        self,
+        client: ClientProcess,
+        service: bytes | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> int:
         """Let a client submit one more request; return its number."""
         request = self._next_request
         self._next_request += 1
         if request % self.settings.parts_of == 0:
             self.calls.wants_parts[request] = 1 + request % 3
-        client.submit(request, service or self._services[request % len(self._services)])
+        service = service or self._services[request % len(self._services)]
+        client.submit(request, service, timeout_s or self.settings.client.timeout_s)
         return request
 
     def next_request(self) -> int:
@@ -251,18 +258,19 @@ class Site:
         self.timeline.after(self.settings.settle_s, self._ask_last)
 
     def _ask_last(self) -> None:
+        if self.calls.open or any(self._left):
+            self.timeline.after(1.0, self._ask_last)  # what was asked before comes first
+            return
         self.crashing.clear()
         self.hanging.clear()
+        workers = max(1, self.settings.hosts // self.settings.services)
+        rounds = 2 + 2 * self.settings.clients / workers
+        patience_s = self.settings.patience_s + self.settings.serve_s[1] * rounds
         for client in self.clients:
             for service in self._services:
                 self.calls.must_succeed.add(self._next_request)
-                self._final.append(self.ask(client, service))
-        self.timeline.after(self.settings.patience_s + self._queue_s(), self._want_last)
-
-    def _queue_s(self) -> float:
-        """Return how long the computation of all that is asked may take."""
-        workers = max(1, self.settings.hosts // self.settings.services)
-        return self.settings.serve_s[1] * (2 + 2 * self.calls.open / workers)
+                self._final.append(self.ask(client, service, timeout_s=2 * patience_s))
+        self.timeline.after(patience_s, self._want_last)
 
     def _want_last(self) -> None:
         late = [number for number in self._final if self.calls.end_of(number) != End.ANSWERED]
@@ -273,7 +281,8 @@ class Site:
 
     def is_over(self) -> bool:
         """True if every call of the whole run has ended."""
-        return bool(self.calls.must_succeed) and not (self.calls.open or self._final)
+        open_calls = self.calls.open or self._final or any(self._left)
+        return bool(self.calls.must_succeed) and not open_calls
 
     def check(self) -> None:
         """Look at everything that the broker and the clients hold."""

@@ -29,7 +29,7 @@ class Timeline:
     on its seed only. `traced` keeps the latest lines of the trace; without it nothing is kept.
     """
 
-    def __init__(self, *, traced: bool = False, lines: int = 400) -> None:
+    def __init__(self, *, traced: bool = False, lines: int = 20000) -> None:
         self.now = 0.0
         self.traced = traced
         self.trace: deque[Line] = deque(maxlen=lines)
