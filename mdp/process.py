@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import resource
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -122,3 +124,39 @@ def raise_file_limit() -> None:
     """Raise the soft limit of open files (often 1024) to the hard one: each peer uses one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def die_with(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent dies, even by SIGKILL (Linux)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)  # the parent died before the call above
+
+
+def memory_bytes() -> int:
+    """Return the memory that this process may use: the machine's, or its control group's limit."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        groups = Path("/proc/self/cgroup").read_text().split()
+    except OSError:
+        groups = []  # not Linux
+    return min([machine, *(limit for group in groups for limit in _limits(group))])
+
+
+def _limits(group: str) -> Iterator[int]:
+    """Yield the limits of a control group and of its parents: a line of /proc/self/cgroup."""
+    _, controllers, path = group.split(":", 2)
+    if controllers and "memory" not in controllers.split(","):
+        return
+    root = Path("/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup")
+    name = "memory.limit_in_bytes" if controllers else "memory.max"
+    folder = root / path.lstrip("/")
+    for parent in (folder, *folder.parents):
+        if not parent.is_relative_to(root):
+            return
+        try:
+            yield int((parent / name).read_text())
+        except (OSError, ValueError):
+            continue  # the group is not visible here, or its limit is "max"

@@ -49,14 +49,21 @@ class BrokerSettings:
     max_attempts: int = 3
     """After this many workers were lost with one request, its client gets error 502."""
     max_queue: int = 100_000
-    """The most requests in the queue of a service; a further one gets error 429."""
+    """The most requests of one client in the queue of a service; a further one gets error 429."""
     max_queue_bytes: int = 2 << 30
-    """The most bytes of a service's requests, queued or held by workers; above it, error 429."""
+    """The most bytes of a service's requests, queued or held by workers; above it, error 429.
+    Also the most bytes of one request or one answer; above it, error 413."""
+    max_bytes: int = 4 << 30
+    """The most memory of the requests of all services, in bytes. A client may take as much as is
+    free, so it never takes more than half. Above it, error 429. It also limits the answers that
+    were sent to peers and not yet taken by them."""
     expiry_s: float = 60.0
     """A request for a service without workers waits this long, then gets error 404."""
-    time_limits_s: Mapping[str, float] = field(default_factory=dict)
-    """The time, by service, that a worker may hold a request. After it the client gets error 504,
-    and the worker is disconnected."""
+    time_limits_s: Mapping[str, float | None] = field(default_factory=dict)
+    """The time, by service, that a worker may hold a request; infinite: no limit; None: a limit
+    that follows from the times measured, which is also the default for a service whose workers say
+    that their requests take equally long (`Worker.regular`). After it the worker's process is
+    killed, and the request is given to another worker, once; then its client gets error 504."""
     max_services: int = 10_000
     """The most service names known at a time, so that false names cannot fill the memory."""
     drain_s: float = 60.0
@@ -67,12 +74,20 @@ class BrokerSettings:
             max_attempts=self.max_attempts,
             max_queue=self.max_queue,
             max_queue_bytes=self.max_queue_bytes,
+            max_bytes=self.max_bytes,
             expiry_s=self.expiry_s,
             max_services=self.max_services,
-            **{f"the time limit of {name}": limit for name, limit in self.time_limits_s.items()},
+            **{
+                f"the time limit of {name}": limit
+                for name, limit in self.time_limits_s.items()
+                if limit not in (None, math.inf)
+            },
         )
-        if self.max_queue_bytes >= 1 << 63:
-            raise SettingsError(f"want max_queue_bytes below 2**63, got {self.max_queue_bytes}")
+        if self.max_bytes >= 1 << 63:
+            raise SettingsError(f"want max_bytes below 2**63, got {self.max_bytes}")
+        if self.max_queue_bytes > self.max_bytes // 2:
+            half = f"want max_queue_bytes of at most half of max_bytes ({self.max_bytes})"
+            raise SettingsError(f"{half}, got {self.max_queue_bytes}")
         if not (self.drain_s >= 0 and math.isfinite(self.drain_s)):
             raise SettingsError(f"want drain_s of at least 0 and finite, got {self.drain_s}")
 

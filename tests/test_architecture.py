@@ -21,6 +21,7 @@ MAY_IMPORT = {
 PURE = (
     *("wire", "settings", "errors", "addresses", "pipe"),
     *("broker/broker", "broker/state", "broker/fingerprints", "broker/management"),
+    *("broker/clients", "broker/fair_queue", "broker/serving_times"),
     *("broker/throttle", "worker/session", "worker/host", "client/lane"),
 )
 PURE_IMAGES = (

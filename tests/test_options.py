@@ -224,7 +224,7 @@ def test_the_cache_and_the_defaults_of_mdp_are_those_of_the_settings() -> None:
         assert defaults[command, field] == Heartbeats().interval_s
         assert defaults[command, "liveness"] == Heartbeats().liveness
     broker = BrokerSettings()
-    for name in ("max_attempts", "max_queue", "max_queue_bytes"):
+    for name in ("max_attempts", "max_queue"):
         assert defaults["broker", name] == getattr(broker, name)
     assert defaults["broker", "expiry"] == broker.expiry_s
     assert defaults["broker", "drain"] == broker.drain_s

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from mdp.worker.child import die_with
+from mdp.process import die_with
 
 from ..flow.signals import inherited_by_none
 

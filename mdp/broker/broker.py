@@ -4,11 +4,12 @@ Pure: `broker_loop` has the socket and the clock. docs/protocol.md lists the bro
 
 In the Majordomo protocol (RFC 7 and RFC 18) clients and workers know only the broker. A worker
 registers for one service, a name, with READY. A client sends a REQUEST to a service. The broker
-queues the requests of each service, first in, first out, and gives the request at the head to the
-worker that has been idle longest. A worker holds one request at a time and answers it with any
-number of PARTIAL messages (MDP/0.1 has none) and one FINAL. The broker gives out each request
-under a new token, and drops an answer under any other token: it comes too late. Every message from
-a worker shows that it is alive; broker and worker send HEARTBEAT when nothing else is to be sent.
+queues the requests of each service, serves its clients in turn (`fair_queue`), and gives the next
+request to the worker that has been idle longest. A worker holds one request at a time and answers
+it with any number of PARTIAL messages (MDP/0.1 has none) and one FINAL. The broker gives out each
+request under a new token, and drops an answer under any other token: it comes too late. Every
+message from a worker shows that it is alive; broker and worker send HEARTBEAT when nothing else is
+to be sent.
 
 A worker is lost if it sends DISCONNECT or a second READY, if it is silent for liveness * interval,
 or if a message to it cannot be sent; then its request goes to another worker. A worker's states:
@@ -16,18 +17,22 @@ or if a message to it cannot be sent; then its request goes to another worker. A
 event                   not registered          idle                    busy: it holds a request
 --------------------    --------------------    --------------------    -------------------------
 READY                   -> idle (1)             DISCONNECT, -> lost     DISCONNECT, -> lost
-head of the queue       -                       REQUEST, -> busy        -
+next in the queue       -                       REQUEST, -> busy        -
 PARTIAL                 DISCONNECT              dropped                 forwarded to the client
 FINAL                   DISCONNECT              dropped                 forwarded, -> idle
 HEARTBEAT               DISCONNECT              stays                   stays
 mmi.retire              -                       -> retired (2)          -> retired after its FINAL
 DISCONNECT              ignored                 -> lost                 -> lost
 silence                 -                       DISCONNECT, -> lost     DISCONNECT, -> lost
-time limit is over      -                       -                       504, DISCONNECT, -> gone
+request is cancelled    -                       -                       STOP `grace`, stays (3)
+time limit is over      -                       -                       STOP `now` (3), DISCONNECT,
+                                                                        -> lost
 
 (1) DISCONNECT instead if the broker drains, the name starts with `mmi.`, the fingerprint differs
     from that of the service's other workers, or the broker knows too many services.
 (2) It stays registered and its heartbeats count, but it is not idle: it gets no more requests.
+(3) Only to a worker that understands it (`fingerprints`). At `grace` it kills the process that
+    computes if that does not end soon, and leaves; at `now` it kills it at once.
 
 Each accepted request is in one of three states, and is counted by how it ended:
 
@@ -35,19 +40,26 @@ event                                         queued                    held by 
 ------------------------------------------    ----------------------    -------------------------
 a worker of the service is idle               held, under a new token   -
 FINAL under that token                        -                         over: answered
-the worker is lost                            -                         queued, at the head (3)
+the worker is lost                            -                         queued, as the next (4)
 no worker for `expiry_s`                      over: refused, 404        -
-the service's time limit is over              -                         over: refused, 504
-the client cancels, or cannot be reached      over: cancelled           over: cancelled (4)
+the service's time limit is over              -                         queued, as the next (5)
+the client cancels, is lost, or cannot be     over: cancelled           over: cancelled (6)
+reached
 `drain`                                       over: refused, 503        stays
 `close`                                       over: refused, 503        over: refused, 503
 
-(3) over: refused, 502, at the `max_attempts`-th loss. A worker that was already gone when the
+(4) over: refused, 502, at the `max_attempts`-th loss. A worker that was already gone when the
     request was given to it does not count.
-(4) The worker computes on and stays busy; the broker drops its answer.
-A new request is refused at once if the queue is full (429), if the broker drains (503) or if it
-knows too many services (429). A client of MDP/0.1 gets all parts in one reply; they count towards
-`max_queue_bytes` of the service, and a request that exceeds it is refused with 500.
+(5) over: refused, 504, at the second time.
+(6) The worker stays busy until it answers or leaves; the broker drops its answer.
+A new request is refused at once if it is too large (413), if the queue or the memory is full (429),
+if the broker drains (503) or if it knows too many services (429). A client of MDP/0.1 gets all
+parts in one reply; they count towards the limits of memory, and a request that exceeds them is
+refused with 413.
+
+A client of ours has many sockets, its lanes; their names tell that they belong together
+(`wire.owner`), so they share their turns and limits. It sends heartbeats while it waits
+(`mmi.broker`), with a lease: a client that is silent for longer is lost.
 """
 
 from __future__ import annotations
@@ -56,18 +68,21 @@ import heapq
 import itertools
 import logging
 import math
-from collections import deque
 
 from .. import wire
 from ..errors import WireError
 from ..settings import BrokerSettings
-from ..wire import Frames, printable
+from ..wire import MDP02, Frames, printable
 from . import management
+from .clients import Clients
 from .fingerprints import Fingerprints, conflict
-from .state import ClientState, Counters, PendingRequest, Service, WorkerState
+from .state import Counters, Owner, PendingRequest, Service, WorkerState
 from .throttle import Throttle
 
 log = logging.getLogger(__name__)
+
+_MAX_OVERTIMES = 2  # a request at its time limit is tried on one more worker
+_LINES = 20  # log lines of one kind at once; then they are throttled
 
 
 class Broker:
@@ -85,26 +100,27 @@ class Broker:
         self.started_at = started_at
         self.services: dict[bytes, Service] = {}
         self.workers: dict[bytes, WorkerState] = {}
-        self.clients: dict[bytes, ClientState] = {}  # those that wait for an answer
+        self.clients = Clients(settings)  # those that wait for an answer
         self.counters = Counters()
         self.draining = False
         self._started = now
-        self._fingerprints = Fingerprints()
+        self._fingerprints = Fingerprints(max_answer_bytes=settings.max_queue_bytes)
         self._tokens = itertools.count(1)
-        self._alarms: list[tuple[float, int, WorkerState | Service]] = []
+        self._alarms: list[tuple[float, int, WorkerState | Service | Owner]] = []
         self._alarm_numbers = itertools.count()
+        self._answered: PendingRequest | None = None  # by the latest message
         self._throttle = Throttle(log)
+        self._lives = Throttle(log, burst=_LINES)  # of workers and requests
 
     # Called by the loop that has the socket.
 
     def receive(self, frames: Frames, now: float) -> list[Frames]:
         """Handle one message, as a ROUTER socket receives it: the peer's address comes first."""
+        self._answered = None
         try:
             message = wire.parse(frames)
         except WireError as error:
-            self.counters.malformed += 1
-            self._throttle.warning(now, "dropped a malformed message: %s", error)
-            return []
+            return self._on_malformed(frames, error, now)
         peer = frames[0]
         assert isinstance(peer, bytes)
         if isinstance(message, wire.Request):
@@ -122,8 +138,30 @@ class Broker:
             return self._forget(worker, now, "left" if worker.job is None else "left its request")
         return []
 
+    def _on_malformed(self, frames: Frames, error: WireError, now: float) -> list[Frames]:
+        """Drop a message; if its peer has the name of another living peer, tell it.
+
+        A ROUTER ignores a second peer of the same name, then takes the first frame of its next
+        message as its name. So a peer named as a header is such a peer.
+        """
+        self.counters.malformed += 1
+        if len(frames) < 3 or frames[0] not in (*MDP02.client_prefix, *MDP02.worker_prefix):
+            self._throttle.warning(now, "dropped a malformed message: %s", error)
+            return []
+        line = "a peer connected under the routing id of another living peer, and is refused"
+        self._throttle.warning(now, line)
+        name, service = frames[0], frames[2]
+        assert isinstance(name, bytes)
+        if name in MDP02.worker_prefix:
+            return [MDP02.disconnect_to(name)]
+        if not isinstance(service, bytes):
+            return []
+        text = "another living client has the same routing id: choose another one"
+        return [MDP02.to_client(name, service, wire.error_body(409, text), final=True)]
+
     def tick(self, now: float) -> list[Frames]:
         """Do what is due: send heartbeats, drop silent workers, refuse requests that expired."""
+        self._answered = None
         out: list[Frames] = []
         while self._alarms and self._alarms[0][0] <= now:
             at, _, thing = heapq.heappop(self._alarms)
@@ -132,6 +170,8 @@ class Broker:
             thing.alarm_at = math.inf
             if isinstance(thing, Service):
                 out += self._check_service(thing, now)
+            elif isinstance(thing, Owner):
+                out += self._check_owner(thing, now)
             elif self.workers.get(thing.name) is thing:
                 out += self._check_worker(thing, now)
         return out
@@ -146,17 +186,24 @@ class Broker:
         worker = self.workers.get(peer)
         if worker is not None:
             self.counters.workers_lost += 1
-            return self._forget(worker, now, "cannot be reached", saw_request=worker.asked_at < now)
-        given_up = self.cancel(peer)  # a client that misses one part must not get a later one
-        if given_up:  # 0: the lost message was its last answer, or an answer of the broker's own
+            return self._forget(worker, now, "cannot be reached", counts=worker.asked_at < now)
+        answered = self._answered
+        if answered is not None and answered.client.name == peer:
+            self._answered = None
+            self.counters.answered -= 1
+            self.counters.undelivered += 1
+            answered.service.answered -= 1
+        # a client that misses one part must not get a later one
+        count = len(self.clients.requests_of(peer))
+        if count:
             line = "a client cannot be reached: cancelled its %d requests"
-            self._throttle.warning(now, line, given_up)
-        return []
+            self._throttle.warning(now, line, count)
+        return self.cancel(peer)
 
     def drain(self, now: float) -> list[Frames]:
         """Refuse the queued requests now, and all new requests from now on."""
         self.draining = True
-        queued = [job for job in self._unanswered() if job.worker is None]
+        queued = [job for job in self.clients if job.worker is None]
         log.info("draining: %d requests held, refused %d in the queues", self.held, len(queued))
         return [frames for job in queued for frames in self._refuse(job, 503, _DRAINING, now)]
 
@@ -164,27 +211,27 @@ class Broker:
         """Refuse all requests that are not answered yet, and disconnect every worker."""
         out = [
             frames
-            for job in self._unanswered()
+            for job in list(self.clients)
             for frames in self._refuse(job, 503, _DRAINING, now)
         ]
         out += [worker.dialect.disconnect_to(worker.name) for worker in self.workers.values()]
         return out
 
-    def cancel(self, client: bytes) -> int:
-        """Cancel a client's requests and return their number. Answers of workers are dropped."""
-        jobs = [*self.clients[client].jobs] if client in self.clients else []
-        for job in jobs:
+    def cancel(self, client: bytes) -> list[Frames]:
+        """Cancel the requests of a peer. Its workers are told, and their answers are dropped."""
+        out: list[Frames] = []
+        for job in self.clients.requests_of(client):
             self.counters.cancelled += 1
             self._end(job)
-        return len(jobs)
+            worker = job.worker
+            if worker is not None and worker.stops:
+                out.append(MDP02.stop_to(worker.name, worker.token, wire.GRACE))
+        return out
 
     @property
     def held(self) -> int:
         """The number of requests that workers hold and clients wait for."""
         return sum(w.job is not None and not w.job.over for w in self.workers.values())
-
-    def _unanswered(self) -> list[PendingRequest]:
-        return [job for client in self.clients.values() for job in client.jobs]
 
     # Messages from clients.
 
@@ -193,55 +240,67 @@ class Broker:
         if worker is not None:
             worker.heard_at = now  # every message from a worker counts as its heartbeat
         if request.service.startswith(management.PREFIX):
-            body = self._manage(peer, request, now)
-            return [request.dialect.to_client(peer, request.service, body, final=True)]
+            return self._manage(peer, request, now)
         self.counters.accepted += 1
         service = self._service(request.service, now)
         if service is None:
             return self._refuse_new(peer, request, 429, "the broker knows too many services", now)
         if self.draining:
             return self._refuse_new(peer, request, 503, _DRAINING, now)
-        body_bytes = sum(map(len, request.body))
-        if full := self._why_full(service, body_bytes):
-            return self._refuse_new(peer, request, 429, full, now)
-        client = self.clients.get(peer)
-        if client is None:
-            client = self.clients[peer] = ClientState(peer)
-        job = PendingRequest(client, request, service, now)
-        client.jobs[job] = None
-        service.body_bytes += body_bytes
-        service.jobs.append(job)
+        owner = self.clients.owner(peer, now)
+        if why_not := self.clients.why_refused(owner, service, sum(map(len, request.body))):
+            return self._refuse_new(peer, request, *why_not, now)
+        job = self.clients.add(owner, peer, request, service, now)
+        self._watch(owner, now + owner.lease_s)
+        if service.idle and not service.queue:
+            return [self._hand_out(job, now)]
+        service.queue.append(owner, job)
         if not service.workers:
             self._watch(service, now + self.settings.expiry_s)
         return self._dispatch(service, now)
 
-    def _manage(self, peer: bytes, request: wire.Request, now: float) -> Frames:
+    def _manage(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
         """Answer an `mmi.` request: three of these services change the broker, others report."""
+        out: list[Frames] = []
         match request.service:
             case wire.FINGERPRINT:
-                return self._fingerprints.announce(peer, request.body, self.services)
+                body = self._fingerprints.announce(peer, request.body, self.services)
             case wire.RETIRE:
                 if peer in self.workers:
                     self._retire(self.workers[peer])
-                return management.ok({})
+                body = management.ok({})
             case wire.CANCEL:
-                return management.ok({"cancelled": self._cancel_named(request.body)})
-        return management.answer(self, request.service, request.body, now)
+                earlier = self.counters.cancelled
+                out = self._cancel_named(request.body)
+                body = management.ok({"cancelled": self.counters.cancelled - earlier})
+            case _:
+                if owner := self.clients.heartbeat(peer, request.body, now):
+                    self._watch(owner, now + owner.lease_s)
+                body = management.answer(self, request.service, request.body, now)
+        return [request.dialect.to_client(peer, request.service, body, final=True), *out]
 
-    def _cancel_named(self, body: Frames) -> int:
+    def _cancel_named(self, body: Frames) -> list[Frames]:
         # routing ids that a ROUTER assigned (RFC 28: they start with a zero byte) can be guessed,
         # so only the requests of clients that chose their own id are cancelled
         names = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
-        return sum(self.cancel(name) for name in names)
+        return [frames for name in names for frames in self.cancel(name)]
 
-    def _why_full(self, service: Service, body_bytes: int) -> str | None:
-        if service.queued >= self.settings.max_queue:
-            return f"the queue of {service.text} is full: {service.queued} requests"
-        total = service.body_bytes + body_bytes
-        if total > self.settings.max_queue_bytes:
-            limit = self.settings.max_queue_bytes
-            return f"the queue of {service.text} is full: {total} bytes, want at most {limit}"
-        return None
+    def _check_owner(self, owner: Owner, now: float) -> list[Frames]:
+        """Cancel the requests of a client that is lost; forget one that has no requests."""
+        if self.clients.owners.get(owner.name) is not owner:
+            return []
+        if now < owner.heard_at + owner.lease_s:
+            self._watch(owner, owner.heard_at + owner.lease_s)
+            return []
+        lanes = [*owner.lanes]
+        if not lanes:
+            del self.clients.owners[owner.name]
+            return []
+        owner.lease_s = math.inf  # so it is forgotten with its last request
+        self.counters.clients_lost += 1
+        line = "a client was silent for %.1f s: cancelled its requests on %d lanes"
+        self._lives.warning(now, line, now - owner.heard_at, len(lanes))
+        return [frames for lane in lanes for frames in self.cancel(lane)]
 
     def _refuse_new(
         self, peer: bytes, request: wire.Request, code: int, text: str, now: float
@@ -259,23 +318,32 @@ class Broker:
             self.counters.unexpected += 1
             self.counters.workers_lost += 1
             return [known.dialect.disconnect_to(peer), *self._forget(known, now, "second READY")]
-        fingerprint = self._fingerprints.take(peer, ready.service)
+        announced = self._fingerprints.take(peer, ready.service)
         reserved = ready.service.startswith(management.PREFIX)
         service = None if reserved else self._service(ready.service, now)
-        why_not = conflict(service, fingerprint)
+        why_not = conflict(service, announced.fingerprint)
         if service is None or self.draining or why_not:
             self.counters.unexpected += 1
             why = f": {why_not}" if why_not else ""
             name = printable(ready.service)
             self._throttle.warning(now, "disconnected a worker for %r at its READY%s", name, why)
             return [ready.dialect.disconnect_to(peer)]
-        worker = WorkerState(peer, ready.dialect, service, now=now, fingerprint=fingerprint)
+        worker = WorkerState(
+            peer,
+            ready.dialect,
+            service,
+            now=now,
+            fingerprint=announced.fingerprint,
+            stops=announced.stops,
+        )
         self.workers[peer] = worker
         service.workers += 1
-        service.fingerprint = fingerprint
+        service.fingerprint = announced.fingerprint
+        service.regular = announced.regular or self._limit_is_auto(service)
         service.idle[worker] = None
         name, dialect, count = peer.hex(), ready.dialect.name, service.workers
-        log.info("%s: worker %s is ready (%s), %d now", service.text, name, dialect, count)
+        line = "%s: worker %s is ready (%s), %d now"
+        self._lives.info(now, line, service.text, name, dialect, count)
         self._watch(worker, self._due(worker))
         return self._dispatch(service, now)
 
@@ -300,8 +368,11 @@ class Broker:
         if not job.over:
             body = reply.body if job.gathered is None else [*job.gathered, *reply.body]
             self._end(job)
+            self._answered = job
             self.counters.answered += 1
             worker.service.answered += 1
+            if worker.service.regular:
+                worker.service.times.add(now - worker.asked_at)
             out.append(job.dialect.to_client(job.client.name, job.service.name, body, final=True))
             if log.isEnabledFor(logging.DEBUG):
                 all_s, held_s, name = (
@@ -313,9 +384,10 @@ class Broker:
                     "%s: %s answered in %.3f s of %.3f s", job.service.text, name, held_s, all_s
                 )
         worker.job = None
+        worker.limit_at = math.inf
         if not worker.retired:
             worker.service.idle[worker] = None
-        if worker.service.jobs:
+        if worker.service.queue:
             out += self._dispatch(worker.service, now)
         return out
 
@@ -330,54 +402,46 @@ class Broker:
         job.parts_sent += 1
         worker.parts_skipped += 1
         self.counters.partials += 1
-        if not job.dialect.streams:
-            if job.gathered is None:
-                job.gathered = []
-            job.gathered += reply.body
-            return self._bounded(job, sum(map(len, reply.body)), now)
-        return [job.dialect.to_client(job.client.name, job.service.name, reply.body, final=False)]
-
-    def _bounded(self, job: PendingRequest, more_bytes: int, now: float) -> list[Frames]:
-        """Refuse the job if its answer's parts bring the service above `max_queue_bytes`."""
-        job.service.body_bytes += more_bytes
-        limit = self.settings.max_queue_bytes
-        if job.service.body_bytes <= limit:
+        if job.dialect.streams:
+            client, name = job.client.name, job.service.name
+            return [job.dialect.to_client(client, name, reply.body, final=False)]
+        if self.clients.gather(job, reply.body):
             return []
+        limit = self.settings.max_queue_bytes
         text = f"the parts of the answer do not fit into {limit} bytes; use MDP/0.2, it has parts"
-        return self._refuse(job, 500, text, now)
+        return self._refuse(job, 413, text, now)
 
     # Requests.
 
     def _dispatch(self, service: Service, now: float) -> list[Frames]:
-        """Give the requests at the head of the queue to the least recently used workers."""
+        """Give the next requests of the queue to the least recently used workers."""
         out: list[Frames] = []
-        jobs, idle = service.jobs, service.idle
-        while jobs and idle:
-            job = jobs.popleft()
-            if job.over:
-                service.gone -= 1
-                continue
-            worker, _ = idle.popitem(last=False)
-            job.worker = worker
-            worker.job = job
-            worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
-            worker.parts_skipped = 0
-            worker.asked_at = worker.sent_at = now
-            if service.time_limit_s < math.inf:
-                self._watch(worker, self._due(worker))
-            out.append(worker.dialect.to_worker(worker.name, worker.token, job.body))
+        queue, idle = service.queue, service.idle
+        while queue and idle:
+            out.append(self._hand_out(queue.pop(), now))
         return out
+
+    def _hand_out(self, job: PendingRequest, now: float) -> Frames:
+        service = job.service
+        worker, _ = service.idle.popitem(last=False)
+        job.worker = worker
+        worker.job = job
+        worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
+        worker.parts_skipped = 0
+        worker.asked_at = worker.sent_at = now
+        limit_s = service.time_limit_s()
+        if limit_s < math.inf:
+            worker.limit_at = now + limit_s
+            self._watch(worker, self._due(worker))
+        return worker.dialect.to_worker(worker.name, worker.token, job.body)
 
     def _refuse(self, job: PendingRequest, code: int, text: str, now: float) -> list[Frames]:
         """Answer the client with an error, in place of the service."""
         self._end(job)
         self.counters.refused += 1
         line = "%s: refused a request with %d after %.1f s: %s"
-        values = (job.service.text, code, now - job.accepted_at, text)
-        if code in (502, 504):  # each one costs workers, so they are rare: log all of them
-            log.warning(line, *values)
-        else:
-            self._throttle.warning(now, line, *values)
+        throttle = self._lives if code in (502, 504) else self._throttle
+        throttle.warning(now, line, job.service.text, code, now - job.accepted_at, text)
         body = wire.error_body(code, text)
         return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
 
@@ -389,30 +453,18 @@ class Broker:
             return self._refuse(job, 502, text, now)
         self.counters.requeued += 1
         service.requeued += 1
-        waited_s = now - job.accepted_at
-        log.warning("%s: requeued a request of %.1f s: worker %s", service.text, waited_s, why)
+        line = "%s: requeued a request of %.1f s: worker %s"
+        self._lives.warning(now, line, service.text, now - job.accepted_at, why)
         job.worker = None
-        service.jobs.appendleft(job)  # head of the queue: it has waited longest
+        service.queue.put_back(job.client.owner, job)  # it has waited longest
         return []
 
     def _end(self, job: PendingRequest) -> None:
-        """Mark the job as over. It stays in the queue or with its worker, which check `over`."""
+        """Mark the job as over. A worker that holds it stays busy, and checks `over`."""
         job.over = True
-        job.service.body_bytes -= job.body_bytes
-        job.body = ()
-        job.gathered = None
-        del job.client.jobs[job]
-        if not job.client.jobs:
-            del self.clients[job.client.name]
         if job.worker is None:
-            self._sweep(job.service)
-
-    def _sweep(self, service: Service) -> None:
-        """Count one more queued job that is over, and remove such jobs when they are many."""
-        service.gone += 1
-        if service.gone > 64 and service.gone > service.queued:
-            service.jobs = deque(job for job in service.jobs if not job.over)
-            service.gone = 0
+            job.service.queue.remove(job.client.owner, job)
+        self.clients.remove(job)
 
     # Workers and services.
 
@@ -422,23 +474,28 @@ class Broker:
         worker.service.idle.pop(worker, None)
 
     def _forget(
-        self, worker: WorkerState, now: float, why: str, *, saw_request: bool = True
+        self, worker: WorkerState, now: float, why: str, *, counts: bool = True
     ) -> list[Frames]:
-        """Remove a worker; the request that it holds goes back to the head of its queue."""
+        """Remove a worker; the request that it holds is the next one of its service again.
+
+        counts: the loss counts as an attempt of the request, if the worker was alive when it got
+        it.
+        """
         service, job = worker.service, worker.job
         del self.workers[worker.name]
         service.workers -= 1
         service.idle.pop(worker, None)
-        worker.job = None
+        worker.job, worker.limit_at = None, math.inf
         name, stayed_s = worker.name.hex(), now - worker.registered_at
-        log.info("%s: worker %s %s after %.1f s", service.text, name, why, stayed_s)
+        line = "%s: worker %s %s after %.1f s"
+        self._lives.info(now, line, service.text, name, why, stayed_s)
         out: list[Frames] = []
         if job is not None and not job.over:
             # a worker that was silent before it got the request did not die of it
             was_alive = (
                 worker.asked_at < worker.heard_at + 1.5 * self.settings.heartbeats.interval_s
             )
-            out += self._requeue(job, now, why, counts=saw_request and was_alive)
+            out += self._requeue(job, now, why, counts=counts and was_alive)
         if not service.workers:
             service.unserved_since = now
             self._watch(service, now + self.settings.expiry_s)
@@ -446,47 +503,59 @@ class Broker:
 
     def _due(self, worker: WorkerState) -> float:
         heartbeats = self.settings.heartbeats
-        due = min(worker.sent_at + heartbeats.interval_s, worker.heard_at + heartbeats.silence_s)
-        if worker.job is not None:
-            due = min(due, worker.asked_at + worker.service.time_limit_s)
-        return due
+        return min(
+            worker.sent_at + heartbeats.interval_s,
+            worker.heard_at + heartbeats.silence_s,
+            worker.limit_at,
+        )
 
     def _check_worker(self, worker: WorkerState, now: float) -> list[Frames]:
-        heartbeats, service, job = self.settings.heartbeats, worker.service, worker.job
+        heartbeats = self.settings.heartbeats
         out: list[Frames] = []
         if now >= worker.heard_at + heartbeats.silence_s:
             self.counters.workers_lost += 1
             out.append(worker.dialect.disconnect_to(worker.name))
             return out + self._forget(worker, now, f"silent for {now - worker.heard_at:.1f} s")
-        if job is not None and now >= worker.asked_at + service.time_limit_s:
-            self.counters.workers_lost += 1
-            if not job.over:
-                text = f"{service.text} took longer than its limit of {service.time_limit_s:g} s"
-                out += self._refuse(job, 504, text, now)
-            out.append(worker.dialect.disconnect_to(worker.name))
-            return out + self._forget(worker, now, "over its time limit")
+        if now >= worker.limit_at:
+            return self._on_limit(worker, now)
         if now >= worker.sent_at + heartbeats.interval_s:
             worker.sent_at = now
             out.append(worker.dialect.heartbeat_to(worker.name))
         self._watch(worker, self._due(worker))
         return out
 
+    def _on_limit(self, worker: WorkerState, now: float) -> list[Frames]:
+        """Take the request from its worker: it goes to another one, or its client gets 504."""
+        self.counters.workers_lost += 1
+        service, job = worker.service, worker.job
+        assert job is not None
+        out: list[Frames] = []
+        if worker.stops:
+            out.append(MDP02.stop_to(worker.name, worker.token, wire.NOW))
+        out.append(worker.dialect.disconnect_to(worker.name))
+        held_s = now - worker.asked_at
+        job.overtimes += 1
+        if not job.over and job.overtimes >= _MAX_OVERTIMES:
+            text = f"{job.overtimes} workers of {service.text} took longer than its limit"
+            out += self._refuse(job, 504, f"{text}; the last: {held_s:.1f} s", now)
+        why = f"exceeded the time limit ({held_s:.1f} s)"
+        return out + self._forget(worker, now, why, counts=False)
+
     def _check_service(self, service: Service, now: float) -> list[Frames]:
         """Refuse the requests that have waited too long for a worker of the service."""
         out: list[Frames] = []
-        while service.jobs and not service.workers:
-            job = service.jobs[0]
-            if job.over:
-                service.jobs.popleft()
-                service.gone -= 1
-                continue
-            expires_at = max(job.accepted_at, service.unserved_since) + self.settings.expiry_s
-            if now < expires_at:
-                self._watch(service, expires_at)
+        while service.queue and not service.workers:
+            waiting = [(self._expires_at(job), job) for job in service.queue.heads()]
+            expired = [job for expires_at, job in waiting if expires_at <= now]
+            if not expired:
+                self._watch(service, min(expires_at for expires_at, _ in waiting))
                 break
             text = f"no worker for {service.text} came within {self.settings.expiry_s:g} s"
-            out += self._refuse(job, 404, text, now)
+            out += [frames for job in expired for frames in self._refuse(job, 404, text, now)]
         return out
+
+    def _expires_at(self, job: PendingRequest) -> float:
+        return max(job.accepted_at, job.service.unserved_since) + self.settings.expiry_s
 
     def _service(self, name: bytes, now: float) -> Service | None:
         """Return the service, creating it if it is new; None if there are too many services."""
@@ -494,16 +563,21 @@ class Broker:
         if service is not None:
             return service
         if len(self.services) >= self.settings.max_services:
-            unused = [s for s in self.services.values() if not (s.workers or s.jobs)]
+            unused = [s for s in self.services.values() if not (s.workers or s.queue)]
             for old in unused:
                 del self.services[old.name]
             if not unused:
                 return None
-        limit_s = self.settings.time_limits_s.get(printable(name), math.inf)
-        service = self.services[name] = Service(name, time_limit_s=limit_s, now=now)
+        limit_s = self.settings.time_limits_s.get(printable(name))
+        service = self.services[name] = Service(name, limit_s=limit_s, now=now)
         return service
 
-    def _watch(self, thing: WorkerState | Service, at: float) -> None:
+    def _limit_is_auto(self, service: Service) -> bool:
+        """True if the user said that the time limit follows from the times measured."""
+        limits = self.settings.time_limits_s
+        return service.text in limits and limits[service.text] is None
+
+    def _watch(self, thing: WorkerState | Service | Owner, at: float) -> None:
         """Make `tick` check `thing` at time `at`, or earlier."""
         if at < thing.alarm_at:
             thing.alarm_at = at

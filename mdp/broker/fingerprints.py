@@ -5,20 +5,29 @@ hash of a network's weights, say. The broker only compares it. A worker sends it
 `mmi.fingerprint`, on its own socket, before its READY; a worker that sends none, as all foreign
 workers, has the empty one. So all workers of a service have one fingerprint, or all have none: the
 first worker decides, until the last worker of the service is gone.
+
+The request to `mmi.fingerprint` has two frames, the service and the fingerprint. Our own workers
+add a third one, a msgpack map of facts:
+
+`regular` (bool)  each request takes about as long as any other, so the broker may set a time limit
+
+A worker that sends facts also understands `mmi.stop` (docs/protocol.md).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgpack
 
 from ..errors import SettingsError
-from ..wire import Frames, printable
+from ..wire import Frame, Frames, printable
 from .state import Service
 
 MAX_BYTES = 255
+_MAX_FACTS_BYTES = 4096
 _MAX_ANNOUNCED = 10_000  # peers without READY yet, so that false ones cannot fill the memory
 
 
@@ -32,32 +41,68 @@ def fingerprint_of(text: str) -> bytes:
     return fingerprint
 
 
-class Fingerprints:
-    """The fingerprints that workers have sent before their READY."""
+class Announcement(NamedTuple):
+    """What a worker has sent before its READY."""
 
-    def __init__(self) -> None:
-        # by peer: service and fingerprint
-        self._announced: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()
+    service: bytes
+    fingerprint: bytes = b""
+    regular: bool = False
+    stops: bool = False
+    """It understands `mmi.stop`."""
+
+
+class Fingerprints:
+    """The announcements that workers have sent before their READY."""
+
+    def __init__(self, *, max_answer_bytes: int) -> None:
+        self._max_answer_bytes = max_answer_bytes
+        self._announced: OrderedDict[bytes, Announcement] = OrderedDict()  # by peer
 
     def announce(self, peer: bytes, body: Frames, services: Mapping[bytes, Service]) -> Frames:
-        """Answer `mmi.fingerprint`: 200, 409 with a reason if READY would be refused, or 400."""
-        if len(body) != 2 or len(body[1]) > MAX_BYTES:
+        """Answer `mmi.fingerprint`: 200, 409 with a reason if READY would be refused, or 400.
+
+        200 has a map: `max_bytes`, the most bytes of an answer.
+        """
+        announcement = _parse(body)
+        if announcement is None:
             return [b"400"]
-        name, fingerprint = body
-        if not isinstance(name, bytes) or not isinstance(fingerprint, bytes):
-            return [b"400"]
-        self._announced[peer] = (name, fingerprint)
+        self._announced[peer] = announcement
         if len(self._announced) > _MAX_ANNOUNCED:
             self._announced.popitem(last=False)
-        why_not = conflict(services.get(name), fingerprint)
+        why_not = conflict(services.get(announcement.service), announcement.fingerprint)
         if why_not is not None:
             return [b"409", why_not.encode()]
-        return [b"200", msgpack.packb({})]
+        return [b"200", msgpack.packb({"max_bytes": self._max_answer_bytes})]
 
-    def take(self, peer: bytes, service: bytes) -> bytes:
-        """Remove and return the fingerprint that a worker has sent for this service, or b""."""
-        name, fingerprint = self._announced.pop(peer, (service, b""))
-        return fingerprint if name == service else b""
+    def take(self, peer: bytes, service: bytes) -> Announcement:
+        """Remove and return what a worker has announced for this service, if anything."""
+        announcement = self._announced.pop(peer, None)
+        if announcement is None or announcement.service != service:
+            return Announcement(service)
+        return announcement
+
+
+def _parse(body: Frames) -> Announcement | None:
+    if not 2 <= len(body) <= 3:
+        return None
+    service, fingerprint, *facts = body
+    if not isinstance(service, bytes) or not isinstance(fingerprint, bytes):
+        return None
+    if len(fingerprint) > MAX_BYTES:
+        return None
+    if not facts:
+        return Announcement(service, fingerprint)
+    try:
+        unpacked = msgpack.unpackb(_short(facts[0]))
+        return Announcement(service, fingerprint, unpacked.get("regular") is True, stops=True)
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException):
+        return None
+
+
+def _short(facts: Frame) -> bytes:
+    if not isinstance(facts, bytes) or len(facts) > _MAX_FACTS_BYTES:
+        raise ValueError(f"want facts of at most {_MAX_FACTS_BYTES} bytes, got {len(facts)}")
+    return facts
 
 
 def conflict(service: Service | None, fingerprint: bytes) -> str | None:

@@ -5,16 +5,18 @@ RFC 8 (https://rfc.zeromq.org/spec/8/) defines `mmi.service`; the others are ext
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import msgpack
 
 from ..settings import BrokerSettings
 from ..version import VERSION
-from ..wire import Frames, printable
-from .state import ClientState, Counters, Service, WorkerState
+from ..wire import NAME_BYTES, Frame, Frames, printable
+from .clients import Clients
+from .state import Counters, Service, WorkerState
 
 PREFIX = b"mmi."
 
@@ -24,7 +26,7 @@ class Reported(Protocol):
 
     services: dict[bytes, Service]
     workers: dict[bytes, WorkerState]
-    clients: dict[bytes, ClientState]
+    clients: Clients
     settings: BrokerSettings
     counters: Counters
     instance: bytes
@@ -64,6 +66,7 @@ def _services(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
             "bytes": service.body_bytes,
             "answered": service.answered,
             "requeued": service.requeued,
+            "time_limit_s": _finite(service.time_limit_s()),
         }
         for service in broker.services.values()
     }
@@ -100,8 +103,18 @@ def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
             "time_limits_s": dict(broker.settings.time_limits_s),
         },
         "counters": asdict(broker.counters),
-        "lost": [name for name in body if isinstance(name, bytes) and name not in broker.clients],
+        "bytes": broker.clients.memory,
+        "lost": [name for name in body if _is_name(name) and name not in broker.clients.lanes],
     }
+
+
+def _is_name(frame: Frame) -> TypeGuard[bytes]:
+    """True for the name of a lane: the answer must not be much longer than the question."""
+    return isinstance(frame, bytes) and len(frame) <= NAME_BYTES
+
+
+def _finite(seconds: float) -> float | None:
+    return seconds if seconds < math.inf else None
 
 
 _REPORTS: dict[bytes, Callable[[Reported, Frames, float], dict[str, Any]]] = {

@@ -1,6 +1,7 @@
 """The broker's process: `mdp broker` replaces its own process by this one, with exec.
 
-The exec frees the 13 MB of memory that the libraries of the command line take.
+The exec frees the 13 MB of memory that the libraries of the command line take. With `supervise`
+that process is the supervisor, and the broker is its child process.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import sys
 from dataclasses import asdict
 from typing import NoReturn
 
-from ..process import configure_logging, errors_reported, raise_file_limit, stop_signal
+from ..process import configure_logging, die_with, errors_reported, raise_file_limit, stop_signal
 from ..settings import BrokerSettings, Heartbeats
 from .broker_loop import serve_broker
+from .supervisor import Supervisor
 
 # Not `-m`: that would import a file of the current folder that has the name of a library.
 _START = (
@@ -22,21 +24,34 @@ _START = (
 
 
 def become_broker(
-    endpoints: list[str], settings: BrokerSettings, *, verbose: bool, quiet: bool
+    endpoints: list[str],
+    settings: BrokerSettings,
+    *,
+    verbose: bool,
+    quiet: bool,
+    supervise: bool = False,
 ) -> NoReturn:
-    """Replace this process with a broker process, which keeps the pid."""
-    plan = {"endpoints": endpoints, "settings": asdict(settings)}
+    """Replace this process with a broker process, or with its supervisor; it keeps the pid."""
+    plan = {"endpoints": endpoints, "settings": asdict(settings), "supervise": supervise}
     plan["logging"] = {"verbose": verbose, "quiet": quiet}
+    os.execv(sys.executable, _command(plan))
+
+
+def _command(plan: dict[str, object]) -> list[str]:
     package_parent = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-    command = [sys.executable, "-c", _START, package_parent, "mdp broker", json.dumps(plan)]
-    os.execv(sys.executable, command)
+    return [sys.executable, "-c", _START, package_parent, "mdp broker", json.dumps(plan)]
 
 
 def main(plan: str) -> None:
     options = json.loads(plan)
+    configure_logging(**options["logging"])
+    if options["supervise"]:
+        child = _command({**options, "supervise": False, "parent_pid": os.getpid()})
+        sys.exit(Supervisor(child).run())
+    if "parent_pid" in options:
+        die_with(options["parent_pid"])
     values = options["settings"]
     settings = BrokerSettings(**{**values, "heartbeats": Heartbeats(**values["heartbeats"])})
-    configure_logging(**options["logging"])
     raise_file_limit()
     with stop_signal() as stop:
         serve_broker(options["endpoints"], settings, stop)

@@ -6,22 +6,36 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from .. import wire
 from ..wire import Frames, printable
+from .fair_queue import FairQueue
+from .serving_times import ServingTimes
+
+# The time limit of a service whose workers are regular: so many times the 99 % quantile of the
+# times in which they answered, once so many were measured.
+LIMIT_FACTOR, LEAST_LIMIT_S = 10.0, 60.0
+MEASURED, UNMEASURED_LIMIT_S = 100, 600.0
 
 
 @dataclass
 class Counters:
-    """Counts since the start. accepted = answered + refused + cancelled + queued + held."""
+    """Counts since the start.
+
+    accepted = answered + refused + cancelled + undelivered + queued + held.
+    """
 
     accepted: int = 0
     answered: int = 0
+    undelivered: int = 0
+    """Answers of workers that could not be sent: the client was gone, or did not read."""
     refused: int = 0
     """Requests that the broker itself answered with an error."""
     cancelled: int = 0
+    clients_lost: int = 0
+    """Clients that sent no heartbeat for as long as they had said: their requests are cancelled."""
     partials: int = 0
     requeued: int = 0
     dead_tokens: int = 0
@@ -37,27 +51,51 @@ class Counters:
     request, or exceeded the time limit."""
 
 
-class ClientState:
-    """A peer that waits for answers, and its requests."""
+class Owner:
+    """A client: all its lanes share its turns and its limits. A foreign client has one socket.
 
-    __slots__ = ("jobs", "name")
+    It is known while it has requests or, if it sends heartbeats, until its lease is over.
+    """
 
-    def __init__(self, name: bytes) -> None:
+    __slots__ = ("alarm_at", "heard_at", "interactive", "lanes", "lease_s", "memory", "name")
+
+    def __init__(self, name: bytes, *, interactive: bool, lease_s: float, now: float) -> None:
         self.name = name
+        self.interactive = interactive
+        self.lanes: dict[bytes, ClientState] = {}  # those that wait for an answer
+        self.memory = 0  # bytes that its requests take, queued and held
+        self.lease_s = lease_s  # infinite: it sends no heartbeats
+        self.heard_at = now
+        self.alarm_at = math.inf
+
+
+class ClientState:
+    """A peer that waits for answers: one lane of a client, or a foreign client."""
+
+    __slots__ = ("jobs", "name", "owner")
+
+    def __init__(self, name: bytes, owner: Owner) -> None:
+        self.name = name
+        self.owner = owner
         self.jobs: dict[PendingRequest, None] = {}
 
 
 class PendingRequest:
     """One request that was accepted, until it is answered, refused or cancelled."""
 
+    OVERHEAD_BYTES = 1000
+    """The memory that a request takes beside its body, about."""
+
     __slots__ = (
         "accepted_at",
         "attempts",
         "body",
+        "body_bytes",
         "client",
         "dialect",
         "gathered",
         "over",
+        "overtimes",
         "parts_sent",
         "service",
         "worker",
@@ -70,16 +108,14 @@ class PendingRequest:
         self.dialect = request.dialect
         self.service = service
         self.body = tuple(request.body)
+        self.body_bytes = sum(map(len, self.body))  # and of `gathered`
         self.accepted_at = now
         self.worker: WorkerState | None = None  # the worker that holds it; None: it is queued
         self.attempts = 0  # losses of workers that held it
+        self.overtimes = 0  # how often it was taken from a worker at the time limit
         self.over = False  # answered, refused or cancelled
         self.parts_sent = 0
         self.gathered: Frames | None = None  # parts, for a client of MDP/0.1
-
-    @property
-    def body_bytes(self) -> int:
-        return sum(map(len, self.body)) + sum(map(len, self.gathered or ()))
 
 
 class WorkerState:
@@ -92,12 +128,14 @@ class WorkerState:
         "fingerprint",
         "heard_at",
         "job",
+        "limit_at",
         "name",
         "parts_skipped",
         "registered_at",
         "retired",
         "sent_at",
         "service",
+        "stops",
         "token",
     )
 
@@ -109,18 +147,22 @@ class WorkerState:
         *,
         now: float,
         fingerprint: bytes = b"",
+        stops: bool = False,
     ) -> None:
         self.name = name
         self.dialect = dialect
         self.service = service
         self.fingerprint = fingerprint  # the same for all workers of the service
+        self.stops = stops  # it understands `mmi.stop`
         self.registered_at = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
         self.retired = False  # it will leave, and gets no more requests
         self.job: PendingRequest | None = None
-        # For the job that it holds: token, start, and parts not to be sent to the client again.
+        # For the job that it holds: token, start, time limit, and
+        # parts not to be sent to the client again.
         self.token = b""
         self.asked_at = math.inf
+        self.limit_at = math.inf
         self.parts_skipped = 0
 
 
@@ -132,23 +174,22 @@ class Service:
         "answered",
         "body_bytes",
         "fingerprint",
-        "gone",
         "idle",
-        "jobs",
+        "limit_s",
         "name",
+        "queue",
+        "regular",
         "requeued",
-        "time_limit_s",
+        "times",
         "unserved_since",
         "workers",
     )
 
-    def __init__(self, name: bytes, *, time_limit_s: float, now: float) -> None:
+    def __init__(
+        self, name: bytes, *, limit_s: float | None = None, regular: bool = False, now: float
+    ) -> None:
         self.name = name
-        self.time_limit_s = time_limit_s
-        self.jobs: deque[PendingRequest] = (
-            deque()
-        )  # with jobs that are over, until their turn or a sweep
-        self.gone = 0  # the number of queued jobs that are over
+        self.queue: FairQueue[Owner, PendingRequest] = FairQueue()
         self.body_bytes = 0  # of the requests that are queued and held
         self.workers = 0
         self.fingerprint = b""  # of all its workers; meaningful only while it has some
@@ -156,11 +197,14 @@ class Service:
         self.unserved_since = now  # meaningful only while it has no workers
         self.answered = 0  # FINALs sent to clients; not those of cancelled requests
         self.requeued = 0
+        self.limit_s = limit_s  # set by the user; None: not set
+        self.regular = regular  # without `limit_s`, its limit follows from the times measured
+        self.times = ServingTimes()  # of its answers, while it is regular
         self.alarm_at = math.inf
 
     @property
     def queued(self) -> int:
-        return len(self.jobs) - self.gone
+        return len(self.queue)
 
     @property
     def busy(self) -> int:
@@ -169,3 +213,13 @@ class Service:
     @property
     def text(self) -> str:
         return printable(self.name)
+
+    def time_limit_s(self) -> float:
+        """Return how long a worker may hold a request."""
+        if self.limit_s is not None:
+            return self.limit_s
+        if not self.regular:
+            return math.inf
+        if self.times.measured < MEASURED:
+            return UNMEASURED_LIMIT_S
+        return max(LEAST_LIMIT_S, LIMIT_FACTOR * self.times.p99)

@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from ..process import (
     configure_logging,
     ended_by_signals,
     errors_reported,
+    memory_bytes,
     raise_file_limit,
     stop_signal,
 )
@@ -69,8 +71,9 @@ def main() -> None:
 
 BROKER_HELP = """Run a broker, which queues requests by service and hands each to an idle worker.
 
-The worker that has been idle longest gets the next request. If a worker dies, its request goes to \
-another one.
+The clients of a service are served in turn, one request each, so that nobody waits for another \
+one's whole queue. If a worker dies, or holds a request longer than the time limit, the request \
+goes to another one.
 
 On SIGTERM or Ctrl-C the broker first waits for the requests that workers hold (--drain); a second \
 signal stops it at once.
@@ -81,7 +84,8 @@ signal stops it at once.
   mdp broker --bind tcp://0.0.0.0:5555 --public
   mdp broker --bind tcp://\\[::]:5555 --public     # IPv4 and IPv6
   mdp broker --bind tcp://127.0.0.1:5555 --bind ipc:///tmp/mdp.sock
-  mdp broker --time-limit ssnet-plane0=120 --time-limit ssnet-plane2=120
+  mdp broker --time-limit ssnet-plane0=120 --time-limit training=none
+  mdp broker --max-bytes 20000000000 --supervise
 """
 
 
@@ -97,8 +101,9 @@ def broker(
         option(
             FAILURES,
             metavar="SERVICE=SECONDS",
-            help="Seconds that a worker may hold a request of SERVICE, before it is disconnected;"
-            " repeatable. Default: no limit.",
+            help="Seconds that a worker may hold a request of SERVICE; then the request is tried on"
+            " one more worker. Also auto (10 times the 99 % quantile of the measured times, at least"
+            " 60) or none; repeatable. Default: auto for the planes of SSNet, else none.",
         ),
     ] = None,
     max_attempts: Annotated[
@@ -108,17 +113,27 @@ def broker(
     max_queue: Annotated[
         int,
         option(
-            SERVED, help="Maximum number of requests in the queue of a service; more are refused."
+            SERVED,
+            help="Maximum number of requests of one client in the queue of a service; more are"
+            " refused.",
         ),
     ] = BROKER.max_queue,
     max_queue_bytes: Annotated[
-        int,
+        int | None,
         option(
             SERVED,
-            help="Maximum bytes in all requests of a service, queued or at workers; more are"
-            " refused.",
+            help="Maximum bytes in all requests of a service, queued or at workers, and in one"
+            " message; more are refused. Default: 2 GiB, or half of --max-bytes if that is less.",
         ),
-    ] = BROKER.max_queue_bytes,
+    ] = None,
+    max_bytes: Annotated[
+        int | None,
+        option(
+            SERVED,
+            help="Maximum memory in bytes for all requests, and for the answers that peers have not"
+            " read; one client gets at most half. Default: a quarter of this machine's memory.",
+        ),
+    ] = None,
     expiry: Annotated[
         float,
         option(
@@ -133,6 +148,10 @@ def broker(
             help="Seconds that a stopped broker waits for the requests that workers hold.",
         ),
     ] = BROKER.drain_s,
+    supervise: Annotated[
+        bool,
+        option(FAILURES, "--supervise", help="Start the broker again if its process dies."),
+    ] = False,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
     liveness: Liveness = HEARTBEATS.liveness,
     verbose: Verbose = False,
@@ -146,35 +165,50 @@ def broker(
         max_attempts="--max-attempts",
         max_queue="--max-queue",
         max_queue_bytes="--max-queue-bytes",
+        max_bytes="--max-bytes",
         expiry_s="--expiry",
         drain_s="--drain",
     ):
+        memory = memory_bytes() // 4 if max_bytes is None else max_bytes
+        if max_queue_bytes is None:
+            max_queue_bytes = min(BROKER.max_queue_bytes, memory // 2)
         settings = BrokerSettings(
             heartbeats=Heartbeats(heartbeat, liveness),
             max_attempts=max_attempts,
             max_queue=max_queue,
             max_queue_bytes=max_queue_bytes,
+            max_bytes=max(memory, 2 * max_queue_bytes) if max_bytes is None else memory,
             expiry_s=expiry,
             time_limits_s=_time_limits(time_limit or []),
             drain_s=drain,
         )
     configure_logging(verbose=verbose, quiet=quiet)
     _check_public(endpoints, public=public)
-    become_broker(endpoints, settings, verbose=verbose, quiet=quiet)
+    become_broker(endpoints, settings, verbose=verbose, quiet=quiet, supervise=supervise)
 
 
-def _time_limits(texts: list[str]) -> dict[str, float]:
-    limits = {}
+def _time_limits(texts: list[str]) -> dict[str, float | None]:
+    limits: dict[str, float | None] = {}
     for text in texts:
         service, _, seconds = text.rpartition("=")
         try:
-            name, limit_s = service_name(service).decode(), float(seconds)
+            name = service_name(service).decode()
+            limit_s = _LIMITS[seconds] if seconds in _LIMITS else _finite(float(seconds))
             BrokerSettings(time_limits_s={name: limit_s})
         except (SettingsError, ValueError):
             text = f"want --time-limit SERVICE=SECONDS, with SECONDS above 0, got {text!r}"
             raise SettingsError(text) from None
         limits[name] = limit_s
     return limits
+
+
+_LIMITS = {"auto": None, "none": math.inf}
+
+
+def _finite(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise ValueError(f"want a finite number, got {seconds}")
+    return seconds
 
 
 def _check_public(endpoints: list[str], *, public: bool) -> None:

@@ -29,11 +29,10 @@ from rich.table import Table
 
 from ..broker.broker_loop import serve_broker
 from ..errors import MDPError, SettingsError
-from ..process import raise_file_limit
+from ..process import die_with, raise_file_limit
 from ..settings import BrokerSettings
 from ..sockets import Wakeup, connect, receive_message, send_message, target
 from ..wire import DIALECTS, ERROR, Dialect, Frames, worker_name
-from ..worker.child import die_with
 from . import tables
 
 _MAX_LANES = 2000

@@ -7,7 +7,6 @@ when the host dies.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Any
 from .. import pipe
 from ..broker.fingerprints import fingerprint_of
 from ..errors import MDPError, Refused
+from ..process import die_with
 from ..sockets import ChildEnd, Stream
 from ..wire import MAX_BODY_FRAMES, error_body
 from .worker import Worker
@@ -125,12 +125,3 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, MDPError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def die_with(host_pid: int) -> None:
-    """Have the kernel kill this process when its host dies, even by SIGKILL (Linux)."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != host_pid:
-        os._exit(1)  # the host died before the call above

@@ -92,5 +92,5 @@ def test_parts_that_are_gathered_count_as_what_the_service_holds_and_are_bounded
     assert broker.receive(RFC18.part(b"w1", token, b"y" * 10), 0.1) == []
     assert broker.services[S].body_bytes == 11
     (refusal,) = broker.receive(RFC18.part(b"w1", token, b"y" * 10), 0.2)
-    assert refusal[:6] == [b"c1", b"", b"MDPC01", S, b"MDP-ERROR", b"500"]
+    assert refusal[:6] == [b"c1", b"", b"MDPC01", S, b"MDP-ERROR", b"413"]
     assert broker.services[S].body_bytes == 0

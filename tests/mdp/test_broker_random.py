@@ -15,7 +15,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from mdp.broker.broker import Broker
-from mdp.broker.state import Service
+from mdp.broker.state import Counters, PendingRequest, Service
 from mdp.settings import BrokerSettings, Heartbeats
 from mdp.wire import Frame, Frames
 from tests.support.frames import MAJORTOMO, RFC7, RFC18, Sent, Spelling, read
@@ -25,7 +25,7 @@ SERVICES = [b"alpha", b"alpha", b"beta", b"beta", b"\xfe\x00\n", b"one too many"
 TIGHT = BrokerSettings(
     heartbeats=Heartbeats(1.0, 3),
     max_attempts=2,
-    max_queue=4,
+    max_queue=2,
     max_queue_bytes=60,
     expiry_s=5.0,
     time_limits_s={"beta": 1.5},
@@ -139,7 +139,7 @@ class World:
         if _dialect(a) is RFC7:
             return
         out = self.take(_dialect(a).part(worker, token, b"part", token, b"%d" % self.parts[token]))
-        if any(sent.body[:2] == [b"MDP-ERROR", b"500"] for sent in out):
+        if any(sent.body[:2] == [b"MDP-ERROR", b"413"] for sent in out):
             self.asked[self.owners[token]].cancelled = True  # what was gathered is too much
         if self.live.get(worker) == token:
             self.parts[token] += 1
@@ -250,7 +250,7 @@ class World:
 
     def _cut_off(self, peer: bytes) -> list[Frames]:
         """It cannot be reached: what a client waits for is given up, a worker is forgotten."""
-        client = self.broker.clients.get(peer)
+        client = self.broker.clients.lanes.get(peer)
         waited_for = [job.body[0] for job in client.jobs] if client else []
         earlier = self.broker.counters.cancelled
         out = self.broker.unreachable(peer, self.now)
@@ -315,21 +315,23 @@ class World:
     def check(self) -> None:
         broker, counters = self.broker, self.broker.counters
         held = [w.job for w in broker.workers.values() if w.job is not None]
-        queued = [job for s in broker.services.values() for job in s.jobs]
+        queued = [job for s in broker.services.values() for job in _queued(s)]
         places = [job for job in [*queued, *held] if not job.over]
         assert len(set(map(id, [*queued, *held]))) == len(queued) + len(held), "in two places"
         assert broker.held == sum(not job.over for job in held)
-        ended = counters.answered + counters.refused + counters.cancelled
+        ended = _ended(counters)
         waiting_jobs = sum(s.queued for s in broker.services.values())
         assert counters.accepted == ended + waiting_jobs + broker.held
-        assert {id(job) for c in broker.clients.values() for job in c.jobs} == set(map(id, places))
-        assert all(job.client is c for c in broker.clients.values() for job in c.jobs)
-        assert all(c.name == name for name, c in broker.clients.items())
-        assert all(c.jobs for c in broker.clients.values()), "a client that waits for nothing"
+        assert {id(job) for c in broker.clients.lanes.values() for job in c.jobs} == set(
+            map(id, places)
+        )
+        assert all(job.client is c for c in broker.clients.lanes.values() for job in c.jobs)
+        assert all(c.name == name for name, c in broker.clients.lanes.items())
+        assert all(c.jobs for c in broker.clients.lanes.values()), "a client that waits for nothing"
         assert counters.accepted == sum(self.sent.values())
         assert counters.cancelled == sum(self.cancelled.values())
         for client, sent in self.sent.items():
-            waits = len(broker.clients[client].jobs) if client in broker.clients else 0
+            waits = len(broker.clients.lanes[client].jobs) if client in broker.clients.lanes else 0
             assert sent == self.finals[client] + self.cancelled[client] + waits
         for service in broker.services.values():
             self._check_service(service)
@@ -340,15 +342,16 @@ class World:
         broker, limits = self.broker, self.settings
         workers = [w for w in broker.workers.values() if w.service is service]
         held = [w.job for w in workers if w.job is not None and not w.job.over]
-        queued = [job for job in service.jobs if not job.over]
+        queued = _queued(service)
         assert service.workers == len(workers)
         assert service.busy == sum(w.job is not None or w.retired for w in workers)
-        assert service.gone == sum(job.over for job in service.jobs)
+        assert not any(job.over for job in queued)
         assert service.queued == len(queued)
         assert service.body_bytes == sum(job.body_bytes for job in [*queued, *held])
         assert service.body_bytes <= limits.max_queue_bytes
-        assert service.queued <= limits.max_queue + limits.max_attempts * 6  # requeued ones too
-        assert not (service.jobs and service.idle), "jobs wait while workers idle"
+        for owner in broker.clients.owners.values():  # requeued ones too
+            assert service.queue.queued_by(owner) <= limits.max_queue + limits.max_attempts * 6
+        assert not (service.queue and service.idle), "jobs wait while workers idle"
         assert all(job.service is service for job in [*queued, *held])
         assert all(job.attempts <= limits.max_attempts for job in [*queued, *held])
         assert all(job.worker is None for job in queued)
@@ -376,10 +379,10 @@ class World:
             due = min(due, worker.sent_at + 1.0, worker.heard_at + 1.0 * heartbeats.liveness)
             if worker.job is not None and worker.service.name == b"beta":
                 limit_s = self.settings.time_limits_s.get("beta", math.inf)
+                assert limit_s is not None
                 due = min(due, worker.asked_at + limit_s)
         for service in self.broker.services.values():
-            jobs = [job for job in service.jobs if not job.over and not service.workers]
-            for job in jobs:
+            for job in _queued(service) if not service.workers else []:
                 since = max(job.accepted_at, service.unserved_since)
                 due = min(due, since + self.settings.expiry_s)
         return due
@@ -387,11 +390,11 @@ class World:
     def settle(self) -> None:
         """Nobody says anything any more: within silence and expiry every client has its answer."""
         end = self.now + 3.0 + self.settings.expiry_s + 0.001
-        while self.broker.clients:
+        while self.broker.clients.lanes:
             self.step(("deadline", 0, 0, 0))
             assert self.now <= end, "a request waits for ever"
         counters = self.broker.counters
-        assert counters.accepted == counters.answered + counters.refused + counters.cancelled
+        assert counters.accepted == _ended(counters)
 
     def stop(self, after: list[Step]) -> None:
         """Drain, go on for a while, close: every client has its answer, every worker is told."""
@@ -408,6 +411,18 @@ class World:
         self.finals.update(sent.peer for sent in out if sent.what == "final")
         for client, asked in self.sent.items():
             assert asked == self.finals[client] + self.cancelled[client]
+
+
+def _ended(counters: Counters) -> int:
+    ended = counters.answered + counters.refused + counters.cancelled
+    return ended + counters.undelivered
+
+
+def _queued(service: Service) -> list[PendingRequest]:
+    """Its queued requests, from the inside of its queue."""
+    queue = service.queue
+    turns = [*queue._interactive.values(), *queue._others.values()]
+    return [job for jobs in turns for job in jobs]
 
 
 def _dialect(worker: int) -> Spelling:
@@ -465,7 +480,7 @@ def test_the_random_steps_reach_everything_that_can_happen() -> None:
         assert count > 20
     for count in (counters.unreachable, counters.workers_lost):
         assert count > 20
-    for what in ("404", "429 requests", "429 60", "429 services", "502", "504"):
+    for what in ("404", "429 client", "429 60", "429 services", "502", "504"):
         assert world.seen[what] > 5, (what, world.seen)
     for what in ("heartbeat", "disconnect", "cancelled while held", "cancelled in the queue"):
         assert world.seen[what] > 5, (what, world.seen)
@@ -512,7 +527,7 @@ def test_no_list_of_frames_makes_the_broker_raise_or_lose_count(
         for sent in broker.receive([*frames], 0.0):
             assert sent[0] in {b"w0", b"c0", b"c1", *(m[0] for m in messages if m)}
         counters = broker.counters
-        ended = counters.answered + counters.refused + counters.cancelled
+        ended = _ended(counters)
         queued = sum(service.queued for service in broker.services.values())
         assert counters.accepted == ended + queued + broker.held
     broker.tick(1000.0)

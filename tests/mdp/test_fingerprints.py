@@ -27,7 +27,7 @@ from tests.support.processes import QUICK, QUICK_CLIENT, Process, Processes, unt
 
 S = b"plane2"
 WORKERS = pytest.mark.parametrize("worker", list(SPELLINGS.values()), ids=list(SPELLINGS))
-OK = [b"200", msgpack.packb({})]
+OK = [b"200", msgpack.packb({"max_bytes": 2 << 30})]
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ def test_mmi_services_counts_workers_requests_and_bytes() -> None:
             "bytes": 2,
             "answered": 1,
             "requeued": 0,
+            "time_limit_s": None,
         },
         "plane0": {
             "workers": 0,
@@ -102,6 +103,7 @@ def test_mmi_services_counts_workers_requests_and_bytes() -> None:
             "bytes": 4,
             "answered": 0,
             "requeued": 0,
+            "time_limit_s": None,
         },
     }
     broker.receive(RFC18.disconnect(b"w2"), 0.0)
@@ -279,4 +281,4 @@ def test_questions_to_the_broker_are_no_requests_and_take_any_body(service: byte
         assert len(broker.receive(RFC18.ask(b"c1", service, *body), 0.0)) == 1
     assert broker.counters.accepted == 0
     assert not broker.services
-    assert not broker.clients
+    assert not broker.clients.lanes

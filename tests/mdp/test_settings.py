@@ -41,7 +41,7 @@ def test_a_value_that_is_not_above_zero_is_refused_by_name(
         kind(**{name: value})
 
 
-@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, -math.inf])
 def test_a_time_limit_that_is_not_above_zero_is_refused_with_its_services_name(
     value: float,
 ) -> None:

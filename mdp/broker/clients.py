@@ -1,0 +1,118 @@
+"""The clients that wait for answers: their requests, their leases, and the memory they take. Pure.
+
+A foreign client has one socket. A client of ours has many, its lanes, with one request each; it is
+the `Owner` of those lanes, and limits and turns are the owner's. It sends heartbeats while it waits
+(`mmi.broker`), each with a lease in seconds: if it is silent for longer, it is lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .. import wire
+from ..settings import BrokerSettings
+from ..wire import Frames
+from .state import ClientState, Owner, PendingRequest, Service
+
+_FIRST_LEASE_S = 60.0  # of a client of ours, until its first heartbeat
+_MAX_LEASE_S = 3600.0
+
+
+class Clients:
+    """All requests that are not over, by client."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.lanes: dict[bytes, ClientState] = {}  # by peer
+        self.owners: dict[bytes, Owner] = {}
+        self.memory = 0  # bytes that all requests take
+        self._settings = settings
+
+    def __iter__(self) -> Iterator[PendingRequest]:
+        return (job for client in self.lanes.values() for job in client.jobs)
+
+    def requests_of(self, peer: bytes) -> list[PendingRequest]:
+        return [*self.lanes[peer].jobs] if peer in self.lanes else []
+
+    def owner(self, peer: bytes, now: float) -> Owner:
+        """Return the client that a peer belongs to, which is heard now; perhaps a new one."""
+        name = wire.owner(peer)
+        owner = self.owners.get(name)
+        if owner is None:
+            lease_s = math.inf if name == peer else _FIRST_LEASE_S
+            interactive = wire.is_interactive(peer)
+            owner = Owner(name, interactive=interactive, lease_s=lease_s, now=now)
+        owner.heard_at = now
+        return owner
+
+    def heartbeat(self, peer: bytes, body: Frames, now: float) -> Owner | None:
+        """Note a client's heartbeat; return the client if its lease is known now."""
+        owner = self.owners.get(wire.owner(peer))
+        lease_s = wire.lease_of(body)
+        if owner is None or lease_s is None:
+            return None
+        owner.heard_at = now
+        owner.lease_s = min(lease_s, _MAX_LEASE_S)
+        return owner
+
+    def why_refused(self, owner: Owner, service: Service, size: int) -> tuple[int, str] | None:
+        """Return the code and the reason if a request of `size` bytes must be refused."""
+        settings = self._settings
+        if size > settings.max_queue_bytes:
+            limit = f"want at most {settings.max_queue_bytes} (--max-queue-bytes)"
+            return 413, f"the request to {service.text} has {size} bytes, {limit}"
+        queued = service.queue.queued_by(owner)
+        if queued >= settings.max_queue:
+            return 429, f"the queue of {service.text} is full: {queued} requests of this client"
+        total, limit_bytes = service.body_bytes + size, settings.max_queue_bytes
+        if total > limit_bytes:
+            return 429, f"the queue of {service.text} is full: {total} bytes of {limit_bytes}"
+        free = settings.max_bytes - self.memory
+        if owner.memory + size + PendingRequest.OVERHEAD_BYTES > free:
+            text = f"this client's requests take {owner.memory} bytes, {free} are free for all"
+            return 429, f"the broker's memory is full: {text}"
+        return None
+
+    def add(
+        self, owner: Owner, peer: bytes, request: wire.Request, service: Service, now: float
+    ) -> PendingRequest:
+        client = self.lanes.get(peer)
+        if client is None:
+            client = self.lanes[peer] = owner.lanes[peer] = ClientState(peer, owner)
+            self.owners[owner.name] = owner
+        job = PendingRequest(client, request, service, now)
+        client.jobs[job] = None
+        self._account(job, job.body_bytes, job.body_bytes + PendingRequest.OVERHEAD_BYTES)
+        return job
+
+    def gather(self, job: PendingRequest, part: Frames) -> bool:
+        """Keep a part of an answer for a client of MDP/0.1; False if it is too much."""
+        if job.gathered is None:
+            job.gathered = []
+        job.gathered += part
+        more_bytes = sum(map(len, part))
+        job.body_bytes += more_bytes
+        self._account(job, more_bytes, more_bytes)
+        settings = self._settings
+        return (
+            job.service.body_bytes <= settings.max_queue_bytes and self.memory <= settings.max_bytes
+        )
+
+    def remove(self, job: PendingRequest) -> None:
+        """Remove a request that is over, and free its memory."""
+        client, owner = job.client, job.client.owner
+        self._account(job, -job.body_bytes, -job.body_bytes - PendingRequest.OVERHEAD_BYTES)
+        job.body = ()
+        job.gathered = None
+        del client.jobs[job]
+        if client.jobs:
+            return
+        del self.lanes[client.name]
+        del owner.lanes[client.name]
+        if not owner.lanes and owner.lease_s == math.inf:
+            del self.owners[owner.name]
+
+    def _account(self, job: PendingRequest, body_bytes: int, memory: int) -> None:
+        job.service.body_bytes += body_bytes
+        job.client.owner.memory += memory
+        self.memory += memory
