@@ -58,11 +58,6 @@ def new_lanes(settings: ClientSettings, random: Random, *, interactive: bool) ->
     return Lanes(settings, name, **more)
 
 
-def serves_in_turn() -> bool:
-    """True if the broker serves its clients round robin."""
-    return hasattr(Service(b"x", time_limit_s=1.0, now=0.0).jobs, "queued_by")
-
-
 def workers_stop() -> bool:
     """True if a worker gives up a request that nobody waits for (`mmi.stop`)."""
     return "mmi.stop" in (host_module.__doc__ or "")
@@ -70,4 +65,29 @@ def workers_stop() -> bool:
 
 def queued(service: Service) -> Iterator[PendingRequest]:
     """Yield the requests in a service's queue."""
-    yield from (job for job in service.jobs if not job.over)
+    queue = service.queue
+    for turns in (queue._interactive, queue._others):
+        for requests in turns.values():
+            yield from requests
+
+
+def waits(broker: Broker, lane: bytes) -> bool:
+    """True if the broker has a request of this lane."""
+    return lane in broker.clients.lanes
+
+
+def count_waiting(broker: Broker) -> int:
+    """Return how many lanes have requests."""
+    return len(broker.clients.lanes)
+
+
+def accepted(broker: Broker) -> list[PendingRequest]:
+    """Return the requests that are not over, as their clients' records have them."""
+    return list(broker.clients)
+
+
+def memory(broker: Broker) -> tuple[int, int]:
+    """Return the bytes that the broker counts for all requests, and those that they take."""
+    return broker.clients.memory, sum(
+        job.body_bytes + PendingRequest.OVERHEAD_BYTES for job in broker.clients
+    )

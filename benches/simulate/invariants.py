@@ -167,7 +167,6 @@ class BrokerWatch:
         self._core = core
         self._calls = calls
         self._settings = settings
-        self._fair = cores.serves_in_turn()
         self._asked: dict[bytes, int] = {}  # by lane: the request that it waits for
         self._lanes: dict[int, dict[bytes, None]] = {}  # by request: lanes that wait for it
         self._holders: dict[int, list[tuple[bytes, bytes]]] = {}  # worker and token
@@ -214,7 +213,7 @@ class BrokerWatch:
 
     def _on_asked(self, lane: bytes, service: bytes, frame: object) -> None:
         request = _number(frame)
-        if lane in self._asked and lane in self._core.clients:
+        if lane in self._asked and cores.waits(self._core, lane):
             waits = self._asked[lane]
             raise Violation(f"a lane that waits for request {waits} has asked for {request}")
         self._forget(lane)
@@ -236,7 +235,7 @@ class BrokerWatch:
             raise Violation(f"request {request} was given to {len(holders) + 1} workers")
         holders.append((worker, token))
         self._holders[request] = holders
-        if self._fair and len(lanes) == 1:
+        if len(lanes) == 1:
             state = self._core.workers.get(worker)
             if state is not None:
                 self._turns[state.service.name].served(next(iter(lanes)))
@@ -285,17 +284,22 @@ class BrokerWatch:
             job = worker.job
             if job is not None and not job.over:
                 self._place(places, job, f"worker {worker.name.hex()}")
-        total = counters.answered + counters.refused + counters.cancelled + len(places)
+        over = counters.answered + counters.refused + counters.cancelled + counters.undelivered
+        total = over + len(places)
         if counters.accepted != total:
             held = len(places) - queued
             raise Violation(f"{queued} queued and {held} held do not fit {counters}")
-        waiting = [job for client in core.clients.values() for job in client.jobs]
+        waiting = cores.accepted(core)
         if len(waiting) != len(places) or any(job not in places for job in waiting):
             raise Violation(f"clients wait for {len(waiting)} requests, of {len(places)} in place")
-        for lane in [lane for lane in self._asked if lane not in core.clients]:
+        for lane in [lane for lane in self._asked if not cores.waits(core, lane)]:
             self._forget(lane)  # cancelled by the broker: its lease was over
-        if len(self._asked) != len(core.clients):
-            raise Violation(f"{len(core.clients)} lanes wait, {len(self._asked)} have asked")
+        lanes = cores.count_waiting(core)
+        if len(self._asked) != lanes:
+            raise Violation(f"{lanes} lanes wait, {len(self._asked)} have asked")
+        counted, memory = cores.memory(core)
+        if counted != memory or memory > core.settings.max_bytes:
+            raise Violation(f"the requests take {memory} bytes, {counted} are counted")
         self._check_services()
 
     def _place(self, places: dict[PendingRequest, str], job: PendingRequest, place: str) -> None:
@@ -324,8 +328,8 @@ class BrokerWatch:
         """Check that nothing is left when all calls are over."""
         core = self._core
         self.check()
-        if core.clients:
-            raise Violation(f"{len(core.clients)} lanes wait, and no call is open")
+        if lanes := cores.count_waiting(core):
+            raise Violation(f"{lanes} lanes wait, and no call is open")
         for worker in core.workers.values():
             if worker.job is not None and cores.workers_stop():
                 raise Violation(f"worker {worker.name.hex()} is busy with nothing")

@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from mdp.broker.broker import Broker
-from mdp.broker.state import PendingRequest, WorkerState
+from mdp.broker.fair_queue import FairQueue
+from mdp.broker.state import Owner, PendingRequest, WorkerState
 from mdp.client import lane
 from mdp.client.lane import Lanes
+from mdp.wire import Frames
 
 from .site import SiteSettings
 
@@ -65,18 +67,31 @@ def _retire() -> AbstractContextManager[Change]:
 
 
 def _second_try() -> AbstractContextManager[Change]:
-    """A request whose worker was lost is put into the queue twice."""
+    """A request that is tried again is given to two workers, if two are idle."""
 
-    def wrapper(original: Callable[..., Any]) -> Any:
-        def requeue(broker: Broker, job: PendingRequest, *values: Any, **named: Any) -> Any:
-            out = original(broker, job, *values, **named)
-            if not job.over:
-                job.service.jobs.appendleft(job)
-            return out
+    def wrapper(original: Callable[..., Frames]) -> Any:
+        def hand_out(broker: Broker, job: PendingRequest, now: float) -> Frames:
+            if job.attempts and len(job.service.idle) > 1:
+                job.service.queue.append(job.client.owner, job)
+            return original(broker, job, now)
 
-        return requeue
+        return hand_out
 
-    return _patched(Broker, "_requeue", wrapper)
+    return _patched(Broker, "_hand_out", wrapper)
+
+
+def _starving() -> AbstractContextManager[Change]:
+    """The oldest request of a service is served first, whoever has asked."""
+
+    def wrapper(_: Any) -> Any:
+        def pop(queue: FairQueue[Owner, PendingRequest]) -> PendingRequest:
+            oldest = min(queue.heads(), key=lambda job: job.accepted_at)
+            queue.remove(oldest.client.owner, oldest)
+            return oldest
+
+        return pop
+
+    return _patched(FairQueue, "pop", wrapper)
 
 
 def _lost_failed() -> AbstractContextManager[Change]:
@@ -96,4 +111,5 @@ NAMES: dict[str, Callable[[], AbstractContextManager[Change]]] = {
     "retire": _retire,
     "second-try": _second_try,
     "lost-failed": _lost_failed,
+    "starving": _starving,
 }
