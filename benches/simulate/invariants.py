@@ -134,7 +134,8 @@ class _Turns:
         owner = wire.owner(lane)
         lanes = self._queued.get(owner)
         if not lanes or lane not in lanes:
-            return  # it was served before, and is tried again
+            self._head_since[owner] = len(self._served)  # tried again: it was its client's turn
+            return
         if next(iter(lanes)) == lane and len(self._served) % self._sample == 0:
             self._check(owner)
         del lanes[lane]
@@ -235,10 +236,9 @@ class BrokerWatch:
             raise Violation(f"request {request} was given to {len(holders) + 1} workers")
         holders.append((worker, token))
         self._holders[request] = holders
-        if len(lanes) == 1:
-            state = self._core.workers.get(worker)
-            if state is not None:
-                self._turns[state.service.name].served(next(iter(lanes)))
+        state = self._core.workers.get(worker)
+        if state is not None and state.job is not None:
+            self._turns[state.service.name].served(state.job.client.name)
 
     def _holds(self, worker: bytes, token: bytes) -> bool:
         state = self._core.workers.get(worker)
