@@ -55,8 +55,8 @@ class BrokerSettings:
     Also the most bytes of one request or one answer; above it, error 413."""
     max_bytes: int = 4 << 30
     """The most memory of the requests of all services, in bytes. A client may take as much as is
-    free, so it never takes more than half. Above it, error 429. It also limits the answers that
-    were sent to peers and not yet taken by them."""
+    free, so one client takes about half at most. Above it, error 429. It also limits the bytes of
+    large messages (256 KiB) that peers have not read."""
     expiry_s: float = 60.0
     """A request for a service without workers waits this long, then gets error 404."""
     time_limits_s: Mapping[str, float | None] = field(default_factory=dict)

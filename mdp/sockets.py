@@ -30,6 +30,8 @@ Stream = os_socket.socket
 SMALL_BYTES = 16384
 _ZERO_COPY_BYTES = 65536  # when sending Python's bytes: below this, libzmq's copy is cheaper
 
+_TRACKED_BYTES = 262144  # to track a message costs 30 us, so smaller ones are not tracked
+
 # The methods of pyzmq's compiled core: its Python layer would cost as much time again.
 _recv: Any = _Backend.recv
 _send: Any = _Backend.send
@@ -232,6 +234,40 @@ def is_served(text: str) -> bool:
     return True
 
 
+class Unread:
+    """The large messages that were sent to peers and are still in this process.
+
+    libzmq queues up to 1000 messages for a peer that does not read, of whatever size. So the bytes
+    of large ones are counted here, until libzmq has written them to the connection.
+    """
+
+    def __init__(self, *, max_peer_bytes: int, max_bytes: int) -> None:
+        self._max_peer_bytes = max_peer_bytes
+        self._max_bytes = max_bytes
+        self._by_peer: dict[bytes, deque[tuple[Any, int]]] = {}  # trackers of libzmq, and sizes
+
+    def has_room(self, peer: bytes, size: int) -> bool:
+        """True if a message of `size` bytes may be sent; a peer that has read all gets one more."""
+        waiting = self._waiting(peer)
+        if not waiting:
+            return True
+        total = sum(map(self._waiting, list(self._by_peer)))
+        return waiting + size <= self._max_peer_bytes and total + size <= self._max_bytes
+
+    def add(self, peer: bytes, tracker: Any, size: int) -> None:
+        self._by_peer.setdefault(peer, deque()).append((tracker, size))
+
+    def _waiting(self, peer: bytes) -> int:
+        messages = self._by_peer.get(peer)
+        if messages is None:
+            return 0
+        while messages and messages[0][0].done:
+            messages.popleft()
+        if not messages:
+            del self._by_peer[peer]
+        return sum(size for _, size in messages)
+
+
 class Router:
     """A ROUTER socket bound to all of a broker's endpoints."""
 
@@ -241,8 +277,10 @@ class Router:
         endpoints: Iterable[Address],
         *,
         max_frame_bytes: int,
+        unread: Unread,
         heartbeats: Heartbeats,
     ) -> None:
+        self._unread = unread
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 500  # ms, for the last messages of a broker that stops
         socket.router_mandatory = True  # report that a peer is gone, instead of dropping
@@ -272,11 +310,28 @@ class Router:
     def send(self, frames: Sequence[Frame]) -> bool:
         """Send to the peer named by the first frame; False if it is gone or does not read."""
         try:
+            if max(map(len, frames)) >= _TRACKED_BYTES:
+                return self._send_large(frames)
             send_message(self._socket, frames)
         except zmq.ZMQError as error:  # only the first frame can be refused
             if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 return False
             raise
+        return True
+
+    def _send_large(self, frames: Sequence[Frame]) -> bool:
+        peer, last = frames[0], len(frames) - 1
+        assert isinstance(peer, bytes)
+        if not self._unread.has_room(peer, sum(map(len, frames))):
+            return False
+        for number, frame in enumerate(frames):
+            flags = _NOW if number == last else _NOW_MORE
+            if len(frame) < _TRACKED_BYTES:
+                _send(self._socket, frame, flags, len(frame) < _ZERO_COPY_BYTES)
+                continue
+            tracked = zmq.Frame(buffer_of(frame), track=True, copy=False)
+            _send(self._socket, tracked, flags, False)
+            self._unread.add(peer, tracked.tracker, len(frame))
         return True
 
     def close(self) -> None:

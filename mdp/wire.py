@@ -31,6 +31,8 @@ RETIRE = b"mmi.retire"
 FINGERPRINT = b"mmi.fingerprint"
 CANCEL = b"mmi.cancel"
 STOP = b"mmi.stop"
+NUMBERED_PARTIAL, NUMBERED_FINAL = b"\x12", b"\x13"
+"""Commands between peers of ours, for answers in parts; a number comes before the body."""
 GRACE, NOW = b"grace", b"now"
 MAX_SERVICE_BYTES = 255
 MAX_FRAMES = 1024
@@ -77,6 +79,16 @@ class Dialect:
     def disconnect_to(self, worker: bytes) -> Frames:
         return [worker, *self.worker_prefix, self.disconnect]
 
+    def part_to_lane(
+        self, client: bytes, service: bytes, number: int, body: Sequence[Frame], *, final: bool
+    ) -> Frames:
+        """Send a part of an answer with its number; the FINAL has the number of parts before it.
+
+        A connection that breaks may lose a part and deliver the next one, on a new connection.
+        """
+        command = NUMBERED_FINAL if final else NUMBERED_PARTIAL
+        return [client, *self.client_prefix, command, service, b"%d" % number, *body]
+
     def stop_to(self, worker: bytes, token: bytes, how: bytes) -> Frames:
         """Tell a worker of ours that nobody waits for the request which it holds under `token`."""
         return [worker, *self.client_prefix, *self.client_final, STOP, token, how]
@@ -89,8 +101,15 @@ class Dialect:
     def ready(self, service: bytes) -> Frames:
         return [*self.worker_prefix, READY, service]
 
-    def reply(self, token: bytes, body: Sequence[Frame], *, final: bool) -> Frames:
-        return [*self.worker_prefix, self.final if final else self.partial, token, EMPTY, *body]
+    def reply(
+        self, token: bytes, body: Sequence[Frame], *, final: bool, number: int | None = None
+    ) -> Frames:
+        """Answer a request; with a number, the broker notices a part that was lost."""
+        if number is None:
+            command = self.final if final else self.partial
+            return [*self.worker_prefix, command, token, EMPTY, *body]
+        command = NUMBERED_FINAL if final else NUMBERED_PARTIAL
+        return [*self.worker_prefix, command, token, EMPTY, b"%d" % number, *body]
 
 
 MDP01 = Dialect(
@@ -154,12 +173,16 @@ class Ready(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A worker answers the request that it got under `token`; `final`: no more parts follow."""
+    """A worker answers the request that it got under `token`; `final`: no more parts follow.
+
+    number: the number of parts before this one; None: the worker does not say.
+    """
 
     dialect: Dialect
     token: bytes
     body: Frames
     final: bool
+    number: int | None = None
 
 
 class Heartbeat(NamedTuple):
@@ -183,6 +206,12 @@ def _service(frame: Frame) -> bytes:
     return frame
 
 
+def _number(frame: Frame) -> int:
+    if not isinstance(frame, bytes) or not frame.isdigit() or len(frame) > 18:
+        raise WireError("want the number of a part")
+    return int(frame)
+
+
 def _parse_client(dialect: Dialect, frames: Frames, at: int) -> Message:
     command = dialect.client_request
     if command:
@@ -199,6 +228,12 @@ def _parse_worker(dialect: Dialect, frames: Frames, at: int) -> Message:
         if not isinstance(token, bytes) or frames[at + 2] != EMPTY:
             raise WireError("want an address and an empty frame before a worker's reply")
         return Reply(dialect, token, frames[at + 3 :], command == dialect.final)
+    if command in (NUMBERED_PARTIAL, NUMBERED_FINAL) and dialect.names_service and dialect.streams:
+        token = frames[at + 1]
+        if not isinstance(token, bytes) or frames[at + 2] != EMPTY:
+            raise WireError("want an address and an empty frame before a worker's reply")
+        number = _number(frames[at + 3])
+        return Reply(dialect, token, frames[at + 4 :], command == NUMBERED_FINAL, number)
     rest = len(frames) - at - 1
     if command == dialect.heartbeat and rest == 0:
         return Heartbeat(dialect)
@@ -239,17 +274,24 @@ def parse(frames: Frames) -> Message:
 
 
 class Answer(NamedTuple):
-    """A client gets an answer, or a part of it; `final`: no more parts follow."""
+    """A client gets an answer, or a part of it; `final`: no more parts follow.
+
+    number: the number of parts before this one; None: the broker does not say.
+    """
 
     service: bytes
     body: Frames
     final: bool
+    number: int | None = None
 
 
 def parse_answer(frames: Frames) -> Answer:
     """Parse a message that a client's DEALER socket received, in MDP/0.2."""
     if len(frames) < 3 or frames[0] != MDP02.client_prefix[0]:
         raise WireError(f"want MDPC02, a command and a service, got {len(frames)} frames")
+    if len(frames) > 3 and frames[1] in (NUMBERED_PARTIAL, NUMBERED_FINAL):
+        final = frames[1] == NUMBERED_FINAL
+        return Answer(_service(frames[2]), frames[4:], final, _number(frames[3]))
     if frames[1] not in (*MDP02.client_partial, *MDP02.client_final):
         raise WireError("want PARTIAL or FINAL, got another command")
     return Answer(_service(frames[2]), frames[3:], frames[1] == MDP02.client_final[0])

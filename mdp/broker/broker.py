@@ -120,7 +120,9 @@ class Broker:
         try:
             message = wire.parse(frames)
         except WireError as error:
-            return self._on_malformed(frames, error, now)
+            self.counters.malformed += 1
+            self._throttle.warning(now, "dropped a malformed message: %s", error)
+            return []
         peer = frames[0]
         assert isinstance(peer, bytes)
         if isinstance(message, wire.Request):
@@ -137,27 +139,6 @@ class Broker:
             self.counters.workers_lost += worker.job is not None
             return self._forget(worker, now, "left" if worker.job is None else "left its request")
         return []
-
-    def _on_malformed(self, frames: Frames, error: WireError, now: float) -> list[Frames]:
-        """Drop a message; if its peer has the name of another living peer, tell it.
-
-        A ROUTER ignores a second peer of the same name, then takes the first frame of its next
-        message as its name. So a peer named as a header is such a peer.
-        """
-        self.counters.malformed += 1
-        if len(frames) < 3 or frames[0] not in (*MDP02.client_prefix, *MDP02.worker_prefix):
-            self._throttle.warning(now, "dropped a malformed message: %s", error)
-            return []
-        line = "a peer connected under the routing id of another living peer, and is refused"
-        self._throttle.warning(now, line)
-        name, service = frames[0], frames[2]
-        assert isinstance(name, bytes)
-        if name in MDP02.worker_prefix:
-            return [MDP02.disconnect_to(name)]
-        if not isinstance(service, bytes):
-            return []
-        text = "another living client has the same routing id: choose another one"
-        return [MDP02.to_client(name, service, wire.error_body(409, text), final=True)]
 
     def tick(self, now: float) -> list[Frames]:
         """Do what is due: send heartbeats, drop silent workers, refuse requests that expired."""
@@ -362,9 +343,13 @@ class Broker:
             self.counters.dead_tokens += 1
             self._throttle.warning(now, "%s: dropped a reply that is too late", worker.service.text)
             return []
+        if reply.number not in (None, worker.parts):
+            self.counters.workers_lost += 1
+            out = [worker.dialect.disconnect_to(worker.name)]
+            return out + self._forget(worker, now, "lost a part of its answer", counts=False)
         if not reply.final:
             return self._on_partial(worker, job, reply, now)
-        out: list[Frames] = []
+        out = []
         if not job.over:
             body = reply.body if job.gathered is None else [*job.gathered, *reply.body]
             self._end(job)
@@ -373,7 +358,7 @@ class Broker:
             worker.service.answered += 1
             if worker.service.regular:
                 worker.service.times.add(now - worker.asked_at)
-            out.append(job.dialect.to_client(job.client.name, job.service.name, body, final=True))
+            out.append(_answer(job, body, final=True))
             if log.isEnabledFor(logging.DEBUG):
                 all_s, held_s, name = (
                     now - job.accepted_at,
@@ -394,17 +379,14 @@ class Broker:
     def _on_partial(
         self, worker: WorkerState, job: PendingRequest, reply: wire.Reply, now: float
     ) -> list[Frames]:
-        if job.over:
-            return []
-        if worker.parts_skipped < job.parts_sent:
-            worker.parts_skipped += 1  # the request was requeued: its client has this part
-            return []
+        worker.parts += 1
+        if job.over or worker.parts <= job.parts_sent:
+            return []  # the request was cancelled; or it was requeued, and its client has this part
+        part = _answer(job, reply.body, final=False)
         job.parts_sent += 1
-        worker.parts_skipped += 1
         self.counters.partials += 1
         if job.dialect.streams:
-            client, name = job.client.name, job.service.name
-            return [job.dialect.to_client(client, name, reply.body, final=False)]
+            return [part]
         if self.clients.gather(job, reply.body):
             return []
         limit = self.settings.max_queue_bytes
@@ -427,7 +409,7 @@ class Broker:
         job.worker = worker
         worker.job = job
         worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
-        worker.parts_skipped = 0
+        worker.parts = 0
         worker.asked_at = worker.sent_at = now
         limit_s = service.time_limit_s()
         if limit_s < math.inf:
@@ -582,6 +564,15 @@ class Broker:
         if at < thing.alarm_at:
             thing.alarm_at = at
             heapq.heappush(self._alarms, (at, next(self._alarm_numbers), thing))
+
+
+def _answer(job: PendingRequest, body: Frames, *, final: bool) -> Frames:
+    """Return a message of the answer for its client; parts for a lane of ours are numbered."""
+    client, service = job.client, job.service.name
+    foreign = job.dialect is not MDP02 or client.owner.name == client.name
+    if foreign or (final and not job.parts_sent):
+        return job.dialect.to_client(client.name, service, body, final=final)
+    return MDP02.part_to_lane(client.name, service, job.parts_sent, body, final=final)
 
 
 _DRAINING = "the broker is about to stop and accepts no new requests"

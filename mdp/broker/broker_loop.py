@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from .. import addresses
 from ..settings import BrokerSettings
-from ..sockets import Poll, Router, Wakeup, clock, new_context, unix_time
+from ..sockets import Poll, Router, Unread, Wakeup, clock, new_context, unix_time
 from ..wire import Frames
 from .broker import Broker
 
@@ -33,6 +33,7 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Wakeu
             context,
             parsed,
             max_frame_bytes=settings.max_queue_bytes,
+            unread=Unread(max_peer_bytes=settings.max_queue_bytes, max_bytes=settings.max_bytes),
             heartbeats=settings.heartbeats,
         )
         try:

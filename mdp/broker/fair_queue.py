@@ -19,7 +19,8 @@ INTERACTIVE_IN_A_ROW = 8
 class Client(Hashable, Protocol):
     """A client that takes turns."""
 
-    interactive: bool
+    @property
+    def interactive(self) -> bool: ...
 
 
 C = TypeVar("C", bound=Client)

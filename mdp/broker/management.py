@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
 import msgpack
 
 from ..settings import BrokerSettings
 from ..version import VERSION
-from ..wire import NAME_BYTES, Frame, Frames, printable
+from ..wire import NAME_BYTES, Frames, lease_of, printable
 from .clients import Clients
 from .state import Counters, Service, WorkerState
 
@@ -104,13 +104,14 @@ def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
         },
         "counters": asdict(broker.counters),
         "bytes": broker.clients.memory,
-        "lost": [name for name in body if _is_name(name) and name not in broker.clients.lanes],
+        "lost": [name for name in _names(body) if name not in broker.clients.lanes],
     }
 
 
-def _is_name(frame: Frame) -> TypeGuard[bytes]:
-    """True for the name of a lane: the answer must not be much longer than the question."""
-    return isinstance(frame, bytes) and len(frame) <= NAME_BYTES
+def _names(body: Frames) -> list[bytes]:
+    """Return the names in a heartbeat; not the long ones: an answer must not become too large."""
+    frames = body if lease_of(body) is None else body[:-1]
+    return [name for name in frames if isinstance(name, bytes) and len(name) <= NAME_BYTES]
 
 
 def _finite(seconds: float) -> float | None:

@@ -130,7 +130,7 @@ class WorkerState:
         "job",
         "limit_at",
         "name",
-        "parts_skipped",
+        "parts",
         "registered_at",
         "retired",
         "sent_at",
@@ -159,11 +159,11 @@ class WorkerState:
         self.retired = False  # it will leave, and gets no more requests
         self.job: PendingRequest | None = None
         # For the job that it holds: token, start, time limit, and
-        # parts not to be sent to the client again.
+        # the number of parts that it has sent.
         self.token = b""
         self.asked_at = math.inf
         self.limit_at = math.inf
-        self.parts_skipped = 0
+        self.parts = 0
 
 
 class Service:

@@ -20,6 +20,7 @@ in flight    FINAL with error 503: the broker drains       backing off  - (2)
 in flight    `timeout_s` is over, a try is left            in flight    Close; Open, Send (3)
 in flight    `timeout_s` is over, no try is left           over         Close; Failed
 in flight    the broker does not hold it (4)               in flight    Close; Open, Send (2, 3)
+in flight    a part of the answer is missing               in flight    Close; Open, Send (2, 3)
 backing off  `interval_s` is over                          pending      - (5)
 any          `abandon`                                     over         Close if in flight (3)
 any          `close`                                       over         Failed; Close if in flight
@@ -164,6 +165,8 @@ class Lanes:
         if call is None or answer.service != call.service:
             log.warning("dropped an answer to no request in flight")
             return []
+        if answer.number not in (None, call.parts_skipped):
+            return self._on_gap(call, now)
         if not answer.final:
             return self._on_part(call, answer)
         return self._on_final(call, answer, now)
@@ -266,6 +269,13 @@ class Lanes:
             return [FinalReply(call, answer.body), *self._start(now)]
         text = f"{_name(call)} answered {error.code} after {_spent(call, now)}: {error}"
         return [Failed(call, from_code(error.code, text)), *self._start(now)]
+
+    def _on_gap(self, call: ClientRequest, now: float) -> list[Step]:
+        """Send a call again: its connection broke, and a part of the answer was lost with it."""
+        log.warning("%s: a part of the answer was lost; sent again", _name(call))
+        out = self._leave(call)
+        call.tries_used -= 1
+        return out + self._send(call, now, fresh=True)
 
     def _on_timeout(self, call: ClientRequest, now: float) -> list[Step]:
         out = self._leave(call)

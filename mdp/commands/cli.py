@@ -102,8 +102,8 @@ def broker(
             FAILURES,
             metavar="SERVICE=SECONDS",
             help="Seconds that a worker may hold a request of SERVICE; then the request is tried on"
-            " one more worker. Also auto (10 times the 99 % quantile of the measured times, at least"
-            " 60) or none; repeatable. Default: auto for the planes of SSNet, else none.",
+            " one other worker. Or auto (10 times the 99 % quantile of measured times, 60 at least)"
+            " or none; repeatable. Default: auto for the planes of SSNet, else none.",
         ),
     ] = None,
     max_attempts: Annotated[
@@ -131,7 +131,7 @@ def broker(
         option(
             SERVED,
             help="Maximum memory in bytes for all requests, and for the answers that peers have not"
-            " read; one client gets at most half. Default: a quarter of this machine's memory.",
+            " read; one client gets about half. Default: a quarter of this machine's memory.",
         ),
     ] = None,
     expiry: Annotated[

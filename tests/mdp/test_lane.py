@@ -945,3 +945,41 @@ def test_close_closes_lanes_that_are_idle() -> None:
 
 def test_close_of_a_client_that_never_asked_does_nothing() -> None:
     assert Shell().close() == []
+
+
+# Parts that a broken connection has lost.
+
+
+def _part(number: int, body: bytes, *, final: bool = False) -> Frames:
+    return [b"MDPC02", b"\x13" if final else b"\x12", b"echo", b"%d" % number, body]
+
+
+def test_numbered_parts_arrive_as_any_others() -> None:
+    shell = Shell()
+    call = a_call()
+    shell.submit(call, 0.0)
+    lane = shell.requests[0][0]
+    shell.receive(lane, _part(0, b"p0"), 0.1)
+    shell.receive(lane, _part(1, b"p1"), 0.2)
+    shell.receive(lane, _part(2, b"last", final=True), 0.3)
+    assert shell.parts == [[b"p0"], [b"p1"]]
+    assert shell.ends[call] == FinalReply(call, [b"last"])
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_a_part_that_was_lost_is_noticed_and_each_part_arrives_once(final: bool) -> None:
+    shell = Shell()
+    call = a_call(tries=1)
+    shell.submit(call, 0.0)
+    lane = shell.requests[0][0]
+    shell.receive(lane, _part(0, b"p0"), 0.1)
+    shell.receive(lane, _part(2, b"p2", final=final), 0.2)
+    assert call not in shell.ends
+    assert [frames for _, frames in shell.cancels] == [cancel(lane)]
+    again = shell.requests[1][0]
+    assert again != lane
+    for number in range(3):
+        shell.receive(again, _part(number, b"p%d" % number), 0.3)
+    shell.receive(again, _part(3, b"last", final=True), 0.4)
+    assert shell.parts == [[b"p0"], [b"p1"], [b"p2"]]
+    assert shell.ends[call] == FinalReply(call, [b"last"])
