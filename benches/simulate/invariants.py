@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .site import SiteSettings
 
 _CLIENT, _WORKER = wire.MDP02.client_prefix[0], wire.MDP02.worker_prefix[0]
-_ASK, _PARTIAL, _FINAL = b"\x01", b"\x02", b"\x03"
+_FINAL = wire.MDP02.client_final[0]
 _PREFIX = b"mmi."
 _ROUND = 2  # requests of another client between two of one: one a round, and one at its edge
 
@@ -134,7 +134,8 @@ class _Turns:
         owner = wire.owner(lane)
         lanes = self._queued.get(owner)
         if not lanes or lane not in lanes:
-            self._head_since[owner] = len(self._served)  # tried again: it was its client's turn
+            self._served.append(owner[:1])  # tried again: it was its client's turn, out of order
+            self._head_since[owner] = len(self._served)
             return
         if next(iter(lanes)) == lane and len(self._served) % self._sample == 0:
             self._check(owner)
@@ -152,7 +153,7 @@ class _Turns:
         interactive = owner[:1] == b"I"
         alike = {other: n for other, n in counts.items() if (other[:1] == b"I") == interactive}
         others = len(served) - sum(alike.values())
-        most = max(alike.values(), default=0)
+        most = max((n for other, n in alike.items() if len(other) > 1), default=0)
         if most > _ROUND:
             raise Violation(f"a client waited for {most} requests of one other client")
         limit = 2 + sum(alike.values()) if interactive else 9 * (2 + sum(alike.values()))
@@ -199,13 +200,17 @@ class BrokerWatch:
                 token = frames[3]
                 assert isinstance(token, bytes)
                 self._on_given(peer, token, _number(frames[5]))
-        elif command == _FINAL:
-            service = frames[3]
-            assert isinstance(service, bytes)
-            if not service.startswith(_PREFIX):
-                self._on_final(peer, frames[4:])
-        elif command == _PARTIAL and self._asked.get(peer) != _number(frames[5]):
-            raise Violation(f"a part of request {_number(frames[5])} to a lane that has not asked")
+            return
+        service, body = frames[3], frames[4:]
+        assert isinstance(service, bytes)
+        if service.startswith(_PREFIX):
+            return
+        if command in (wire.NUMBERED_PARTIAL, wire.NUMBERED_FINAL):
+            body = frames[5:]
+        if command in (_FINAL, wire.NUMBERED_FINAL):
+            self._on_final(peer, body)
+        elif self._asked.get(peer) != _number(body[1]):
+            raise Violation(f"a part of request {_number(body[1])} to a lane that has not asked")
 
     def unreachable(self, peer: bytes) -> None:
         """Note that a message did not reach its peer: a client's requests are cancelled."""
