@@ -20,6 +20,7 @@ from .network import Dealer, Network, NetworkSettings
 from .processes import BrokerProcess, ClientProcess, HostProcess
 from .timeline import Timeline
 
+_ONE_BY_ONE = 60  # requests of a client that asks them one by one
 _GOLDEN = 0.6180339887498949
 
 
@@ -106,7 +107,7 @@ class Site:
             self.timeline.after(self._random.uniform(0, 1.0), self.hosts[number].start)
         for number in range(settings.clients):
             self._habits.append(self._habit(number))
-            self._left.append(settings.requests // settings.clients)
+            self._left.append(self._share(number))
             self.clients.append(self._new_client(number))
             self.timeline.after(self._random.uniform(0, 2.0), self._feed, self.clients[number])
         self.timeline.at(settings.quiet_at, self._quiet)
@@ -116,6 +117,14 @@ class Site:
         if number % 3 == 2:
             return Habit(1, self._random.uniform(0, 0.5), interactive=number % 2 == 0)
         return Habit(self.settings.client.lanes + 4, 0.0, interactive=False)
+
+    def _share(self, number: int) -> int:
+        """Return how many requests a client has to ask; one by one only some."""
+        settings = self.settings
+        if self._habits[number].window == 1:
+            return min(_ONE_BY_ONE, settings.requests // settings.clients)
+        others = settings.clients - settings.clients // 3
+        return settings.requests // others
 
     # Parts of the site, and their names in the trace. A machine is a place: a broker has place 0.
 

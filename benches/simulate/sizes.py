@@ -73,7 +73,7 @@ def big(seed: int) -> SiteSettings:
         requests=1_000_000,
         serve_s=(0.1, 0.9),
         setup_s=5.0,
-        faults=300,
+        faults=40,
         quiet_at=60.0,
         broker=BrokerSettings(
             max_queue=100_000,
