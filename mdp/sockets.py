@@ -30,7 +30,8 @@ Stream = os_socket.socket
 SMALL_BYTES = 16384
 _ZERO_COPY_BYTES = 65536  # when sending Python's bytes: below this, libzmq's copy is cheaper
 
-_TRACKED_BYTES = 262144  # to track a message costs 30 us, so smaller ones are not tracked
+_TRACK_EVERY_BYTES = 4 << 20
+_MAX_PEERS_COUNTED = 10_000
 
 # The methods of pyzmq's compiled core: its Python layer would cost as much time again.
 _recv: Any = _Backend.recv
@@ -235,36 +236,47 @@ def is_served(text: str) -> bool:
 
 
 class Unread:
-    """The large messages that were sent to peers and are still in this process.
+    """The bytes of large messages that were sent to peers and are still in this process.
 
-    libzmq queues up to 1000 messages for a peer that does not read, of whatever size. So the bytes
-    of large ones are counted here, until libzmq has written them to the connection.
+    libzmq queues up to 1000 messages for a peer that does not read, of whatever size. libzmq can
+    say when it has written a message to the connection (a tracker), but that costs 30 us a message.
+    The messages of a peer are written in order, so one tracker every few MiB is enough.
     """
 
     def __init__(self, *, max_peer_bytes: int, max_bytes: int) -> None:
         self._max_peer_bytes = max_peer_bytes
         self._max_bytes = max_bytes
-        self._by_peer: dict[bytes, deque[tuple[Any, int]]] = {}  # trackers of libzmq, and sizes
+        self._untracked: dict[bytes, int] = {}  # by peer: bytes since its latest tracker
+        self._tracked: dict[bytes, deque[tuple[Any, int]]] = {}  # trackers, bytes up to each
 
     def has_room(self, peer: bytes, size: int) -> bool:
         """True if a message of `size` bytes may be sent; a peer that has read all gets one more."""
         waiting = self._waiting(peer)
         if not waiting:
             return True
-        total = sum(map(self._waiting, list(self._by_peer)))
+        total = sum(map(self._waiting, list(self._tracked)))
         return waiting + size <= self._max_peer_bytes and total + size <= self._max_bytes
 
-    def add(self, peer: bytes, tracker: Any, size: int) -> None:
-        self._by_peer.setdefault(peer, deque()).append((tracker, size))
+    def wants_tracker(self, peer: bytes, size: int) -> bool:
+        """Count a message that is sent now; True if it must be sent with a tracker, for `add`."""
+        untracked = self._untracked.get(peer, 0) + size
+        if len(self._untracked) >= _MAX_PEERS_COUNTED:
+            self._untracked.clear()  # most of these peers are gone
+        self._untracked[peer] = untracked
+        return untracked >= _TRACK_EVERY_BYTES
+
+    def add(self, peer: bytes, tracker: Any) -> None:
+        entry = (tracker, self._untracked.pop(peer))
+        self._tracked.setdefault(peer, deque()).append(entry)
 
     def _waiting(self, peer: bytes) -> int:
-        messages = self._by_peer.get(peer)
+        messages = self._tracked.get(peer)
         if messages is None:
             return 0
         while messages and messages[0][0].done:
             messages.popleft()
         if not messages:
-            del self._by_peer[peer]
+            del self._tracked[peer]
         return sum(size for _, size in messages)
 
 
@@ -310,8 +322,8 @@ class Router:
     def send(self, frames: Sequence[Frame]) -> bool:
         """Send to the peer named by the first frame; False if it is gone or does not read."""
         try:
-            if max(map(len, frames)) >= _TRACKED_BYTES:
-                return self._send_large(frames)
+            if (size := sum(map(len, frames))) > SMALL_BYTES:
+                return self._send_large(frames, size)
             send_message(self._socket, frames)
         except zmq.ZMQError as error:  # only the first frame can be refused
             if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
@@ -319,19 +331,18 @@ class Router:
             raise
         return True
 
-    def _send_large(self, frames: Sequence[Frame]) -> bool:
-        peer, last = frames[0], len(frames) - 1
+    def _send_large(self, frames: Sequence[Frame], size: int) -> bool:
+        peer = frames[0]
         assert isinstance(peer, bytes)
-        if not self._unread.has_room(peer, sum(map(len, frames))):
+        if not self._unread.has_room(peer, size):
             return False
-        for number, frame in enumerate(frames):
-            flags = _NOW if number == last else _NOW_MORE
-            if len(frame) < _TRACKED_BYTES:
-                _send(self._socket, frame, flags, len(frame) < _ZERO_COPY_BYTES)
-                continue
-            tracked = zmq.Frame(buffer_of(frame), track=True, copy=False)
-            _send(self._socket, tracked, flags, False)
-            self._unread.add(peer, tracked.tracker, len(frame))
+        if not self._unread.wants_tracker(peer, size):
+            send_message(self._socket, frames)
+            return True
+        largest = max(frames, key=len)
+        tracked = zmq.Frame(buffer_of(largest), track=True, copy=False)
+        send_message(self._socket, [tracked if frame is largest else frame for frame in frames])
+        self._unread.add(peer, tracked.tracker)
         return True
 
     def close(self) -> None:

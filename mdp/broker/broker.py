@@ -179,7 +179,7 @@ class Broker:
         if count:
             line = "a client cannot be reached: cancelled its %d requests"
             self._throttle.warning(now, line, count)
-        return self.cancel(peer)
+        return self.cancel(peer, now)
 
     def drain(self, now: float) -> list[Frames]:
         """Refuse the queued requests now, and all new requests from now on."""
@@ -198,7 +198,7 @@ class Broker:
         out += [worker.dialect.disconnect_to(worker.name) for worker in self.workers.values()]
         return out
 
-    def cancel(self, client: bytes) -> list[Frames]:
+    def cancel(self, client: bytes, now: float) -> list[Frames]:
         """Cancel the requests of a peer. Its workers are told, and their answers are dropped."""
         out: list[Frames] = []
         for job in self.clients.requests_of(client):
@@ -206,6 +206,8 @@ class Broker:
             self._end(job)
             worker = job.worker
             if worker is not None and worker.stops:
+                line = "%s: told worker %s that its request was cancelled"
+                self._lives.info(now, line, job.service.text, worker.name.hex())
                 out.append(MDP02.stop_to(worker.name, worker.token, wire.GRACE))
         return out
 
@@ -229,16 +231,17 @@ class Broker:
         if self.draining:
             return self._refuse_new(peer, request, 503, _DRAINING, now)
         owner = self.clients.owner(peer, now)
-        if why_not := self.clients.why_refused(owner, service, sum(map(len, request.body))):
+        size = sum(map(len, request.body))
+        if why_not := self.clients.why_refused(owner, service, size):
             return self._refuse_new(peer, request, *why_not, now)
-        job = self.clients.add(owner, peer, request, service, now)
+        job = self.clients.add(owner, peer, request, service, size, now)
         self._watch(owner, now + owner.lease_s)
-        if service.idle and not service.queue:
-            return [self._hand_out(job, now)]
+        if service.idle:
+            return [self._hand_out(job, now)]  # a worker is idle only if nothing is queued
         service.queue.append(owner, job)
         if not service.workers:
             self._watch(service, now + self.settings.expiry_s)
-        return self._dispatch(service, now)
+        return []
 
     def _manage(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
         """Answer an `mmi.` request: three of these services change the broker, others report."""
@@ -252,7 +255,7 @@ class Broker:
                 body = management.ok({})
             case wire.CANCEL:
                 earlier = self.counters.cancelled
-                out = self._cancel_named(request.body)
+                out = self._cancel_named(request.body, now)
                 body = management.ok({"cancelled": self.counters.cancelled - earlier})
             case _:
                 if owner := self.clients.heartbeat(peer, request.body, now):
@@ -260,11 +263,11 @@ class Broker:
                 body = management.answer(self, request.service, request.body, now)
         return [request.dialect.to_client(peer, request.service, body, final=True), *out]
 
-    def _cancel_named(self, body: Frames) -> list[Frames]:
+    def _cancel_named(self, body: Frames, now: float) -> list[Frames]:
         # routing ids that a ROUTER assigned (RFC 28: they start with a zero byte) can be guessed,
         # so only the requests of clients that chose their own id are cancelled
         names = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
-        return [frames for name in names for frames in self.cancel(name)]
+        return [frames for name in names for frames in self.cancel(name, now)]
 
     def _check_owner(self, owner: Owner, now: float) -> list[Frames]:
         """Cancel the requests of a client that is lost; forget one that has no requests."""
@@ -281,7 +284,7 @@ class Broker:
         self.counters.clients_lost += 1
         line = "a client was silent for %.1f s: cancelled its requests on %d lanes"
         self._lives.warning(now, line, now - owner.heard_at, len(lanes))
-        return [frames for lane in lanes for frames in self.cancel(lane)]
+        return [frames for lane in lanes for frames in self.cancel(lane, now)]
 
     def _refuse_new(
         self, peer: bytes, request: wire.Request, code: int, text: str, now: float
@@ -372,7 +375,7 @@ class Broker:
         worker.limit_at = math.inf
         if not worker.retired:
             worker.service.idle[worker] = None
-        if worker.service.queue:
+        if worker.service.queue.length:
             out += self._dispatch(worker.service, now)
         return out
 
@@ -399,7 +402,7 @@ class Broker:
         """Give the next requests of the queue to the least recently used workers."""
         out: list[Frames] = []
         queue, idle = service.queue, service.idle
-        while queue and idle:
+        while queue.length and idle:
             out.append(self._hand_out(queue.pop(), now))
         return out
 
@@ -526,7 +529,7 @@ class Broker:
     def _check_service(self, service: Service, now: float) -> list[Frames]:
         """Refuse the requests that have waited too long for a worker of the service."""
         out: list[Frames] = []
-        while service.queue and not service.workers:
+        while service.queue.length and not service.workers:
             waiting = [(self._expires_at(job), job) for job in service.queue.heads()]
             expired = [job for expires_at, job in waiting if expires_at <= now]
             if not expired:
@@ -545,7 +548,7 @@ class Broker:
         if service is not None:
             return service
         if len(self.services) >= self.settings.max_services:
-            unused = [s for s in self.services.values() if not (s.workers or s.queue)]
+            unused = [s for s in self.services.values() if not (s.workers or s.queue.length)]
             for old in unused:
                 del self.services[old.name]
             if not unused:

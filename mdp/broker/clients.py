@@ -17,6 +17,7 @@ from .state import ClientState, Owner, PendingRequest, Service
 
 _FIRST_LEASE_S = 60.0  # of a client of ours, until its first heartbeat
 _MAX_LEASE_S = 3600.0
+_OVERHEAD_BYTES = PendingRequest.OVERHEAD_BYTES
 
 
 class Clients:
@@ -64,25 +65,38 @@ class Clients:
         queued = service.queue.queued_by(owner)
         if queued >= settings.max_queue:
             return 429, f"the queue of {service.text} is full: {queued} requests of this client"
-        total, limit_bytes = service.body_bytes + size, settings.max_queue_bytes
-        if total > limit_bytes:
-            return 429, f"the queue of {service.text} is full: {total} bytes of {limit_bytes}"
+        # a client may take as much as is free, so one client never takes all
+        free = settings.max_queue_bytes - service.body_bytes
+        if size > free or size + owner.body_bytes > max(free, size):
+            text = f"this client has {owner.body_bytes} bytes, {free} are free"
+            return 429, f"the queue of {service.text} is full: {text}"
         free = settings.max_bytes - self.memory
-        if owner.memory + size + PendingRequest.OVERHEAD_BYTES > free:
-            text = f"this client's requests take {owner.memory} bytes, {free} are free for all"
+        if owner.memory + size + _OVERHEAD_BYTES > free:
+            text = f"this client has {owner.memory} bytes, {free} are free"
             return 429, f"the broker's memory is full: {text}"
         return None
 
     def add(
-        self, owner: Owner, peer: bytes, request: wire.Request, service: Service, now: float
+        self,
+        owner: Owner,
+        peer: bytes,
+        request: wire.Request,
+        service: Service,
+        size: int,
+        now: float,
     ) -> PendingRequest:
+        """Note a request, with a body of `size` bytes, that was not refused."""
         client = self.lanes.get(peer)
         if client is None:
             client = self.lanes[peer] = owner.lanes[peer] = ClientState(peer, owner)
             self.owners[owner.name] = owner
-        job = PendingRequest(client, request, service, now)
+        job = PendingRequest(client, request, service, size, now)
         client.jobs[job] = None
-        self._account(job, job.body_bytes, job.body_bytes + PendingRequest.OVERHEAD_BYTES)
+        memory = size + _OVERHEAD_BYTES
+        service.body_bytes += size
+        owner.body_bytes += size
+        owner.memory += memory
+        self.memory += memory
         return job
 
     def gather(self, job: PendingRequest, part: Frames) -> bool:
@@ -92,7 +106,10 @@ class Clients:
         job.gathered += part
         more_bytes = sum(map(len, part))
         job.body_bytes += more_bytes
-        self._account(job, more_bytes, more_bytes)
+        job.service.body_bytes += more_bytes
+        job.client.owner.body_bytes += more_bytes
+        job.client.owner.memory += more_bytes
+        self.memory += more_bytes
         settings = self._settings
         return (
             job.service.body_bytes <= settings.max_queue_bytes and self.memory <= settings.max_bytes
@@ -101,7 +118,11 @@ class Clients:
     def remove(self, job: PendingRequest) -> None:
         """Remove a request that is over, and free its memory."""
         client, owner = job.client, job.client.owner
-        self._account(job, -job.body_bytes, -job.body_bytes - PendingRequest.OVERHEAD_BYTES)
+        memory = job.body_bytes + _OVERHEAD_BYTES
+        job.service.body_bytes -= job.body_bytes
+        owner.body_bytes -= job.body_bytes
+        owner.memory -= memory
+        self.memory -= memory
         job.body = ()
         job.gathered = None
         del client.jobs[job]
@@ -111,8 +132,3 @@ class Clients:
         del owner.lanes[client.name]
         if not owner.lanes and owner.lease_s == math.inf:
             del self.owners[owner.name]
-
-    def _account(self, job: PendingRequest, body_bytes: int, memory: int) -> None:
-        job.service.body_bytes += body_bytes
-        job.client.owner.memory += memory
-        self.memory += memory

@@ -29,18 +29,15 @@ _Turns = OrderedDict[C, OrderedDict[R, None]]
 
 
 class FairQueue(Generic[C, R]):
-    """The queued requests of one service. `len()` is their number."""
+    """The queued requests of one service; `length` is their number."""
 
-    __slots__ = ("_in_a_row", "_interactive", "_length", "_others")
+    __slots__ = ("_in_a_row", "_interactive", "_others", "length")
 
     def __init__(self) -> None:
         self._interactive: _Turns[C, R] = OrderedDict()  # the client whose turn is next comes first
         self._others: _Turns[C, R] = OrderedDict()
         self._in_a_row = 0  # interactive requests while another client waited
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+        self.length = 0
 
     def queued_by(self, client: C) -> int:
         queue = self._turns(client).get(client)
@@ -49,7 +46,7 @@ class FairQueue(Generic[C, R]):
     def append(self, client: C, request: R) -> None:
         """Add a new request at the end of its client's queue."""
         self._queue(client)[request] = None
-        self._length += 1
+        self.length += 1
 
     def put_back(self, client: C, request: R) -> None:
         """Add a request that a worker has lost: it is the next one, at its client's next turn."""
@@ -57,7 +54,7 @@ class FairQueue(Generic[C, R]):
         queue[request] = None
         queue.move_to_end(request, last=False)
         self._turns(client).move_to_end(client, last=False)
-        self._length += 1
+        self.length += 1
 
     def remove(self, client: C, request: R) -> None:
         """Remove a request that is over before its turn."""
@@ -66,7 +63,7 @@ class FairQueue(Generic[C, R]):
         del queue[request]
         if not queue:
             del turns[client]
-        self._length -= 1
+        self.length -= 1
 
     def pop(self) -> R:
         """Remove and return the next request. Raises `KeyError` if the queue is empty."""
@@ -77,7 +74,7 @@ class FairQueue(Generic[C, R]):
             turns.move_to_end(client)
         else:
             del turns[client]
-        self._length -= 1
+        self.length -= 1
         return request
 
     def heads(self) -> Iterator[R]:
@@ -87,7 +84,7 @@ class FairQueue(Generic[C, R]):
                 yield next(iter(queue))
 
     def _whose_turn(self) -> _Turns[C, R]:
-        if not self._length:
+        if not self.length:
             raise KeyError("the queue is empty")
         if not self._interactive or not self._others:
             self._in_a_row = 0

@@ -57,13 +57,23 @@ class Owner:
     It is known while it has requests or, if it sends heartbeats, until its lease is over.
     """
 
-    __slots__ = ("alarm_at", "heard_at", "interactive", "lanes", "lease_s", "memory", "name")
+    __slots__ = (
+        "alarm_at",
+        "body_bytes",
+        "heard_at",
+        "interactive",
+        "lanes",
+        "lease_s",
+        "memory",
+        "name",
+    )
 
     def __init__(self, name: bytes, *, interactive: bool, lease_s: float, now: float) -> None:
         self.name = name
         self.interactive = interactive
         self.lanes: dict[bytes, ClientState] = {}  # those that wait for an answer
-        self.memory = 0  # bytes that its requests take, queued and held
+        self.body_bytes = 0  # of its requests, queued and held
+        self.memory = 0  # bytes that they take
         self.lease_s = lease_s  # infinite: it sends no heartbeats
         self.heard_at = now
         self.alarm_at = math.inf
@@ -102,13 +112,18 @@ class PendingRequest:
     )
 
     def __init__(
-        self, client: ClientState, request: wire.Request, service: Service, now: float
+        self,
+        client: ClientState,
+        request: wire.Request,
+        service: Service,
+        body_bytes: int,
+        now: float,
     ) -> None:
         self.client = client
         self.dialect = request.dialect
         self.service = service
         self.body = tuple(request.body)
-        self.body_bytes = sum(map(len, self.body))  # and of `gathered`
+        self.body_bytes = body_bytes  # and of `gathered`
         self.accepted_at = now
         self.worker: WorkerState | None = None  # the worker that holds it; None: it is queued
         self.attempts = 0  # losses of workers that held it
@@ -204,7 +219,7 @@ class Service:
 
     @property
     def queued(self) -> int:
-        return len(self.queue)
+        return self.queue.length
 
     @property
     def busy(self) -> int:

@@ -32,7 +32,7 @@ from ..errors import MDPError, SettingsError
 from ..process import die_with, raise_file_limit
 from ..settings import BrokerSettings
 from ..sockets import Wakeup, connect, receive_message, send_message, target
-from ..wire import DIALECTS, ERROR, Dialect, Frames, worker_name
+from ..wire import DIALECTS, ERROR, MDP02, Dialect, Frames, worker_name
 from . import tables
 
 _MAX_LANES = 2000
@@ -306,6 +306,21 @@ def _cpu_s(pid: int | None) -> float | None:
     except OSError:
         return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def idle_workers(count: int) -> Iterator[Callable[[], float]]:
+    """Start a broker with `count` workers that only send heartbeats.
+
+    Yields a function that returns the CPU seconds that the broker has used.
+    """
+    endpoint = _free_endpoint()
+    with (
+        _broker(endpoint) as pid,
+        _process(_echo_fleet, endpoint, "echo", count, DIALECTS["MDP/0.2"].name),
+    ):
+        _wait_for(_Server(endpoint, pid, lambda body: MDP02.request(b"echo", [body]), bool))
+        yield lambda: _cpu_s(pid) or 0.0
 
 
 # The broker or bare loop under load.

@@ -652,7 +652,7 @@ def test_bytes_are_given_back_however_a_request_ends(end: str) -> None:
     if end == "expired":
         assert errors(broker.tick(60.0)) == [(b"c1", 404)]
     elif end == "cancelled":
-        broker.cancel(b"c1")
+        broker.cancel(b"c1", 0.0)
         assert broker.counters.cancelled == 1
     else:
         token = token_of(broker.receive(RFC18.ready(b"w1", S), 0.0)[0])
@@ -751,7 +751,7 @@ def test_a_cancelled_request_does_not_expire_and_does_not_hide_the_next() -> Non
     broker = a_broker(expiry_s=5.0)
     broker.receive(RFC18.ask(b"c1", S, b"a"), 0.0)
     broker.receive(RFC18.ask(b"c2", S, b"b"), 1.0)
-    broker.cancel(b"c1")
+    broker.cancel(b"c1", 0.0)
     assert broker.tick(5.0) == []
     assert errors(broker.tick(6.0)) == [(b"c2", 404)]
 
@@ -853,7 +853,7 @@ def test_a_cancelled_request_is_not_requeued() -> None:
     broker = a_broker()
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     hold(broker, b"a", now=0.0)
-    broker.cancel(b"c1")
+    broker.cancel(b"c1", 0.0)
     assert broker.receive(RFC18.disconnect(b"w1"), 0.1) == []
     assert broker.receive(RFC18.ready(b"w2", S), 0.2) == []
     assert broker.counters.requeued == 0
@@ -864,7 +864,7 @@ def test_a_requeued_request_can_be_cancelled_in_the_queue() -> None:
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     hold(broker, b"a", now=0.0)
     broker.receive(RFC18.disconnect(b"w1"), 0.1)
-    assert broker.cancel(b"c1") == []
+    assert broker.cancel(b"c1", 0.0) == []
     assert (broker.services[S].queued, broker.counters.cancelled) == (0, 1)
     assert broker.receive(RFC18.ready(b"w2", S), 0.2) == []
 
@@ -873,7 +873,7 @@ def test_a_cancelled_request_over_the_time_limit_costs_the_worker_but_no_504() -
     broker = a_broker(time_limits_s={"plane2": 2.0})
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     hold(broker, b"a", now=0.0)
-    broker.cancel(b"c1")
+    broker.cancel(b"c1", 0.0)
     assert broker.tick(2.0) == [RFC18.disconnect(b"w1")]
 
 
@@ -884,7 +884,7 @@ def test_cancelling_takes_all_of_a_client_and_nothing_of_others() -> None:
     for client in (b"c1", b"c2", b"c1"):
         broker.receive(RFC18.ask(client, S, b"b"), 0.0)
     for client in (b"c1", b"c1", b"nobody"):
-        assert broker.cancel(client) == []
+        assert broker.cancel(client, 0.0) == []
     assert broker.counters.cancelled == 3
     assert (broker.held, broker.services[S].queued) == (0, 1)
     assert list(broker.clients.lanes) == [b"c2"]
@@ -895,7 +895,7 @@ def test_many_cancelled_requests_do_not_stay_in_the_queue() -> None:
     for number in range(1000):
         broker.receive(RFC18.ask(b"c%d" % number, S, b"a"), 0.0)
     for number in range(999):
-        broker.cancel(b"c%d" % number)
+        broker.cancel(b"c%d" % number, 0.0)
     assert broker.services[S].queued == 1
     out = broker.receive(RFC18.ready(b"w1", S), 0.0)
     assert len(out) == 1

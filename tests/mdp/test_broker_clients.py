@@ -431,7 +431,20 @@ def test_a_worker_whose_request_was_cancelled_may_send_all_its_parts() -> None:
     broker.receive(RFC18.ready(b"w1", S), 0.0)
     token = token_of(broker.receive(RFC18.ask(b"c1", S, b"a"), 0.0)[0])
     broker.receive(numbered(b"w1", token, 0, b"p0", final=False), 0.1)
-    broker.cancel(b"c1")
+    broker.cancel(b"c1", 0.0)
     assert broker.receive(numbered(b"w1", token, 1, b"p1", final=False), 0.2) == []
     assert broker.receive(numbered(b"w1", token, 2, b"p2", final=True), 0.3) == []
     assert broker.workers[b"w1"] in broker.services[S].idle
+
+
+def test_one_client_does_not_take_all_bytes_of_a_service() -> None:
+    broker = a_broker(max_queue_bytes=1000)
+    taken = sum(not broker.receive(RFC18.ask(b"greedy", S, bytes(100)), 0.0) for _ in range(20))
+    assert taken == 5
+    assert broker.receive(RFC18.ask(b"modest", S, bytes(500)), 0.0) == []
+    assert errors(broker.receive(RFC18.ask(b"third", S, bytes(1)), 0.0)) == [(b"third", 429)]
+
+
+def test_the_largest_message_is_taken_by_an_empty_service() -> None:
+    broker = a_broker(max_queue_bytes=1000)
+    assert broker.receive(RFC18.ask(b"c1", S, bytes(1000)), 0.0) == []

@@ -31,7 +31,7 @@ def filled(*entries: tuple[Client, str]) -> FairQueue[Client, str]:
 
 
 def served(queue: FairQueue[Client, str]) -> list[str]:
-    return [queue.pop() for _ in range(len(queue))]
+    return [queue.pop() for _ in range(queue.length)]
 
 
 def test_the_requests_of_one_client_are_served_in_order() -> None:
@@ -82,7 +82,7 @@ def test_a_client_without_other_requests_gets_the_one_that_was_put_back_first() 
 def test_a_removed_request_is_not_served_and_its_client_loses_no_turn() -> None:
     queue = filled((A, "a1"), (A, "a2"), (B, "b1"))
     queue.remove(A, "a1")
-    assert len(queue) == 2
+    assert queue.length == 2
     assert served(queue) == ["a2", "b1"]
 
 
@@ -130,7 +130,7 @@ def test_whatever_happens_all_requests_are_served_once_and_nobody_waits_for_two_
                 waits[other] += 1
                 limit = 1 if other.interactive else len(clients) * (INTERACTIVE_IN_A_ROW + 1)
                 assert waits[other] <= limit
-        assert len(queue) == len(queued)
+        assert queue.length == len(queued)
         for client in clients:
             assert queue.queued_by(client) == list(queued.values()).count(client)
             if client not in queued.values():

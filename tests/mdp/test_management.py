@@ -114,7 +114,7 @@ def test_mmi_services_does_not_count_what_was_cancelled() -> None:
     broker = a_broker()
     for client in (b"c1", b"c2"):
         broker.receive(RFC18.ask(client, b"plane2", b"123"), 0.0)
-    broker.cancel(b"c1")
+    broker.cancel(b"c1", 0.0)
     plane2 = ask(broker, b"mmi.services")["plane2"]
     assert (plane2["queued"], plane2["bytes"]) == (1, 3)
 
