@@ -30,7 +30,7 @@ def new_broker(settings: BrokerSettings, now: float, random: Random) -> Broker:
 def new_host(service: bytes, settings: WorkerSettings, random: Random, *, name: str) -> Host:
     more: dict[str, Any] = {}
     if _takes(Host, "jitter"):
-        more["jitter"] = lambda: random.uniform(0.75, 1.0)
+        more["jitter"] = random.random
     return Host(service, settings, name=name, **more)
 
 
@@ -53,8 +53,8 @@ def new_lanes(settings: ClientSettings, random: Random, *, interactive: bool) ->
         return wire.lane_name(client, suffix, interactive=interactive)
 
     more: dict[str, Any] = {}
-    if _takes(Lanes, "jitter"):
-        more["jitter"] = lambda: random.uniform(0.75, 1.0)
+    if _takes(Lanes, "random"):
+        more["random"] = random.random
     return Lanes(settings, name, **more)
 
 

@@ -199,7 +199,7 @@ def _lose_machine(site: Site, whom: int, amount: float) -> str:
 
 def _walltime(site: Site, whom: int, amount: float) -> str:
     """The batch system ends some jobs: SIGTERM, and SIGKILL after a while."""
-    hosts = [site.hosts[(whom + k) % len(site.hosts)] for k in range(1 + int(amount * 4))]
+    hosts = [site.hosts[(whom + k) % len(site.hosts)] for k in range(1 + int(amount * len(site.hosts)))]
     for host in hosts:
         host.drain()
         site.timeline.after(5.0, host.kill)

@@ -102,10 +102,14 @@ class Process:
             return
         self._paused = False
         inbox, self._inbox = self._inbox, deque()
-        for action, values in inbox:
+        for action, values in sorted(inbox, key=self.turn_of):
             if self.alive:
                 action(*values)
         self.turn()
+
+    def turn_of(self, entry: tuple[Action, tuple[Any, ...]]) -> int:
+        """Return the place of an input in the loop's turn; equal ones stay in their order."""
+        return 0
 
     def jump(self, seconds: float) -> None:
         """Set the clock of this process forward."""
@@ -214,6 +218,10 @@ class HostProcess(Process):
     def _disconnected(self, dealer: Dealer) -> None:
         if dealer is self.dealer:
             self.carry_out(cores.disconnected(self.core, self.now()))
+
+    def turn_of(self, entry: tuple[Action, tuple[Any, ...]]) -> int:
+        """First the messages of the broker, then the end of its connection, then the child's."""
+        return {self._receive: 0, self._disconnected: 1}.get(entry[0], 2)
 
     def tick(self) -> None:
         self.carry_out(self.core.tick(self.now()))
