@@ -16,8 +16,8 @@ from dataclasses import replace
 from . import put_back
 from .run import Outcome, run
 from .shrink import shortest_prefix, without_needless
-from .site import Site, SiteSettings
-from .sizes import SIZES
+from .site import Site
+from .sizes import SIZES, SiteSettings
 
 _EXAMPLES = """\
 examples:
@@ -101,9 +101,7 @@ def _report(outcome: Outcome, settings: SiteSettings, options: argparse.Namespac
     for fault in fewest.faults:
         print(f"  {fault}")
     # checks look only, so a run with a check at every event is the same run
-    exact = run(
-        outcome.seed, replace(settings, check_every=1), faults=fewest.faults, traced=True
-    )
+    exact = run(outcome.seed, replace(settings, check_every=1), faults=fewest.faults, traced=True)
     print(f"then, after {exact.at:.3f} s: {exact.violation}")
     _print_trace(exact, options.lines)
     again = f" --put-back {options.put_back}" if options.put_back else ""

@@ -1,4 +1,4 @@
-"""The real cores, as the simulator makes them and looks into them. Nothing else knows their insides.
+"""The real cores, as the simulator makes them and looks into them; no other file does that.
 
 If a core changes, this file changes with it; the rest of the simulator uses only their verbs.
 """

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
+from .client_process import ClientProcess
+from .host_process import HostProcess
 from .network import Connection
-from .processes import ClientProcess, HostProcess, Process
-from .site import Site, SiteSettings
+from .process import Process
+from .site import Site
+from .sizes import SiteSettings
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,10 @@ def _client(site: Site, whom: int) -> ClientProcess:
     return site.clients[whom % len(site.clients)]
 
 
-def _process(site: Site, whom: int) -> Process:
+def _process(site: Site, whom: int) -> Process[Any]:
     """Return any process: the broker as often as a host or a client."""
     kind, number = whom % 3, whom // 3
-    if kind == 0 and site.broker is not None:
+    if kind == 0:
         return site.broker
     return _host(site, number) if kind == 1 else _client(site, number)
 
@@ -172,7 +176,7 @@ def _stop_broker(site: Site, whom: int, amount: float) -> str:
 
 def _end_broker(site: Site, amount: float, *, drains: bool) -> str:
     broker = site.broker
-    if broker is None:
+    if not broker.alive:
         return "there is none"
     site.restart_after(broker, _limited(site, 10.0 * amount))
     if drains:
@@ -199,7 +203,9 @@ def _lose_machine(site: Site, whom: int, amount: float) -> str:
 
 def _walltime(site: Site, whom: int, amount: float) -> str:
     """The batch system ends some jobs: SIGTERM, and SIGKILL after a while."""
-    hosts = [site.hosts[(whom + k) % len(site.hosts)] for k in range(1 + int(amount * len(site.hosts)))]
+    hosts = [
+        site.hosts[(whom + k) % len(site.hosts)] for k in range(1 + int(amount * len(site.hosts)))
+    ]
     for host in hosts:
         host.drain()
         site.timeline.after(5.0, host.kill)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 from mdp import wire
 from mdp.broker.broker import Broker
@@ -19,9 +18,6 @@ from mdp.errors import MDPError, RequestTimeout, ServiceError
 from mdp.wire import Frames
 
 from . import cores
-
-if TYPE_CHECKING:
-    from .site import SiteSettings
 
 _CLIENT, _WORKER = wire.MDP02.client_prefix[0], wire.MDP02.worker_prefix[0]
 _FINAL = wire.MDP02.client_final[0]
@@ -165,10 +161,10 @@ class _Turns:
 class BrokerWatch:
     """What one life of the broker was asked, and what it did about it."""
 
-    def __init__(self, core: Broker, calls: Calls, settings: SiteSettings) -> None:
+    def __init__(self, core: Broker, calls: Calls, *, fairness_sample: int) -> None:
         self._core = core
         self._calls = calls
-        self._settings = settings
+        self._sample = fairness_sample
         self._asked: dict[bytes, int] = {}  # by lane: the request that it waits for
         self._lanes: dict[int, dict[bytes, None]] = {}  # by request: lanes that wait for it
         self._holders: dict[int, list[tuple[bytes, bytes]]] = {}  # worker and token
@@ -227,7 +223,7 @@ class BrokerWatch:
         self._lanes.setdefault(request, {})[lane] = None
         turns = self._turns.get(service)
         if turns is None:
-            turns = self._turns[service] = _Turns(self._settings.fairness_sample)
+            turns = self._turns[service] = _Turns(self._sample)
         turns.queued(lane)
 
     def _on_given(self, worker: bytes, token: bytes, request: int) -> None:
@@ -286,14 +282,14 @@ class BrokerWatch:
                 self._place(places, job, f"the queue of {service.text}")
         queued = len(places)
         for worker in core.workers.values():
-            job = worker.job
-            if job is not None and not job.over:
-                self._place(places, job, f"worker {worker.name.hex()}")
+            held = worker.job
+            if held is not None and not held.over:
+                self._place(places, held, f"worker {worker.name.hex()}")
         over = counters.answered + counters.refused + counters.cancelled + counters.undelivered
         total = over + len(places)
         if counters.accepted != total:
-            held = len(places) - queued
-            raise Violation(f"{queued} queued and {held} held do not fit {counters}")
+            text = f"{queued} queued and {len(places) - queued} held"
+            raise Violation(f"{text} do not fit {counters}")
         waiting = cores.accepted(core)
         if len(waiting) != len(places) or any(job not in places for job in waiting):
             raise Violation(f"clients wait for {len(waiting)} requests, of {len(places)} in place")

@@ -14,7 +14,7 @@ from mdp.client import lane
 from mdp.client.lane import Lanes
 from mdp.wire import Frames
 
-from .site import SiteSettings
+from .sizes import SiteSettings
 
 Change = Callable[[SiteSettings], SiteSettings]
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from .faults import Fault, plan, strike
 from .invariants import End, Violation
-from .site import Site, SiteSettings
+from .site import Site
+from .sizes import SiteSettings
 from .timeline import Line
 
 _REST_S = 20.0  # after the last call, until nothing may be left anywhere

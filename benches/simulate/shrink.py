@@ -1,4 +1,4 @@
-"""From a run that fails to the shortest prefix of its faults that fails, and then to fewer faults."""
+"""Shrink a failing run: the shortest prefix of its faults that fails, then fewer faults."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .faults import Fault
 from .run import Outcome, run
-from .site import SiteSettings
+from .sizes import SiteSettings
 
 _LINEAR = 16  # prefixes of at most this many faults are tried one by one
 

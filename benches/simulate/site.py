@@ -8,61 +8,22 @@ all be answered within `patience_s`. When every call has ended, nothing may be l
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
-from mdp.wire import Frame, worker_name
+from mdp.wire import Frame
 
+from .broker_process import BrokerProcess
+from .client_process import ClientProcess
+from .host_process import HostProcess
 from .invariants import Calls, End, Violation
-from .network import Dealer, Network, NetworkSettings
-from .processes import BrokerProcess, ClientProcess, HostProcess
+from .network import Network
+from .process import Process, Task
+from .sizes import SiteSettings
 from .timeline import Timeline
 
 _ONE_BY_ONE = 60  # requests of a client that asks them one by one
 _GOLDEN = 0.6180339887498949
-
-
-@dataclass(frozen=True)
-class SiteSettings:
-    """The size of a site, what it does, and the settings of its parts."""
-
-    services: int = 2
-    hosts: int = 8
-    clients: int = 4
-    requests: int = 300
-    """All requests of all clients, without those after the last fault."""
-    serve_s: tuple[float, float] = (0.05, 0.5)
-    """The least and the most time that a request takes."""
-    setup_s: float = 0.5
-    """The time that a child takes for `setup()`."""
-    parts_of: int = 7
-    """Each so many-th request is answered in parts."""
-    faults: int = 12
-    quiet_at: float = 30.0
-    """Seconds; faults are over by then."""
-    settle_s: float = 45.0
-    """From the last fault to the last requests."""
-    patience_s: float = 60.0
-    """The most time that a last request may take, besides its computation."""
-    broker: BrokerSettings = field(default_factory=BrokerSettings)
-    worker: WorkerSettings = field(default_factory=WorkerSettings)
-    client: ClientSettings = field(default_factory=ClientSettings)
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    fairness_sample: int = 1
-    """Check the fairness of each so many-th request."""
-    check_every: int = 50
-    """Events between two complete checks."""
-
-
-class Task(NamedTuple):
-    """What a worker does with a request."""
-
-    serve_s: float
-    parts: int = 0
-    crashes: bool = False
-    hangs: bool = False
 
 
 class Habit(NamedTuple):
@@ -82,7 +43,6 @@ class Site:
         self.names = Random(f"names {seed}")
         self.network = Network(self.timeline, Random(f"network {seed}"), settings.network)
         self.calls = Calls()
-        self.broker: BrokerProcess | None = None
         self.hosts: list[HostProcess] = []
         self.clients: list[ClientProcess] = []
         self.is_quiet = False
@@ -97,11 +57,11 @@ class Site:
         self._habits: list[Habit] = []
         self._back_s: dict[object, float] = {}  # when what has ended is started again
         self._final: list[int] = []
+        self.broker = self._start_broker()
         self._build()
 
     def _build(self) -> None:
         settings = self.settings
-        self._start_broker()
         for number in range(settings.hosts):
             self.hosts.append(self._new_host(number))
             self.timeline.after(self._random.uniform(0, 1.0), self.hosts[number].start)
@@ -128,8 +88,9 @@ class Site:
 
     # Parts of the site, and their names in the trace. A machine is a place: a broker has place 0.
 
-    def _start_broker(self) -> None:
+    def _start_broker(self) -> BrokerProcess:
         self.broker = BrokerProcess(self, f"broker {next(self._lives)}")
+        return self.broker
 
     def _new_host(self, number: int) -> HostProcess:
         service = self._services[number % len(self._services)]
@@ -140,16 +101,10 @@ class Site:
         interactive = self._habits[number].interactive
         return ClientProcess(self, f"client {number}", place, interactive=interactive)
 
-    def worker_name(self, host: HostProcess) -> bytes:
-        name = worker_name(self.names.randbytes(15))
+    def named(self, socket: bytes, text: str) -> None:
+        """Note what the trace calls a socket."""
         if self.timeline.traced:
-            self._names[name] = host.name
-        return name
-
-    def lane(self, name: bytes, client: ClientProcess) -> Dealer:
-        if self.timeline.traced:
-            self._names[name] = f"{client.name}'s lane {name.hex()[-4:]}"
-        return self.network.open(name, client.place, client)
+            self._names[socket] = text
 
     def name_of(self, socket: bytes) -> str:
         return self._names.get(socket, socket.hex()[-8:])
@@ -160,34 +115,22 @@ class Site:
         """Say when a process that is about to end is started again."""
         self._back_s[process] = seconds
 
-    def broker_ended(self) -> None:
-        wait_s = self._back_s.pop(self.broker, 0.5)
-        self.broker = None
-        self.timeline.after(0.0 if self.is_quiet else wait_s, self._restart_broker)
+    def ended(self, process: Process[Any]) -> None:
+        """Have a process that has ended started again."""
+        wait_s = self._back_s.pop(process, 2.0)
+        self.timeline.after(0.5 if self.is_quiet else wait_s, self._restart, process)
 
-    def _restart_broker(self) -> None:
-        if self.broker is None:
+    def _restart(self, process: Process[Any]) -> None:
+        if isinstance(process, BrokerProcess) and self.broker is process:
             self._start_broker()
-
-    def host_ended(self, host: HostProcess) -> None:
-        wait_s = 0.5 if self.is_quiet else self._back_s.pop(host, 2.0)
-        self.timeline.after(wait_s, self._restart_host, host)
-
-    def _restart_host(self, host: HostProcess) -> None:
-        number = host.place - 1
-        if self.hosts[number] is host:
-            self.hosts[number] = self._new_host(number)
-            self.hosts[number].start()
-
-    def client_ended(self, client: ClientProcess) -> None:
-        wait_s = 0.5 if self.is_quiet else self._back_s.pop(client, 2.0)
-        self.timeline.after(wait_s, self._restart_client, client)
-
-    def _restart_client(self, client: ClientProcess) -> None:
-        number = self._number(client)
-        if self.clients[number] is client:
-            self.clients[number] = self._new_client(number)
-            self._feed(self.clients[number])
+        if isinstance(process, HostProcess) and self.hosts[process.place - 1] is process:
+            host = self.hosts[process.place - 1] = self._new_host(process.place - 1)
+            host.start()
+        if isinstance(process, ClientProcess):
+            number = self._number(process)
+            if self.clients[number] is process:
+                self.clients[number] = self._new_client(number)
+                self._feed(self.clients[number])
 
     def _number(self, client: ClientProcess) -> int:
         return client.place - 1 - self.settings.hosts
@@ -253,17 +196,11 @@ class Site:
         self.network.slowness = 1.0
         for place in list(self.network.partitions):
             self.network.heal(place)
-        self._restart_broker()
-        for host in self.hosts:
-            host.resume()
-            if not host.alive:
-                self._restart_host(host)
-        for client in self.clients:
-            client.resume()
-            if not client.alive:
-                self._restart_client(client)
-        assert self.broker is not None
-        self.broker.resume()
+        processes: list[Process[Any]] = [self.broker, *self.hosts, *self.clients]
+        for process in processes:
+            process.resume()
+            if not process.alive:
+                self._restart(process)
         self.timeline.after(self.settings.settle_s, self._ask_last)
 
     def _ask_last(self) -> None:
@@ -295,7 +232,7 @@ class Site:
 
     def check(self) -> None:
         """Look at everything that the broker and the clients hold."""
-        if self.broker is not None:
+        if self.broker.alive:
             self.broker.watch.check()
         for client in self.clients:
             core = client.core
@@ -305,7 +242,6 @@ class Site:
     def check_empty(self) -> None:
         """Check, some time after the last call, that nothing is left and all workers are back."""
         broker = self.broker
-        assert broker is not None
         broker.watch.check_empty()
         for client in self.clients:
             core = client.core
@@ -318,5 +254,3 @@ class Site:
                 raise Violation(f"{host.name} is not registered: its child is {host.core.child}")
         if len(broker.core.workers) != len(self.hosts):
             raise Violation(f"{len(broker.core.workers)} workers of {len(self.hosts)} hosts")
-
-

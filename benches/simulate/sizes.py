@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from random import Random
 
 from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
 
 from . import cores
 from .network import NetworkSettings
-from .site import SiteSettings
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """The size of a site, what it does, and the settings of its parts."""
+
+    services: int = 2
+    hosts: int = 8
+    clients: int = 4
+    requests: int = 300
+    """All requests of all clients, without those after the last fault."""
+    serve_s: tuple[float, float] = (0.05, 0.5)
+    """The least and the most time that a request takes."""
+    setup_s: float = 0.5
+    """The time that a child takes for `setup()`."""
+    parts_of: int = 7
+    """Each so many-th request is answered in parts."""
+    faults: int = 12
+    quiet_at: float = 30.0
+    """Seconds; faults are over by then."""
+    settle_s: float = 45.0
+    """From the last fault to the last requests."""
+    patience_s: float = 60.0
+    """The most time that a last request may take, besides its computation."""
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    client: ClientSettings = field(default_factory=ClientSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    fairness_sample: int = 1
+    """Check the fairness of each so many-th request."""
+    check_every: int = 50
+    """Events between two complete checks."""
 
 
 def small(seed: int) -> SiteSettings:
@@ -86,4 +119,4 @@ def big(seed: int) -> SiteSettings:
     )
 
 
-SIZES = {"small": small, "big": big}
+SIZES: dict[str, Callable[[int], SiteSettings]] = {"small": small, "big": big}
