@@ -30,6 +30,10 @@ class FrameError(LArTPCError, ValueError):
     """The frames of a message are malformed, or larger than allowed."""
 
 
+class TooManyPixels(FrameError):
+    """An image in a message has more pixels than the receiver allows."""
+
+
 class BatchError(LArTPCError, ValueError):
     """A training batch's name is malformed, or these files have no batch of that name."""
 

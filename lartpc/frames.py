@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from .errors import FrameError, ImageError
+from .errors import FrameError, ImageError, TooManyPixels
 from .image import RSE, Image, ImageMeta, all_finite
 
 Frame = bytes | bytearray | memoryview
@@ -44,6 +44,11 @@ class Limits:
     """The size of one meta text, which has about 85 bytes per image."""
     info_bytes: int = 16 << 10
     """The size of one `info`, packed; it holds a few names, hashes and times."""
+    image_pixels: int | None = None
+    """The pixels of one image, rows times cols; None: as many as `array_bytes` allows."""
+    pixels: int | None = None
+    """The pixels of all images of one message, whose type may have fewer bytes than what is
+    computed from them; None: as many as `array_bytes` allows."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -213,6 +218,9 @@ def unpack(frames: Sequence[Frame], limits: Limits = DEFAULT_LIMITS) -> list[Bat
     total = sum(array.nbytes for array in packed)
     if total > limits.array_bytes:
         raise FrameError(f"want at most {limits.array_bytes} bytes of arrays, got {total}")
+    pixels = sum(prod(array.shape) for array in packed)
+    if limits.pixels is not None and pixels > limits.pixels:
+        raise FrameError(f"want at most {limits.pixels} pixels in a message, got {pixels}")
     return [
         Batch(name, meta, _decode(array), array.info)
         for (name, meta), array in zip(heads, packed, strict=True)
@@ -248,6 +256,11 @@ def _measure(frame: memoryview, limits: Limits) -> _Packed:
     # numpy also multiplies the other sides of an array without elements
     if prod(side or 1 for side in shape) * np.dtype(dtype).itemsize > limits.array_bytes:
         raise FrameError(f"want at most {limits.array_bytes} bytes of arrays, got {shape!r}")
+    rows, cols = shape[2:]
+    if limits.image_pixels is not None and rows * cols > limits.image_pixels:
+        raise TooManyPixels(
+            f"want images of at most {limits.image_pixels} pixels, got {rows} x {cols}"
+        )
     if not isinstance(info, dict) or not all(isinstance(key, str) for key in info):
         raise FrameError(f"want a map with text keys as info, got {type(info).__name__}")
     data = _binary(values["data"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import functools
 import logging
 import os
 import resource
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -75,8 +78,8 @@ def timestamp(unix_s: float) -> str:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """End the block, without an error, at SIGINT, at SIGTERM and when stdout's reader is gone."""
-    for number in _STOPS:
+    """End the block, without an error, at a stop signal and when stdout's reader is gone."""
+    for number in stop_signals():
         signal.signal(number, _interrupt)
     try:
         yield
@@ -86,11 +89,20 @@ def ended_by_signals() -> Iterator[None]:
         _drop_stdout()
 
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that stop a command: Ctrl-C (SIGINT), SIGTERM and SIGHUP.
+
+    SIGHUP comes when the terminal or the connection to it is closed. `nohup` makes a command ignore
+    it; then it is not among the signals.
+    """
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    for stop in _STOPS:
+    drop_closed_terminal()
+    for stop in stop_signals():
         signal.signal(stop, signal.SIG_IGN)  # a second signal would interrupt the cleanup
     raise KeyboardInterrupt
 
@@ -100,9 +112,23 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def drop_closed_terminal() -> None:
+    """Discard output to a terminal that was closed: to write to it would be an error."""
+    for descriptor in (1, 2):
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
 @contextmanager
 def stop_signal() -> Iterator[Wakeup]:
-    """Return a wake-up for SIGTERM and Ctrl-C: one means drain, two mean stop at once."""
+    """Return a wake-up for `stop_signals`: one signal means drain, two mean stop at once.
+
+    A SIGHUP is never the second signal: when a terminal is closed, the kernel and the shell send
+    one each.
+    """
     wakeup = Wakeup()
     try:
         yield _wake_at_signals(wakeup)
@@ -115,13 +141,23 @@ def _wake_at_signals(wakeup: Wakeup) -> Wakeup:
     # the wakeup fd ends the poll: a Python handler alone would run only after it, if the signal
     # comes just before the poll begins
     signal.set_wakeup_fd(wakeup.wake_fd(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, wakeup.wake)
-    signal.signal(signal.SIGINT, wakeup.wake)
+    for number in stop_signals():
+        is_hangup = number == signal.SIGHUP
+        signal.signal(number, functools.partial(_wake_first, wakeup) if is_hangup else wakeup.wake)
     return wakeup
 
 
+def _wake_first(wakeup: Wakeup, *_: object) -> None:
+    drop_closed_terminal()
+    if not wakeup.count:
+        wakeup.wake()
+
+
 def raise_file_limit() -> None:
-    """Raise the soft limit of open files (often 1024) to the hard one: each peer uses one."""
+    """Raise the soft limit of open files (often 1024) to the hard one.
+
+    A broker has one for each peer; a worker's host has about eight for each worker.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

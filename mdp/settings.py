@@ -99,16 +99,20 @@ class WorkerSettings:
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     reconnect_s: float = 1.0
     """The first wait before a new connection; it doubles each time, up to `reconnect_max_s`
-    (RFC 6)."""
-    reconnect_max_s: float = 32.0
+    (RFC 6). Each wait is shortened at random by up to a quarter, so that the workers of a broker
+    that comes back do not all connect at the same instant."""
+    reconnect_max_s: float = 4.0
+    """A worker is back at most this long, and about a second, after its broker is back."""
     restart_s: float = 0.5
     """The wait before the restart of a child that crashed in `setup()`, or more than three times
-    since its last answer (one bad request can cause three crashes). It doubles with each crash."""
+    since its last answer (one bad request can cause three crashes). It doubles with each crash. A
+    child that its host killed has not crashed, and is started again at once."""
     restart_max_s: float = 32.0
     max_setup_failures: int = 3
     """After this many failures of `setup()` in a row the worker ends."""
     orphan_s: float = 10.0
-    """How long a child may finish a request whose session was lost before it is killed."""
+    """How long a child may finish a request whose session was lost, or that was cancelled, before
+    it is killed."""
 
     def __post_init__(self) -> None:
         _positive(

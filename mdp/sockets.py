@@ -8,6 +8,7 @@ costs less than a reference.
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import os
 import resource
@@ -41,9 +42,13 @@ _PROBE_S = 1.0
 _ROUTER_PINGS, _DEALER_PINGS = 10, 2  # heartbeat intervals
 _PING_PATIENCE = 30  # heartbeat intervals
 _MAX_MILLISECONDS = 1 << 30
+_CONNECT_MS = 1000  # after which libzmq begins again: the kernel would take minutes
 _CONTEXT_DESCRIPTORS = 16  # a context with its threads and one connected socket opens 10
 _NOW = int(zmq.NOBLOCK)  # as plain integers: combining enum flags costs as much as a frame
 _NOW_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+
+
+_monitors = itertools.count()  # to name the monitors of a context
 
 
 def clock() -> float:
@@ -382,6 +387,9 @@ class Dealer:
 
     It has no limit of queued messages, so it never drops or refuses one: it carries one request, or
     one answer, at a time. Raises `MDPError` if no socket can be opened.
+
+    watch: `monitor()` is ready when the connection has broken. libzmq connects again by itself, but
+    what was on its way is lost, in both directions, and neither peer would notice.
     """
 
     def __init__(
@@ -392,6 +400,7 @@ class Dealer:
         name: bytes,
         linger_s: float,
         heartbeats: Heartbeats,
+        watch: bool = False,
     ) -> None:
         try:
             socket = self._socket = context.socket(zmq.DEALER)
@@ -401,15 +410,23 @@ class Dealer:
         socket.linger = int(linger_s * 1000)
         socket.sndhwm = 0
         socket.tcp_keepalive = 1
+        socket.connect_timeout = _CONNECT_MS
         keep_alive(socket, heartbeats, every=_DEALER_PINGS)
+        self._monitor: zmq.Socket[bytes] | None = None
         try:
+            if watch:
+                self._monitor = _monitor_of(socket)
             connect(socket, to)
         except MDPError:
-            socket.close(0)
+            self.close(linger_s=0)
             raise
 
     def handle(self) -> Any:
         return self._socket
+
+    def monitor(self) -> Any:
+        """Return a handle that is ready when the connection has broken; only with `watch`."""
+        return self._monitor
 
     def receive(self) -> Frames | None:
         """Return one message; None if none has arrived."""
@@ -421,8 +438,21 @@ class Dealer:
     def send(self, frames: Sequence[Frame]) -> None:
         send_message(self._socket, frames)
 
-    def close(self) -> None:
-        self._socket.close()
+    def close(self, *, linger_s: float | None = None) -> None:
+        """Close after what was sent has left, or after `linger_s`; None: as given at the start."""
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+        self._socket.close(None if linger_s is None else int(linger_s * 1000))
+
+
+def _monitor_of(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """Return a socket that receives a message when a connection of `socket` ends."""
+    address = f"inproc://monitor-{next(_monitors)}"
+    try:
+        return socket.get_monitor_socket(zmq.EVENT_DISCONNECTED, address)
+    except zmq.ZMQError as error:
+        raise no_descriptors(error) from None
 
 
 class Channel:

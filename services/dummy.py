@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from lartpc import Batch, FrameError, pack, unpack
+from lartpc import Batch, FrameError, Limits, pack, unpack
 from mdp import Refused, Worker
 
 from .planes import who
@@ -14,6 +14,7 @@ from .planes import who
 log = logging.getLogger(__name__)
 
 NAME = "dummy"
+_LIMITS = Limits(pixels=Limits().array_bytes // 4)  # of the answer, 4 bytes a pixel
 _MAX_LOGGED = 1000  # characters: a batch of many crops has kilobytes of metas
 
 
@@ -25,7 +26,7 @@ class Dummy(Worker):
 
     def handle(self, frames: list[bytes]) -> list[bytes]:
         try:
-            batches = unpack(frames)
+            batches = unpack(frames, _LIMITS)
         except FrameError as error:
             raise Refused(str(error)) from error
         for batch in batches:

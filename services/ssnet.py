@@ -1,6 +1,8 @@
 """The plane services `ssnet-plane<p>`: answer a wire plane's crops with [shower, track] scores.
 
-Refuses, with error 400: malformed frames, another plane's images, sizes the network cannot take.
+Refuses, with error 400: malformed frames, another plane's images, sizes the network cannot take,
+and images above the limit of pixels, before they are unpacked. The shipped networks take 200 bytes
+of memory for each pixel.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lartpc import Batch, FrameError, pack, unpack
+from lartpc import Batch, FrameError, Limits, pack, unpack
 from lartpc.crops.chain import CLASSES, LOW_ADC, mask
+from lartpc.errors import TooManyPixels
 from lartpc.image import all_finite
 from mdp import Refused, SettingsError, Worker
 
@@ -34,6 +37,8 @@ DTYPES = ("float16", "float32")
 BACKGROUND = 0  # the network's channel that is not sent back; [shower, track] follow it
 _MAX_THREADS = 1024
 _MAX_BATCH = 8  # images in one forward pass: more are not faster, and need more memory
+MAX_PIXELS = 4096 * 4096
+"""The default limit of an image, 16 times a crop of 1024 x 1024 pixels."""
 _PLANE = re.compile(r"Plane (\d{1,5}) ")
 
 
@@ -54,6 +59,8 @@ class PlaneSettings:
     """The type of the sent scores: float16 halves their size, float32 keeps every digit."""
     warm_up: int = 512
     """Rows and columns of a forward pass before READY; 0: no such pass."""
+    max_pixels: int = MAX_PIXELS
+    """The most pixels of an image, rows times columns, and of all images in one forward pass."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold_adc < math.inf:
@@ -62,6 +69,14 @@ class PlaneSettings:
             raise SettingsError(f"want threads from 0 to {_MAX_THREADS}, got {self.threads}")
         if self.dtype not in DTYPES:
             raise SettingsError(f"want scores of {' or '.join(DTYPES)}, got {self.dtype}")
+        if self.max_pixels < 1:
+            raise SettingsError(f"want max_pixels of at least 1, got {self.max_pixels}")
+
+    def limits(self) -> Limits:
+        """Return the limits of a request. Its pixels are limited as if they were float32."""
+        array_bytes = Limits().array_bytes
+        pixels = array_bytes // np.dtype(np.float32).itemsize
+        return Limits(array_bytes, image_pixels=self.max_pixels, pixels=pixels)
 
 
 class SSNet(Worker):
@@ -72,8 +87,11 @@ class SSNet(Worker):
     only the frame `describe` is answered with the worker's `Description`.
     """
 
+    regular = True
+
     def __init__(self, settings: PlaneSettings) -> None:
         self._settings = settings
+        self._limits = settings.limits()
         self._engine: Engine | None = None
         self._info: dict[str, Any] = {}
 
@@ -108,9 +126,11 @@ class SSNet(Worker):
         if frames == [DESCRIBE]:
             return [self.describe().pack()]
         try:
-            batches = unpack(frames)
+            batches = unpack(frames, self._limits)
             for batch in batches:
                 self._check(batch)
+        except TooManyPixels as error:
+            raise Refused(f"{error} (--max-pixels of ssnet worker planes)") from error
         except (FrameError, NetworkError) as error:
             raise Refused(str(error)) from error
         return self._answers(batches, arrived_at)
@@ -185,14 +205,20 @@ class SSNet(Worker):
         charged = np.flatnonzero((images >= threshold).any(axis=(1, 2, 3)))
         rows, cols = images.shape[2:]
         scores = np.zeros((len(images), len(CLASSES), rows, cols), np.float32)
-        # images may share a forward pass only if no BatchNorm takes its statistics from the batch
-        at_once = _MAX_BATCH if self._loaded.network.batchable else 1
+        at_once = self._images_at_once(rows * cols)
         for start in range(0, len(charged), at_once):
             chosen = charged[start : start + at_once]
             computed = self._loaded.forward(images[chosen])[:, BACKGROUND + 1 :]
             for index, crop_scores in zip(chosen, computed, strict=True):
                 scores[index] = mask(crop_scores, images[index, 0], low=threshold)
         return scores
+
+    def _images_at_once(self, pixels: int) -> int:
+        """Return the number of images of this size in one forward pass."""
+        # images may share a pass only if no BatchNorm takes its statistics from the batch
+        if not self._loaded.network.batchable:
+            return 1
+        return max(1, min(_MAX_BATCH, self._settings.max_pixels // max(pixels, 1)))
 
 
 def open_network(settings: PlaneSettings) -> Engine:

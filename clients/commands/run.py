@@ -289,6 +289,10 @@ def _services(
     from ..local import local_services, plane_pool
 
     pool = plane_pool.PlanePool(
-        planes, workers=workers, network=network, threshold_adc=threshold_adc
+        planes,
+        workers=workers,
+        network=network,
+        threshold_adc=threshold_adc,
+        max_pixels=plane_pool.ANY_SIZE,
     )
     return local_services.services(pool, progress=progress, watch=watch)

@@ -21,6 +21,7 @@ from .options import (
     IMAGES,
     LABELS,
     LOW_ADC,
+    SERVED,
     Broker,
     Cache,
     Device,
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
 
 HELP = """Start workers of a service that comes with this project.
 
-Each worker computes in its own process. On SIGTERM or Ctrl-C the workers finish the requests that \
-they hold; a second signal stops them at once.
+Each worker computes in its own process. On Ctrl-C, SIGTERM or SIGHUP the workers finish the \
+requests that they hold; a second signal stops them at once.
 
 [bold]Examples[/]
 
@@ -122,6 +123,15 @@ Gpu = Annotated[int | None, option(COMPUTED, min=0, help="Short for --device cud
 Dtypes = Annotated[
     Dtype, option(COMPUTED, help="Type of the scores in messages; float16 halves their size.")
 ]
+MaxPixels = Annotated[
+    int,
+    option(
+        SERVED,
+        min=1,
+        help="Pixels (rows times columns) of an image, above which a request is refused; the"
+        " memory of a worker grows with them.",
+    ),
+]
 TrainingInputs = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="LArCV files with images and labels.")
 ]
@@ -139,6 +149,7 @@ def planes(
     threads: Threads = 0,
     threshold: Threshold = LOW_ADC,
     dtype: Dtypes = Dtype.float16,
+    max_pixels: MaxPixels = 4096 * 4096,
     workers: Workers = 1,
     broker: Broker = DEFAULT_ENDPOINT,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
@@ -160,6 +171,7 @@ def planes(
             threads=threads,
             threshold_adc=threshold,
             dtype=dtype.value,
+            max_pixels=max_pixels,
         )
 
     _serve(pool, broker, heartbeat, liveness, verbose=verbose, quiet=quiet)

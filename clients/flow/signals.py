@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and SIGTERM, so that a stopped command cleans up before it exits."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP, so that a stopped command cleans up before it exits."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from mdp.process import drop_closed_terminal, stop_signals
+
 if TYPE_CHECKING:
     from lartpc import Writer
-
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def stopped_cleanly() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first SIGINT or SIGTERM; ignore others during the clean-up."""
-    handlers = [signal.signal(number, _stop) for number in _STOPS]
+    """Raise KeyboardInterrupt at the first stop signal; ignore others during the clean-up."""
+    handlers = {number: signal.signal(number, _stop) for number in stop_signals()}
     try:
         yield
     finally:
-        for number, handler in zip(_STOPS, handlers, strict=True):
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    for stop in _STOPS:
+    drop_closed_terminal()
+    for stop in stop_signals():
         signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 @contextmanager
 def inherited_by_none() -> Iterator[None]:
-    """Keep SIGINT and SIGTERM from the processes that are started inside this block.
+    """Keep the stop signals from the processes that are started inside this block.
 
     This process gets signals that arrive meanwhile when the block ends.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
     try:
         yield
     finally:
@@ -55,11 +56,13 @@ def uninterrupted(*, too_late: bool = False) -> Iterator[None]:
         yield  # Python runs signal handlers in the main thread only
         return
     caught: list[int] = []
-    handlers = [signal.signal(number, lambda n, _: caught.append(n)) for number in _STOPS]
+    handlers = {
+        number: signal.signal(number, lambda n, _: caught.append(n)) for number in stop_signals()
+    }
     try:
         yield
     finally:
-        for number, handler in zip(_STOPS, handlers, strict=True):
+        for number, handler in handlers.items():
             signal.signal(number, handler)
         if caught and not too_late:
             signal.raise_signal(caught[0])

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+from lartpc.frames import MAX_SIDE
 from mdp import SettingsError
 from services import networks
 from services.errors import EngineError
@@ -20,6 +21,9 @@ from . import subprocesses
 from .serving import Factories
 
 log = logging.getLogger(__name__)
+
+ANY_SIZE = MAX_SIDE * MAX_SIDE
+"""The `max_pixels` of workers that serve only the command that started them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class PlanePool:
     """Threads of each worker; 0: the cores of this machine, divided among the workers."""
     threshold_adc: float = PlaneSettings.threshold_adc
     dtype: str = PlaneSettings.dtype
+    max_pixels: int = PlaneSettings.max_pixels
 
     def __post_init__(self) -> None:
         if not self.planes:
@@ -63,6 +68,7 @@ class PlanePool:
             threads=self.threads or self._share(),
             threshold_adc=self.threshold_adc,
             dtype=self.dtype,
+            max_pixels=self.max_pixels,
         )
 
     def _share(self) -> int:

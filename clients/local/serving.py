@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mdp import Heartbeats, Worker, WorkerSettings
-from mdp.process import configure_logging, stop_signal
+from mdp.process import configure_logging, raise_file_limit, stop_signal
 
 Factories = list[tuple[str, Callable[[], Worker]]]
 """For each worker: its service, and a function that makes the worker in its process."""
@@ -55,10 +55,11 @@ def serve(
     verbose: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Serve a pool's workers at a broker until SIGTERM or Ctrl-C. The caller has set up the log."""
+    """Serve a pool's workers at a broker until a stop signal. The caller has set up the log."""
     from mdp.worker.worker_loop import serve_workers
 
     settings = WorkerSettings(heartbeats=heartbeats or Heartbeats())
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
+    raise_file_limit()
     with stop_signal() as stop:
         serve_workers(broker, pool.factories(), stop, settings=settings, prepare=prepare)

@@ -25,7 +25,7 @@ from ..flow.signals import inherited_by_none
 A = TypeVar("A")
 R = TypeVar("R")
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DRAIN_S = 0.5  # from the first SIGTERM to the second: nobody waits for its requests any more
 _STOP_S = 10.0
 

@@ -229,8 +229,8 @@ WORKER_HELP = """Start workers of a service; a Python class of yours answers its
 CLASS is a subclass of mdp.Worker in MODULE; the current folder is on Python's path. Each worker \
 computes in its own process. The exit code is 1 if a worker's setup() failed several times in a row.
 
-On SIGTERM or Ctrl-C the workers finish the requests that they hold; a second signal stops them at \
-once.
+On Ctrl-C, SIGTERM or SIGHUP the workers finish the requests that they hold; a second signal stops \
+them at once.
 
 [bold]Examples[/]
 
@@ -261,6 +261,7 @@ def worker(
     configure_logging(verbose=verbose, quiet=quiet)
     factory: Callable[[], Worker] = functools.partial(load, module, name)
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
+    raise_file_limit()
     with stop_signal() as stop:
         serve_workers(
             broker, [(service, factory)] * workers, stop, settings=settings, prepare=prepare
@@ -339,8 +340,8 @@ def call(
 SERVICES_HELP = """Show the services of a broker: idle and busy workers, and queue depths.
 
 If you name a SERVICE, the exit code is 0 if it has a worker, else 1; --quiet then prints nothing. \
---watch ends with Ctrl-C or SIGTERM. To a file or a pipe it writes plain lines, each with the \
-time; with --json, it writes one object per line.
+--watch ends with Ctrl-C, SIGTERM or SIGHUP. To a file or a pipe it writes plain lines, each with \
+the time; with --json, it writes one object per line.
 
 [bold]Examples[/]
 

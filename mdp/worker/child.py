@@ -1,7 +1,7 @@
 """The process that computes: it runs `setup()` once, then one request after the other.
 
-It exchanges messages with its host over a socket pair. It ignores SIGINT and SIGTERM, which a
-terminal or a batch system sends to the whole group, because the host handles them. It is killed
+It exchanges messages with its host over a socket pair. It ignores SIGINT, SIGTERM and SIGHUP, which
+a terminal or a batch system sends to the whole group, because the host handles them. It is killed
 when the host dies.
 """
 
@@ -26,6 +26,7 @@ from .worker import Worker
 log = logging.getLogger(__name__)
 
 READY = b"ready"
+REGULAR = b"regular"
 SETUP_FAILED = b"setup failed"
 PARTIAL = b"partial"
 FINAL = b"final"
@@ -47,6 +48,7 @@ def run_child(
     os.setsid()  # a new process group: processes that the user's code starts are killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     die_with(host_pid)
     if prepare is not None:
         prepare()
@@ -55,12 +57,13 @@ def run_child(
         worker = factory()
         worker.setup()
         fingerprint = fingerprint_of(worker.fingerprint)
+        regular = REGULAR if worker.regular else b""
     except (Exception, SystemExit) as error:  # code that the user wrote
         log.exception("%s: setup() failed", name)
         host.send([SETUP_FAILED, _describe(error).encode("utf-8", "backslashreplace")])
         stream.close()
         sys.exit(1)
-    host.send([READY, fingerprint])
+    host.send([READY, fingerprint, regular])
     while (message := host.receive()) is not None:
         number, *frames = message
         for final, body in answers(worker, frames, name=name):

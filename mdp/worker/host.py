@@ -18,16 +18,23 @@ idle       REQUEST from the broker                  busy      Work
 busy       PARTIAL from the child                   busy      send it to the broker
 busy       FINAL from the child                     idle      send it to the broker
 busy       session lost: the request is orphaned    busy      wait `orphan_s`; drop its answers
+busy       mmi.stop, grace: the request is          busy      wait `orphan_s`; send its answers as
+           cancelled                                          ever: the broker drops them
 busy       `orphan_s` is over                       killed    KillChild
+busy       mmi.stop, now: the time limit is over    killed    KillChild
 idle       session lost                             idle      open a new one when it may be
+killed     child died                               dead      close the session; restart at once
 any other  child died                               dead      close the session; restart time (1)
 any        fingerprint refused for too long (2)     ended     KillChild; `failure` has the reason
 any        `stop`                                   ended     close the session, KillChild
 
-`drain` ends a child that is dead, starting, killed or orphaned at once. Otherwise the host sends
-mmi.retire. The child answers the request that it holds, and ends when it is idle and the broker
-has confirmed (or the session is closed, or liveness * interval is over). If the child dies while
-the host drains, the worker has ended, too.
+An answer larger than the broker takes is replaced by error 413; if it comes in parts, the error is
+sent in place of the last one, because the child is busy until then.
+
+`drain` ends a child that is dead, starting or killed at once, and one whose request is orphaned or
+cancelled. Otherwise the host sends mmi.retire. The child answers the request that it holds, and
+ends when it is idle and the broker has confirmed (or the session is closed, or liveness * interval
+is over). If the child dies while the host drains, the worker has ended, too.
 
 (1) The first `_AT_ONCE` crashes since an answer: at once. Then after `restart_s`, doubling.
 (2) For liveness * interval: by then the broker has noticed the death of every other worker.
@@ -38,12 +45,13 @@ from __future__ import annotations
 import enum
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ..broker.throttle import Throttle
 from ..settings import WorkerSettings
-from ..wire import Frame, Frames, printable
-from .session import Session, SocketStep
+from ..wire import Frame, Frames, error_body, printable
+from .session import Session, SocketStep, Stop, no_jitter
 
 log = logging.getLogger(__name__)
 
@@ -80,19 +88,32 @@ class Child(enum.Enum):
 
 
 class Host:
-    """A worker. `ended` tells whether it has ended, and `failure` why, if it has failed."""
+    """A worker. `ended` tells whether it has ended, and `failure` why, if it has failed.
 
-    def __init__(self, service: bytes, settings: WorkerSettings, *, name: str = "") -> None:
+    jitter: as in `Session`.
+    """
+
+    def __init__(
+        self,
+        service: bytes,
+        settings: WorkerSettings,
+        *,
+        name: str = "",
+        jitter: Callable[[], float] = no_jitter,
+    ) -> None:
         self.settings = settings
-        self.session = Session(service, settings)
+        self.session = Session(service, settings, jitter=jitter)
         self.name = name or printable(service)
         self.child = Child.DEAD
         self.failure: str | None = None
+        self._throttle = Throttle(log)  # for lines that a client can cause
         self.draining = False
         self._leave_at = math.inf  # draining: an idle child may end, confirmed by the broker or not
         self._number = 0  # of the child's request, or of its latest one
         self._asked_at = 0.0
-        self._orphan_until = math.inf  # the session of its request was lost: time to finish
+        self._orphan_until = math.inf  # nobody waits for its answer any more: time to finish
+        self._orphan_reason = ""  # only with a finite `_orphan_until`
+        self._too_large: Frames | None = None  # the error in place of the answer that it makes
         self._restart_at = 0.0
         self._crashes = 0  # since the last answer
         self._setup_failures = 0  # in a row
@@ -104,9 +125,9 @@ class Host:
 
     # Events of the child.
 
-    def ready(self, now: float, fingerprint: bytes = b"") -> list[Step]:
-        """Handle the end of the child's `setup()`, after which its fingerprint is known."""
-        self.session.fingerprint = fingerprint
+    def ready(self, now: float, fingerprint: bytes = b"", *, regular: bool = False) -> list[Step]:
+        """Handle the end of the child's `setup()`, after which its properties are known."""
+        self.session.fingerprint, self.session.regular = fingerprint, regular
         self._setup_failures = 0
         self.child = Child.IDLE
         return self.tick(now)
@@ -122,7 +143,12 @@ class Host:
         """Handle an answer of the child; drop it if the session of its request was lost."""
         if number != self._number or self.child is not Child.BUSY:
             return []
-        out: list[Step] = list(self.session.reply(body, final=final, now=now))
+        self._too_large = self._too_large or self._refused_as_too_large(body, now)
+        out: list[Step] = []
+        if self._too_large is None:
+            out += self.session.reply(body, final=final, now=now)
+        elif final:
+            out += self.session.reply(self._too_large, final=True, now=now)
         if not final:
             return out
         log.debug("%s: answered after %.3f s", self.name, now - self._asked_at)
@@ -131,6 +157,17 @@ class Host:
         self._orphan_until = math.inf
         return out + self.tick(now)
 
+    def _refused_as_too_large(self, body: Sequence[Frame], now: float) -> Frames | None:
+        """Return error 413 if the broker does not take an answer, or a part, of this size."""
+        limit = self.session.max_bytes
+        size = sum(len(frame) for frame in body)
+        if limit is None or size <= limit or self.session.token is None:
+            return None
+        what = f"an answer of {printable(self.session.service)} has {size} bytes"
+        text = f"{what}, want at most {limit} (--max-queue-bytes of mdp broker)"
+        self._throttle.warning(now, "%s: %s", self.name, text)
+        return error_body(413, text)
+
     def died(self, how: str, now: float) -> list[Step]:
         """Handle the child's death. Closing the session makes the broker requeue its request."""
         state = self.child
@@ -138,9 +175,12 @@ class Host:
             self._count_setup_failure(self._setup_reason or f"the child {how} in setup()")
         self.child = Child.ENDED if self.draining or self.failure else Child.DEAD
         self._orphan_until = math.inf
-        wait_s = self._restart_wait_s(state)
+        was_killed = state is Child.KILLED  # by this host, so the service has not crashed
+        wait_s = 0.0 if was_killed else self._restart_wait_s(state)
         self._restart_at = now + wait_s
-        if self.child is Child.DEAD:
+        if self.child is Child.DEAD and was_killed:
+            log.info("%s: the killed child is started again", self.name)
+        elif self.child is Child.DEAD:
             line = "%s: the child %s while %s; it is started again in %.1f s"
             log.warning(line, self.name, how, state.value, wait_s)
         return list(self.session.close(now))
@@ -168,13 +208,16 @@ class Host:
 
     def receive(self, frames: Frames, now: float) -> list[Step]:
         was_open = self.session.is_open
-        steps, body = self.session.receive(frames, now)
+        steps, order = self.session.receive(frames, now)
         out: list[Step] = list(steps)
-        if body is not None and self.child is Child.IDLE:
+        if isinstance(order, Stop):
+            out += self._on_stop(order, now)
+        elif order is not None and self.child is Child.IDLE:
             self._number += 1
             self._asked_at = now
+            self._too_large = None
             self.child = Child.BUSY
-            out.append(Work(self._number, body))
+            out.append(Work(self._number, order))
         if self.draining and self.session.retired:
             self._leave_at = min(now, self._leave_at)
         if self.session.refused_s >= self.settings.heartbeats.silence_s:
@@ -190,11 +233,43 @@ class Host:
         self.child = Child.ENDED
         return [*self.session.close(now), KillChild()]
 
+    def _on_stop(self, order: Stop, now: float) -> list[Step]:
+        """Give up the child's request: nobody waits for its answer any more."""
+        if self.child is not Child.BUSY:
+            return []
+        if order.at_once:
+            return self._kill(f"its request took too long ({now - self._asked_at:.1f} s)")
+        if self._orphan_until == math.inf:
+            grace_s = self.settings.orphan_s
+            line = "%s: the request was cancelled; the child has %g s to finish it"
+            self._throttle.info(now, line, self.name, grace_s)
+            self._give_grace("it did not finish a cancelled request", now)
+        return []
+
+    def _give_grace(self, reason: str, now: float) -> None:
+        """Let the child finish a request that nobody waits for; then kill it for this reason."""
+        self._orphan_until = min(self._orphan_until, now + self.settings.orphan_s)
+        self._orphan_reason = f"{reason} in {self.settings.orphan_s:g} s"
+
+    def _kill(self, reason: str) -> list[Step]:
+        log.warning("%s: killed the child: %s", self.name, reason)
+        self._orphan_until = math.inf
+        self.child = Child.KILLED
+        return [KillChild()]
+
+    def disconnected(self, now: float) -> list[Step]:
+        """Handle a connection to the broker that broke; the session is over, as after silence."""
+        if not self.session.is_open:
+            return []
+        out: list[Step] = list(self.session.disconnected(now))
+        self._on_lost("the connection to the broker broke", now)
+        return out
+
     def _on_lost(self, why: str, now: float) -> None:
         wait_s = self.session.closed_until - now
         log.warning("%s: %s; connecting again in %.1f s", self.name, why, wait_s)
         if self.child is Child.BUSY:
-            self._orphan_until = now + self.settings.orphan_s
+            self._give_grace("it did not finish a request whose session was lost", now)
 
     # Time, and the user's signals.
 
@@ -214,10 +289,7 @@ class Host:
             log.info("%s: ready", self.name)
             out += self.session.open(now)
         if self.child is Child.BUSY and now >= self._orphan_until:
-            log.warning("%s: killed the child: the session of its request is over", self.name)
-            self._orphan_until = math.inf
-            self.child = Child.KILLED
-            out.append(KillChild())
+            out += self._kill(self._orphan_reason)
         return out
 
     def _may_open(self, now: float) -> bool:
@@ -246,7 +318,7 @@ class Host:
         self.draining = True
         if self.child is Child.DEAD:
             self.child = Child.ENDED
-        elif self.child not in (Child.IDLE, Child.BUSY) or self._orphaned:
+        elif self.child not in (Child.IDLE, Child.BUSY) or self._is_orphan:
             self.child = Child.ENDED
             return [*self.session.close(now), KillChild()]
         out: list[Step] = []
@@ -256,9 +328,9 @@ class Host:
         return out + self.tick(now)
 
     @property
-    def _orphaned(self) -> bool:
-        """Whether the child computes a request whose session was lost."""
-        return self.child is Child.BUSY and self.session.token is None
+    def _is_orphan(self) -> bool:
+        """Whether nobody waits for the request that the child computes."""
+        return self._orphan_until < math.inf
 
     def stop(self, now: float) -> list[Step]:
         """End at once; the broker gives the request that the child holds to another worker."""

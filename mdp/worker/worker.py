@@ -14,7 +14,8 @@ class Worker(ABC):
 
     Both run in a separate process, one call at a time. So they may hold the GIL and take as long
     as they need: another process, the host, sends the heartbeats. If they crash, the broker gives
-    the request to another worker.
+    the request to another worker. If nobody waits for the answer any more, `handle` has 10 s to
+    finish; then its process is killed and started again.
     """
 
     fingerprint: str = ""
@@ -22,6 +23,13 @@ class Worker(ABC):
 
     Set it in `setup()` at the latest; at most 255 bytes. Only workers with the same fingerprint
     may serve a name together. Empty: no fingerprint, as foreign workers have none.
+    """
+
+    regular: bool = False
+    """True if each request takes about as long as any other, as for images of similar size.
+
+    Then the broker takes away a request that takes far longer (`mdp broker --time-limit auto`), and
+    the process that computes it is killed and started again.
     """
 
     def setup(self) -> None:  # noqa: B027  (most workers have nothing to load)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.process
 import os
+import random
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from ..sockets import Channel, Dealer, Poll, Wakeup, clock, new_context, target
 from ..wire import service_name, worker_name
 from . import child, host, session
 from .worker import Worker
+
+_SOCKETS = 6  # of a worker: a Dealer has 3, and the one before it may still send its last messages
 
 
 def serve_workers(
@@ -37,18 +40,22 @@ def serve_workers(
     """
     settings = settings or WorkerSettings()
     connected_to = target(broker)
-    context = new_context()
+    context = new_context(max_sockets=1024 + _SOCKETS * len(factories))
     poll = Poll(stop)
     numbers: dict[str, int] = {}
     slots = []
 
     def connect() -> Dealer:
         name = worker_name(os.urandom(15))
-        return Dealer(context, connected_to, name=name, linger_s=1, heartbeats=settings.heartbeats)
+        heartbeats = settings.heartbeats
+        return Dealer(
+            context, connected_to, name=name, linger_s=1, heartbeats=heartbeats, watch=True
+        )
 
     for service, factory in factories:
         number = numbers[service] = numbers.get(service, 0) + 1
-        core = host.Host(_checked(service), settings, name=f"{service}#{number}")
+        name = f"{service}#{number}"
+        core = host.Host(_checked(service), settings, name=name, jitter=random.random)
         start = _Starter(core.name, factory, prepare)
         slots.append(_Slot(core, start, connect, poll))
     try:
@@ -122,8 +129,8 @@ class _Slot:
 
     def serve(self, ready: dict[Any, int], now: float) -> None:
         """Handle the events that the poll returned, then do what is due."""
-        if self._dealer is not None and self._dealer.handle() in ready:
-            self._receive_broker(now)
+        if self._dealer is not None:
+            self._serve_broker(self._dealer, ready, now)
         if self._channel is not None and self._channel.handle() in ready:
             self._receive_child(now)
         if self._process is not None and self._process.sentinel in ready:
@@ -143,8 +150,9 @@ class _Slot:
                 case session.Open():
                     self._dealer = self._connect()
                     self._poll.add(self._dealer.handle())
-                case session.Close():
-                    self._close()
+                    self._poll.add(self._dealer.monitor())
+                case session.Close(flush):
+                    self._close(flush=flush)
                 case host.StartChild():
                     self._process, self._channel = self._start()
                     self._poll.add(self._process.sentinel)
@@ -158,7 +166,15 @@ class _Slot:
         if self._process is not None:
             self._process.join()
             self._drop_child()
-        self._close()
+        self._close(flush=False)
+
+    def _serve_broker(self, dealer: Dealer, ready: dict[Any, int], now: float) -> None:
+        """Handle the broker's messages, then the end of the connection: it came after them."""
+        broke = dealer.monitor() in ready
+        if broke or dealer.handle() in ready:
+            self._receive_broker(now)
+        if broke and self._dealer is dealer:
+            self.carry_out(self.host.disconnected(now), now)
 
     def _receive_broker(self, now: float) -> None:
         while self._dealer is not None:  # a DISCONNECT closes it
@@ -167,10 +183,11 @@ class _Slot:
                 return
             self.carry_out(self.host.receive(frames, now), now)
 
-    def _close(self) -> None:
+    def _close(self, *, flush: bool) -> None:
         if self._dealer is not None:
             self._poll.drop(self._dealer.handle())
-            self._dealer.close()
+            self._poll.drop(self._dealer.monitor())
+            self._dealer.close(linger_s=None if flush else 0)
             self._dealer = None
 
     def _receive_child(self, now: float) -> None:
@@ -182,7 +199,8 @@ class _Slot:
 
     def _on_message(self, kind: bytes, rest: list[bytes], now: float) -> list[host.Step]:
         if kind == child.READY:
-            return self.host.ready(now, rest[0])
+            fingerprint, regular = rest
+            return self.host.ready(now, fingerprint, regular=regular == child.REGULAR)
         if kind == child.SETUP_FAILED:
             return self.host.setup_failed(rest[0].decode(), now)
         number, *body = rest

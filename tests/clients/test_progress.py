@@ -105,7 +105,7 @@ def test_a_run_into_a_file_says_what_it_does_at_the_start_and_at_the_end(job: Sc
     assert "8 of 8 events (100 %)" in last
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_stopped_says_how_far_it_came(
     job: ScoringJob, processes: Processes, number: signal.Signals
 ) -> None:

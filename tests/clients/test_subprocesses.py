@@ -108,7 +108,7 @@ def test_a_pool_reaches_another_process_with_every_field(tmp_path: Path) -> None
 
     settings = TrainingSettings((tmp_path / "a.h5",), "x", "y", "forward", True, 7)
     pools: list[Pool] = [
-        PlanePool((2,), 3, None, Path("p"), Path("w"), "caffe", "cuda:1", 4, 12.0, "float32"),
+        PlanePool((2,), 3, None, Path("p"), Path("w"), "caffe", "cuda:1", 4, 12.0, "float32", 9),
         PlanePool((0, 2), network=Path("folder")),
         FeedPool(settings, 3),
         DummyPool(2),

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, MDPError, Refused, ServiceError, TooSlow, WorkersDied
-from tests.faults.notes import holder
 from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
     Processes,
+    children,
     counters,
     free_port,
     until,
@@ -100,15 +100,17 @@ def test_a_request_over_its_time_limit_fails_and_the_hung_child_is_replaced(
     processes: Processes, endpoint: str, tmp_path: Path
 ) -> None:
     processes.broker(endpoint, *QUICK, "--time-limit", "obedient=0.5")
-    processes.python("-m", "tests.faults.impatient_host", endpoint)
-    note = tmp_path / "note"
+    host = processes.python("-m", "tests.faults.impatient_host", endpoint)
     with Client(endpoint, QUICK_CLIENT) as client:
-        with pytest.raises(TooSlow, match=r"its limit of 0\.5 s") as raised:
-            client.request("obedient", [b"hold", b"abc", os.fsencode(note), b"600"])
+        wait_for_workers(client, "obedient", 1)
+        (first,) = children(host)
+        with pytest.raises(TooSlow, match=r"its limit.* 0\.5 s") as raised:  # at the second try
+            client.request("obedient", [b"stream_until", os.fsencode(tmp_path / "never")])
         assert raised.value.code == 504
         assert client.request("obedient", [b"reverse", b"abc"]) == [b"cba"]
-    hung = Path(f"/proc/{holder(note).child}")
-    until(lambda: not hung.exists(), "the hung child is gone")
+        until(lambda: len(children(host)) == 1, "the hung children are gone")
+    assert host.stderr.count("killed the child") == 2
+    assert children(host) != [first]
 
 
 def test_parts_of_an_answer_come_before_the_last_one_is_computed(

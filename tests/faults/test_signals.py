@@ -22,7 +22,13 @@ from tests.support.processes import (
 )
 
 OBEDIENT = "tests.faults.handlers:Obedient"
-BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+EACH = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["TERM", "INT", "HUP"]
+)
+AS_NOHUP = (
+    "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+    " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def _start(processes: Processes, endpoint: str, *options: str) -> tuple[Process,
     return broker, processes.worker(endpoint, "obedient", OBEDIENT, *QUICK)
 
 
-@BOTH
+@EACH
 def test_a_worker_told_to_stop_answers_what_it_holds_and_leaves(
     processes: Processes, endpoint: str, note: Path, release: Path, number: signal.Signals
 ) -> None:
@@ -84,7 +90,7 @@ def test_what_is_queued_while_many_workers_leave_waits_for_the_next_ones(
         assert [future.result() for future in queued] == [[b"retal"]] * 20
 
 
-@BOTH
+@EACH
 def test_an_idle_worker_told_to_stop_leaves_at_once(
     processes: Processes, endpoint: str, number: signal.Signals
 ) -> None:
@@ -175,7 +181,7 @@ def test_a_host_that_is_killed_while_its_child_starts_leaves_nothing_behind(
     worker.wait_until_nothing_is_left()
 
 
-@BOTH
+@EACH
 def test_a_broker_told_to_stop_waits_for_what_is_held_and_refuses_the_rest(
     processes: Processes, endpoint: str, note: Path, release: Path, number: signal.Signals
 ) -> None:
@@ -238,3 +244,49 @@ def test_a_broker_told_twice_stops_at_once(
         broker.send(signal.SIGINT)
         assert broker.exit_code(within_s=10.0) == 0
         broker.wait_until_nothing_is_left()
+
+
+def test_a_terminal_that_is_closed_lets_a_broker_drain_though_two_hangups_come(
+    processes: Processes, endpoint: str, note: Path, release: Path
+) -> None:
+    broker, _ = _start(processes, endpoint)
+    with Client(endpoint, QUICK_CLIENT) as client:
+        future = client.submit("obedient", _held(note, release))
+        holder(note)
+        broker.send(signal.SIGHUP)
+        broker.wait_until_it_says("draining")
+        broker.send(signal.SIGHUP)
+        until(lambda: client.management("broker")["draining"], "the broker still drains")
+        release.touch()
+        assert future.result() == [b"cba"]
+        assert broker.exit_code() == 0
+        broker.wait_until_nothing_is_left()
+
+
+def test_after_a_hangup_a_second_signal_stops_a_broker_at_once(
+    processes: Processes, endpoint: str, note: Path, release: Path
+) -> None:
+    broker, _ = _start(processes, endpoint)
+    with Client(endpoint, QUICK_CLIENT) as client:
+        client.submit("obedient", _held(note, release))
+        holder(note)
+        broker.send(signal.SIGHUP)
+        broker.send(signal.SIGTERM)
+        assert broker.exit_code(within_s=10.0) == 0
+
+
+def test_a_broker_and_a_worker_that_nohup_started_ignore_a_hangup(
+    processes: Processes, endpoint: str
+) -> None:
+    mdp = ("-c", AS_NOHUP, "-m", "mdp")
+    broker = processes.python(*mdp, "broker", "--bind", endpoint, *QUICK)
+    worker = processes.python(*mdp, "worker", "obedient", OBEDIENT, "--broker", endpoint, *QUICK)
+    with Client(endpoint, QUICK_CLIENT) as client:
+        wait_for_workers(client, "obedient", 1)
+        for process in (worker, broker):
+            process.send_group(signal.SIGHUP)
+        assert client.request("obedient", [b"reverse", b"abc"]) == [b"cba"]
+        assert not client.management("broker")["draining"]
+        for process in (worker, broker):
+            process.send(signal.SIGTERM)
+            assert process.exit_code() == 0

@@ -28,10 +28,12 @@ from lartpc import (
     stack,
     unpack,
 )
+from lartpc.errors import TooManyPixels
 from lartpc.frames import DTYPES
 from tests.support.images import event, image
 from tests.support.shared import data
 
+PIXELS = Limits(image_pixels=4, pixels=9)
 SMALL = Limits(array_bytes=1 << 20, triples=4, meta_bytes=4096, info_bytes=1024)
 META = "Plane 0 (rows,cols) = (2,2) ... Left Top (0,2) ... Right Bottom (2,0):(1,2,3)"
 
@@ -324,3 +326,21 @@ def real_message() -> tuple[list[bytes], np.ndarray]:
 def test_a_meta_text_without_an_event_is_refused(meta: str) -> None:
     with pytest.raises(FrameError, match=r"want a meta text that ends in :\(run,subrun,event\)"):
         Batch("wire", meta, np.zeros((1, 1, 1, 1))).rses()
+
+
+def test_images_and_messages_of_as_many_pixels_as_allowed_pass() -> None:
+    one = triple()
+    two = triple(shape=[2, 1, 2, 1], data=bytes(16))
+    assert len(unpack([*one, *two], PIXELS)) == 2
+
+
+@pytest.mark.parametrize("shape", [[1, 1, 1, 5], [1, 1, 5, 1], [0, 1, 3, 2]])
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(shape: list[int]) -> None:
+    with pytest.raises(TooManyPixels, match=f"4 pixels, got {shape[2]} x {shape[3]}"):
+        unpack(triple(shape=shape, data=b"not as many bytes"), PIXELS)
+
+
+def test_a_message_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    bad = triple(shape=[2, 1, 3, 1], data=b"not as many bytes")
+    with pytest.raises(FrameError, match="9 pixels in a message, got 10"):
+        unpack([*triple(), *bad], PIXELS)

@@ -189,7 +189,8 @@ def test_a_worker_with_no_usable_fingerprint_is_refused(wrong: object) -> None:
 
 # A worker's side.
 
-SAID: list[Frame] = [b"MDPC02", b"\x01", b"mmi.fingerprint", S, b"B"]
+FACTS = b"\x81\xa7regular\xc2"  # msgpack: {"regular": False}
+SAID: list[Frame] = [b"MDPC02", b"\x01", b"mmi.fingerprint", S, b"B", FACTS]
 READY: list[Frame] = [b"MDPW02", b"\x01", S]
 GO_AWAY: Frames = [b"MDPW02", b"\x06"]
 
@@ -206,9 +207,9 @@ def a_host() -> Host:
     return host
 
 
-def test_without_a_fingerprint_only_ready_is_said() -> None:
+def test_without_a_fingerprint_an_empty_one_is_announced() -> None:
     session = Session(S, WorkerSettings())
-    assert session.open(0.0) == [Open(), Send(READY)]
+    assert session.open(0.0) == [Open(), Send([*SAID[:4], b"", FACTS]), Send(READY)]
 
 
 def test_a_worker_that_is_refused_for_liveness_times_interval_ends_and_says_why() -> None:
@@ -220,7 +221,7 @@ def test_a_worker_that_is_refused_for_liveness_times_interval_ends_and_says_why(
         assert host.deadline() == now
         assert host.tick(now) == [Open(), Send(SAID), Send(READY)]
     out = host.receive(verdict(b"409", b"A \x1bserves"), now)
-    assert out == [Send([b"MDPW02", b"\x06"]), Close(), KillChild()]
+    assert out == [Send([b"MDPW02", b"\x06"]), Close(flush=True), KillChild()]
     assert host.ended
     assert host.failure == "plane2#1: A \\x1bserves"
 
@@ -370,7 +371,7 @@ def test_a_fingerprinted_worker_serves_a_broker_that_knows_no_fingerprints(
         router.bind(endpoint)
         processes.worker(endpoint, "twin", "tests.support.fingerprinted:Fingerprinted", *QUICK)
         worker, *words = router.recv_multipart()
-        assert words == [b"MDPC02", b"\x01", b"mmi.fingerprint", b"twin", b"weights A"]
+        assert words == [b"MDPC02", b"\x01", b"mmi.fingerprint", b"twin", b"weights A", FACTS]
         if answers:
             router.send_multipart([worker, b"MDPC02", b"\x03", b"mmi.fingerprint", b"501"])
         assert router.recv_multipart() == [worker, b"MDPW02", b"\x01", b"twin"]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,7 +18,10 @@ from mdp.worker.host import Host, KillChild, StartChild, Step, Work
 from mdp.worker.session import Close, Open, Send
 from tests.support.steps import Steps
 
+FACTS = b"\x81\xa7regular\xc2"  # msgpack: {"regular": False}
+ANNOUNCED = Send([b"MDPC02", b"\x01", b"mmi.fingerprint", b"echo", b"", FACTS])
 READY = Send([b"MDPW02", b"\x01", b"echo"])
+OPENED = [Open(), ANNOUNCED, READY]
 HEARTBEAT = Send([b"MDPW02", b"\x05"])
 DISCONNECT = Send([b"MDPW02", b"\x06"])
 HEARD: Frames = [b"MDPW02", b"\x05"]
@@ -28,6 +32,10 @@ GO_AWAY: Frames = [b"MDPW02", b"\x06"]
 
 def request(token: bytes, *body: bytes) -> Frames:
     return [b"MDPW02", b"\x02", token, b"", *body]
+
+
+def stop(token: bytes, how: bytes) -> Frames:
+    return [b"MDPC02", b"\x03", b"mmi.stop", token, how]
 
 
 def reply(token: bytes, *body: bytes) -> Send:
@@ -41,8 +49,8 @@ def part(token: bytes, *body: bytes) -> Send:
 class Watched(Host):
     """A host whose steps can be compared."""
 
-    def ready(self, now: float, fingerprint: bytes = b"") -> list[Step]:
-        return Steps(super().ready(now, fingerprint))
+    def ready(self, now: float, fingerprint: bytes = b"", *, regular: bool = False) -> list[Step]:
+        return Steps(super().ready(now, fingerprint, regular=regular))
 
     def answered(
         self, number: int, body: Sequence[Frame], *, final: bool, now: float
@@ -57,6 +65,9 @@ class Watched(Host):
 
     def tick(self, now: float) -> list[Step]:
         return Steps(super().tick(now))
+
+    def disconnected(self, now: float) -> list[Step]:
+        return Steps(super().disconnected(now))
 
     def drain(self, now: float) -> list[Step]:
         return Steps(super().drain(now))
@@ -128,7 +139,7 @@ def test_a_worker_is_offered_only_after_its_setup() -> None:
     assert host.tick(0.0) == [StartChild()]
     assert host.deadline() == math.inf
     assert host.tick(500.0) == []
-    assert host.ready(500.0) == [Open(), READY]
+    assert host.ready(500.0) == OPENED
 
 
 def test_heartbeats_go_on_while_the_child_computes() -> None:
@@ -158,14 +169,14 @@ def test_a_second_request_while_one_is_held_goes_nowhere() -> None:
 
 def test_a_crash_while_busy_is_told_to_the_broker_so_that_it_requeues() -> None:
     host = busy()
-    assert host.died("was killed by SIGSEGV", 1.0) == [DISCONNECT, Close()]
+    assert host.died("was killed by SIGSEGV", 1.0) == [DISCONNECT, Close(flush=True)]
     assert host.deadline() == 1.0
     assert host.tick(1.0) == [StartChild()]
-    assert host.ready(9.0) == [Open(), READY]
+    assert host.ready(9.0) == OPENED
 
 
 def test_a_crash_while_idle_takes_the_worker_off_the_broker() -> None:
-    assert idle().died("was killed by SIGKILL", 1.0) == [DISCONNECT, Close()]
+    assert idle().died("was killed by SIGKILL", 1.0) == [DISCONNECT, Close(flush=True)]
 
 
 def test_after_three_crashes_the_wait_before_a_restart_doubles_up_to_its_longest() -> None:
@@ -299,7 +310,7 @@ def test_an_answer_to_a_request_that_was_taken_away_goes_nowhere() -> None:
     assert host.receive(GO_AWAY, 1.0) == [Close()]
     assert host.answered(1, [b"p"], final=False, now=1.5) == []
     assert host.answered(1, [b"z"], final=True, now=1.75) == []
-    assert host.tick(2.0) == [Open(), READY]
+    assert host.tick(2.0) == OPENED
 
 
 def test_a_silent_broker_takes_a_request_away_too() -> None:
@@ -309,13 +320,13 @@ def test_a_silent_broker_takes_a_request_away_too() -> None:
     assert host.tick(3.0) == [Close()]
     assert host.answered(1, [b"z"], final=True, now=3.5) == []
     assert host.deadline() == 4.0
-    assert host.tick(4.0) == [Open(), READY]
+    assert host.tick(4.0) == OPENED
 
 
 def test_a_worker_is_not_offered_again_while_its_child_goes_on_with_what_was_taken() -> None:
     host = orphaned()
     assert host.tick(5.0) == []
-    assert host.answered(1, [b"z"], final=True, now=6.0) == [Open(), READY]
+    assert host.answered(1, [b"z"], final=True, now=6.0) == OPENED
 
 
 def test_an_answer_under_an_older_number_goes_nowhere() -> None:
@@ -386,7 +397,7 @@ def test_a_worker_without_a_request_rests_and_comes_back() -> None:
     host = resting()
     assert host.deadline() == 1.0
     assert host.tick(0.9) == []
-    assert host.tick(1.0) == [Open(), READY]
+    assert host.tick(1.0) == OPENED
     assert KillChild() not in host.tick(20.0)
 
 
@@ -421,7 +432,7 @@ def test_an_idle_worker_that_drains_leaves_when_the_broker_knows() -> None:
     assert host.drain(0.5) == [RETIRE]
     assert not host.ended
     assert host.receive(RETIRED, 0.6) == []
-    assert host.tick(0.6) == [DISCONNECT, Close(), KillChild()]
+    assert host.tick(0.6) == [DISCONNECT, Close(flush=True), KillChild()]
     assert host.ended
 
 
@@ -434,7 +445,7 @@ def test_a_request_that_was_on_its_way_when_a_worker_drains_is_answered() -> Non
     assert host.answered(1, [b"z"], final=True, now=0.9) == [
         reply(b"t", b"z"),
         DISCONNECT,
-        Close(),
+        Close(flush=True),
         KillChild(),
     ]
 
@@ -445,7 +456,7 @@ def test_a_worker_that_drains_does_not_wait_for_ever_for_a_broker_that_does_not_
     host.receive(HEARD, 3.0)
     assert not host.ended
     assert host.deadline() <= 3.5
-    assert host.tick(3.5)[-3:] == [DISCONNECT, Close(), KillChild()]
+    assert host.tick(3.5)[-3:] == [DISCONNECT, Close(flush=True), KillChild()]
     assert host.ended
 
 
@@ -459,7 +470,7 @@ def test_a_busy_worker_that_drains_finishes_what_it_holds() -> None:
     assert host.answered(1, [b"z"], final=True, now=2.0) == [
         reply(b"t", b"z"),
         DISCONNECT,
-        Close(),
+        Close(flush=True),
         KillChild(),
     ]
     assert host.ended
@@ -468,7 +479,7 @@ def test_a_busy_worker_that_drains_finishes_what_it_holds() -> None:
 def test_a_busy_worker_that_drains_and_crashes_says_so_and_is_not_started_again() -> None:
     host = busy()
     host.drain(0.5)
-    assert host.died("crashed", 1.0) == [DISCONNECT, Close()]
+    assert host.died("crashed", 1.0) == [DISCONNECT, Close(flush=True)]
     assert host.ended
     assert host.tick(100.0) == []
 
@@ -518,7 +529,7 @@ def test_a_stop_ends_the_worker_and_kills_its_child_whatever_it_does(
 ) -> None:
     host = state()
     was_open = state in (idle, busy)
-    goodbye: list[Step] = [DISCONNECT, Close()] if was_open else []
+    goodbye: list[Step] = [DISCONNECT, Close(flush=True)] if was_open else []
     assert host.stop(0.5) == [*goodbye, KillChild()]
     assert host.ended
     assert host.failure is None
@@ -531,7 +542,7 @@ def test_a_stop_ends_the_worker_and_kills_its_child_whatever_it_does(
 def test_a_stop_cuts_a_drain_short() -> None:
     host = busy()
     host.drain(0.5)
-    assert host.stop(1.0) == [DISCONNECT, Close(), KillChild()]
+    assert host.stop(1.0) == [DISCONNECT, Close(flush=True), KillChild()]
     assert host.ended
 
 
@@ -563,6 +574,196 @@ def test_before_its_deadline_a_host_does_nothing(state: Callable[[], Host]) -> N
     due = min(host.deadline(), 1e6)
     for share in (0.1, 0.5, 0.999):
         assert host.tick(due * share) == []
+
+
+# Requests that nobody waits for any more: the session goes on.
+
+
+def test_a_cancelled_request_has_its_grace_and_the_session_goes_on() -> None:
+    host = busy()
+    assert host.receive(stop(b"t", b"grace"), 1.0) == []
+    assert host.tick(1.0) == [HEARTBEAT]
+    assert host.answered(1, [b"p"], final=False, now=1.5) == [part(b"t", b"p")]
+    assert host.answered(1, [b"z"], final=True, now=2.0) == [reply(b"t", b"z")]
+    assert host.receive(request(b"u", b"y"), 2.5) == [Work(2, [b"y"])]
+    for second in range(3, 30):
+        host.receive(HEARD, float(second))
+        assert KillChild() not in host.tick(float(second))
+
+
+def test_a_child_that_does_not_finish_a_cancelled_request_is_killed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    host = busy()
+    host.receive(stop(b"t", b"grace"), 1.0)
+    for second in range(2, 11):
+        host.receive(HEARD, float(second))
+        host.tick(float(second))
+        assert host.deadline() <= 11.0
+    assert host.tick(11.0) == [HEARTBEAT, KillChild()]
+    assert host.answered(1, [b"z"], final=True, now=11.1) == []
+    assert host.died("was killed by SIGKILL", 11.2) == [DISCONNECT, Close(flush=True)]
+    assert host.tick(11.2) == [StartChild()]
+    assert host.ready(12.0) == OPENED
+    lines = [record.getMessage() for record in caplog.records]
+    assert any("cancelled" in line and "10 s" in line for line in lines)
+    assert any("killed the child" in line and "cancelled" in line for line in lines)
+
+
+def test_a_second_stop_does_not_lengthen_the_grace_nor_does_a_lost_session() -> None:
+    host = busy()
+    host.receive(stop(b"t", b"grace"), 1.0)
+    host.receive(stop(b"t", b"grace"), 5.0)
+    host.receive(GO_AWAY, 6.0)
+    assert host.deadline() == 11.0
+    assert host.tick(11.0) == [KillChild()]
+
+
+def test_a_request_that_takes_too_long_ends_with_its_child_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    host = busy()
+    assert host.receive(stop(b"t", b"now"), 1.0) == [KillChild()]
+    assert host.receive(GO_AWAY, 1.0) == [Close()]
+    assert host.answered(1, [b"z"], final=True, now=1.1) == []
+    assert host.died("was killed by SIGKILL", 1.2) == []
+    assert host.tick(1.2) == [StartChild()]
+    assert host.ready(1.5) == []
+    assert host.tick(2.0) == OPENED
+    assert "killed the child" in caplog.text
+    assert "1.0 s" in caplog.text
+
+
+def test_a_grace_may_be_cut_short() -> None:
+    host = busy()
+    host.receive(stop(b"t", b"grace"), 0.5)
+    assert host.receive(stop(b"t", b"now"), 1.0) == [KillChild()]
+
+
+@pytest.mark.parametrize("how", [b"grace", b"now"])
+@pytest.mark.parametrize("state", [idle, busy])
+def test_a_stop_of_another_request_changes_nothing(state: Callable[[], Host], how: bytes) -> None:
+    host = state()
+    assert host.receive(stop(b"of before", how), 0.5) == []
+    assert host.deadline() == 1.0
+    for second in range(1, 30):
+        host.receive(HEARD, float(second))
+        assert host.tick(float(second)) == [HEARTBEAT]
+
+
+def test_a_child_that_its_host_killed_has_not_crashed() -> None:
+    host, now = busy(), 0.0
+    for _ in range(20):
+        host.receive(stop(b"t", b"now"), now)
+        host.died("was killed by SIGKILL", now)
+        assert host.tick(now) == [StartChild()]
+        host.ready(now)
+        host.receive(request(b"t"), now)
+    host.died("was killed by SIGSEGV", now)
+    assert host.tick(now) == [StartChild()]
+
+
+def test_a_drain_does_not_wait_for_a_cancelled_request() -> None:
+    host = busy()
+    host.receive(stop(b"t", b"grace"), 0.25)
+    assert host.drain(0.5) == [DISCONNECT, Close(flush=True), KillChild()]
+    assert host.ended
+
+
+def test_a_request_that_is_cancelled_during_a_drain_ends_it_after_its_grace() -> None:
+    host = busy()
+    host.drain(0.5)
+    host.receive(RETIRED, 0.6)
+    host.receive(stop(b"t", b"grace"), 0.75)
+    host.receive(HEARD, 10.0)
+    assert host.tick(10.75)[-1:] == [KillChild()]
+    assert host.died("was killed by SIGKILL", 11.0) == [DISCONNECT, Close(flush=True)]
+    assert host.ended
+
+
+# A connection that breaks.
+
+
+def test_a_connection_that_breaks_orphans_the_request() -> None:
+    host = busy()
+    assert host.disconnected(0.5) == [Close()]
+    assert host.answered(1, [b"z"], final=True, now=0.75) == []
+    assert host.tick(1.5) == OPENED
+
+
+def test_a_child_that_does_not_finish_after_the_connection_broke_is_killed() -> None:
+    host = busy()
+    host.disconnected(0.5)
+    assert host.deadline() == 10.5
+    assert host.tick(10.5) == [KillChild()]
+
+
+@pytest.mark.parametrize("state", [dead, starting, orphaned, resting, broken])
+def test_without_a_session_no_connection_can_break(state: Callable[[], Host]) -> None:
+    host = state()
+    due = host.deadline()
+    assert host.disconnected(0.5) == []
+    assert host.deadline() == due
+
+
+# Answers larger than the broker takes.
+
+
+def limited(max_bytes: int) -> Host:
+    """Its child is busy, and its broker takes answers of this size."""
+    host = idle()
+    accepted: Frames = [b"MDPC02", b"\x03", b"mmi.fingerprint", b"200"]
+    assert host.receive([*accepted, msgpack.packb({"max_bytes": max_bytes})], 0.0) == []
+    host.receive(request(b"t", b"x"), 0.0)
+    return host
+
+
+def too_large(step: Step, *, parts: int = 0) -> bool:
+    """Whether this FINAL, under the token t and after parts, has error 413 with both sizes."""
+    assert isinstance(step, Send)
+    *head, error, code, text = step.frames
+    numbered: Frames = [b"MDPW02", b"\x13", b"t", b"", b"%d" % parts]
+    assert head == (numbered if parts else reply(b"t").frames)
+    assert isinstance(text, bytes)
+    return [error, code] == [b"MDP-ERROR", b"413"] and all(
+        word in text for word in (b"11 bytes", b"10", b"--max-queue-bytes")
+    )
+
+
+def test_an_answer_of_the_brokers_limit_is_sent_and_a_larger_one_is_error_413() -> None:
+    host = limited(10)
+    assert host.answered(1, [bytes(4), bytes(6)], final=True, now=1.0) == [
+        reply(b"t", bytes(4), bytes(6))
+    ]
+    (step,) = limited(10).answered(1, [bytes(4), bytes(7)], final=True, now=0.5)
+    assert too_large(step)
+
+
+def test_a_part_that_is_too_large_becomes_error_413_when_the_child_is_done() -> None:
+    host = limited(10)
+    numbered = Send([b"MDPW02", b"\x12", b"t", b"", b"0", bytes(10)])
+    assert host.answered(1, [bytes(10)], final=False, now=0.1) == [numbered]
+    assert host.answered(1, [bytes(11)], final=False, now=0.2) == []
+    assert host.answered(1, [b"p"], final=False, now=0.3) == []
+    (step,) = host.answered(1, [b"z"], final=True, now=0.4)
+    assert too_large(step, parts=1)
+    host.receive(request(b"u", b"y"), 0.5)
+    assert host.answered(2, [b"y"], final=True, now=0.6) == [reply(b"u", b"y")]
+
+
+def test_a_child_that_dies_after_a_part_that_is_too_large_leaves_no_error_behind() -> None:
+    host = limited(10)
+    host.answered(1, [bytes(11)], final=False, now=0.2)
+    host.died("crashed", 0.3)
+    host.tick(0.3)
+    host.ready(0.4)
+    host.receive(request(b"u", b"y"), 0.5)
+    assert host.answered(2, [b"y"], final=True, now=0.6) == [reply(b"u", b"y")]
+
+
+def test_a_broker_that_states_no_limit_gets_every_answer() -> None:
+    assert busy().answered(1, [bytes(1000)], final=True, now=0.5) == [reply(b"t", bytes(1000))]
 
 
 # A random walk, with a child and a broker that behave.
@@ -620,6 +821,9 @@ class HostWalk(RuleBasedStateMachine):
         if frames == RETIRE.frames:
             assert self.ready_sent
             return
+        if frames == ANNOUNCED.frames:
+            assert not self.ready_sent
+            return
         assert frames[0] == b"MDPW02"
         assert (frames[1] == b"\x01") == (not self.ready_sent), "READY first, and only once"
         self.ready_sent = True
@@ -654,7 +858,7 @@ class HostWalk(RuleBasedStateMachine):
     @rule()
     def the_child_answers(self) -> None:
         self.process = "idle"
-        held, body = self.held, [b"%d" % self.number]
+        held, body = None if self.killed else self.held, [b"%d" % self.number]
         steps = self.host.answered(self.number, body, final=True, now=self.now)
         if held is not None:
             assert steps[:1] == [Send([b"MDPW02", b"\x04", held, b"", *body])]
@@ -667,7 +871,7 @@ class HostWalk(RuleBasedStateMachine):
             self.failures += 1
         was_open, self.process, self.killed = self.is_open, "none", False
         steps = self.host.died("crashed", self.now)
-        assert steps == ([DISCONNECT, Close()] if was_open else [])
+        assert steps == ([DISCONNECT, Close(flush=True)] if was_open else [])
         self._carry_out(steps)
 
     # The broker.
@@ -685,6 +889,23 @@ class HostWalk(RuleBasedStateMachine):
         was_free, self.held = self.held is None, self.held or token
         steps = self.host.receive(request(token, b"x", token), self.now)
         assert [type(step) for step in steps] == ([Work] if was_free else [])
+        self._carry_out(steps)
+
+    @precondition(lambda self: self.is_open)
+    @rule()
+    def the_connection_breaks(self) -> None:
+        steps = self.host.disconnected(self.now)
+        assert steps == [Close()]
+        self._carry_out(steps)
+
+    @precondition(lambda self: self.held is not None)
+    @rule(how=st.sampled_from([b"grace", b"now"]), is_late=st.booleans())
+    def nobody_waits_for_the_request(self, how: bytes, is_late: bool) -> None:
+        assert self.held is not None
+        token = b"an older one" if is_late else self.held
+        is_killed = how == b"now" and not (is_late or self.killed)
+        steps = self.host.receive(stop(token, how), self.now)
+        assert steps == ([KillChild()] if is_killed else [])
         self._carry_out(steps)
 
     # Time, and the person at the terminal.
@@ -747,7 +968,7 @@ class HostWalk(RuleBasedStateMachine):
     @invariant()
     def a_request_that_is_held_is_in_the_childs_hands(self) -> None:
         if self.held is not None:
-            assert self.process == "busy"
+            assert self.process == "busy" or self.killed
 
     @invariant()
     def a_host_that_waits_for_no_time_waits_for_its_child(self) -> None:

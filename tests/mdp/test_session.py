@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from random import Random
 from typing import TypeVar
 
+import msgpack
 import pytest
 
 from mdp.settings import Heartbeats, WorkerSettings
 from mdp.wire import Frame, Frames
-from mdp.worker.session import Close, Open, Send, Session, SocketStep
+from mdp.worker.session import Close, Open, Send, Session, SocketStep, Stop
 from tests.support.steps import Steps
 
 Step = TypeVar("Step")
@@ -24,9 +27,9 @@ class Watched(Session):
     def close(self, now: float) -> list[SocketStep]:
         return Steps(super().close(now))
 
-    def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | None]:
-        steps, body = super().receive(frames, now)
-        return Steps(steps), body
+    def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | Stop | None]:
+        steps, order = super().receive(frames, now)
+        return Steps(steps), order
 
     def reply(self, body: Sequence[Frame], *, final: bool, now: float) -> list[SocketStep]:
         return Steps(super().reply(body, final=final, now=now))
@@ -34,8 +37,14 @@ class Watched(Session):
     def tick(self, now: float) -> list[SocketStep]:
         return Steps(super().tick(now))
 
+    def disconnected(self, now: float) -> list[SocketStep]:
+        return Steps(super().disconnected(now))
 
+
+FACTS = b"\x81\xa7regular\xc2"  # msgpack: {"regular": False}
+ANNOUNCED = Send([b"MDPC02", b"\x01", b"mmi.fingerprint", b"echo", b"", FACTS])
 READY = Send([b"MDPW02", b"\x01", b"echo"])
+OPENED = [Open(), ANNOUNCED, READY]
 HEARTBEAT = Send([b"MDPW02", b"\x05"])
 DISCONNECT = Send([b"MDPW02", b"\x06"])
 HEARD: Frames = [b"MDPW02", b"\x05"]
@@ -70,8 +79,16 @@ def test_the_steps_of_these_tests_are_told_apart() -> None:
 # READY and heartbeats.
 
 
-def test_ready_is_the_first_word_on_a_new_socket() -> None:
-    assert a_session().open(0.0) == [Open(), READY]
+def test_a_worker_is_announced_on_a_new_socket_and_then_ready() -> None:
+    assert a_session().open(0.0) == OPENED
+
+
+def test_the_announcement_has_the_childs_fingerprint_and_its_facts() -> None:
+    session = a_session()
+    session.fingerprint, session.regular = b"weights abc", True
+    facts = b"\x81\xa7regular\xc3"
+    said = Send([b"MDPC02", b"\x01", b"mmi.fingerprint", b"echo", b"weights abc", facts])
+    assert session.open(0.0) == [Open(), said, READY]
 
 
 def test_a_closed_session_says_nothing() -> None:
@@ -144,14 +161,45 @@ def test_every_message_of_the_broker_is_a_sign_of_life(frames: Frames) -> None:
     assert session.tick(5.9) == [Close()]
 
 
-def test_the_wait_before_a_new_socket_doubles_from_1_to_32_seconds() -> None:
+def test_the_wait_before_a_new_socket_doubles_from_1_to_4_seconds() -> None:
     session, now, waits = a_session(), 0.0, []
     for _ in range(8):
         session.open(now)
         assert session.tick(now + 3.0) == [Close()]
         waits.append(session.closed_until - now - 3.0)
         now = session.closed_until
-    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 32.0]
+    assert waits == [1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize(("random", "wait_s"), [(0.0, 1.0), (0.5, 0.875), (1.0, 0.75)])
+def test_a_wait_is_shortened_at_random_by_up_to_a_quarter(random: float, wait_s: float) -> None:
+    session = Watched(b"echo", WorkerSettings(), jitter=lambda: random)
+    session.open(0.0)
+    session.receive(GO_AWAY, 0.0)
+    assert session.closed_until == wait_s
+
+
+def test_after_a_minute_without_a_broker_1000_workers_are_back_within_5_seconds_not_at_once() -> (
+    None
+):
+    """The broker dies at 0, is back at 60, and hears a READY 0.2 s after each open session."""
+    dice, back_at = Random(16), []
+    for _ in range(1000):
+        session, now = Watched(b"echo", WorkerSettings(), jitter=dice.random), 0.0
+        session.open(now)
+        session.disconnected(now)
+        while now < 60.0:  # each `now` is when a session opens
+            now = session.closed_until
+            session.open(now)
+            if now < 60.0 <= now + 3.0 - 0.2:  # libzmq is about to connect
+                now = 60.0 + 0.2 * dice.random()
+            elif now < 60.0:
+                session.tick(now + 3.0)
+        back_at.append(now)
+    assert max(back_at) < 65.0
+    of_second = Counter(int(now) for now in back_at if now > 60.2)
+    assert len(of_second) >= 4
+    assert all(count < 300 for count in of_second.values())
 
 
 def test_a_message_of_the_broker_resets_the_wait() -> None:
@@ -203,11 +251,135 @@ def test_a_disconnect_closes_the_socket_without_a_word(held: bool) -> None:
 def test_a_worker_that_leaves_says_so_and_may_come_back_at_once() -> None:
     session = an_open_session()
     session.receive(request(b"t"), 0.1)
-    assert session.close(0.5) == [DISCONNECT, Close()]
+    assert session.close(0.5) == [DISCONNECT, Close(flush=True)]
     assert session.closed_until == 0.5
     assert session.token is None
     assert session.close(0.6) == []
-    assert session.open(0.5) == [Open(), READY]
+    assert session.open(0.5) == OPENED
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_connection_that_breaks_ends_the_session_as_silence_does(held: bool) -> None:
+    session = an_open_session()
+    if held:
+        session.receive(request(b"t"), 0.1)
+    assert session.disconnected(0.5) == [Close()]
+    assert not session.is_open
+    assert session.token is None
+    assert session.closed_until == 1.5
+    assert session.disconnected(0.6) == []
+    assert session.closed_until == 1.5
+
+
+# Requests that nobody waits for, and limits.
+
+
+def stop(token: bytes, how: bytes) -> Frames:
+    return [b"MDPC02", b"\x03", b"mmi.stop", token, how]
+
+
+@pytest.mark.parametrize(("how", "at_once"), [(b"grace", False), (b"now", True)])
+def test_a_stop_is_passed_on_for_the_held_request_and_its_answer_still_sent(
+    how: bytes, at_once: bool
+) -> None:
+    session = an_open_session()
+    session.receive(request(b"t"), 0.1)
+    steps, order = session.receive(stop(b"t", how), 0.2)
+    assert (steps, type(order), order) == ([], Stop, Stop(at_once))
+    assert session.token == b"t"
+    assert session.reply([b"x"], final=True, now=0.3) == [
+        Send([b"MDPW02", b"\x04", b"t", b"", b"x"])
+    ]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        stop(b"u", b"grace"),
+        stop(b"t", b"soon"),
+        stop(b"t", b""),
+        stop(b"t", b"now")[:-1],
+        [*stop(b"t", b"now"), b""],
+        stop(b"t", b"now")[:3],
+        [b"MDPC02", b"\x03"],
+    ],
+)
+def test_a_stop_of_another_request_or_that_is_malformed_is_ignored(frames: Frames) -> None:
+    session = an_open_session()
+    session.receive(request(b"t"), 0.1)
+    assert session.receive(frames, 0.2) == ([], None)
+    assert session.token == b"t"
+
+
+def test_a_stop_while_no_request_is_held_is_ignored_but_a_sign_of_life() -> None:
+    session = an_open_session()
+    assert session.receive(stop(b"", b"now"), 2.0) == ([], None)
+    assert session.deadline() == 1.0
+    session.tick(2.0)
+    session.tick(3.0)
+    session.tick(4.0)
+    assert session.is_open
+
+
+def limits(*frames: bytes) -> Frames:
+    return [b"MDPC02", b"\x03", b"mmi.fingerprint", *frames]
+
+
+def test_the_brokers_limit_is_kept_until_the_next_session() -> None:
+    session, seen = an_open_session(), []
+    session.receive(limits(b"200", msgpack.packb({"max_bytes": 1000, "later": [1]})), 0.1)
+    seen.append(session.max_bytes)
+    session.receive(GO_AWAY, 0.5)
+    session.open(2.0)
+    assert [*seen, session.max_bytes] == [1000, None]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"200"],
+        [b"200", b"\x80"],
+        [b"200", b"\xc1"],
+        [b"200", b""],
+        [b"200", msgpack.packb(7)],
+        [b"200", msgpack.packb({"max_bytes": "7"})],
+        [b"200", msgpack.packb({"max_bytes": 0})],
+        [b"200", msgpack.packb({"max_bytes": True})],
+        [b"200", msgpack.packb({"max_bytes": 7}), b""],
+        [b"501"],
+        [b"400", msgpack.packb({"max_bytes": 7})],
+    ],
+)
+def test_a_broker_that_states_no_limit_has_none(frames: list[bytes]) -> None:
+    session = an_open_session()
+    session.receive(limits(*frames), 0.1)
+    assert session.max_bytes is None
+
+
+def test_a_broker_that_states_its_limit_gets_parts_with_numbers() -> None:
+    session = an_open_session()
+    session.receive(limits(b"200", msgpack.packb({"max_bytes": 1000})), 0.1)
+    for token in (b"t", b"u"):
+        session.receive(request(token), 0.2)
+        sent = [session.reply([b"x"], final=final, now=0.3) for final in (False, False, True)]
+        assert sent == [
+            [Send([b"MDPW02", b"\x12", token, b"", b"0", b"x"])],
+            [Send([b"MDPW02", b"\x12", token, b"", b"1", b"x"])],
+            [Send([b"MDPW02", b"\x13", token, b"", b"2", b"x"])],
+        ]
+    session.receive(request(b"v"), 0.2)
+    assert session.reply([b"x"], final=True, now=0.3) == [
+        Send([b"MDPW02", b"\x04", b"v", b"", b"x"])
+    ]
+
+
+def test_a_broker_of_older_software_gets_parts_without_numbers() -> None:
+    session = an_open_session()
+    session.receive(limits(b"200", b"\x80"), 0.1)
+    session.receive(request(b"t"), 0.2)
+    assert session.reply([b"x"], final=False, now=0.3) == [
+        Send([b"MDPW02", b"\x03", b"t", b"", b"x"])
+    ]
 
 
 # Requests and answers.

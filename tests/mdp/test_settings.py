@@ -99,7 +99,7 @@ def test_the_defaults_are_those_of_the_protocols_page() -> None:
     heartbeats = Heartbeats()
     assert (heartbeats.interval_s, heartbeats.liveness, heartbeats.silence_s) == (1.0, 3, 3.0)
     worker = WorkerSettings()
-    assert (worker.reconnect_s, worker.reconnect_max_s) == (1.0, 32.0)
+    assert (worker.reconnect_s, worker.reconnect_max_s) == (1.0, 4.0)
     assert BrokerSettings().max_attempts == 3
 
 

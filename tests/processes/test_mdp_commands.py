@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, ServiceError
-from mdp.process import stop_signal
+from mdp.process import stop_signal, stop_signals
 from mdp.sockets import Poll, clock
 from tests.support.commands_of_mdp import command, environment, mdp
 from tests.support.processes import (
@@ -121,7 +122,7 @@ def watching(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_watch_in_a_pipe_prints_rows_with_the_time_and_ends_with_0(
     served: str, number: signal.Signals
 ) -> None:
@@ -178,6 +179,35 @@ def test_a_reader_that_leaves_ends_services_quietly(served: str, options: tuple[
     )
     os.close(write_end)
     assert done.stderr == ""
+
+
+def test_a_terminal_that_is_closed_ends_watch_with_0_though_it_cannot_be_written(
+    served: str,
+) -> None:
+    screen, terminal = pty.openpty()
+    # the leader of a new session that opens a terminal is hung up when it is closed
+    own = "import os, sys; os.open(os.ttyname(1), os.O_RDWR); os.execv(sys.argv[1], sys.argv[1:])"
+    watch = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            own,
+            *command("services", "--watch", "--every", "0.2", "-b", served),
+        ],
+        cwd=ROOT,
+        env=environment(TERM="xterm-256color"),
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    text = b""
+    with watch:
+        while b"echo" not in text:
+            text += os.read(screen, 65536)
+        os.close(screen)
+        assert watch.wait(30) == 0
 
 
 def test_the_last_table_stays_on_a_terminal_and_ctrl_c_is_exit_0(served: str) -> None:
@@ -244,7 +274,7 @@ def test_log_lines_have_a_time_with_its_zone_in_every_process(
 
 def test_a_signal_that_does_not_interrupt_a_poll_ends_it_nevertheless() -> None:
     # as one that comes just before the poll begins: here it comes to another thread
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in stop_signals()}
     try:
         with stop_signal() as wakeup:
             kill = threading.Timer(

@@ -11,7 +11,7 @@ from clients.flow.signals import close_output, stopped_cleanly
 from lartpc import Writer, open_writer
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_who_is_stopped_while_the_output_is_finished_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
 ) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lartpc import open_reader
-from mdp import Client
+from lartpc import Batch, open_reader, pack
+from mdp import Client, Refused
 from services.planes import PLANES, answer_name, service_name
 from tests.support import plane_pools, tiny_networks
 from tests.support.commands_of_ssnet import one_line, ssnet
-from tests.support.processes import QUICK, Processes, until, wait_for_workers
+from tests.support.processes import QUICK, Processes, children, until, wait_for_workers
 
 NAMES = [answer_name(plane) for plane in PLANES]
 
@@ -71,6 +71,28 @@ def test_three_planes_are_served_by_one_command(
     host.send(signal.SIGTERM)
     assert host.exit_code() == 0
     host.wait_until_nothing_is_left()
+
+
+def test_a_plane_worker_refuses_images_above_its_limit_of_pixels(
+    processes: Processes, endpoint: str, network: Path
+) -> None:
+    processes.broker(endpoint, *QUICK)
+    serve = ("worker", "planes", "--planes", "2", "--max-pixels", "4096")
+    host = processes.python(
+        "-m", "clients", *serve, "--network", str(network), "--broker", endpoint, *QUICK
+    )
+    meta = "Plane 2 (rows,cols) = (1,1) ... Left Top (0,1) ... Right Bottom (1,0):(1,2,3)"
+    with Client(endpoint) as client:
+        wait_for_workers(client, service_name(2), 1)
+        (worker,) = children(host)
+        for side, is_taken in ((64, True), (128, False)):
+            frames = pack([Batch("wire", meta, np.zeros((1, 1, side, side), np.float32))])
+            if is_taken:
+                assert len(client.request(service_name(2), frames)) == 3
+                continue
+            with pytest.raises(Refused, match=r"4096 pixels, got 128 x 128 .*--max-pixels"):
+                client.request(service_name(2), frames)
+        assert children(host) == [worker]
 
 
 def truncated(folder: Path) -> None:

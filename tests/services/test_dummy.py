@@ -27,6 +27,12 @@ def test_it_answers_zeros_of_the_first_batch_under_its_meta() -> None:
     assert batch.array.dtype == np.float32
 
 
+def test_a_small_request_cannot_make_it_answer_with_more_pixels_than_a_message_may_hold() -> None:
+    array = {"dtype": "uint8", "shape": [129, 1, 1024, 1024], "codec": "zstd", "data": b"x"}
+    with pytest.raises(Refused, match=f"{1 << 27} pixels"):
+        Dummy().handle([b"wire", META.encode(), msgpack.packb(array)])
+
+
 def test_it_logs_one_line_a_batch_with_name_shape_and_meta(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -196,11 +196,61 @@ def test_what_does_not_describe_a_plane_is_refused(frames: list[bytes]) -> None:
         {"threads": -1},
         {"threads": 100_000},
         {"dtype": "int8"},
+        {"max_pixels": 0},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="want"):
         PlaneSettings(2, Path("a"), Path("b"), **wrong)
+
+
+def bomb(rows: int, cols: int, *, images: int = 1, dtype: str = "float16") -> list[bytes]:
+    """A request whose header states these images; its data cannot be unpacked."""
+    array = {"dtype": dtype, "shape": [images, 1, rows, cols], "codec": "zstd", "data": b"x"}
+    return [b"wire", "\n".join([line(2)] * images).encode(), msgpack.packb(array)]
+
+
+def test_images_above_the_limit_of_pixels_are_refused_before_they_are_unpacked(
+    tmp_path: Path,
+) -> None:
+    serving = worker(tmp_path)
+    with pytest.raises(Refused, match=r"16777216 pixels.* 4096 x 4112 .*--max-pixels"):
+        serving.handle(bomb(4096, 4112))
+    with pytest.raises(Refused, match="zstd"):  # this size is allowed, but not these data
+        serving.handle(bomb(4096, 4096))
+
+
+def test_all_images_of_a_request_have_a_limit_too_as_if_they_were_float32(tmp_path: Path) -> None:
+    serving = worker(tmp_path)
+    with pytest.raises(
+        Refused, match=rf"{1 << 27} pixels in a message, got {(1 << 27) + (1 << 20)}"
+    ):
+        serving.handle(bomb(1024, 1024, images=129))
+    with pytest.raises(Refused, match="zstd"):
+        serving.handle(bomb(1024, 1024, images=128))
+
+
+def test_the_limit_of_pixels_is_a_setting(tmp_path: Path) -> None:
+    serving = worker(tmp_path, max_pixels=SIDE * SIDE - 1)
+    with pytest.raises(Refused, match=f"{SIDE * SIDE - 1} pixels.* {SIDE} x {SIDE}"):
+        serving.handle(pack([batch(image())]))
+    assert len(asked(worker(tmp_path, max_pixels=SIDE * SIDE), batch(image()))) == 1
+
+
+@pytest.mark.parametrize(("images_a_pass", "passes"), [(1, [1] * 5), (2, [2, 2, 1]), (100, [5])])
+def test_the_images_of_one_forward_pass_have_the_limit_of_one_image(
+    tmp_path: Path, images_a_pass: int, passes: list[int]
+) -> None:
+    images = [image(seed) for seed in range(5)]
+    serving = worker(tmp_path, max_pixels=images_a_pass * SIDE * SIDE)
+    [answer] = asked(serving, batch(*images))
+    assert serving.passes == passes
+    [together] = asked(worker(tmp_path), batch(*images))
+    np.testing.assert_array_equal(answer.array, together.array)
+
+
+def test_a_plane_worker_says_that_its_requests_take_equally_long() -> None:
+    assert SSNet.regular
 
 
 def bad_requests() -> dict[str, tuple[list[bytes], str]]:
