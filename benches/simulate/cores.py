@@ -15,8 +15,7 @@ from mdp.broker.broker import Broker
 from mdp.broker.state import PendingRequest, Service
 from mdp.client.lane import Lanes
 from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
-from mdp.worker import host as host_module
-from mdp.worker.host import Host, Step
+from mdp.worker.host import Host
 
 
 def _takes(function: Any, name: str) -> bool:
@@ -28,21 +27,7 @@ def new_broker(settings: BrokerSettings, now: float, random: Random) -> Broker:
 
 
 def new_host(service: bytes, settings: WorkerSettings, random: Random, *, name: str) -> Host:
-    more: dict[str, Any] = {}
-    if _takes(Host, "jitter"):
-        more["jitter"] = random.random
-    return Host(service, settings, name=name, **more)
-
-
-def child_is_ready(host: Host, now: float) -> list[Step]:
-    more: dict[str, Any] = {"regular": True} if _takes(host.ready, "regular") else {}
-    return host.ready(now, b"", **more)
-
-
-def disconnected(host: Any, now: float) -> list[Step]:
-    """Tell a host that its connection has broken, if it has an ear for that."""
-    steps: list[Step] = host.disconnected(now) if hasattr(host, "disconnected") else []
-    return steps
+    return Host(service, settings, name=name, jitter=random.random)
 
 
 def new_lanes(settings: ClientSettings, random: Random, *, interactive: bool) -> Lanes:
@@ -56,11 +41,6 @@ def new_lanes(settings: ClientSettings, random: Random, *, interactive: bool) ->
     if _takes(Lanes, "random"):
         more["random"] = random.random
     return Lanes(settings, name, **more)
-
-
-def workers_stop() -> bool:
-    """True if a worker gives up a request that nobody waits for (`mmi.stop`)."""
-    return "mmi.stop" in (host_module.__doc__ or "")
 
 
 def queued(service: Service) -> Iterator[PendingRequest]:

@@ -49,7 +49,7 @@ class HostProcess(Process[host.Host]):
 
     def _disconnected(self, dealer: Dealer) -> None:
         if dealer is self.dealer:
-            self.carry_out(cores.disconnected(self.core, self.now()))
+            self.carry_out(self.core.disconnected(self.now()))
 
     def turn_of(self, entry: tuple[Action, tuple[Any, ...]]) -> int:
         """First the messages of the broker, then the end of its connection, then the child's."""
@@ -98,11 +98,11 @@ class HostProcess(Process[host.Host]):
 
     def _child_is_ready(self, child: int) -> None:
         if child == self.child:
-            self.take(self._from_child, child, cores.child_is_ready, self.core)
+            self.take(self._ready, child)
 
-    def _from_child(self, child: int, event: Any, *values: Any) -> None:
+    def _ready(self, child: int) -> None:
         if child == self.child:
-            self.carry_out(event(*values, now=self.now()))
+            self.carry_out(self.core.ready(self.now(), regular=True))
 
     def _work(self, number: int, body: Frames) -> None:
         frame = body[0]
