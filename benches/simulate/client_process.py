@@ -116,12 +116,24 @@ class ClientProcess(Process[lane.Lanes]):
         del self.calls[call.listener]
         self.site.call_ended(self)
 
-    def kill(self) -> None:
-        """End at once, as by SIGKILL."""
+    def stop(self) -> None:
+        """Close the client: its calls fail, and no answer may come any more."""
+        self.take(self._stop)
+
+    def _stop(self) -> None:
+        for request in self.calls:
+            self.site.calls.closing(request)
+        self.carry_out(self.core.close())
+        if self.calls or self.dealers:
+            raise Violation(f"{self.name} was closed: {len(self.dealers)} sockets are left")
+        self.kill()
+
+    def kill(self, *, silently: bool = False) -> None:
+        """End at once, as by SIGKILL; `silently`: with the machine, so that nobody is told."""
         if self.alive:
             self.alive = False
             for request in self.calls:
                 self.site.calls.abandoned(request)
             for dealer in self.dealers.values():
-                self.site.network.close(dealer)
+                self.site.network.close(dealer, silently=silently)
             self.site.ended(self)

@@ -221,8 +221,23 @@ def _stop_host(site: Site, whom: int, amount: float) -> str:
 def _kill_client(site: Site, whom: int, amount: float) -> str:
     client = _client(site, whom)
     site.restart_after(client, 10.0 * amount)
-    client.kill()
+    client.kill(silently=whom % 2 == 0)
+    return f"{client.name}{', with its machine' if whom % 2 == 0 else ''}"
+
+
+def _close_client(site: Site, whom: int, amount: float) -> str:
+    client = _client(site, whom)
+    site.restart_after(client, 5.0 * amount)
+    client.stop()
     return client.name
+
+
+def _fail_setup(site: Site, whom: int, amount: float) -> str:
+    """Let `setup()` fail at the next starts of a child, which is killed; 3 times end the host."""
+    host = _host(site, whom)
+    site.failing[host.place] = 1 + int(amount * 4)
+    host.kill_child("was killed from outside")
+    return f"{host.name}, {site.failing[host.place]} times"
 
 
 def _kill_child(site: Site, whom: int, amount: float) -> str:
@@ -266,6 +281,7 @@ FAULTS: dict[str, Callable[[Site, int, float], str]] = {
     "burst of requests": _burst,
     "cancel requests": _cancel,
     "clock jumps": _jump,
+    "client closed": _close_client,
     "connection cut": _cut,
     "connection forgotten": _forget,
     "connections cut": _cut_all,
@@ -280,6 +296,7 @@ FAULTS: dict[str, Callable[[Site, int, float], str]] = {
     "pause": _pause,
     "request crashes": _crash,
     "request hangs": _hang,
+    "setup fails": _fail_setup,
     "stop of a host": _stop_host,
     "stop of the broker": _stop_broker,
     "walltime": _walltime,

@@ -94,7 +94,20 @@ class HostProcess(Process[host.Host]):
         self._children += 1
         self.child = self._children
         self.computing = None
-        self.timeline.after(self.site.settings.setup_s, self._child_is_ready, self.child)
+        setup_s = self.site.settings.setup_s
+        if self.site.setup_fails(self):
+            self.timeline.after(setup_s, self._fail_setup, self.child)
+        else:
+            self.timeline.after(setup_s, self._child_is_ready, self.child)
+
+    def _fail_setup(self, child: int) -> None:
+        if child == self.child:
+            self.take(self._setup_failed, child)
+            self.kill_child("exited with code 1")
+
+    def _setup_failed(self, child: int) -> None:
+        if child == self.child:
+            self.carry_out(self.core.setup_failed("no GPU", self.now()))
 
     def _child_is_ready(self, child: int) -> None:
         if child == self.child:

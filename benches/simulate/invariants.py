@@ -14,7 +14,7 @@ from collections import OrderedDict
 from mdp import wire
 from mdp.broker.broker import Broker
 from mdp.broker.state import PendingRequest
-from mdp.errors import MDPError, RequestTimeout, ServiceError
+from mdp.errors import ClientClosed, MDPError, RequestTimeout, ServiceError
 from mdp.wire import Frames
 
 from . import cores
@@ -46,6 +46,7 @@ class Calls:
         self._parts: dict[int, int] = {}  # how many parts each open call has got
         self.wants_parts: dict[int, int] = {}  # requests whose answer has parts
         self.must_succeed: set[int] = set()  # asked after the last fault
+        self._closing: set[int] = set()  # their client is being closed
         self.failures: dict[str, int] = {}  # by kind of error
         self.open = 0
 
@@ -80,13 +81,18 @@ class Calls:
 
     def failed(self, request: int, error: MDPError) -> None:
         self._want_open(request, "error")
-        if not isinstance(error, (RequestTimeout, ServiceError)):
+        is_closed = request in self._closing and isinstance(error, ClientClosed)
+        if not (is_closed or isinstance(error, (RequestTimeout, ServiceError))):
             raise Violation(f"request {request} failed with {error!r}")
         if request in self.must_succeed:
             raise Violation(f"request {request}, asked after the last fault, failed: {error}")
         kind = type(error).__name__
         self.failures[kind] = self.failures.get(kind, 0) + 1
         self._end(request, End.FAILED)
+
+    def closing(self, request: int) -> None:
+        """Note that the client of a call is being closed."""
+        self._closing.add(request)
 
     def abandoned(self, request: int) -> None:
         self._end(request, End.ABANDONED)

@@ -48,6 +48,7 @@ class Site:
         self.is_quiet = False
         self.crashing: set[int] = set()  # requests that crash their worker
         self.hanging: dict[int, int] = {}  # requests that hang, and how often
+        self.failing: dict[int, int] = {}  # places where `setup()` fails, and how often
         self._random = Random(f"site {seed}")
         self._services = [b"plane%d" % number for number in range(settings.services)]
         self._names: dict[bytes, str] = {}  # of sockets, for the trace
@@ -149,6 +150,11 @@ class Site:
         crashes = request in self.crashing
         return Task(serve_s, self.calls.wants_parts.get(request, 0), crashes=crashes, hangs=hangs)
 
+    def setup_fails(self, host: Any) -> bool:
+        left = self.failing.get(host.place, 0)
+        self.failing[host.place] = max(0, left - 1)
+        return left > 0
+
     def ask(
         self,
         client: ClientProcess,
@@ -193,6 +199,7 @@ class Site:
     def _quiet(self) -> None:
         """End all faults. Nothing hangs or crashes any more, except what is on its way."""
         self.is_quiet = True
+        self.failing.clear()
         self.network.slowness = 1.0
         for place in list(self.network.partitions):
             self.network.heal(place)
