@@ -234,8 +234,10 @@ class Site:
 
     def is_over(self) -> bool:
         """True if every call of the whole run has ended."""
-        open_calls = self.calls.open or self._final or any(self._left)
-        return bool(self.calls.must_succeed) and not open_calls
+        if not self.calls.must_succeed or self.calls.open or any(self._left):
+            return False
+        self._want_last()
+        return True
 
     def check(self) -> None:
         """Look at everything that the broker and the clients hold."""

@@ -30,7 +30,7 @@ class SiteSettings:
     faults: int = 12
     quiet_at: float = 30.0
     """Seconds; faults are over by then."""
-    settle_s: float = 45.0
+    settle_s: float = 20.0
     """From the last fault to the last requests."""
     patience_s: float = 60.0
     """The most time that a last request may take, besides its computation."""
