@@ -39,8 +39,8 @@ _recv: Any = _Backend.recv
 _send: Any = _Backend.send
 _MAX_WAIT_S = 86400.0  # libzmq counts milliseconds in a C long
 _PROBE_S = 1.0
-_ROUTER_PINGS, _DEALER_PINGS = 10, 2  # heartbeat intervals
-_PING_PATIENCE = 30  # heartbeat intervals
+_PROBES, _PATIENCE = 2, 30  # heartbeat intervals: between probes; until a connection is ended
+_MAX_TTL_MS = 6_553_500  # it is sent in 16 bits, in tenths of a second
 _MAX_MILLISECONDS = 1 << 30
 _CONNECT_MS = 1000  # after which libzmq begins again: the kernel would take minutes
 _CONTEXT_DESCRIPTORS = 16  # a context with its threads and one connected socket opens 10
@@ -185,15 +185,28 @@ def connect(socket: zmq.Socket[bytes], to: Target) -> None:
         raise MDPError(f"cannot connect to {to.endpoint!r}: {error.strerror}") from None
 
 
-def keep_alive(socket: zmq.Socket[bytes], heartbeats: Heartbeats, *, every: int) -> None:
-    """Have libzmq ping an idle peer, so that no firewall forgets the connection.
+def keep_alive(socket: zmq.Socket[bytes], heartbeats: Heartbeats) -> None:
+    """Have the kernel probe an idle connection, so that no firewall or NAT forgets it."""
+    every_s = max(1, round(_PROBES * heartbeats.interval_s))
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle = socket.tcp_keepalive_intvl = every_s
+    socket.tcp_keepalive_cnt = _PATIENCE // _PROBES
 
-    every: heartbeat intervals between two pings. A peer that answers no ping is disconnected late
-    (after 30 intervals), because the heartbeats of MDP notice a loss much earlier; this limit only
-    frees the memory of a connection that is dead, or whose peer does not read.
+
+def ping(socket: zmq.Socket[bytes], heartbeats: Heartbeats) -> None:
+    """Have libzmq ping the broker, also through a relay that only forwards bytes.
+
+    A connection without an answer is ended late, because the heartbeats of MDP notice a loss much
+    earlier; this only frees its memory, here and at the broker (`heartbeat_ttl`).
+
+    libzmq 4.3.5 aborts the process if a socket that pings has reached its limit of received
+    messages when the connection ends. So such a socket has no limit, and the broker does not ping.
     """
-    socket.heartbeat_ivl = _milliseconds(every * heartbeats.interval_s)
-    socket.heartbeat_timeout = _milliseconds(_PING_PATIENCE * heartbeats.interval_s)
+    socket.rcvhwm = 0
+    socket.heartbeat_ivl = _milliseconds(_PROBES * heartbeats.interval_s)
+    patience = _milliseconds(_PATIENCE * heartbeats.interval_s)
+    socket.heartbeat_timeout = patience
+    socket.heartbeat_ttl = min(patience, _MAX_TTL_MS)
 
 
 def _milliseconds(seconds: float) -> int:
@@ -302,9 +315,8 @@ class Router:
         socket.linger = 500  # ms, for the last messages of a broker that stops
         socket.router_mandatory = True  # report that a peer is gone, instead of dropping
         socket.maxmsgsize = max_frame_bytes
-        socket.tcp_keepalive = 1
         socket.backlog = 1024
-        keep_alive(socket, heartbeats, every=_ROUTER_PINGS)
+        keep_alive(socket, heartbeats)
         self.endpoints: list[str] = []
         for endpoint in endpoints:
             try:
@@ -409,9 +421,9 @@ class Dealer:
         socket.routing_id = name
         socket.linger = int(linger_s * 1000)
         socket.sndhwm = 0
-        socket.tcp_keepalive = 1
         socket.connect_timeout = _CONNECT_MS
-        keep_alive(socket, heartbeats, every=_DEALER_PINGS)
+        keep_alive(socket, heartbeats)
+        ping(socket, heartbeats)
         self._monitor: zmq.Socket[bytes] | None = None
         try:
             if watch:
