@@ -8,9 +8,9 @@ What is modelled, as libzmq 4.3 does it over TCP:
 - A ROUTER reports a send to a peer that it does not know, or that has not read `unread_limit`
   messages (`send` returns False). A second peer of the same name is ignored as long as its
   connection lives: nothing of it is read, and it gets nothing, even after the first one is gone.
-- A firewall (NAT) can forget a connection: bytes vanish, and no end notices. With ZMTP heartbeats
-  idle connections stay known; each end drops a connection that was forgotten all the same after
-  `silence_s`. Without them it lives for ever.
+- A firewall (NAT) can forget a connection: bytes vanish, and no end notices. With heartbeats (pings
+  of ZMTP, keepalive probes of TCP) idle connections stay known; and if one is forgotten all the
+  same, each end drops it after a while. Without heartbeats it lives for ever.
 - A partition delays what is sent through it, as TCP sends it again later; an end whose patience
   with the silence ends earlier drops the connection.
 """
@@ -37,11 +37,11 @@ class NetworkSettings:
     unread_limit: int = 1000
     """The most messages that a ROUTER holds for a peer that does not read."""
     forgets_after_s: float = math.inf
-    """A firewall forgets connections that were idle for so long; ZMTP heartbeats prevent it."""
+    """A firewall forgets connections that were idle for so long; heartbeats prevent it."""
     heartbeats: bool = True
-    """The sockets send ZMTP heartbeats."""
+    """The sockets ping (ZMTP), or the kernel probes the connections (TCP keepalive)."""
     dealer_silence_s: float = 32.0
-    """With heartbeats, a DEALER drops a silent connection after this time (ping and patience)."""
+    """With heartbeats, a DEALER drops a silent connection after this time."""
     router_silence_s: float = 40.0
     """The same, of a ROUTER."""
 

@@ -76,8 +76,8 @@ class Site:
     def _habit(self, number: int) -> Habit:
         """Return the habit of a client: every third one asks one by one, as a display does."""
         if number % 3 == 2:
-            return Habit(1, self._random.uniform(0, 0.5), interactive=number % 2 == 0)
-        return Habit(self.settings.client.lanes + 4, 0.0, interactive=False)
+            return Habit(1, self._random.uniform(0, 0.5), self._random.random() < 0.7)
+        return Habit(self.settings.client.lanes + 4, 0.0, self._random.random() < 0.2)
 
     def _share(self, number: int) -> int:
         """Return how many requests a client has to ask; one by one only some."""
@@ -151,6 +151,7 @@ class Site:
         return Task(serve_s, self.calls.wants_parts.get(request, 0), crashes=crashes, hangs=hangs)
 
     def setup_fails(self, host: Any) -> bool:
+        """True if this start of a child is one of those that a fault lets fail."""
         left = self.failing.get(host.place, 0)
         self.failing[host.place] = max(0, left - 1)
         return left > 0
