@@ -26,6 +26,7 @@ class ClientProcess(Process[lane.Lanes]):
         self.dealers: dict[bytes, Dealer] = {}
         self.calls: dict[int, lane.ClientRequest] = {}  # open ones, by request
         self._ends_by: deque[tuple[float, int]] = deque()  # on this process's clock
+        self._unread: dict[bytes, list[tuple[Connection, Frames]]] = {}  # by lane whose reader lags
 
     # What its user asks.
 
@@ -58,8 +59,11 @@ class ClientProcess(Process[lane.Lanes]):
         self.take(self._receive, connection, frames)
 
     def _receive(self, connection: Connection, frames: Frames) -> None:
-        connection.unread -= 1
         dealer = connection.dealer
+        if dealer.name in self._unread:
+            self._unread[dealer.name].append((connection, frames))
+            return
+        connection.unread -= 1
         if self.dealers.get(dealer.name) is dealer:
             if self.timeline.traced:
                 self.note(f"<- on {self.site.name_of(dealer.name)}: {readable(frames)}")
@@ -76,8 +80,15 @@ class ClientProcess(Process[lane.Lanes]):
         while ends_by and ends_by[0][1] not in self.calls:
             ends_by.popleft()
         if ends_by and ends_by[0][0] < now:
-            request = ends_by[0][1]
+            self._want_time(*ends_by.popleft())
+
+    def _want_time(self, end_at: float, request: int) -> None:
+        """Check a call whose time seems to be over: it stands still while the reader lags."""
+        call = self.calls[request]
+        end_at = call.started_at + call.tries * call.timeout_s
+        if not cores.is_paused(call) and end_at < self.now():
             raise Violation(f"{self.name}: request {request} has not ended by its last deadline")
+        self._ends_by.append((max(end_at, self.now() + 1.0), request))
 
     def carry_out(self, steps: Sequence[lane.Step]) -> None:
         network = self.site.network
@@ -92,6 +103,7 @@ class ClientProcess(Process[lane.Lanes]):
                 self._ended(step.call)
             elif isinstance(step, lane.PartialReply):
                 self.site.calls.part(step.call.listener, step.body)
+                self._lag(step.call)
             elif isinstance(step, lane.Failed):
                 self.site.calls.failed(step.call.listener, step.error)
                 self._ended(step.call)
@@ -99,6 +111,23 @@ class ClientProcess(Process[lane.Lanes]):
                 self._open(step.lane)
             else:
                 network.close(self.dealers.pop(step.lane))
+                self._unread.pop(step.lane, None)
+
+    # Readers of parts that lag: their lane is not read, so the broker may find it unreachable.
+
+    def _lag(self, call: lane.ClientRequest) -> None:
+        lag_s = self.site.lag_s(call.listener)
+        if lag_s and call.lane is not None and cores.pause(self.core, call, self.now()):
+            self._unread[call.lane] = []
+            self.timeline.after(lag_s, self.take, self._catch_up, call, call.lane)
+
+    def _catch_up(self, call: lane.ClientRequest, name: bytes) -> None:
+        unread = self._unread.pop(name, None)
+        if unread is None:
+            return  # the lane was closed
+        cores.resume(self.core, call, self.now())
+        for connection, frames in unread:
+            self._receive(connection, frames)
 
     def _open(self, name: bytes) -> None:
         self.dealers[name] = self.site.network.open(name, self.place, self)

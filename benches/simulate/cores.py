@@ -43,6 +43,22 @@ def new_lanes(settings: ClientSettings, random: Random, *, interactive: bool) ->
     return Lanes(settings, name, **more)
 
 
+def pause(lanes: Any, call: Any, now: float) -> bool:
+    """Tell a client's core that the reader of a call's parts lags; False if it cannot."""
+    if not hasattr(lanes, "pause"):
+        return False
+    lanes.pause(call, now)
+    return True
+
+
+def resume(lanes: Any, call: Any, now: float) -> None:
+    lanes.resume(call, now)
+
+
+def is_paused(call: Any) -> bool:
+    return getattr(call, "paused_at", None) is not None
+
+
 def queued(service: Service) -> Iterator[PendingRequest]:
     """Yield the requests in a service's queue."""
     queue = service.queue

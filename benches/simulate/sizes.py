@@ -27,6 +27,8 @@ class SiteSettings:
     """The time that a child takes for `setup()`."""
     parts_of: int = 7
     """Each so many-th request is answered in parts."""
+    lag_s: float = 0.0
+    """The most time that some callers take to read a part."""
     faults: int = 12
     quiet_at: float = 30.0
     """Seconds; faults are over by then."""
@@ -59,6 +61,8 @@ def small(seed: int) -> SiteSettings:
         requests=random.randint(150, 350),
         serve_s=(serve_s / 4, serve_s * 2),
         setup_s=random.uniform(0.05, 1.5),
+        parts_of=random.choice([2, 7]),
+        lag_s=random.choice([0.0, 1.0, 20.0]),
         broker=BrokerSettings(
             max_attempts=random.randint(1, 3),
             max_queue=random.choice([10, 1000]),
