@@ -109,10 +109,10 @@ def _forget(site: Site, whom: int, amount: float) -> str:
 
 
 def _part(site: Site, whom: int, amount: float) -> str:
-    """Cut some places off from the broker, for up to 20 s."""
+    """Cut some places off from the broker, for a while."""
     count = site.settings.hosts + site.settings.clients
     places = sorted({1 + (whom + 7 * k) % count for k in range(1 + int(amount * count / 3))})
-    seconds = _limited(site, 20.0 * amount**2)
+    seconds = _limited(site, 40.0 * amount**2)
     for place in places:
         if place not in site.network.partitions:
             site.network.part(place)

@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 from mdp import wire
 from mdp.broker.broker import Broker
-from mdp.broker.state import PendingRequest
+from mdp.broker.state import Counters, PendingRequest
 from mdp.errors import ClientClosed, MDPError, RequestTimeout, ServiceError
 from mdp.wire import Frames
 
@@ -109,19 +109,23 @@ class Calls:
 
 
 class _Turns:
-    """Who was served when, in one service: a client waits for one round of the others."""
+    """Who was served when, in one service: a client waits for one round of the others.
 
-    def __init__(self, sample: int) -> None:
+    A request that a worker has lost comes first again, so each such loss may cost one turn more.
+    """
+
+    def __init__(self, counters: Counters, sample: int) -> None:
+        self._counters = counters
         self._sample = sample
         self._served: list[bytes] = []  # owners, in the order in which they were served
         self._queued: dict[bytes, OrderedDict[bytes, None]] = {}  # by owner: its lanes
-        self._head_since: dict[bytes, int] = {}  # by owner: served by then
+        self._head_since: dict[bytes, tuple[int, int]] = {}  # by owner: served and lost by then
 
     def queued(self, lane: bytes) -> None:
         owner = wire.owner(lane)
         lanes = self._queued.setdefault(owner, OrderedDict())
         if not lanes:
-            self._head_since[owner] = len(self._served)
+            self._begin(owner)
         lanes[lane] = None
 
     def over(self, lane: bytes) -> None:
@@ -130,24 +134,30 @@ class _Turns:
         lanes = self._queued.get(owner)
         if lanes and lane in lanes:
             del lanes[lane]
-            self._head_since[owner] = len(self._served)
+            self._begin(owner)
 
     def served(self, lane: bytes) -> None:
         owner = wire.owner(lane)
         lanes = self._queued.get(owner)
         if not lanes or lane not in lanes:
             self._served.append(owner[:1])  # tried again: it was its client's turn, out of order
-            self._head_since[owner] = len(self._served)
+            self._begin(owner)
             return
         if next(iter(lanes)) == lane and len(self._served) % self._sample == 0:
             self._check(owner)
         del lanes[lane]
         self._served.append(owner)
-        self._head_since[owner] = len(self._served)
+        self._begin(owner)
+
+    def _begin(self, owner: bytes) -> None:
+        """Note that another request of this client is now its oldest one."""
+        self._head_since[owner] = len(self._served), self._counters.requeued
 
     def _check(self, owner: bytes) -> None:
-        served = self._served[self._head_since[owner] :]
-        if len(served) <= _ROUND:
+        begin, lost = self._head_since[owner]
+        served = self._served[begin:]
+        most_allowed = _ROUND + self._counters.requeued - lost
+        if len(served) <= most_allowed:
             return
         counts: dict[bytes, int] = {}
         for other in served:
@@ -156,9 +166,10 @@ class _Turns:
         alike = {other: n for other, n in counts.items() if (other[:1] == b"I") == interactive}
         others = len(served) - sum(alike.values())
         most = max((n for other, n in alike.items() if len(other) > 1), default=0)
-        if most > _ROUND:
+        if most > most_allowed:
             raise Violation(f"a client waited for {most} requests of one other client")
-        limit = 2 + sum(alike.values()) if interactive else 9 * (2 + sum(alike.values()))
+        turns = most_allowed + sum(alike.values())
+        limit = turns if interactive else 9 * turns
         if others > limit:
             kind = "an interactive" if interactive else "a"
             raise Violation(f"{kind} client waited for {others} requests of the other priority")
@@ -229,7 +240,7 @@ class BrokerWatch:
         self._lanes.setdefault(request, {})[lane] = None
         turns = self._turns.get(service)
         if turns is None:
-            turns = self._turns[service] = _Turns(self._sample)
+            turns = self._turns[service] = _Turns(self._core.counters, self._sample)
         turns.queued(lane)
 
     def _on_given(self, worker: bytes, token: bytes, request: int) -> None:

@@ -81,8 +81,8 @@ def small(seed: int) -> SiteSettings:
         network=NetworkSettings(
             latency_s=random.choice([(0.0001, 0.0005), (0.0001, 0.01), (0.02, 0.3)]),
             unread_limit=random.choice([3, 1000]),
-            dealer_silence_s=random.uniform(28.0, 36.0),
-            router_silence_s=random.uniform(28.0, 36.0),
+            dealer_silence_s=random.uniform(8.0, 36.0),
+            router_silence_s=random.uniform(8.0, 36.0),
         ),
     )
 
