@@ -93,7 +93,7 @@ class ClientState:
 class PendingRequest:
     """One request that was accepted, until it is answered, refused or cancelled."""
 
-    OVERHEAD_BYTES = 1000
+    OVERHEAD_BYTES = 1500
     """The memory that a request takes beside its body, about."""
 
     __slots__ = (
