@@ -97,7 +97,8 @@ class ClientProcess(Process[lane.Lanes]):
                 self.note(readable(step, self.site.name_of))
             if isinstance(step, lane.SendOnLane):
                 self._watch_start(step.lane)
-                network.send_up(self.dealers[step.lane], step.frames)
+                if step.lane in self.dealers:  # else it could not be opened
+                    network.send_up(self.dealers[step.lane], step.frames)
             elif isinstance(step, lane.FinalReply):
                 self.site.calls.answered(step.call.listener, step.body)
                 self._ended(step.call)
@@ -110,8 +111,7 @@ class ClientProcess(Process[lane.Lanes]):
             elif isinstance(step, lane.OpenLane):
                 self._open(step.lane)
             else:
-                network.close(self.dealers.pop(step.lane))
-                self._unread.pop(step.lane, None)
+                self._close(step.lane)
 
     # Readers of parts that lag: their lane is not read, so the broker may find it unreachable.
 
@@ -129,7 +129,16 @@ class ClientProcess(Process[lane.Lanes]):
         for connection, frames in unread:
             self._receive(connection, frames)
 
+    def _close(self, name: bytes) -> None:
+        self._unread.pop(name, None)
+        dealer = self.dealers.pop(name, None)
+        if dealer is not None:
+            self.site.network.close(dealer)
+
     def _open(self, name: bytes) -> None:
+        if self.site.has_no_descriptors(self):
+            self.carry_out(cores.lane_failed(self.core, name, self.now()))
+            return
         self.dealers[name] = self.site.network.open(name, self.place, self)
         if self.timeline.traced:
             self.site.named(name, f"{self.name}'s lane {name.hex()[-4:]}")

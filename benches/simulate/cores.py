@@ -14,8 +14,13 @@ from mdp import wire
 from mdp.broker.broker import Broker
 from mdp.broker.state import PendingRequest, Service
 from mdp.client.lane import Lanes
+from mdp.errors import MDPError
 from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
 from mdp.worker.host import Host
+
+
+class NoSocket(MDPError):
+    """The operating system has no socket left."""
 
 
 def _takes(function: Any, name: str) -> bool:
@@ -53,6 +58,16 @@ def pause(lanes: Any, call: Any, now: float) -> bool:
 
 def resume(lanes: Any, call: Any, now: float) -> None:
     lanes.resume(call, now)
+
+
+def lane_failed(lanes: Any, name: bytes, now: float) -> list[Any]:
+    """Tell a client's core that a socket could not be opened."""
+    steps: list[Any] = lanes.lane_failed(name, NoSocket("too many open files"), now)
+    return steps
+
+
+def bears_no_sockets() -> bool:
+    return hasattr(Lanes, "lane_failed")
 
 
 def is_paused(call: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from . import cores
 from .client_process import ClientProcess
 from .host_process import HostProcess
 from .network import Connection
@@ -263,6 +264,22 @@ def _hang(site: Site, whom: int, amount: float) -> str:
     return f"request {request}, {site.hanging[request]} times"
 
 
+def _large(site: Site, whom: int, amount: float) -> str:
+    """One of the next requests is larger than the broker takes."""
+    request = site.next_request() + whom % 10
+    if site.settings.broker.max_queue_bytes < 1 << 20:  # else it takes much memory
+        site.large.add(request)
+    return f"request {request}"
+
+
+def _exhaust(site: Site, whom: int, amount: float) -> str:
+    """Let a client's process have no descriptors for a while."""
+    client = _client(site, whom)
+    if cores.bears_no_sockets():
+        site.no_descriptors[client.place] = site.timeline.now + _limited(site, 10.0 * amount)
+    return client.name
+
+
 def _burst(site: Site, whom: int, amount: float) -> str:
     client, count = _client(site, whom), 5 + int(60 * amount)
     site.burst(client, count)
@@ -286,6 +303,7 @@ FAULTS: dict[str, Callable[[Site, int, float], str]] = {
     "connection forgotten": _forget,
     "connections cut": _cut_all,
     "imposter": _imposter,
+    "no descriptors": _exhaust,
     "kill -9 of a child": _kill_child,
     "kill -9 of a client": _kill_client,
     "kill -9 of a host": _kill_host,
@@ -296,6 +314,7 @@ FAULTS: dict[str, Callable[[Site, int, float], str]] = {
     "pause": _pause,
     "request crashes": _crash,
     "request hangs": _hang,
+    "request too large": _large,
     "setup fails": _fail_setup,
     "stop of a host": _stop_host,
     "stop of the broker": _stop_broker,

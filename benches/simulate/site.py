@@ -49,6 +49,8 @@ class Site:
         self.crashing: set[int] = set()  # requests that crash their worker
         self.hanging: dict[int, int] = {}  # requests that hang, and how often
         self.failing: dict[int, int] = {}  # places where `setup()` fails, and how often
+        self.large: set[int] = set()  # requests that are larger than the broker takes
+        self.no_descriptors: dict[int, float] = {}  # places, and until when
         self._random = Random(f"site {seed}")
         self._services = [b"plane%d" % number for number in range(settings.services)]
         self._names: dict[bytes, str] = {}  # of sockets, for the trace
@@ -139,7 +141,8 @@ class Site:
     # Requests: what they hold, what they cost, who asks them when.
 
     def body(self, request: int) -> list[Frame]:
-        return [request.to_bytes(8, "big"), bytes(request % 97)]
+        size = self.settings.broker.max_queue_bytes if request in self.large else request % 97
+        return [request.to_bytes(8, "big"), bytes(size)]
 
     def task(self, request: int) -> Task:
         low, high = self.settings.serve_s
@@ -149,6 +152,13 @@ class Site:
             self.hanging[request] -= 1
         crashes = request in self.crashing
         return Task(serve_s, self.calls.wants_parts.get(request, 0), crashes=crashes, hangs=hangs)
+
+    def has_no_descriptors(self, client: Any) -> bool:
+        """True while this client's process can open no sockets."""
+        if self.timeline.now >= self.no_descriptors.get(client.place, 0.0):
+            return False
+        self.calls.without_sockets = True
+        return True
 
     def setup_fails(self, host: Any) -> bool:
         """True if this start of a child is one of those that a fault lets fail."""
@@ -220,6 +230,7 @@ class Site:
         if self.calls.open or any(self._left):
             self.timeline.after(1.0, self._ask_last)  # what was asked before comes first
             return
+        self.large.clear()
         self.crashing.clear()
         self.hanging.clear()
         workers = max(1, self.settings.hosts // self.settings.services)
