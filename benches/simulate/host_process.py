@@ -121,6 +121,7 @@ class HostProcess(Process[host.Host]):
         frame = body[0]
         assert isinstance(frame, bytes)
         request = self.computing = int.from_bytes(frame, "big")
+        self.site.calls.computing(request)
         task, child, after = self.site.task(request), self.child, self.timeline.after
         if task.crashes:
             after(task.serve_s, self._die, child, "crashed")

@@ -46,6 +46,7 @@ class Calls:
         self._parts: dict[int, int] = {}  # how many parts each open call has got
         self.wants_parts: dict[int, int] = {}  # requests whose answer has parts
         self.must_succeed: set[int] = set()  # asked after the last fault
+        self._computed: dict[int, int] = {}  # those: how often
         self._closing: set[int] = set()  # their client is being closed
         self.failures: dict[str, int] = {}  # by kind of error
         self.open = 0
@@ -64,6 +65,16 @@ class Calls:
         assert self._ends[request] == 0
         self._ends[request] = End.OPEN
         self.open += 1
+
+    def computing(self, request: int) -> None:
+        """Note that a worker computes a request; without faults, hardly ever twice.
+
+        It is computed twice if the client finds a new broker at the instant at which it asks.
+        """
+        if request in self.must_succeed:
+            count = self._computed[request] = self._computed.get(request, 0) + 1
+            if count > 2:
+                raise Violation(f"request {request}, asked after the last fault, is computed again")
 
     def part(self, request: int, body: Frames) -> None:
         self._want_open(request, "part")
