@@ -8,10 +8,10 @@ from random import Random
 from typing import Any
 
 from . import cores
-from .client_process import ClientProcess
-from .host_process import HostProcess
-from .network import Connection
-from .process import Process
+from .connections import Connection
+from .processes.client_process import ClientProcess
+from .processes.host_process import HostProcess
+from .processes.process import Process
 from .site import Site
 from .sizes import SiteSettings
 

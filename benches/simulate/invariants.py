@@ -1,192 +1,24 @@
-"""What must hold at every step of a simulated site. A `Violation` says what did not.
+"""What one life of a broker must keep to: a `Violation` says what does not hold.
 
-`Calls` follows each request from the client that asks to its end: each call ends once, and gets the
-answer to its own request. `BrokerWatch` follows what one broker receives and sends, knowing only
-the protocol, and compares it with the core's own state. Most checks cost constant time and happen
-at every message; `check` looks at everything that a broker holds.
+`BrokerWatch` follows what the broker receives and sends, knowing only the protocol, and compares it
+with the core's own state. Most checks cost constant time and happen at every message; `check` looks
+at everything that the broker holds.
 """
 
 from __future__ import annotations
 
-import enum
-from collections import OrderedDict
-
 from mdp import wire
 from mdp.broker.broker import Broker
-from mdp.broker.state import Counters, PendingRequest
-from mdp.errors import ClientClosed, MDPError, RequestTimeout, ServiceError
+from mdp.broker.state import PendingRequest
 from mdp.wire import Frames
 
 from . import cores
+from .calls import Calls, Violation
+from .turns import Turns
 
 _CLIENT, _WORKER = wire.MDP02.client_prefix[0], wire.MDP02.worker_prefix[0]
 _FINAL = wire.MDP02.client_final[0]
 _PREFIX = b"mmi."
-_ROUND = 2  # requests of another client between two of one: one a round, and one at its edge
-
-
-class Violation(AssertionError):
-    """An invariant does not hold."""
-
-
-class End(enum.IntEnum):
-    """How a call has ended."""
-
-    OPEN = 1
-    ANSWERED = 2
-    FAILED = 3
-    ABANDONED = 4  # cancelled, or its client was killed
-
-
-class Calls:
-    """All calls of a site, by the number of the request."""
-
-    def __init__(self) -> None:
-        self._ends = bytearray()
-        self._parts: dict[int, int] = {}  # how many parts each open call has got
-        self.wants_parts: dict[int, int] = {}  # requests whose answer has parts
-        self.must_succeed: set[int] = set()  # asked after the last fault
-        self._computed: dict[int, int] = {}  # those: how often
-        self._closing: set[int] = set()  # their client is being closed
-        self.failures: dict[str, int] = {}  # by kind of error
-        self.open = 0
-        self.without_sockets = False
-        """A process had no descriptors, so calls may fail because of that."""
-
-    def end_of(self, request: int) -> End:
-        return End(self._ends[request])
-
-    def count(self, end: End) -> int:
-        return self._ends.count(end)
-
-    def submitted(self, request: int) -> None:
-        if request >= len(self._ends):
-            self._ends.extend(bytes(request + 1 - len(self._ends)))
-        assert self._ends[request] == 0
-        self._ends[request] = End.OPEN
-        self.open += 1
-
-    def computing(self, request: int) -> None:
-        """Note that a worker computes a request; without faults, hardly ever twice.
-
-        It is computed twice if the client finds a new broker at the instant at which it asks.
-        """
-        if request in self.must_succeed:
-            count = self._computed[request] = self._computed.get(request, 0) + 1
-            if count > 2:
-                raise Violation(f"request {request}, asked after the last fault, is computed again")
-
-    def part(self, request: int, body: Frames) -> None:
-        self._want_open(request, "part")
-        number = self._parts.get(request, 0)
-        if body != [b"part", request.to_bytes(8, "big"), b"%d" % number]:
-            raise Violation(f"request {request} wants part {number}, got {body}")
-        self._parts[request] = number + 1
-
-    def answered(self, request: int, body: Frames) -> None:
-        self._want_open(request, "answer")
-        if body != [b"answer", request.to_bytes(8, "big")]:
-            raise Violation(f"request {request} got the answer {body}")
-        parts, wanted = self._parts.pop(request, 0), self.wants_parts.get(request, 0)
-        if parts != wanted:
-            raise Violation(f"request {request} was answered with {parts} of {wanted} parts")
-        self._end(request, End.ANSWERED)
-
-    def failed(self, request: int, error: MDPError) -> None:
-        self._want_open(request, "error")
-        is_closed = request in self._closing and isinstance(error, ClientClosed)
-        is_socketless = self.without_sockets and type(error) is MDPError
-        if not (is_closed or is_socketless or isinstance(error, (RequestTimeout, ServiceError))):
-            raise Violation(f"request {request} failed with {error!r}")
-        if request in self.must_succeed:
-            raise Violation(f"request {request}, asked after the last fault, failed: {error}")
-        kind = type(error).__name__
-        self.failures[kind] = self.failures.get(kind, 0) + 1
-        self._end(request, End.FAILED)
-
-    def closing(self, request: int) -> None:
-        """Note that the client of a call is being closed."""
-        self._closing.add(request)
-
-    def abandoned(self, request: int) -> None:
-        self._end(request, End.ABANDONED)
-
-    def _want_open(self, request: int, what: str) -> None:
-        if self._ends[request] != End.OPEN:
-            end = self.end_of(request).name.lower()
-            raise Violation(f"request {request} is {end} and got one more {what}")
-
-    def _end(self, request: int, end: End) -> None:
-        self._ends[request] = end
-        self._parts.pop(request, None)
-        self.open -= 1
-
-
-class _Turns:
-    """Who was served when, in one service: a client waits for one round of the others.
-
-    A request that a worker has lost comes first again, so each such loss may cost one turn more.
-    """
-
-    def __init__(self, counters: Counters, sample: int) -> None:
-        self._counters = counters
-        self._sample = sample
-        self._served: list[bytes] = []  # owners, in the order in which they were served
-        self._queued: dict[bytes, OrderedDict[bytes, None]] = {}  # by owner: its lanes
-        self._head_since: dict[bytes, tuple[int, int]] = {}  # by owner: served and lost by then
-
-    def queued(self, lane: bytes) -> None:
-        owner = wire.owner(lane)
-        lanes = self._queued.setdefault(owner, OrderedDict())
-        if not lanes:
-            self._begin(owner)
-        lanes[lane] = None
-
-    def over(self, lane: bytes) -> None:
-        """Forget a request that is not queued any more, or is in the queue again."""
-        owner = wire.owner(lane)
-        lanes = self._queued.get(owner)
-        if lanes and lane in lanes:
-            del lanes[lane]
-            self._begin(owner)
-
-    def served(self, lane: bytes) -> None:
-        owner = wire.owner(lane)
-        lanes = self._queued.get(owner)
-        if not lanes or lane not in lanes:
-            self._served.append(owner[:1])  # tried again: it was its client's turn, out of order
-            self._begin(owner)
-            return
-        if next(iter(lanes)) == lane and len(self._served) % self._sample == 0:
-            self._check(owner)
-        del lanes[lane]
-        self._served.append(owner)
-        self._begin(owner)
-
-    def _begin(self, owner: bytes) -> None:
-        """Note that another request of this client is now its oldest one."""
-        self._head_since[owner] = len(self._served), self._counters.requeued
-
-    def _check(self, owner: bytes) -> None:
-        begin, lost = self._head_since[owner]
-        served = self._served[begin:]
-        most_allowed = _ROUND + self._counters.requeued - lost
-        if len(served) <= most_allowed:
-            return
-        counts: dict[bytes, int] = {}
-        for other in served:
-            counts[other] = counts.get(other, 0) + 1
-        interactive = owner[:1] == b"I"
-        alike = {other: n for other, n in counts.items() if (other[:1] == b"I") == interactive}
-        others = len(served) - sum(alike.values())
-        most = max((n for other, n in alike.items() if len(other) > 1), default=0)
-        if most > most_allowed:
-            raise Violation(f"a client waited for {most} requests of one other client")
-        turns = most_allowed + sum(alike.values())
-        limit = turns if interactive else 9 * turns
-        if others > limit:
-            kind = "an interactive" if interactive else "a"
-            raise Violation(f"{kind} client waited for {others} requests of the other priority")
 
 
 class BrokerWatch:
@@ -200,7 +32,7 @@ class BrokerWatch:
         self._lanes: dict[int, dict[bytes, None]] = {}  # by request: lanes that wait for it
         self._holders: dict[int, list[tuple[bytes, bytes]]] = {}  # worker and token
         self._retired: set[bytes] = set()
-        self._turns: dict[bytes, _Turns] = {}
+        self._turns: dict[bytes, Turns] = {}
 
     # Messages.
 
@@ -254,7 +86,7 @@ class BrokerWatch:
         self._lanes.setdefault(request, {})[lane] = None
         turns = self._turns.get(service)
         if turns is None:
-            turns = self._turns[service] = _Turns(self._core.counters, self._sample)
+            turns = self._turns[service] = Turns(self._core.counters, self._sample)
         turns.queued(lane)
 
     def _on_given(self, worker: bytes, token: bytes, request: int) -> None:

@@ -40,7 +40,7 @@ def _patched(thing: type, name: str, wrapper: Callable[[Any], Any]) -> Iterator[
 
 @contextmanager
 def _nat() -> Iterator[Change]:
-    """No ZMTP heartbeats, and no client asks for the answers that were lost."""
+    """No pings and probes, and no client asks for the answers that were lost."""
 
     def never(_: Any) -> Any:
         return lambda *_, **__: []

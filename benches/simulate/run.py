@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from .calls import End, Violation
 from .faults import Fault, plan, strike
-from .invariants import End, Violation
 from .site import Site
 from .sizes import SiteSettings
 from .timeline import Line

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from mdp.wire import Frame
 
-from .broker_process import BrokerProcess
-from .client_process import ClientProcess
-from .host_process import HostProcess
-from .invariants import Calls, End, Violation
+from .calls import Calls, End, Violation
 from .network import Network
-from .process import Process, Task
+from .processes.broker_process import BrokerProcess
+from .processes.client_process import ClientProcess
+from .processes.host_process import HostProcess
+from .processes.process import Process, Task
 from .sizes import SiteSettings
 from .timeline import Timeline
 

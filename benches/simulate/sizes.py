@@ -9,7 +9,7 @@ from random import Random
 
 from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
 
-from .network import NetworkSettings
+from .connections import NetworkSettings
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import pytest
 
 from benches.simulate import __main__ as command
 from benches.simulate import put_back
+from benches.simulate.connections import Connection, Dealer, NetworkSettings
 from benches.simulate.faults import FAULTS, plan
-from benches.simulate.network import Connection, Dealer, Network, NetworkSettings
+from benches.simulate.network import Network
 from benches.simulate.run import Outcome, run
 from benches.simulate.shrink import shortest_prefix, without_needless
 from benches.simulate.sizes import big, small

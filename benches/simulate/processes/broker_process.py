@@ -7,11 +7,11 @@ import math
 from mdp.broker.broker import Broker
 from mdp.wire import Frames
 
-from . import cores
-from .invariants import BrokerWatch
-from .network import Connection
+from .. import cores
+from ..connections import Connection
+from ..invariants import BrokerWatch
+from ..readable import readable
 from .process import Process, Surroundings
-from .readable import readable
 
 
 class BrokerProcess(Process[Broker]):

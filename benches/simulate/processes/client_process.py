@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from mdp.client import lane
 from mdp.wire import Frames
 
-from . import cores
-from .invariants import Violation
-from .network import Connection, Dealer
+from .. import cores
+from ..calls import Violation
+from ..connections import Connection, Dealer
+from ..readable import readable
 from .process import Process, Surroundings
-from .readable import readable
 
 
 class ClientProcess(Process[lane.Lanes]):

@@ -8,11 +8,11 @@ from typing import Any
 from mdp.wire import Frame, Frames, worker_name
 from mdp.worker import host, session
 
-from . import cores
-from .network import Connection, Dealer
+from .. import cores
+from ..connections import Connection, Dealer
+from ..readable import readable
+from ..timeline import Action
 from .process import Process, Surroundings
-from .readable import readable
-from .timeline import Action
 
 
 class HostProcess(Process[host.Host]):

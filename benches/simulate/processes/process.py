@@ -14,10 +14,10 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mdp.wire import Frame
 
-from .invariants import Calls, Violation
-from .network import Network
-from .sizes import SiteSettings
-from .timeline import Action, Timeline
+from ..calls import Calls, Violation
+from ..network import Network
+from ..sizes import SiteSettings
+from ..timeline import Action, Timeline
 
 _ROUND_UP_S = 0.001  # a poll waits whole milliseconds
 _SPINS = 1000
