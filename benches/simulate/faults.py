@@ -194,6 +194,15 @@ def _kill_host(site: Site, whom: int, amount: float) -> str:
     return host.name
 
 
+def _deploy(site: Site, whom: int, amount: float) -> str:
+    """Start a host again with another network: it is refused while others serve."""
+    host = _host(site, whom)
+    site.odd_networks.add(host.place)
+    site.restart_after(host, amount)
+    host.kill()
+    return host.name
+
+
 def _lose_machine(site: Site, whom: int, amount: float) -> str:
     """A host ends without a word: no end of its connection reaches the broker."""
     host = _host(site, whom)
@@ -295,6 +304,7 @@ def _cancel(site: Site, whom: int, amount: float) -> str:
 
 
 FAULTS: dict[str, Callable[[Site, int, float], str]] = {
+    "another network": _deploy,
     "burst of requests": _burst,
     "cancel requests": _cancel,
     "clock jumps": _jump,

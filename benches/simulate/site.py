@@ -51,6 +51,7 @@ class Site:
         self.failing: dict[int, int] = {}  # places where `setup()` fails, and how often
         self.large: set[int] = set()  # requests that are larger than the broker takes
         self.no_descriptors: dict[int, float] = {}  # places, and until when
+        self.odd_networks: set[int] = set()  # places whose worker has another fingerprint
         self._random = Random(f"site {seed}")
         self._services = [b"plane%d" % number for number in range(settings.services)]
         self._names: dict[bytes, str] = {}  # of sockets, for the trace
@@ -160,6 +161,10 @@ class Site:
         self.calls.without_sockets = True
         return True
 
+    def fingerprint(self, place: int) -> bytes:
+        """Return the fingerprint of the network that this place's worker has."""
+        return b"another network" if place in self.odd_networks else b"a network"
+
     def setup_fails(self, host: Any) -> bool:
         """True if this start of a child is one of those that a fault lets fail."""
         left = self.failing.get(host.place, 0)
@@ -216,6 +221,9 @@ class Site:
         """End all faults. Nothing hangs or crashes any more, except what is on its way."""
         self.is_quiet = True
         self.failing.clear()
+        for place in sorted(self.odd_networks):
+            self.hosts[place - 1].kill()
+        self.odd_networks.clear()
         self.network.slowness = 1.0
         for place in list(self.network.partitions):
             self.network.heal(place)

@@ -21,6 +21,7 @@ class HostProcess(Process[host.Host]):
     def __init__(self, site: Surroundings, name: str, place: int, service: bytes) -> None:
         super().__init__(site, name, place)
         self.service = service
+        self.fingerprint = site.fingerprint(place)
         self.core = cores.new_host(service, site.settings.worker, site.names, name=name)
         self.dealer: Dealer | None = None
         self.child = 0  # number of the child's life; 0: there is none
@@ -115,7 +116,7 @@ class HostProcess(Process[host.Host]):
 
     def _ready(self, child: int) -> None:
         if child == self.child:
-            self.carry_out(self.core.ready(self.now(), regular=True))
+            self.carry_out(self.core.ready(self.now(), self.fingerprint, regular=True))
 
     def _work(self, number: int, body: Frames) -> None:
         frame = body[0]
