@@ -66,9 +66,9 @@ def _message(frames: Frames, name_of: _Name) -> str:
 
 def _frame(frame: Any) -> str:
     data = bytes(frame)
-    if len(data) == 8:
+    if len(data) == 8 and data[:1] == b"\0":
         return f"request {int.from_bytes(data, 'big')}"
-    if len(data) == 16:
+    if len(data) == 16 and any(data):
         return f"token {int.from_bytes(data[8:], 'big')}"
     text = data.decode("ascii", "replace")
     return text if text.isprintable() and len(text) <= 100 else f"({len(data)} bytes)"

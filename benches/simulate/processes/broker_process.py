@@ -37,16 +37,17 @@ class BrokerProcess(Process[Broker]):
         self._deliver(self.core.receive([peer, *frames], now), now)
 
     def _deliver(self, messages: list[Frames], now: float) -> None:
-        send, network, router = self.watch.sent, self.site.network, self.router
+        watch, network, router = self.watch.sent, self.site.network, self.router
         for frames in messages:
             peer = frames[0]
             assert isinstance(peer, bytes)
-            send(peer, frames)
-            is_sent = network.send_down(router, peer, frames[1:])
             if self.timeline.traced:
-                lost = "" if is_sent else " (unreachable)"
-                self.note(f"-> {self.site.name_of(peer)}: {readable(frames[1:])}{lost}")
+                self.note(f"-> {self.site.name_of(peer)}: {readable(frames[1:])}")
+            watch(peer, frames)
+            is_sent = network.send_down(router, peer, frames[1:])
             if not is_sent:
+                if self.timeline.traced:
+                    self.note(f"{self.site.name_of(peer)} is unreachable")
                 self.watch.unreachable(peer)
                 messages += self.core.unreachable(peer, now)
 
