@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from mdp.wire import Frame
+from mdp.worker.host import Child
 
 from .calls import Calls, End, Violation
 from .network import Network
@@ -23,6 +24,7 @@ from .sizes import SiteSettings
 from .timeline import Timeline
 
 _ONE_BY_ONE = 60  # requests of a client that asks them one by one
+_BACK_S = 8.0  # within this time a worker that could serve finds a broker: silence, then a wait
 _GOLDEN = 0.6180339887498949
 
 
@@ -241,6 +243,7 @@ class Site:
         self.large.clear()
         self.crashing.clear()
         self.hanging.clear()
+        self.timeline.after(_BACK_S, self._want_back, self._missing())
         workers = max(1, self.settings.hosts // self.settings.services)
         rounds = 2 + 2 * self.settings.clients / workers
         patience_s = self.settings.patience_s + self.settings.serve_s[1] * rounds
@@ -249,6 +252,21 @@ class Site:
                 self.calls.must_succeed.add(self._next_request)
                 self._final.append(self.ask(client, service, timeout_s=2 * patience_s))
         self.timeline.after(patience_s, self._want_last)
+
+    def _missing(self) -> list[HostProcess]:
+        """Return the hosts that could serve and are not registered."""
+        return [
+            host
+            for host in self.hosts
+            if host.core.child is Child.IDLE
+            and (host.dealer is None or host.dealer.name not in self.broker.core.workers)
+        ]
+
+    def _want_back(self, missing: list[HostProcess]) -> None:
+        """Check that workers that were missing some time ago have found the broker."""
+        for host in self._missing():
+            if host in missing:
+                raise Violation(f"{host.name} has not found {self.broker.name} again")
 
     def _want_last(self) -> None:
         late = [number for number in self._final if self.calls.end_of(number) != End.ANSWERED]
