@@ -207,10 +207,9 @@ class Site:
         number = self._number(client)
         window = self._habits[number].window
         while client.alive and self._left[number] and len(client.calls) < window:
-            before = self._next_request
             self._left[number] -= 1
-            self.ask(client)
-            if len(client.calls) < window and before not in client.calls:
+            request = self.ask(client)
+            if len(client.calls) < window and request not in client.calls:
                 return  # it is paused, or the request failed at once
 
     def burst(self, client: ClientProcess, count: int) -> None:
