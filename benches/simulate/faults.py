@@ -111,7 +111,7 @@ def _forget(site: Site, whom: int, amount: float) -> str:
 
 def _part(site: Site, whom: int, amount: float) -> str:
     """Cut some places off from the broker, for a while."""
-    count = site.settings.hosts + site.settings.clients
+    count = site.settings.hosts + site.settings.clients + site.settings.foreign
     places = sorted({1 + (whom + 7 * k) % count for k in range(1 + int(amount * count / 3))})
     seconds = _limited(site, 40.0 * amount**2)
     for place in places:

@@ -18,6 +18,7 @@ from .turns import Turns
 
 _CLIENT, _WORKER = wire.MDP02.client_prefix[0], wire.MDP02.worker_prefix[0]
 _FINAL = wire.MDP02.client_final[0]
+_FOREIGN = list(wire.MDP01.client_prefix)
 _PREFIX = b"mmi."
 
 
@@ -38,6 +39,11 @@ class BrokerWatch:
 
     def received(self, peer: bytes, frames: Frames) -> None:
         """Note a message that the broker has received. Call it before `sent`."""
+        if frames[:2] == _FOREIGN:
+            service = frames[2]
+            assert isinstance(service, bytes)
+            self._on_asked(peer, service, frames[3])
+            return
         if frames[0] != _CLIENT:
             return
         service = frames[2]
@@ -54,6 +60,9 @@ class BrokerWatch:
     def sent(self, peer: bytes, frames: Frames) -> None:
         """Note a message that the broker sends."""
         head, command = frames[1], frames[2]
+        if frames[1:3] == _FOREIGN:
+            self._on_final(peer, frames[4:])
+            return
         if head == _WORKER:
             if command == wire.REQUEST:
                 token = frames[3]
@@ -117,8 +126,8 @@ class BrokerWatch:
         request = self._asked.get(lane)
         if request is None:
             raise Violation(f"an answer {body[:2]} to a lane that waits for none")
-        if body[0] != wire.ERROR and body[1] != request.to_bytes(8, "big"):
-            raise Violation(f"an answer to {_number(body[1])} on a lane that asked for {request}")
+        if body[0] != wire.ERROR and body[-1] != request.to_bytes(8, "big"):
+            raise Violation(f"an answer to {_number(body[-1])} on a lane that asked for {request}")
         self._forget(lane)
 
     def _forget(self, lane: bytes) -> None:

@@ -10,6 +10,7 @@ from mdp.wire import Frames
 from mdp.worker import host, session
 
 _COMMANDS = {
+    (b"", b"MDPC01"): "in MDP/0.1:",
     (b"MDPC02", b"\x01"): "REQUEST",
     (b"MDPC02", b"\x02"): "PARTIAL",
     (b"MDPC02", b"\x03"): "FINAL",

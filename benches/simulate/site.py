@@ -18,6 +18,7 @@ from .calls import Calls, End, Violation
 from .network import Network
 from .processes.broker_process import BrokerProcess
 from .processes.client_process import ClientProcess
+from .processes.foreign_client import ForeignClient
 from .processes.host_process import HostProcess
 from .processes.process import Process, Task
 from .sizes import SiteSettings
@@ -47,6 +48,7 @@ class Site:
         self.calls = Calls()
         self.hosts: list[HostProcess] = []
         self.clients: list[ClientProcess] = []
+        self.foreign: list[ForeignClient] = []
         self.is_quiet = False
         self.crashing: set[int] = set()  # requests that crash their worker
         self.hanging: dict[int, int] = {}  # requests that hang, and how often
@@ -76,7 +78,16 @@ class Site:
             self._left.append(self._share(number))
             self.clients.append(self._new_client(number))
             self.timeline.after(self._random.uniform(0, 2.0), self._feed, self.clients[number])
+        self._build_foreign()
         self.timeline.at(settings.quiet_at, self._quiet)
+
+    def _build_foreign(self) -> None:
+        settings = self.settings
+        for number in range(settings.foreign):
+            place = 1 + settings.hosts + settings.clients + number
+            client = ForeignClient(self, f"foreign {number}", place, timeout_s=20.0, tries=3)
+            self.foreign.append(client)
+            self.timeline.after(self._random.uniform(0, 2.0), self._feed_foreign, client)
 
     def _habit(self, number: int) -> Habit:
         """Return the habit of a client: every third one asks one by one, as a display does."""
@@ -181,12 +192,16 @@ class Site:
         timeout_s: float | None = None,
     ) -> int:
         """Let a client submit one more request; return its number."""
+        request = self._number_request()
+        service = service or self._services[request % len(self._services)]
+        client.submit(request, service, timeout_s or self.settings.client.timeout_s)
+        return request
+
+    def _number_request(self) -> int:
         request = self._next_request
         self._next_request += 1
         if request % self.settings.parts_of == 0:
             self.calls.wants_parts[request] = 1 + request % 3
-        service = service or self._services[request % len(self._services)]
-        client.submit(request, service, timeout_s or self.settings.client.timeout_s)
         return request
 
     def lag_s(self, request: int) -> float:
@@ -198,10 +213,17 @@ class Site:
         """Return the number that the next request will have."""
         return self._next_request
 
-    def call_ended(self, client: ClientProcess) -> None:
-        if self._left[self._number(client)]:
+    def call_ended(self, client: Any) -> None:
+        if isinstance(client, ForeignClient):
+            self.timeline.after(0.5, self._feed_foreign, client)
+        elif self._left[self._number(client)]:
             habit = self._habits[self._number(client)]
             self.timeline.after(max(habit.think_s, 1e-5), self._feed, client)
+
+    def _feed_foreign(self, client: ForeignClient) -> None:
+        if not self.is_quiet:
+            service = self._services[self._next_request % len(self._services)]
+            client.submit(self._number_request(), service)
 
     def _feed(self, client: ClientProcess) -> None:
         number = self._number(client)
@@ -250,6 +272,10 @@ class Site:
             for service in self._services:
                 self.calls.must_succeed.add(self._next_request)
                 self._final.append(self.ask(client, service, timeout_s=2 * patience_s))
+        for foreign in self.foreign:
+            self.calls.must_succeed.add(self._next_request)
+            self._final.append(self._number_request())
+            foreign.submit(self._final[-1], self._services[0])
         self.timeline.after(patience_s, self._want_last)
 
     def _missing(self) -> list[HostProcess]:

@@ -19,6 +19,8 @@ class SiteSettings:
     services: int = 2
     hosts: int = 8
     clients: int = 4
+    foreign: int = 0
+    """Clients that are not ours (MDP/0.1): no lanes, no heartbeats."""
     requests: int = 300
     """All requests of all clients, without those after the last fault."""
     serve_s: tuple[float, float] = (0.05, 0.5)
@@ -53,11 +55,14 @@ def small(seed: int) -> SiteSettings:
         return _behind_a_firewall(random)
     serve_s = random.choice([0.02, 0.1, 0.3])
     limit_s = random.choice([random.uniform(3.0, 15.0), random.uniform(3.0, 15.0), math.inf, None])
+    # without a limit, a request that hangs for a client without heartbeats hangs for ever
+    foreign = random.randint(0, 2) if limit_s is not None and limit_s < math.inf else 0
     services = random.randint(1, 2)
     return SiteSettings(
         services=services,
         hosts=random.randint(services, 8),
         clients=random.randint(2, 5),
+        foreign=foreign,
         requests=random.randint(150, 350),
         serve_s=(serve_s / 4, serve_s * 2),
         setup_s=random.uniform(0.05, 1.5),
