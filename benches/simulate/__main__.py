@@ -39,20 +39,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benches.simulate",
-        description="Run whole sites on simulated time: the cores of mdp, a simulated network,"
-        " faults of all kinds; and check at every step what must hold.",
+        description="Run whole sites on simulated time, with faults of all kinds, and check at\n"
+        "every step what must hold. Only the network is simulated: the cores are those of mdp.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--seeds", type=_positive, default=1, metavar="N", help="How many seeds, one run each.")
-    add("--first", type=int, default=0, metavar="SEED", help="The first seed.")
+    add("--seeds", type=_positive, default=1, metavar="N", help="The number of seeds (default: 1).")
+    add("--first", type=int, default=0, metavar="SEED", help="The first seed (default: 0).")
     add("--site", choices=SIZES, default="small", help="The size of the site.")
     add("--put-back", choices=put_back.NAMES, metavar="NAME", help=_names())
     add("--go-on", action="store_true", help="Do not stop at the first seed that fails.")
-    add("--short", action="store_true", help="Name the seeds that fail, and do not shrink them.")
+    add(
+        "--short",
+        action="store_true",
+        help="Do not shrink the seeds that fail: print one line for each.",
+    )
     add("--trace", action="store_true", help="Print the trace of each seed, failed or not.")
-    add("--lines", type=_positive, default=60, metavar="N", help="Lines of the trace to print.")
+    add(
+        "--lines",
+        type=_positive,
+        default=60,
+        metavar="N",
+        help="The last lines of the trace that are printed (default: 60).",
+    )
     return parser
 
 
