@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--short",
         action="store_true",
-        help="Do not shrink the seeds that fail: print one line for each.",
+        help="Print one line for each seed that fails.",
     )
     add("--trace", action="store_true", help="Print the trace of each seed, failed or not.")
     add(
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=60,
         metavar="N",
-        help="The last lines of the trace that are printed (default: 60).",
+        help="How much of the trace is printed (default: 60).",
     )
     return parser
 
