@@ -40,6 +40,7 @@ _send: Any = _Backend.send
 _MAX_WAIT_S = 86400.0  # libzmq counts milliseconds in a C long
 _PROBE_S = 1.0
 _PROBES, _PATIENCE = 2, 30  # heartbeat intervals: between probes; until a connection is ended
+_MAX_RECEIVED = 256  # messages of a peer that wait to be read; libzmq does not count their bytes
 _MAX_TTL_MS = 6_553_500  # it is sent in 16 bits, in tenths of a second
 _MAX_MILLISECONDS = 1 << 30
 _CONNECT_MS = 1000  # after which libzmq begins again: the kernel would take minutes
@@ -331,6 +332,7 @@ class Router:
         socket.router_mandatory = True  # report that a peer is gone, instead of dropping
         socket.maxmsgsize = max_frame_bytes
         socket.backlog = 1024
+        socket.rcvhwm = _MAX_RECEIVED
         keep_alive(socket, heartbeats)
         self.endpoints: list[str] = []
         for endpoint in endpoints:
@@ -441,10 +443,10 @@ class Dealer:
         socket.sndhwm = 0
         socket.connect_timeout = _CONNECT_MS
         keep_alive(socket, heartbeats)
-        if max_unread is None:
+        if max_unread is None and not watch:  # a session that is watched has heartbeats of its own
             ping(socket, heartbeats)
         else:
-            socket.rcvhwm = max_unread
+            socket.rcvhwm = max_unread or 0
         self._monitor: zmq.Socket[bytes] | None = None
         try:
             if watch:

@@ -43,8 +43,8 @@ FINAL under that token                        -                         over: an
 the worker is lost                            -                         queued, as the next (4)
 no worker for `expiry_s`                      over: refused, 404        -
 the service's time limit is over              -                         queued, as the next (5)
-the client cancels, is lost, or cannot be     over: cancelled           over: cancelled (6)
-reached
+the client cancels, is lost, cannot be        over: cancelled           over: cancelled (6)
+reached, or no longer waits for it (7)
 `drain`                                       over: refused, 503        stays
 `close`                                       over: refused, 503        over: refused, 503
 
@@ -52,6 +52,7 @@ reached
     request was given to it does not count.
 (5) over: refused, 504, at the second time.
 (6) The worker stays busy until it answers or leaves; the broker drops its answer.
+(7) `liveness` heartbeats of the client in a row do not name its lane: mmi.cancel was lost.
 A new request is refused at once if it is too large (413), if the queue or the memory is full (429),
 if the broker drains (503) or if it knows too many services (429). A client of MDP/0.1 gets all
 parts in one reply; they count towards the limits of memory, and a request that exceeds them is
@@ -260,6 +261,8 @@ class Broker:
             case _:
                 if owner := self.clients.heartbeat(peer, request.body, now):
                     self._watch(owner, now + owner.lease_s)
+                    lanes = self.clients.given_up(owner)
+                    out = [frames for lane in lanes for frames in self.cancel(lane, now)]
                 body = management.answer(self, request.service, request.body, now)
         return [request.dialect.to_client(peer, request.service, body, final=True), *out]
 

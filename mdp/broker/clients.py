@@ -47,14 +47,28 @@ class Clients:
         return owner
 
     def heartbeat(self, peer: bytes, body: Frames, now: float) -> Owner | None:
-        """Note a client's heartbeat; return the client if its lease is known now."""
+        """Note a client's heartbeat, which names the lanes that it waits for.
+
+        Returns the client if its lease is known now.
+        """
         owner = self.owners.get(wire.owner(peer))
         lease_s = wire.lease_of(body)
         if owner is None or lease_s is None:
             return None
         owner.heard_at = now
         owner.lease_s = min(lease_s, _MAX_LEASE_S)
+        names = {frame for frame in body if isinstance(frame, bytes)}
+        for lane in owner.lanes.values():
+            lane.unnamed = 0 if lane.name in names else lane.unnamed + 1
         return owner
+
+    def given_up(self, owner: Owner) -> list[bytes]:
+        """Return the lanes that a client has given up: its request to cancel them was lost.
+
+        One heartbeat is not enough, because a request may overtake it on another connection.
+        """
+        liveness = self._settings.heartbeats.liveness
+        return [lane.name for lane in owner.lanes.values() if lane.unnamed >= liveness]
 
     def why_refused(self, owner: Owner, service: Service, size: int) -> tuple[int, str] | None:
         """Return the code and the reason if a request of `size` bytes must be refused."""

@@ -82,12 +82,13 @@ class Owner:
 class ClientState:
     """A peer that waits for answers: one lane of a client, or a foreign client."""
 
-    __slots__ = ("jobs", "name", "owner")
+    __slots__ = ("jobs", "name", "owner", "unnamed")
 
     def __init__(self, name: bytes, owner: Owner) -> None:
         self.name = name
         self.owner = owner
         self.jobs: dict[PendingRequest, None] = {}
+        self.unnamed = 0  # heartbeats in a row of its client that do not name it
 
 
 class PendingRequest:

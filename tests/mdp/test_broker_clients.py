@@ -448,3 +448,30 @@ def test_one_client_does_not_take_all_bytes_of_a_service() -> None:
 def test_the_largest_message_is_taken_by_an_empty_service() -> None:
     broker = a_broker(max_queue_bytes=1000)
     assert broker.receive(RFC18.ask(b"c1", S, bytes(1000)), 0.0) == []
+
+
+def test_a_request_that_its_client_no_longer_names_is_cancelled_after_three_heartbeats() -> None:
+    broker = a_broker()
+    announce(broker, b"w1")
+    broker.receive(RFC18.ready(b"w1", S), 0.0)
+    token = token_of(broker.receive(RFC18.ask(lane(ANNA, 2), S, b"forgotten"), 0.0)[0])
+    broker.receive(RFC18.ask(lane(ANNA, 1), S, b"wanted"), 0.0)
+    for now in (1.0, 2.0):
+        assert len(pulse(broker, ANNA, now)) == 1  # it names lane 1 only
+    answer, stop = pulse(broker, ANNA, 3.0)
+    assert read(answer).what == "final"
+    assert stop == stopped(b"w1", token, b"grace")
+    assert broker.counters.cancelled == 1
+    assert list(broker.clients.lanes) == [lane(ANNA, 1)]
+
+
+def test_a_request_that_overtakes_heartbeats_is_not_cancelled() -> None:
+    broker = a_broker()
+    broker.receive(RFC18.ask(lane(ANNA, 2), S, b"new"), 0.0)
+    for now in (0.1, 0.2):
+        pulse(broker, ANNA, now)
+    body = [lane(ANNA, 1), lane(ANNA, 2), wire.lease_frame(6.0)]
+    broker.receive(RFC18.ask(lane(ANNA, 999), b"mmi.broker", *body), 0.3)
+    for now in (0.4, 0.5):
+        pulse(broker, ANNA, now)
+    assert broker.counters.cancelled == 0
