@@ -5,26 +5,15 @@ If a core changes, this file changes with it; the rest of the simulator uses onl
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from random import Random
-from typing import Any
 
 from mdp import wire
 from mdp.broker.broker import Broker
 from mdp.broker.state import PendingRequest, Service
 from mdp.client.lane import Lanes
-from mdp.errors import MDPError
 from mdp.settings import BrokerSettings, ClientSettings, WorkerSettings
 from mdp.worker.host import Host
-
-
-class NoSocket(MDPError):
-    """The operating system has no socket left."""
-
-
-def _takes(function: Any, name: str) -> bool:
-    return name in inspect.signature(function).parameters
 
 
 def new_broker(settings: BrokerSettings, now: float, random: Random) -> Broker:
@@ -42,36 +31,7 @@ def new_lanes(settings: ClientSettings, random: Random, *, interactive: bool) ->
         suffix = random.randbytes(wire.CLIENT_ID_BYTES)
         return wire.lane_name(client, suffix, interactive=interactive)
 
-    more: dict[str, Any] = {}
-    if _takes(Lanes, "random"):
-        more["random"] = random.random
-    return Lanes(settings, name, **more)
-
-
-def pause(lanes: Any, call: Any, now: float) -> bool:
-    """Tell a client's core that the reader of a call's parts lags; False if it cannot."""
-    if not hasattr(lanes, "pause"):
-        return False
-    lanes.pause(call, now)
-    return True
-
-
-def resume(lanes: Any, call: Any, now: float) -> None:
-    lanes.resume(call, now)
-
-
-def lane_failed(lanes: Any, name: bytes, now: float) -> list[Any]:
-    """Tell a client's core that a socket could not be opened."""
-    steps: list[Any] = lanes.lane_failed(name, NoSocket("too many open files"), now)
-    return steps
-
-
-def bears_no_sockets() -> bool:
-    return hasattr(Lanes, "lane_failed")
-
-
-def is_paused(call: Any) -> bool:
-    return getattr(call, "paused_at", None) is not None
+    return Lanes(settings, name, random=random.random)
 
 
 def queued(service: Service) -> Iterator[PendingRequest]:

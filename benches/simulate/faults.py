@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from . import cores
 from .connections import Connection
 from .processes.client_process import ClientProcess
 from .processes.host_process import HostProcess
@@ -284,8 +283,7 @@ def _large(site: Site, whom: int, amount: float) -> str:
 def _exhaust(site: Site, whom: int, amount: float) -> str:
     """Let a client's process have no descriptors for a while."""
     client = _client(site, whom)
-    if cores.bears_no_sockets():
-        site.no_descriptors[client.place] = site.timeline.now + _limited(site, 10.0 * amount)
+    site.no_descriptors[client.place] = site.timeline.now + _limited(site, 10.0 * amount)
     return client.name
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from mdp.client import lane
+from mdp.errors import MDPError
 from mdp.wire import Frames
 
 from .. import cores
@@ -86,7 +87,7 @@ class ClientProcess(Process[lane.Lanes]):
         """Check a call whose time seems to be over: it stands still while the reader lags."""
         call = self.calls[request]
         end_at = call.started_at + call.tries * call.timeout_s
-        if not cores.is_paused(call) and end_at < self.now():
+        if call.paused_at is None and end_at < self.now():
             raise Violation(f"{self.name}: request {request} has not ended by its last deadline")
         self._ends_by.append((max(end_at, self.now() + 1.0), request))
 
@@ -117,7 +118,8 @@ class ClientProcess(Process[lane.Lanes]):
 
     def _lag(self, call: lane.ClientRequest) -> None:
         lag_s = self.site.lag_s(call.listener)
-        if lag_s and call.lane is not None and cores.pause(self.core, call, self.now()):
+        if lag_s and call.lane is not None:
+            self.core.pause(call, self.now())
             self._unread[call.lane] = []
             self.timeline.after(lag_s, self.take, self._catch_up, call, call.lane)
 
@@ -125,7 +127,7 @@ class ClientProcess(Process[lane.Lanes]):
         unread = self._unread.pop(name, None)
         if unread is None:
             return  # the lane was closed
-        cores.resume(self.core, call, self.now())
+        self.core.resume(call, self.now())
         for connection, frames in unread:
             self._receive(connection, frames)
 
@@ -137,7 +139,7 @@ class ClientProcess(Process[lane.Lanes]):
 
     def _open(self, name: bytes) -> None:
         if self.site.has_no_descriptors(self):
-            self.carry_out(cores.lane_failed(self.core, name, self.now()))
+            self.carry_out(self.core.lane_failed(name, MDPError("no descriptors"), self.now()))
             return
         self.dealers[name] = self.site.network.open(name, self.place, self)
         if self.timeline.traced:
