@@ -20,8 +20,6 @@ in flight    PARTIAL                                       in flight    Part (1)
 in flight    FINAL                                         over         Done
 in flight    FINAL with an error                           over         Failed
 in flight    FINAL with error 503: the broker drains       backing off  - (2)
-in flight    FINAL with error 409: the lane's name is      pending (5)  Close (2)
-             another peer's; after the first time          backing off  Close (2)
 in flight    `timeout_s` is over, a try is left            pending (5)  Close (3)
 in flight    `timeout_s` is over, no try is left           over         Close; Failed
 in flight    the broker does not hold it (4)               pending (5)  Close (2, 3)
@@ -72,7 +70,6 @@ from ..wire import MDP02, Frames
 from .deadlines import Deadlines
 from .probe import Probe
 from .steps import (
-    NAME_TAKEN,
     ClientRequest,
     CloseLane,
     Failed,
@@ -325,8 +322,6 @@ class Lanes:
 
     def _on_final(self, call: ClientRequest, answer: wire.Answer, now: float) -> list[Step]:
         error = wire.as_error(answer.body)
-        if error is not None and error.code == NAME_TAKEN:
-            return self._on_name_taken(call, error, now)
         out: list[Step] = []
         if call.streams:
             out += self._close_lane(call, now)
@@ -339,18 +334,6 @@ class Lanes:
         if error is None:
             return [*out, FinalReply(call, answer.body), *self._start(now)]
         return [*out, self._answered(call, error, now), *self._start(now)]
-
-    def _on_name_taken(self, call: ClientRequest, error: MDPError, now: float) -> list[Step]:
-        # without a cancel: it would be for the requests of the other peer
-        out = self._close_lane(call, now)
-        call.needs_fresh_lane = True
-        call.name_conflicts += 1
-        if call.name_conflicts == 1 and now < self._give_up_at(call):
-            call.tries_used -= 1
-            self._put_first(call)
-        elif not self._back_off(call, now):
-            out.append(self._answered(call, error, now))
-        return out + self._start(now)
 
     def _back_off(self, call: ClientRequest, now: float) -> bool:
         """Have it sent again after an interval; False if its time is over then."""

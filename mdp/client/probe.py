@@ -25,7 +25,7 @@ import msgpack
 from .. import wire
 from ..settings import ClientSettings
 from ..wire import CANCEL, MDP02
-from .steps import NAME_TAKEN, CloseLane, OpenLane, SendOnLane, Step
+from .steps import CloseLane, OpenLane, SendOnLane, Step
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,6 @@ class Probe:
         self._answered = True
         self._works = True  # a foreign broker may not know `mmi.broker`
         self._others_answered = False  # an answer came on another lane since the last question
-        self._is_conflicted = False  # another peer has the name of this lane
         self._wait_s = settings.heartbeats.silence_s
         self._due_at = -math.inf
         self._heard_at = -math.inf
@@ -92,14 +91,14 @@ class Probe:
             self._wait_s = min(
                 2 * self._wait_s, _MAX_FOREIGN_WAIT_S if self._others_answered else longest_s
             )
-        if was_silent or self._is_conflicted:
+        if was_silent:
             out += self.close()
         if self.lane is None:
             out += self._open()
         assert self.lane is not None
         self.asked_at = now
         self._due_at = now + self._wait_s * (1.0 - 0.25 * self._random() if was_silent else 1.0)
-        self._answered = self._others_answered = self._is_conflicted = False
+        self._answered = self._others_answered = False
         lease = wire.lease_frame(2 * self._heartbeats.silence_s)
         return [*out, SendOnLane(self.lane, MDP02.request(b"mmi.broker", [*lanes, lease]))]
 
@@ -137,10 +136,6 @@ class Probe:
             return None  # the answer to mmi.cancel
         self._answered, self._has_complained = True, False
         self._due_at = self.asked_at + self._heartbeats.interval_s
-        error = wire.as_error(answer.body)
-        if error is not None and error.code == NAME_TAKEN:
-            self._is_conflicted = True
-            return None
         try:
             _, packed = answer.body
             report = msgpack.unpackb(bytes(packed))  # type: ignore[call-overload]

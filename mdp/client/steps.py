@@ -9,9 +9,6 @@ from typing import Any, NamedTuple
 from ..errors import MDPError
 from ..wire import Frame, Frames, printable
 
-NAME_TAKEN = 409
-"""The code of an error reply: another peer that lives has the routing id of this lane."""
-
 
 class ClientRequest:
     """One request. `listener` is for the loop with the sockets; the core does not use it."""
@@ -46,7 +43,6 @@ class ClientRequest:
         self.parts_skipped = 0  # of this try: parts that an earlier try brought
         self.misses = 0  # answers in a row that the broker does not hold it
         self.patience = 0  # how many misses show that it is lost
-        self.name_conflicts = 0  # how often another peer had the name of its lane
 
     @property
     def text(self) -> str:

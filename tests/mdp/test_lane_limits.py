@@ -142,21 +142,6 @@ def test_with_fewer_sockets_fewer_calls_are_in_flight() -> None:
     assert len(shell.ends) == 20
 
 
-def test_a_fresh_lane_takes_the_place_of_an_idle_one() -> None:
-    """Else in flight and idle lanes together would become more and more."""
-    shell = Shell(lanes=2)
-    for number in range(2):
-        shell.submit(a_call(b"%d" % number), 0.0)
-    for lane in (b"L1", b"L2"):
-        shell.receive(lane, final(b"x"), 0.0)
-    for _ in range(5):
-        call = a_call()
-        shell.submit(call, 0.0)
-        shell.receive(shell.requests[-1][0], error(409), 0.0)
-        shell.receive(shell.requests[-1][0], final(b"x"), 0.0)
-        assert len(shell.open) == 2
-
-
 def test_a_call_that_was_sent_before_fails_in_time_while_it_waits_for_a_lane() -> None:
     """`tries` * `timeout_s` after its first try, although another call has the only lane."""
     shell, call, other = Shell(lanes=1), a_call(timeout_s=2.0, tries=2), a_call(timeout_s=90.0)
@@ -198,62 +183,6 @@ def test_a_request_that_the_question_overtook_is_not_sent_twice_after_a_restart(
         shell.tick(now)
         shell.answer_pulse(now, "second", lost=[b"L1"])
     assert len(shell.requests) == 3
-
-
-# A lane's name that another peer has.
-
-
-def test_a_409_is_sent_again_at_once_on_a_fresh_lane_and_nothing_is_cancelled() -> None:
-    shell, call = Shell(), a_call(tries=1)
-    shell.submit(call, 0.0)
-    assert shell.receive(b"L1", error(409), 0.1) == [
-        CloseLane(b"L1"),
-        OpenLane(b"L2"),
-        SendOnLane(b"L2", ask()),
-    ]
-    assert call.tries_used == 1
-
-
-def test_a_second_409_waits_an_interval() -> None:
-    shell, call = Shell(), a_call(tries=1)
-    shell.submit(call, 0.0)
-    shell.receive(b"L1", error(409), 0.0)
-    assert shell.receive(b"L2", error(409), 0.5) == [CloseLane(b"L2")]
-    shell.tick(1.0)
-    assert len(shell.requests) == 2
-    shell.tick(1.5)
-    assert len(shell.requests) == 3
-    assert call.lane is not None
-    shell.receive(call.lane, final(b"x"), 1.6)
-    assert answer_of(shell, call) == [b"x"]
-
-
-def test_a_409_for_ever_fails_the_call_when_the_time_of_its_tries_is_over() -> None:
-    shell, call = Shell(), a_call(timeout_s=2.0, tries=2)
-    shell.submit(call, 0.0)
-    now = 0.0
-    while call not in shell.ends and now < 30.0:
-        if call.lane is not None:
-            shell.receive(call.lane, error(409, "the name is taken"), now)
-        now += 0.25
-        shell.tick(now)
-    assert now <= 5.0
-    assert len(shell.requests) < 10
-    assert "409" in str(failure(shell, call))
-    assert "the name is taken" in str(failure(shell, call))
-
-
-def test_a_probe_whose_name_is_taken_asks_on_a_fresh_lane() -> None:
-    shell = Shell()
-    shell.submit(a_call(), 0.0)
-    shell.tick(0.0)
-    taken = final(b"MDP-ERROR", b"409", b"taken", service=b"mmi.broker")
-    assert shell.receive(b"L2", taken, 0.1) == []
-    assert shell.tick(1.0) == [
-        CloseLane(b"L2"),
-        OpenLane(b"L3"),
-        SendOnLane(b"L3", question(b"L1")),
-    ]
 
 
 # Requests that are too large.
