@@ -3,6 +3,7 @@
 # make test-torch  lint, then the tests that need torch, in an environment of their own with torch
 # make docs        builds the site of docs/ in site/, in an environment of its own
 # make demo        runs the main job and shows its result
+# make simulate    runs SEEDS simulated sites, with faults, from the seed FIRST
 # make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
@@ -13,7 +14,7 @@ TORCH      ?= torch==2.13.0
 TORCH_VENV ?= .venv-torch
 DOCS_VENV  ?= .venv-docs
 
-.PHONY: demo quick test test-torch docs lint bench soak clean
+.PHONY: demo quick test test-torch docs lint bench simulate soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -44,6 +45,12 @@ endef
 
 bench: $(VENV)/installed
 	$(BIN)/mdp bench --bare-loop
+
+SEEDS ?= 1000
+FIRST ?= 0
+
+simulate: $(VENV)/installed
+	$(BIN)/python -m benches.simulate --seeds $(SEEDS) --first $(FIRST)
 
 MINUTES ?= 30
 SEED    ?= 1

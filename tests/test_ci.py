@@ -48,7 +48,7 @@ def test_no_part_may_be_missing_but_the_shared_data(make_commands: list[list[str
     assert test.endswith(TORCH)
     assert test_torch.startswith("make test-torch PYTEST=--require all")
     assert TORCH not in test_torch
-    assert others == ["make demo", "make docs"]
+    assert others == ["make simulate SEEDS=1000", "make demo", "make docs"]
 
 
 def test_a_step_that_ci_run_does_not_have_is_an_error() -> None:
