@@ -91,8 +91,9 @@ class BrokerSettings:
                 if limit not in (None, math.inf)
             },
         )
-        if self.max_bytes >= 1 << 63:
-            raise SettingsError(f"want max_bytes below 2**63, got {self.max_bytes}")
+        for name in ("max_attempts", "max_queue", "max_services", "max_bytes"):
+            if getattr(self, name) >= 1 << 63:  # they are sent as msgpack
+                raise SettingsError(f"want {name} below 2**63, got {getattr(self, name)}")
         if self.max_queue_bytes > self.max_bytes // 2:
             half = f"want max_queue_bytes of at most half of max_bytes ({self.max_bytes})"
             raise SettingsError(f"{half}, got {self.max_queue_bytes}")

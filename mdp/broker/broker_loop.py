@@ -12,6 +12,7 @@ from ..settings import BrokerSettings
 from ..sockets import Poll, Router, Unread, Wakeup, clock, new_context, unix_time
 from ..wire import Frames
 from .broker import Broker
+from .throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Wakeu
         )
         try:
             log.info("serving at %s", ", ".join(router.endpoints))
-            broker = Broker(settings, clock(), instance=os.urandom(8), started_at=unix_time())
-            run_broker(broker, router, stop)
+            time = RunningTime(settings.heartbeats.interval_s)
+            instance, started_at = os.urandom(8), unix_time()
+            broker = Broker(settings, time.now(), instance=instance, started_at=started_at)
+            run_broker(broker, router, stop, time)
         finally:
             router.close()
     finally:
@@ -47,13 +50,43 @@ def serve_broker(endpoints: Iterable[str], settings: BrokerSettings, stop: Wakeu
     log.info("stopped: %s", broker.counters)
 
 
-def run_broker(broker: Broker, router: Router, stop: Wakeup) -> None:
+class RunningTime:
+    """The time while this process runs: it stands still while the process is stopped.
+
+    When a stopped process goes on (SIGCONT, swap, a virtual machine that was moved), the messages
+    that have come meanwhile are still in the kernel. Without this, the broker would count living
+    workers and clients as silent.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._expected = clock()
+        self._stopped_s = 0.0
+        self._throttle = Throttle(log)
+
+    def now(self) -> float:
+        late_s = clock() - self._expected
+        if late_s > self._interval_s / 2:
+            self._stopped_s += late_s
+            line = "this process was stopped for %.1f s, or had no CPU"
+            self._throttle.warning(self._expected, line, late_s)
+        self._expected += late_s
+        return self._expected - self._stopped_s
+
+    def wait(self, poll: Poll, until: float) -> None:
+        """Wait until a message comes, at most for an interval, so that a stop is noticed."""
+        latest = min(until + self._stopped_s, self._expected + self._interval_s)
+        poll.wait(latest)
+        self._expected = max(self._expected, min(latest, clock()))
+
+
+def run_broker(broker: Broker, router: Router, stop: Wakeup, time: RunningTime) -> None:
     poll = Poll(router, stop)
     give_up_at = math.inf
     while True:
-        poll.wait(min(broker.deadline(), give_up_at))
-        _route(broker, router)
-        now = clock()
+        time.wait(poll, min(broker.deadline(), give_up_at))
+        _route(broker, router, time)
+        now = time.now()
         _deliver(broker, router, broker.tick(now), now)  # every turn: heartbeats must not starve
         if stop.count and not broker.draining:
             give_up_at = now + broker.settings.drain_s
@@ -65,14 +98,14 @@ def run_broker(broker: Broker, router: Router, stop: Wakeup) -> None:
     _deliver(broker, router, broker.close(now), now)
 
 
-def _route(broker: Broker, router: Router) -> None:
+def _route(broker: Broker, router: Router, time: RunningTime) -> None:
     """Receive the messages that have arrived, and send the broker's answers.
 
     This comes before `tick`: after a pause of this process (swapping, say) the heartbeats that wait
     in the socket must be received before a worker is declared silent.
     """
-    until = clock() + _BUSY * broker.settings.heartbeats.interval_s
-    while (now := clock()) < until:
+    until = time.now() + _BUSY * broker.settings.heartbeats.interval_s
+    while (now := time.now()) < until:
         for _ in range(_BATCH):
             message = router.receive()
             if message is None:

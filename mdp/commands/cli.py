@@ -171,7 +171,7 @@ def broker(
     ):
         memory = memory_bytes() // 4 if max_bytes is None else max_bytes
         if max_queue_bytes is None:
-            max_queue_bytes = min(BROKER.max_queue_bytes, memory // 2)
+            max_queue_bytes = max(1, min(BROKER.max_queue_bytes, memory // 2))
         settings = BrokerSettings(
             heartbeats=Heartbeats(heartbeat, liveness),
             max_attempts=max_attempts,
