@@ -40,8 +40,8 @@ class Clients:
         name = wire.owner(peer)
         owner = self.owners.get(name)
         if owner is None:
-            lease_s = math.inf if name == peer else _FIRST_LEASE_S
-            interactive = wire.is_interactive(peer)
+            lease_s = math.inf if name is peer else _FIRST_LEASE_S
+            interactive = name is not peer and wire.is_interactive(peer)
             owner = Owner(name, interactive=interactive, lease_s=lease_s, now=now)
         owner.heard_at = now
         return owner
@@ -76,8 +76,8 @@ class Clients:
         if size > settings.max_queue_bytes:
             limit = f"want at most {settings.max_queue_bytes} (--max-queue-bytes)"
             return 413, f"the request to {service.text} has {size} bytes, {limit}"
-        queued = service.queue.queued_by(owner)
-        if queued >= settings.max_queue:
+        full = service.queue.length >= settings.max_queue
+        if full and (queued := service.queue.queued_by(owner)) >= settings.max_queue:
             return 429, f"the queue of {service.text} is full: {queued} requests of this client"
         # a client may take as much as is free, so one client never takes all
         free = settings.max_queue_bytes - service.body_bytes
