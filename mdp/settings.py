@@ -64,7 +64,7 @@ class BrokerSettings:
     max_bytes: int = 4 << 30
     """The most memory of the requests of all services, in bytes. A client may take as much as is
     free, so one client takes about half at most. Above it, error 429. It also limits the bytes of
-    large messages (256 KiB) that peers have not read."""
+    large messages (16 KiB) that peers have not read."""
     expiry_s: float = 60.0
     """A request for a service without workers waits this long, then gets error 404."""
     time_limits_s: Mapping[str, float | None] = field(default_factory=dict)

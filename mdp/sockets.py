@@ -33,6 +33,8 @@ _ZERO_COPY_BYTES = 65536  # when sending Python's bytes: below this, libzmq's co
 
 _TRACK_EVERY_BYTES = 4 << 20
 _MAX_PEERS_COUNTED = 10_000
+_SWEEP = 64  # peers
+_MAX_KEEPALIVE_S = 32767  # of Linux
 
 # The methods of pyzmq's compiled core: its Python layer would cost as much time again.
 _recv: Any = _Backend.recv
@@ -189,7 +191,7 @@ def connect(socket: zmq.Socket[bytes], to: Target) -> None:
 
 def keep_alive(socket: zmq.Socket[bytes], heartbeats: Heartbeats) -> None:
     """Have the kernel probe an idle connection, so that no firewall or NAT forgets it."""
-    every_s = max(1, round(_PROBES * heartbeats.interval_s))
+    every_s = min(max(1, round(_PROBES * heartbeats.interval_s)), _MAX_KEEPALIVE_S)
     socket.tcp_keepalive = 1
     socket.tcp_keepalive_idle = socket.tcp_keepalive_intvl = every_s
     socket.tcp_keepalive_cnt = _PATIENCE // _PROBES
@@ -282,6 +284,7 @@ class Unread:
         self._max_bytes = max_bytes
         self._untracked: dict[bytes, int] = {}  # by peer: bytes since its latest tracker
         self._tracked: dict[bytes, deque[tuple[Any, int]]] = {}  # trackers, bytes up to each
+        self._sweep_at = _SWEEP
 
     def has_room(self, peer: bytes, size: int) -> bool:
         """True if a message of `size` bytes may be sent; a peer that has read all gets one more."""
@@ -302,6 +305,10 @@ class Unread:
     def add(self, peer: bytes, tracker: Any) -> None:
         entry = (tracker, self._untracked.pop(peer))
         self._tracked.setdefault(peer, deque()).append(entry)
+        if len(self._tracked) > self._sweep_at:
+            for other in list(self._tracked):
+                self._waiting(other)  # forgets a peer that has read all
+            self._sweep_at = max(_SWEEP, 2 * len(self._tracked))
 
     def _waiting(self, peer: bytes) -> int:
         messages = self._tracked.get(peer)

@@ -261,7 +261,7 @@ class Broker:
             case _:
                 if owner := self.clients.heartbeat(peer, request.body, now):
                     self._watch(owner, now + owner.lease_s)
-                    lanes = self.clients.given_up(owner)
+                    lanes = self.clients.given_up(owner, now)
                     out = [frames for lane in lanes for frames in self.cancel(lane, now)]
                 body = management.answer(self, request.service, request.body, now)
         return [request.dialect.to_client(peer, request.service, body, final=True), *out]

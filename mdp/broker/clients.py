@@ -62,13 +62,19 @@ class Clients:
             lane.unnamed = 0 if lane.name in names else lane.unnamed + 1
         return owner
 
-    def given_up(self, owner: Owner) -> list[bytes]:
+    def given_up(self, owner: Owner, now: float) -> list[bytes]:
         """Return the lanes that a client has given up: its request to cancel them was lost.
 
-        One heartbeat is not enough, because a request may overtake it on another connection.
+        One heartbeat is not enough, because a request may overtake it on another connection; so may
+        it overtake several that were held up together.
         """
-        liveness = self._settings.heartbeats.liveness
-        return [lane.name for lane in owner.lanes.values() if lane.unnamed >= liveness]
+        heartbeats = self._settings.heartbeats
+        return [
+            lane.name
+            for lane in owner.lanes.values()
+            if lane.unnamed >= heartbeats.liveness
+            and now >= next(iter(lane.jobs)).accepted_at + heartbeats.silence_s
+        ]
 
     def why_refused(self, owner: Owner, service: Service, size: int) -> tuple[int, str] | None:
         """Return the code and the reason if a request of `size` bytes must be refused."""
@@ -81,8 +87,11 @@ class Clients:
             return 429, f"the queue of {service.text} is full: {queued} requests of this client"
         # a client may take as much as is free, so one client never takes all
         free = settings.max_queue_bytes - service.body_bytes
-        if size > free or size + owner.body_bytes > max(free, size):
-            text = f"this client has {owner.body_bytes} bytes, {free} are free"
+        mine = min(
+            owner.body_bytes, service.body_bytes
+        )  # at most so many of them are in this queue
+        if size > free or size + mine > max(free, size):
+            text = f"this client has {mine} bytes, {free} are free"
             return 429, f"the queue of {service.text} is full: {text}"
         free = settings.max_bytes - self.memory
         if owner.memory + size + _OVERHEAD_BYTES > free:

@@ -227,8 +227,11 @@ def _checked(body: Body, service: str) -> list[Frame]:
     for number, frame in enumerate(body):
         if not isinstance(frame, bytes):
             try:
-                frame = flat(memoryview(frame))  # type: ignore[arg-type]
-            except TypeError:
+                view = memoryview(frame)  # type: ignore[arg-type]
+                if "O" in view.format:
+                    raise TypeError("an array of Python objects holds only pointers")
+                frame = flat(view)
+            except (TypeError, ValueError):  # ValueError: numpy's dates have no buffer
                 kind = type(frame).__name__
                 raise TypeError(
                     f"want bytes, got {kind}, in frame {number} for {service}"

@@ -75,6 +75,7 @@ class Probe:
         self._wait_s = settings.heartbeats.silence_s
         self._due_at = -math.inf
         self._heard_at = -math.inf
+        self._late_s = 0.0  # how late the questions are
         self._has_complained = False
 
     @property
@@ -96,10 +97,13 @@ class Probe:
         if self.lane is None:
             out += self._open()
         assert self.lane is not None
+        if self._due_at > -math.inf:
+            self._late_s = max(now - self._due_at, 0.9 * self._late_s)
         self.asked_at = now
         self._due_at = now + self._wait_s * (1.0 - 0.25 * self._random() if was_silent else 1.0)
         self._answered = self._others_answered = False
-        lease = wire.lease_frame(2 * self._heartbeats.silence_s)
+        # a thread that was late once (another one held the GIL) may be late again
+        lease = wire.lease_frame(2 * (self._heartbeats.silence_s + self._late_s))
         return [*out, SendOnLane(self.lane, MDP02.request(b"mmi.broker", [*lanes, lease]))]
 
     def cancel(self, lane: bytes) -> list[Step]:

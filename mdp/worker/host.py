@@ -14,6 +14,7 @@ dead       restart time is reached                  starting  StartChild
 starting   `setup()` returned                       idle      open the session when it may be
 starting   child died: `setup()` failed             dead      restart time: `restart_s`, doubling
 starting   the same, `max_setup_failures` in a row  ended     `failure` has the reason
+starting   child could not be started               dead      restart time: `restart_s`, doubling
 idle       REQUEST from the broker                  busy      Work
 busy       PARTIAL from the child                   busy      send it to the broker
 busy       FINAL from the child                     idle      send it to the broker
@@ -55,6 +56,7 @@ from .session import Session, SocketStep, Stop, no_jitter
 
 log = logging.getLogger(__name__)
 
+_MAX_LEAVE_S = 10.0  # the longest wait for a broker that does not confirm mmi.retire
 _AT_ONCE = 3  # restarts since an answer: one poisonous request kills a lone worker this often
 
 
@@ -107,6 +109,7 @@ class Host:
         self.child = Child.DEAD
         self.failure: str | None = None
         self._throttle = Throttle(log)  # for lines that a client can cause
+        self._connections = Throttle(log, every_s=60.0, burst=5)  # a broker may be away for days
         self.draining = False
         self._leave_at = math.inf  # draining: an idle child may end, confirmed by the broker or not
         self._number = 0  # of the child's request, or of its latest one
@@ -185,6 +188,15 @@ class Host:
             log.warning(line, self.name, how, state.value, wait_s)
         return list(self.session.close(now))
 
+    def not_started(self, why: str, now: float) -> list[Step]:
+        """Handle a child that could not be started: too many open files, or processes, say."""
+        self.child = Child.ENDED if self.draining or self.failure else Child.DEAD
+        wait_s = self._restart_wait_s(Child.STARTING)
+        self._restart_at = now + wait_s
+        line = "%s: the child cannot be started: %s; trying again in %.1f s"
+        self._connections.warning(now, line, self.name, why, wait_s)
+        return list(self.session.close(now))
+
     def _restart_wait_s(self, state: Child) -> float:
         """Return the wait before the restart of a child that died in this state."""
         if state is Child.STARTING:
@@ -257,17 +269,20 @@ class Host:
         self.child = Child.KILLED
         return [KillChild()]
 
-    def disconnected(self, now: float) -> list[Step]:
-        """Handle a connection to the broker that broke; the session is over, as after silence."""
+    def disconnected(
+        self, now: float, why: str = "the connection to the broker broke"
+    ) -> list[Step]:
+        """Handle a connection that broke or cannot be made: the session ends, as after silence."""
         if not self.session.is_open:
             return []
         out: list[Step] = list(self.session.disconnected(now))
-        self._on_lost("the connection to the broker broke", now)
+        self._on_lost(why, now)
         return out
 
     def _on_lost(self, why: str, now: float) -> None:
         wait_s = self.session.closed_until - now
-        log.warning("%s: %s; connecting again in %.1f s", self.name, why, wait_s)
+        line = "%s: %s; connecting again in %.1f s"
+        self._connections.warning(now, line, self.name, why, wait_s)
         if self.child is Child.BUSY:
             self._give_grace("it did not finish a request whose session was lost", now)
 
@@ -286,7 +301,7 @@ class Host:
             self.child = Child.ENDED
             out += [*self.session.close(now), KillChild()]
         if self.child is Child.IDLE and self._may_open(now):
-            log.info("%s: ready", self.name)
+            self._connections.info(now, "%s: ready", self.name)
             out += self.session.open(now)
         if self.child is Child.BUSY and now >= self._orphan_until:
             out += self._kill(self._orphan_reason)
@@ -323,7 +338,7 @@ class Host:
             return [*self.session.close(now), KillChild()]
         out: list[Step] = []
         if self.session.is_open:
-            self._leave_at = now + self.settings.heartbeats.silence_s
+            self._leave_at = now + min(self.settings.heartbeats.silence_s, _MAX_LEAVE_S)
             out += self.session.retire()
         return out + self.tick(now)
 

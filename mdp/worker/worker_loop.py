@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..broker.management import PREFIX
-from ..errors import SettingsError, WorkerFailed
+from ..errors import MDPError, SettingsError, WorkerFailed
 from ..settings import WorkerSettings
 from ..sockets import Channel, Dealer, Poll, Wakeup, clock, new_context, target
 from ..wire import service_name, worker_name
@@ -108,7 +108,11 @@ class _Starter:
             args=(self._factory, channel.childs_end, os.getpid(), self._prepare, self._name),
             name=self._name,
         )
-        process.start()
+        try:
+            process.start()
+        except OSError:
+            channel.close()
+            raise
         channel.childs_end.close()
         return process, channel
 
@@ -141,24 +145,38 @@ class _Slot:
         for step in steps:
             match step:
                 case session.Send(frames):
-                    assert self._dealer is not None
-                    self._dealer.send(frames)
+                    if self._dealer is not None:  # else its socket could not be opened
+                        self._dealer.send(frames)
                 case host.Work(number, body):
                     assert self._channel is not None
                     self._channel.send([number.to_bytes(8, "big"), *body])
                     self._watch_channel()
                 case session.Open():
-                    self._dealer = self._connect()
-                    self._poll.add(self._dealer.handle())
-                    self._poll.add(self._dealer.monitor())
+                    self._open(now)
                 case session.Close(flush):
                     self._close(flush=flush)
                 case host.StartChild():
-                    self._process, self._channel = self._start()
-                    self._poll.add(self._process.sentinel)
-                    self._watch_channel()
+                    self._start_child(now)
                 case host.KillChild():
                     self._kill()
+
+    def _open(self, now: float) -> None:
+        try:
+            self._dealer = self._connect()
+        except MDPError as error:
+            self.carry_out(self.host.disconnected(now, str(error)), now)
+            return
+        self._poll.add(self._dealer.handle())
+        self._poll.add(self._dealer.monitor())
+
+    def _start_child(self, now: float) -> None:
+        try:
+            self._process, self._channel = self._start()
+        except OSError as error:
+            self.carry_out(self.host.not_started(error.strerror or str(error), now), now)
+            return
+        self._poll.add(self._process.sentinel)
+        self._watch_channel()
 
     def kill(self) -> None:
         """Kill the child, and close all that belongs to it and to the session."""

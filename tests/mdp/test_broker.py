@@ -1020,13 +1020,13 @@ def _calls(broker: Broker, frames: Frames, now: float) -> tuple[int, list[Frames
     return count, out
 
 
-def _calls_of_one_exchange(*, workers: int, queued: int) -> list[int]:
+def _calls_of_one_exchange(*, workers: int, queued: int, clients: int = 1) -> list[int]:
     """Function calls to take a request, a part, a reply, a heartbeat and a cancel."""
     broker = a_broker(heartbeats=Heartbeats(1.0, 1000))
     for number in range(workers):
         broker.receive(RFC18.ready(b"w%d" % number, S), 0.0)
     for number in range(queued + workers if queued else 0):
-        broker.receive(RFC18.ask(b"q%d" % number, S, b"a"), 0.0)
+        broker.receive(RFC18.ask(b"q%d" % (number % clients), S, b"a"), 0.0)
     ask, out = _calls(broker, RFC18.ask(b"c1", S, b"a"), 0.5)
     held = read(out[0]) if out else None
     token = held.token if held else broker.workers[b"w0"].token
@@ -1046,7 +1046,12 @@ def test_an_exchange_costs_the_same_with_10_and_with_2000_workers() -> None:
 
 
 def test_an_exchange_costs_the_same_with_5_and_with_20000_queued_requests() -> None:
-    few, many = (_calls_of_one_exchange(workers=3, queued=n) for n in (5, 20_000))
+    few, many = (_calls_of_one_exchange(workers=3, queued=n) for n in (10, 20_000))
+    assert few == many
+
+
+def test_an_exchange_costs_the_same_with_3_and_with_5000_clients() -> None:
+    few, many = (_calls_of_one_exchange(workers=3, queued=20_000, clients=n) for n in (3, 5_000))
     assert few == many
 
 

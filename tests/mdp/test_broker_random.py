@@ -470,7 +470,7 @@ def _random_steps(seed: int, count: int, acts: list[str]) -> Iterator[Step]:
 
 def test_the_random_steps_reach_everything_that_can_happen() -> None:
     world = World()
-    for step in _random_steps(seed=1, count=12_000, acts=ACTS):
+    for step in _random_steps(seed=1, count=16_000, acts=ACTS):
         world.step(step)
     world.settle()
     counters = world.broker.counters

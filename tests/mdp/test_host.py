@@ -66,8 +66,8 @@ class Watched(Host):
     def tick(self, now: float) -> list[Step]:
         return Steps(super().tick(now))
 
-    def disconnected(self, now: float) -> list[Step]:
-        return Steps(super().disconnected(now))
+    def disconnected(self, now: float, why: str = "it broke") -> list[Step]:
+        return Steps(super().disconnected(now, why))
 
     def drain(self, now: float) -> list[Step]:
         return Steps(super().drain(now))
