@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -594,6 +595,7 @@ def test_a_cancelled_request_has_its_grace_and_the_session_goes_on() -> None:
 def test_a_child_that_does_not_finish_a_cancelled_request_is_killed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "mdp")
     caplog.set_level("INFO")
     host = busy()
     host.receive(stop(b"t", b"grace"), 1.0)
@@ -623,6 +625,7 @@ def test_a_second_stop_does_not_lengthen_the_grace_nor_does_a_lost_session() -> 
 def test_a_request_that_takes_too_long_ends_with_its_child_at_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "mdp")
     host = busy()
     assert host.receive(stop(b"t", b"now"), 1.0) == [KillChild()]
     assert host.receive(GO_AWAY, 1.0) == [Close()]
