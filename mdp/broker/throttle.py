@@ -24,7 +24,19 @@ class Throttle:
     def warning(self, now: float, template: str, *values: object) -> None:
         self._write(logging.WARNING, now, template, values)
 
-    def _write(self, level: int, now: float, template: str, values: tuple[object, ...]) -> None:
+    def exception(self, now: float, template: str, *values: object) -> None:
+        """Log an error with the traceback of the exception that is handled now."""
+        self._write(logging.ERROR, now, template, values, exc_info=True)
+
+    def _write(
+        self,
+        level: int,
+        now: float,
+        template: str,
+        values: tuple[object, ...],
+        *,
+        exc_info: bool = False,
+    ) -> None:
         if not self._log.isEnabledFor(level):
             return
         full_at = max(now, self._full_at.get(template, now))
@@ -34,4 +46,4 @@ class Throttle:
         self._full_at[template] = full_at + self._every_s
         skipped = self._skipped.pop(template, 0)
         more = f" (and {skipped} more like it)" if skipped else ""
-        self._log.log(level, template + "%s", *values, more)
+        self._log.log(level, template + "%s", *values, more, exc_info=exc_info)

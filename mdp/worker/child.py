@@ -17,13 +17,15 @@ from typing import Any
 
 from .. import pipe
 from ..broker.fingerprints import fingerprint_of
+from ..broker.throttle import Throttle
 from ..errors import MDPError, Refused
 from ..process import die_with
-from ..sockets import ChildEnd, Stream
+from ..sockets import ChildEnd, Stream, clock
 from ..wire import MAX_BODY_FRAMES, error_body
 from .worker import Worker
 
 log = logging.getLogger(__name__)
+_failures = Throttle(log, burst=100)  # a client can cause one with each request
 
 READY = b"ready"
 REGULAR = b"regular"
@@ -90,7 +92,7 @@ def answers(
     except Refused as error:
         yield True, error_body(400, str(error))
     except (Exception, SystemExit) as error:  # code that the user wrote
-        log.exception("%s: handle() failed", name or type(worker).__name__)
+        _failures.exception(clock(), "%s: handle() failed", name or type(worker).__name__)
         text = f"{_describe(error)}{_place(error)} at worker {worker_name()}"
         yield True, error_body(500, text)
 

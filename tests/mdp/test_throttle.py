@@ -44,3 +44,19 @@ def test_each_kind_has_its_own_rate(caplog: Logged) -> None:
 def test_a_value_with_a_percent_sign_is_only_text(caplog: Logged) -> None:
     Throttle(log).warning(0.0, "dropped %s", "100%s")
     assert caplog.messages == ["dropped 100%s"]
+
+
+def test_a_burst_is_logged_and_then_one_line_in_some_seconds(caplog: Logged) -> None:
+    throttle = Throttle(log, every_s=5.0, burst=3)
+    for now in (0.0, 0.1, 0.2, 0.3, 0.4, 5.5, 5.6):
+        throttle.warning(now, "lost %s", now)
+    assert caplog.messages == ["lost 0.0", "lost 0.1", "lost 0.2", "lost 5.5 (and 2 more like it)"]
+
+
+def test_the_traceback_of_an_exception_is_logged(caplog: Logged) -> None:
+    try:
+        raise ValueError("a bad pixel")
+    except ValueError:
+        Throttle(log).exception(0.0, "%s failed", "handle()")
+    assert caplog.messages == ["handle() failed"]
+    assert "a bad pixel" in caplog.text
