@@ -385,3 +385,14 @@ def test_deadlines_are_those_of_a_table(events: list[tuple[str, int, int]]) -> N
             assert instants == sorted(instants)
         assert due.next() == min(table.values(), default=math.inf)
         assert len(due) == len(table)
+
+
+def test_a_client_that_was_late_asks_for_a_longer_lease() -> None:
+    """Another thread held the GIL, say; it may do so again."""
+    shell = Shell()
+    shell.submit(a_call(timeout_s=90.0), 0.0)
+    shell.tick(0.0)
+    shell.answer_pulse(0.1)
+    shell.tick(9.0)  # the question was due at 1.0
+    assert shell.probes[0][1][-1] == b"lease=6.000"
+    assert shell.probes[1][1][-1] == b"lease=22.000"

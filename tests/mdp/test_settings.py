@@ -118,3 +118,10 @@ def test_two_brokers_do_not_share_their_time_limits() -> None:
 
 def test_the_silence_is_liveness_intervals() -> None:
     assert Heartbeats(interval_s=0.25, liveness=8).silence_s == 2.0
+
+
+@pytest.mark.parametrize("name", ["max_attempts", "max_queue", "max_services", "max_bytes"])
+def test_a_limit_that_msgpack_cannot_hold_is_refused(name: str) -> None:
+    limits: dict[str, Any] = {name: 1 << 63}
+    with pytest.raises(SettingsError, match=name):
+        BrokerSettings(**limits)

@@ -75,3 +75,12 @@ def test_peers_that_come_and_go_do_not_fill_the_memory() -> None:
     for number in range(50_000):
         sent(unread, b"peer%d" % number, 100_000)
     assert len(unread._untracked) <= 10_000
+
+
+def test_peers_that_have_read_all_and_are_gone_are_forgotten() -> None:
+    unread = Unread(max_peer_bytes=100 * MB, max_bytes=1000 * MB)
+    for number in range(1000):
+        tracker = sent(unread, b"peer%d" % number, 5 * MB)
+        assert tracker is not None
+        tracker.done = True
+    assert len(unread._tracked) < 200

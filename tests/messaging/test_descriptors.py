@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +91,21 @@ def test_clients_that_nobody_closes_are_closed_when_they_are_collected(
     assert "all answered" in done.stdout
     assert "ResourceWarning" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_host_that_cannot_start_a_child_tries_again_until_it_can(
+    processes: Processes, endpoint: str
+) -> None:
+    processes.broker(endpoint, *QUICK)
+    worker = processes.worker(endpoint, "echo", "mdp.echo:Echo", *QUICK)
+    with Client(endpoint, QUICK_CLIENT) as client:
+        wait_for_workers(client, "echo", 1)
+        soft, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        opened = len(os.listdir(f"/proc/{worker.pid}/fd"))
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (opened - 2, hard))
+        for pid in worker.alive() - {worker.pid}:
+            if b"--multiprocessing-fork" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        worker.wait_until_it_says("cannot be started: Too many open files; trying again in")
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert client.request("echo", [b"x"]) == [b"x"]
