@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     optional.take_options(config)
     tether.hold()
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        # under nohup: pytest still ignores it, but the processes that tests start do not
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_unconfigure() -> None:
