@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "benches": {"mdp", "lartpc", "services", "clients"},
 }
 PURE = (
-    *("wire", "settings", "errors", "addresses", "pipe"),
+    *("wire", "settings", "errors", "addresses", "pipe", "unread"),
     *("broker/broker", "broker/state", "broker/fingerprints", "broker/management"),
     *("broker/clients", "broker/fair_queue", "broker/serving_times"),
     *("broker/throttle", "worker/session", "worker/host"),

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from .. import addresses
 from ..settings import BrokerSettings
-from ..sockets import Poll, Router, Unread, Wakeup, clock, new_context, unix_time
+from ..sockets import Poll, Router, Wakeup, clock, new_context, unix_time
+from ..unread import Unread
 from ..wire import Frames
 from .broker import Broker
 from .throttle import Throttle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mdp.sockets import Unread
+from mdp.unread import Unread
 
 MB = 1 << 20
 
