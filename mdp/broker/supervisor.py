@@ -29,8 +29,9 @@ class Supervisor:
     def run(self) -> int:
         """Return the exit code: that of the command, or 0 after a signal between two runs."""
         for number in _FORWARDED:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
-                signal.signal(number, self._forward)
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # under nohup
+            signal.signal(number, self._forward)
         wait_s = _WAIT_S
         while not self._stopping.is_set():
             started_at = clock()
