@@ -84,7 +84,8 @@ class Clients:
             return 413, f"the request to {service.text} has {size} bytes, {limit}"
         full = service.queue.length >= settings.max_queue
         if full and (queued := service.queue.queued_by(owner)) >= settings.max_queue:
-            return 429, f"the queue of {service.text} is full: {queued} requests of this client"
+            text = f"{queued} requests of this client"
+            return 429, f"the queue of {service.text} is full (--max-queue): {text}"
         # a client may take as much as is free, so one client never takes all
         free = settings.max_queue_bytes - service.body_bytes
         mine = min(
@@ -92,11 +93,11 @@ class Clients:
         )  # at most so many of them are in this queue
         if size > free or size + mine > max(free, size):
             text = f"this client has {mine} bytes, {free} are free"
-            return 429, f"the queue of {service.text} is full: {text}"
+            return 429, f"the queue of {service.text} is full (--max-queue-bytes): {text}"
         free = settings.max_bytes - self.memory
         if owner.memory + size + _OVERHEAD_BYTES > free:
             text = f"this client has {owner.memory} bytes, {free} are free"
-            return 429, f"the broker's memory is full: {text}"
+            return 429, f"the broker's memory is full (--max-bytes): {text}"
         return None
 
     def add(

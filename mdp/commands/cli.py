@@ -196,8 +196,8 @@ def _time_limits(texts: list[str]) -> dict[str, float | None]:
             limit_s = _LIMITS[seconds] if seconds in _LIMITS else _finite(float(seconds))
             BrokerSettings(time_limits_s={name: limit_s})
         except (SettingsError, ValueError):
-            text = f"want --time-limit SERVICE=SECONDS, with SECONDS above 0, got {text!r}"
-            raise SettingsError(text) from None
+            want = "want --time-limit SERVICE=SECONDS, with SECONDS above 0, auto or none"
+            raise SettingsError(f"{want}, got {text!r}") from None
         limits[name] = limit_s
     return limits
 

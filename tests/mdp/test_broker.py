@@ -112,7 +112,7 @@ def test_an_error_is_a_final_reply_in_the_clients_dialect(client: Spelling) -> N
     broker = a_broker(max_queue=1)
     broker.receive(client.ask(b"c1", S, b"a"), 0.0)
     out = broker.receive(client.ask(b"c1", S, b"a"), 0.0)
-    text = b"the queue of plane2 is full: 1 requests of this client"
+    text = b"the queue of plane2 is full (--max-queue): 1 requests of this client"
     assert out == [client.final(b"c1", S, b"MDP-ERROR", b"429", text)]
 
 
