@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from .errors import SettingsError
 from .settings import DEFAULT_ENDPOINT
@@ -49,6 +50,31 @@ class Address:
         return ip is not None and (mapped or ip).is_loopback
 
 
+@dataclass(frozen=True)
+class ClientKeys:
+    """The keys with which a peer connects to a broker, in Z85."""
+
+    broker: str
+    """The broker's public key: nobody else can pass for the broker."""
+    public: str
+    secret: str = field(repr=False)
+    name: str = ""
+    """The name by which the broker's owner knows the public key, if the file tells it."""
+    source: str = field(default="", compare=False)
+    """The file of the keys for messages: `@FILE` or `MDP_KEYS=FILE`; empty: not known."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to connect, and which broker must be there."""
+
+    address: str
+    instance: str | None = None
+    """None: any broker at the address is right."""
+    keys: ClientKeys | None = None
+    """None: the broker has no keys."""
+
+
 def parse(text: str, *, bind: bool = False) -> Address:
     """Parse an address to connect to, or one to bind. Raises `SettingsError`."""
     if ipc := _IPC.fullmatch(text):
@@ -66,8 +92,38 @@ def parse(text: str, *, bind: bool = False) -> Address:
     return Address(text, host=host, port=int(port.lstrip("0*") or 0))
 
 
+def advertised(endpoints: Iterable[str], host: str, forced: str | None = None) -> str:
+    """Return the address that others connect to, of those that a broker is bound to.
+
+    It is the first that other machines can reach, else the first; host: the name of this machine,
+    which replaces a wildcard; forced: replaces the host of the address in any case.
+    """
+    bound = [parse(endpoint, bind=True) for endpoint in endpoints]
+    best = next((address for address in bound if not address.is_local), bound[0])
+    if best.path:
+        return best.text
+    is_wildcard = best.host == "*" or (best.ip is not None and best.ip.is_unspecified)
+    name = forced or (host if is_wildcard else best.host)
+    shown_name = f"[{name}]" if ":" in name else name
+    return parse(f"tcp://{shown_name}:{best.port}").text
+
+
+def shown(broker: str, address: str | None) -> str:
+    """Return a broker's name for messages: the @FILE of its contact file with its address now."""
+    return broker if address in (None, broker) else f"{address} ({broker})"
+
+
+def contact_path(broker: str) -> str:
+    """Return the path in the @FILE of a contact file. Raises `SettingsError` if it is empty."""
+    if len(broker) < 2 or "\0" in broker:
+        raise SettingsError(f"want @FILE with the path of a contact file, got {broker!r}")
+    return broker[1:]
+
+
 def how_to_serve(text: str) -> str:
-    """Return a hint for error messages: the command that starts a broker at this address."""
+    """Return a hint for error messages: the command that starts a broker at an address or @FILE."""
+    if text.startswith("@"):
+        return f"`mdp broker --contact {text[1:]}` starts one"
     address = parse(text)
     if text == DEFAULT_ENDPOINT:
         return "`mdp broker` starts one"
@@ -76,6 +132,22 @@ def how_to_serve(text: str) -> str:
     everywhere = "[::]" if address.ip is not None and address.ip.version == 6 else "0.0.0.0"
     command = f"mdp broker --bind tcp://{everywhere}:{address.port} --public"
     return f"`{command}` starts one, on {address.host}"
+
+
+A_BROKER_SERVES = "the broker at "
+"""The beginning of a reason that says what the user can do, because a broker is there."""
+
+
+NO_ANSWER = "but no broker answers"
+"""In a reason: a connection can be opened, also with the keys, if there are any."""
+
+
+def with_hint(reason: str, broker: str) -> str:
+    """Add the command that starts a broker to the reason for silence, unless a broker is there."""
+    hint = how_to_serve(broker)
+    if reason.startswith(A_BROKER_SERVES) or hint in reason:
+        return reason
+    return f"{reason}; {hint}"
 
 
 def _refusal(text: str, why_not: str, *, bind: bool) -> SettingsError:

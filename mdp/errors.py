@@ -67,7 +67,7 @@ class QueueFull(ServiceError):
 
 
 class WorkersDied(ServiceError):
-    """Too many workers were lost while they held the request."""
+    """Too many workers died of the request, or were lost while they held it."""
 
     code = 502
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
@@ -17,6 +18,49 @@ def check_number(name: str, value: object) -> None:
     """Raise `TypeError` for a value that is not a number, such as the text "5"."""
     if not isinstance(value, Real):
         raise TypeError(f"want {name} as a number, got {value!r} ({type(value).__name__})")
+
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_WITH_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
+_CLOCK = re.compile(r"(?:([0-9]+)-)?([0-9]+):([0-9]{1,2}):([0-9]{1,2})")
+
+
+def seconds_of(text: str) -> float:
+    """Parse a duration: `90`, `90s`, `5m`, `2h`, `1d`, `4:00:00`, `1-00:00:00` (days first).
+
+    Raises `SettingsError`. A duration of two parts is refused: Slurm takes 4:00 as minutes, most
+    people as hours.
+    """
+    if match := _WITH_UNIT.fullmatch(text):
+        return float(match[1]) * _UNITS_S[match[2]]
+    if match := _CLOCK.fullmatch(text):
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        if minutes < 60 and seconds < 60:
+            return float(86400 * days + 3600 * hours + 60 * minutes + seconds)
+    raise SettingsError(f"want a duration such as 90s, 5m, 2h, 1d or 4:00:00, got {text!r}")
+
+
+def clock_text(duration_s: float) -> str:
+    """Format a duration, rounded up to seconds, as Slurm does: `4:00:00`, `1-00:00:00`."""
+    minutes, second = divmod(math.ceil(duration_s), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    clock = f"{hour}:{minute:02}:{second:02}"
+    return f"{days}-{hour:02}:{minute:02}:{second:02}" if days else clock
+
+
+def short_text(duration_s: float) -> str:
+    """Format a duration for people: `40 s`, `5 min`, `3 h 20 min`, `2 d 4 h`."""
+    if duration_s < 120:
+        return f"{duration_s:.0f} s"
+    minutes = round(duration_s / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minute = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minute} min" if minute else f"{hours} h"
+    days, hour = divmod(hours, 24)
+    return f"{days} d {hour} h" if hour else f"{days} d"
 
 
 def _positive(**values: float) -> None:
@@ -55,7 +99,8 @@ class BrokerSettings:
 
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     max_attempts: int = 3
-    """After this many workers were lost with one request, its client gets error 502."""
+    """After this many workers died of one request (their child process crashed, or a foreign worker
+    left), its client gets error 502."""
     max_queue: int = 100_000
     """The most requests of one client in the queue of a service; a further one gets error 429."""
     max_queue_bytes: int = 2 << 30
@@ -74,12 +119,16 @@ class BrokerSettings:
     killed, and the request is given to another worker, once; then its client gets error 504."""
     max_services: int = 10_000
     """The most service names known at a time, so that false names cannot fill the memory."""
+    max_lost: int = 12
+    """After this many workers were lost while they held one request, its client gets error 502:
+    their hosts or connections went away, for which the request is hardly the cause."""
     drain_s: float = 60.0
     """How long a broker that is to stop waits for the requests that its workers hold."""
 
     def __post_init__(self) -> None:
         _positive(
             max_attempts=self.max_attempts,
+            max_lost=self.max_lost,
             max_queue=self.max_queue,
             max_queue_bytes=self.max_queue_bytes,
             max_bytes=self.max_bytes,
@@ -91,7 +140,7 @@ class BrokerSettings:
                 if limit not in (None, math.inf)
             },
         )
-        for name in ("max_attempts", "max_queue", "max_services", "max_bytes"):
+        for name in ("max_attempts", "max_lost", "max_queue", "max_services", "max_bytes"):
             if getattr(self, name) >= 1 << 63:  # they are sent as msgpack
                 raise SettingsError(f"want {name} below 2**63, got {getattr(self, name)}")
         if self.max_queue_bytes > self.max_bytes // 2:
@@ -99,6 +148,32 @@ class BrokerSettings:
             raise SettingsError(f"{half}, got {self.max_queue_bytes}")
         if not (self.drain_s >= 0 and math.isfinite(self.drain_s)):
             raise SettingsError(f"want drain_s of at least 0 and finite, got {self.drain_s}")
+
+
+@dataclass(frozen=True)
+class WorkerLife:
+    """When a worker waits, and when it ends by itself. By default it never does."""
+
+    until: float | None = math.inf
+    """When it must have ended, in Unix time; infinite: never; None: when its batch job ends."""
+    margin_s: float = 10.0
+    """The time between the end of its last request and `until`, to leave and to be late."""
+    idle_s: float = math.inf
+    """It leaves when no request has come for so long."""
+    broker_wait_s: float = math.inf
+    """The process ends with an error when no broker has answered for so long."""
+    standby: bool = False
+    """If its fingerprint is refused, it waits until the other workers have left, instead of
+    ending; then it takes the name of the service."""
+
+    def __post_init__(self) -> None:
+        for name in ("margin_s", "idle_s", "broker_wait_s"):
+            value = getattr(self, name)
+            check_number(name, value)
+            if not value > 0:
+                raise SettingsError(f"want {name} above 0, got {value}")
+        if self.until is not None and math.isnan(self.until):
+            raise SettingsError("want until as a time, got NaN")
 
 
 @dataclass(frozen=True)
@@ -122,6 +197,7 @@ class WorkerSettings:
     orphan_s: float = 10.0
     """How long a child may finish a request whose session was lost, or that was cancelled, before
     it is killed."""
+    life: WorkerLife = field(default_factory=WorkerLife)
 
     def __post_init__(self) -> None:
         _positive(
@@ -147,6 +223,10 @@ class ClientSettings:
     """How many times a request is sent before the client gives up."""
     lanes: int = 64
     """The most requests in flight at a time, each on its own socket; further ones wait."""
+    waits: bool = False
+    """True for production: a service without workers (error 404) is no end, the request is sent
+    again until its time (`tries` * `timeout_s`) is over. After 10 s without workers or without an
+    answer of the broker, and then each minute, the log says what the client waits for."""
     interactive: bool = False
     """True if a person waits for the answers: the broker hands these requests out before those of
     other clients."""

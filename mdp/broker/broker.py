@@ -12,7 +12,9 @@ message from a worker shows that it is alive; broker and worker send HEARTBEAT w
 to be sent.
 
 A worker is lost if it sends DISCONNECT or a second READY, if it is silent for liveness * interval,
-or if a message to it cannot be sent; then its request goes to another worker. A worker's states:
+or if a message to it cannot be sent; then its request goes to another worker. A worker of ours
+whose child process died of its request says so (mmi.crashed); foreign workers cannot, so one that
+leaves its request counts as died. A worker's states:
 
 event                   not registered          idle                    busy: it holds a request
 --------------------    --------------------    --------------------    -------------------------
@@ -22,14 +24,16 @@ PARTIAL                 DISCONNECT              dropped                 forwarde
 FINAL                   DISCONNECT              dropped                 forwarded, -> idle
 HEARTBEAT               DISCONNECT              stays                   stays
 mmi.retire              -                       -> retired (2)          -> retired after its FINAL
-DISCONNECT              ignored                 -> lost                 -> lost
+mmi.crashed             -                       -                       -> died
+DISCONNECT              ignored                 -> lost                 -> lost; foreign: -> died
 silence                 -                       DISCONNECT, -> lost     DISCONNECT, -> lost
 request is cancelled    -                       -                       STOP `grace`, stays (3)
 time limit is over      -                       -                       STOP `now` (3), DISCONNECT,
                                                                         -> lost
 
 (1) DISCONNECT instead if the broker drains, the name starts with `mmi.`, the fingerprint differs
-    from that of the service's other workers, or the broker knows too many services.
+    from that of the service's workers that have not retired, the worker has announced that it
+    looks for another broker, or the broker knows too many services.
 (2) It stays registered and its heartbeats count, but it is not idle: it gets no more requests.
 (3) Only to a worker that understands it (`fingerprints`). At `grace` it kills the process that
     computes if that does not end soon, and leaves; at `now` it kills it at once.
@@ -40,19 +44,21 @@ event                                         queued                    held by 
 ------------------------------------------    ----------------------    -------------------------
 a worker of the service is idle               held, under a new token   -
 FINAL under that token                        -                         over: answered
-the worker is lost                            -                         queued, as the next (4)
+the worker has died                           -                         queued, as the next (4)
+the worker is lost                            -                         queued, as the next (5)
 no worker for `expiry_s`                      over: refused, 404        -
-the service's time limit is over              -                         queued, as the next (5)
-the client cancels, is lost, cannot be        over: cancelled           over: cancelled (6)
-reached, or no longer waits for it (7)
+the service's time limit is over              -                         queued, as the next (6)
+the client cancels, is lost, cannot be        over: cancelled           over: cancelled (7)
+reached, or no longer waits for it (8)
 `drain`                                       over: refused, 503        stays
 `close`                                       over: refused, 503        over: refused, 503
 
-(4) over: refused, 502, at the `max_attempts`-th loss. A worker that was already gone when the
-    request was given to it does not count.
-(5) over: refused, 504, at the second time.
-(6) The worker stays busy until it answers or leaves; the broker drops its answer.
-(7) `liveness` heartbeats of the client in a row do not name its lane: mmi.cancel was lost.
+(4) over: refused, 502, at the `max_attempts`-th death: the request itself may be the cause.
+(5) over: refused, 502, at the `max_lost`-th loss. Hosts go away for reasons of their own, so this
+    limit is higher. A worker that was already gone when the request was given to it does not count.
+(6) over: refused, 504, at the second time.
+(7) The worker stays busy until it answers or leaves; the broker drops its answer.
+(8) `liveness` heartbeats of the client in a row do not name its lane: mmi.cancel was lost.
 A new request is refused at once if it is too large (413), if the queue or the memory is full (429),
 if the broker drains (503) or if it knows too many services (429). A client of MDP/0.1 gets all
 parts in one reply; they count towards the limits of memory, and a request that exceeds them is
@@ -72,11 +78,12 @@ import math
 
 from .. import wire
 from ..errors import WireError
+from ..keys.rights import EVERYTHING, Rights
 from ..settings import BrokerSettings
 from ..wire import MDP02, Frames, printable
 from . import management
 from .clients import Clients
-from .fingerprints import Fingerprints, conflict
+from .fingerprints import Fingerprints
 from .state import Counters, Owner, PendingRequest, Service, WorkerState
 from .throttle import Throttle
 
@@ -90,22 +97,33 @@ class Broker:
     """Call `receive` for each message and `tick` at the `deadline`: both return messages to send.
 
     `instance` identifies this run of the broker: 8 random bytes. `started_at` is Unix time, for
-    display.
+    display. `user` runs the broker, on machine `host`: peers are told both.
     """
 
     def __init__(
-        self, settings: BrokerSettings, now: float, *, instance: bytes, started_at: float = 0.0
+        self,
+        settings: BrokerSettings,
+        now: float,
+        *,
+        instance: bytes,
+        started_at: float = 0.0,
+        user: str = "",
+        host: str = "",
     ) -> None:
         self.settings = settings
         self.instance = instance
         self.started_at = started_at
+        self.user = user
+        self.host = host
         self.services: dict[bytes, Service] = {}
         self.workers: dict[bytes, WorkerState] = {}
         self.clients = Clients(settings)  # those that wait for an answer
         self.counters = Counters()
         self.draining = False
         self._started = now
-        self._fingerprints = Fingerprints(max_answer_bytes=settings.max_queue_bytes)
+        about = {"instance": instance.hex(), "user": user, "host": host}
+        limits = {"max_bytes": settings.max_queue_bytes}
+        self._fingerprints = Fingerprints(instance.hex(), {**limits, **about})
         self._tokens = itertools.count(1)
         self._alarms: list[tuple[float, int, WorkerState | Service | Owner]] = []
         self._alarm_numbers = itertools.count()
@@ -115,8 +133,11 @@ class Broker:
 
     # Called by the loop that has the socket.
 
-    def receive(self, frames: Frames, now: float) -> list[Frames]:
-        """Handle one message, as a ROUTER socket receives it: the peer's address comes first."""
+    def receive(self, frames: Frames, now: float, rights: Rights = EVERYTHING) -> list[Frames]:
+        """Handle one message, as a ROUTER socket receives it: the peer's address comes first.
+
+        rights: of the key with which the peer has connected.
+        """
         self._answered = None
         try:
             message = wire.parse(frames)
@@ -127,19 +148,42 @@ class Broker:
         peer = frames[0]
         assert isinstance(peer, bytes)
         if isinstance(message, wire.Request):
-            return self._on_request(peer, message, now)
+            return self._on_request(peer, message, now, rights)
         if isinstance(message, wire.Ready):
-            return self._on_ready(peer, message, now)
-        worker = self.workers.get(peer)
+            return self._on_ready(peer, message, now, rights)
+        worker = self._worker_of(peer, rights)
         if worker is None:
             return self._on_unregistered(peer, message, now)
         worker.heard_at = now
         if isinstance(message, wire.Reply):
             return self._on_reply(worker, message, now)
         if isinstance(message, wire.Disconnect):
-            self.counters.workers_lost += worker.job is not None
-            return self._forget(worker, now, "left" if worker.job is None else "left its request")
+            return self._on_disconnect(worker, now)
         return []
+
+    def revoke(self, rights: Rights, now: float) -> list[Frames]:
+        """Forget the workers and the requests of a key that is not valid any more."""
+        out: list[Frames] = []
+        for worker in [w for w in self.workers.values() if w.rights == rights]:
+            self.counters.workers_lost += 1
+            why = f"was disconnected (its key {rights.name} was revoked)"
+            out += self._forget(worker, now, why, counts=False)
+        earlier = self.counters.cancelled
+        for lane in [lane for lane in self.clients.lanes.values() if lane.rights == rights]:
+            out += self.cancel(lane.name, now)
+        if count := self.counters.cancelled - earlier:
+            log.warning("cancelled %d requests: their key %s was revoked", count, rights.name)
+        return out
+
+    def handshakes_failed(self, count: int, unknown: list[tuple[str, str]], now: float) -> None:
+        """Count connections that showed no known key. unknown: (public key, address) of some."""
+        self.counters.handshakes_failed += count
+        some = "1 connection" if count == 1 else f"{count} connections"
+        such = ""
+        if unknown:
+            public, address = unknown[0]
+            such = f": from {address} with the key {public}, which is unknown or was revoked"
+        self._throttle.warning(now, "refused %s that showed no known key%s", some, such)
 
     def tick(self, now: float) -> list[Frames]:
         """Do what is due: send heartbeats, drop silent workers, refuse requests that expired."""
@@ -189,6 +233,14 @@ class Broker:
         log.info("draining: %d requests held, refused %d in the queues", self.held, len(queued))
         return [frames for job in queued for frames in self._refuse(job, 503, _DRAINING, now)]
 
+    def release(self, now: float) -> list[Frames]:
+        """Disconnect the workers that hold no request, so that they join the next broker."""
+        out: list[Frames] = []
+        for worker in [worker for worker in self.workers.values() if worker.job is None]:
+            out.append(worker.dialect.disconnect_to(worker.name))
+            out += self._forget(worker, now, "was sent to the next broker")
+        return out
+
     def close(self, now: float) -> list[Frames]:
         """Refuse all requests that are not answered yet, and disconnect every worker."""
         out = [
@@ -206,7 +258,7 @@ class Broker:
             self.counters.cancelled += 1
             self._end(job)
             worker = job.worker
-            if worker is not None and worker.stops:
+            if worker is not None and worker.is_ours:
                 line = "%s: told worker %s that its request was cancelled"
                 self._lives.info(now, line, job.service.text, worker.name.hex())
                 out.append(MDP02.stop_to(worker.name, worker.token, wire.GRACE))
@@ -219,23 +271,25 @@ class Broker:
 
     # Messages from clients.
 
-    def _on_request(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
-        worker = self.workers.get(peer)
+    def _on_request(
+        self, peer: bytes, request: wire.Request, now: float, rights: Rights
+    ) -> list[Frames]:
+        worker = self._worker_of(peer, rights)
         if worker is not None:
             worker.heard_at = now  # every message from a worker counts as its heartbeat
         if request.service.startswith(management.PREFIX):
-            return self._manage(peer, request, now)
+            return self._manage(peer, request, now, rights)
         self.counters.accepted += 1
         service = self._service(request.service, now)
         if service is None:
             return self._refuse_new(peer, request, 429, "the broker knows too many services", now)
         if self.draining:
             return self._refuse_new(peer, request, 503, _DRAINING, now)
-        owner = self.clients.owner(peer, now)
+        owner = self.clients.owner(peer, now, rights)
         size = sum(map(len, request.body))
         if why_not := self.clients.why_refused(owner, service, size):
             return self._refuse_new(peer, request, *why_not, now)
-        job = self.clients.add(owner, peer, request, service, size, now)
+        job = self.clients.add(owner, peer, request, service, size, now, rights)
         self._watch(owner, now + owner.lease_s)
         if service.idle:
             return [self._hand_out(job, now)]  # a worker is idle only if nothing is queued
@@ -244,33 +298,68 @@ class Broker:
             self._watch(service, now + self.settings.expiry_s)
         return []
 
-    def _manage(self, peer: bytes, request: wire.Request, now: float) -> list[Frames]:
-        """Answer an `mmi.` request: three of these services change the broker, others report."""
+    def _manage(
+        self, peer: bytes, request: wire.Request, now: float, rights: Rights
+    ) -> list[Frames]:
+        """Answer an `mmi.` request: four of these services change the broker, others report."""
         out: list[Frames] = []
+        body: Frames
         match request.service:
+            case wire.CRASHED:
+                worker = self._worker_of(peer, rights)
+                if worker is not None and worker.job and request.body == [worker.token]:
+                    return self._on_crashed(worker, now)  # it leaves, and reads no answer
+                body = [b"404"]
             case wire.FINGERPRINT:
-                body = self._fingerprints.announce(peer, request.body, self.services)
+                body = self._announce(peer, request.body, now, rights)
             case wire.RETIRE:
-                if peer in self.workers:
-                    self._retire(self.workers[peer])
+                if worker := self._worker_of(peer, rights):
+                    self._retire(worker)
                 body = management.ok({})
             case wire.CANCEL:
                 earlier = self.counters.cancelled
-                out = self._cancel_named(request.body, now)
+                out = self._cancel_named(request.body, now, rights)
                 body = management.ok({"cancelled": self.counters.cancelled - earlier})
+            case management.WORKERS if not rights.may_operate:
+                self._forbid(rights, f"{management.WORKERS.decode()} asks for an operator", now)
+                text = f"key {rights.name!r} is a {rights.role}'s, want an operator's"
+                body = [b"403", text.encode()]
             case _:
-                if owner := self.clients.heartbeat(peer, request.body, now):
+                if owner := self.clients.heartbeat(peer, request.body, now, rights):
                     self._watch(owner, now + owner.lease_s)
                     lanes = self.clients.given_up(owner, now)
                     out = [frames for lane in lanes for frames in self.cancel(lane, now)]
                 body = management.answer(self, request.service, request.body, now)
         return [request.dialect.to_client(peer, request.service, body, final=True), *out]
 
-    def _cancel_named(self, body: Frames, now: float) -> list[Frames]:
+    def _announce(self, peer: bytes, body: Frames, now: float, rights: Rights) -> Frames:
+        service = body[0] if body else b""
+        if isinstance(service, bytes) and not rights.may_serve(service):
+            self._forbid(rights, f"it serves {printable(service)}", now)
+            return [b"403", _may_not_serve(rights, service).encode()]
+        return self._fingerprints.announce(peer, body, self.services)
+
+    def _forbid(self, rights: Rights, what: str, now: float) -> None:
+        self.counters.forbidden += 1
+        line = "refused what the key %s (%s) does not allow: %s"
+        self._throttle.warning(now, line, rights.name, rights.role, what)
+
+    def _worker_of(self, peer: bytes, rights: Rights) -> WorkerState | None:
+        """Return the worker with this address, if the peer has connected with the worker's key."""
+        worker = self.workers.get(peer)
+        if worker is None or worker.rights is rights:
+            return worker
+        return worker if worker.rights == rights else None
+
+    def _cancel_named(self, body: Frames, now: float, rights: Rights) -> list[Frames]:
         # routing ids that a ROUTER assigned (RFC 28: they start with a zero byte) can be guessed,
         # so only the requests of clients that chose their own id are cancelled
         names = [name for name in body if isinstance(name, bytes) and name[:1] not in (b"", b"\0")]
-        return [frames for name in names for frames in self.cancel(name, now)]
+        lanes = [self.clients.lanes[name] for name in names if name in self.clients.lanes]
+        allowed = [lane for lane in lanes if rights.may_operate or lane.rights == rights]
+        if len(allowed) < len(lanes):
+            self._forbid(rights, "it cancels requests of another key", now)
+        return [frames for lane in allowed for frames in self.cancel(lane.name, now)]
 
     def _check_owner(self, owner: Owner, now: float) -> list[Frames]:
         """Cancel the requests of a client that is lost; forget one that has no requests."""
@@ -299,7 +388,10 @@ class Broker:
 
     # Messages from workers.
 
-    def _on_ready(self, peer: bytes, ready: wire.Ready, now: float) -> list[Frames]:
+    def _on_ready(self, peer: bytes, ready: wire.Ready, now: float, rights: Rights) -> list[Frames]:
+        if not rights.may_serve(ready.service):
+            self._forbid(rights, f"it serves {printable(ready.service)}", now)
+            return [ready.dialect.disconnect_to(peer)]
         known = self.workers.get(peer)
         if known is not None:  # RFC 7: a second READY is an error
             self.counters.unexpected += 1
@@ -308,7 +400,7 @@ class Broker:
         announced = self._fingerprints.take(peer, ready.service)
         reserved = ready.service.startswith(management.PREFIX)
         service = None if reserved else self._service(ready.service, now)
-        why_not = conflict(service, announced.fingerprint)
+        why_not = self._fingerprints.why_refused(service, announced)
         if service is None or self.draining or why_not:
             self.counters.unexpected += 1
             why = f": {why_not}" if why_not else ""
@@ -321,7 +413,8 @@ class Broker:
             service,
             now=now,
             fingerprint=announced.fingerprint,
-            stops=announced.stops,
+            facts=announced.facts,
+            rights=rights,
         )
         self.workers[peer] = worker
         service.workers += 1
@@ -329,10 +422,23 @@ class Broker:
         service.regular = announced.regular or self._limit_is_auto(service)
         service.idle[worker] = None
         name, dialect, count = peer.hex(), ready.dialect.name, service.workers
-        line = "%s: worker %s is ready (%s), %d now"
-        self._lives.info(now, line, service.text, name, dialect, count)
+        line = "%s: worker %s%s is ready (%s), %d now"
+        self._lives.info(now, line, service.text, name, worker.place, dialect, count)
         self._watch(worker, self._due(worker))
         return self._dispatch(service, now)
+
+    def _on_disconnect(self, worker: WorkerState, now: float) -> list[Frames]:
+        if worker.job is None:
+            return self._forget(worker, now, "left")
+        died = not worker.is_ours  # a foreign worker cannot say why it leaves
+        self.counters.workers_died += died
+        self.counters.workers_lost += not died
+        return self._forget(worker, now, "left its request", died=died)
+
+    def _on_crashed(self, worker: WorkerState, now: float) -> list[Frames]:
+        """Handle the death of a worker's child: its DISCONNECT, which follows, changes nothing."""
+        self.counters.workers_died += 1
+        return self._forget(worker, now, "lost its child process", died=True)
 
     def _on_unregistered(self, peer: bytes, message: wire.Message, now: float) -> list[Frames]:
         if isinstance(message, wire.Disconnect):
@@ -362,8 +468,7 @@ class Broker:
             self._answered = job
             self.counters.answered += 1
             worker.service.answered += 1
-            if worker.service.regular:
-                worker.service.times.add(now - worker.asked_at)
+            worker.service.times.add(now - worker.asked_at)
             out.append(_answer(job, body, final=True))
             if log.isEnabledFor(logging.DEBUG):
                 all_s, held_s, name = (
@@ -433,12 +538,15 @@ class Broker:
         body = wire.error_body(code, text)
         return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
 
-    def _requeue(self, job: PendingRequest, now: float, why: str, *, counts: bool) -> list[Frames]:
-        service = job.service
-        job.attempts += counts
-        if job.attempts >= self.settings.max_attempts:
-            text = f"{job.attempts} workers of {service.text} in a row were lost; the last: {why}"
-            return self._refuse(job, 502, text, now)
+    def _requeue(self, job: PendingRequest, now: float, why: str) -> list[Frames]:
+        """Let a request that its worker did not answer be the next one, or refuse it with 502."""
+        service, settings = job.service, self.settings
+        if job.deaths >= settings.max_attempts:
+            text = f"{job.deaths} workers of {service.text} died while they held the request"
+            return self._refuse(job, 502, f"{text} (--max-attempts); the last: {why}", now)
+        if job.losses >= settings.max_lost:
+            text = f"{job.losses} workers of {service.text} were lost while they held the request"
+            return self._refuse(job, 502, f"{text} (--max-lost); the last: {why}", now)
         self.counters.requeued += 1
         service.requeued += 1
         line = "%s: requeued a request of %.1f s: worker %s"
@@ -458,32 +566,42 @@ class Broker:
 
     def _retire(self, worker: WorkerState) -> None:
         """Give the worker no more requests: it will leave. It still answers the one it holds."""
+        worker.service.retired += not worker.retired
         worker.retired = True
         worker.service.idle.pop(worker, None)
 
     def _forget(
-        self, worker: WorkerState, now: float, why: str, *, counts: bool = True
+        self,
+        worker: WorkerState,
+        now: float,
+        why: str,
+        *,
+        died: bool = False,
+        counts: bool = True,
     ) -> list[Frames]:
         """Remove a worker; the request that it holds is the next one of its service again.
 
-        counts: the loss counts as an attempt of the request, if the worker was alive when it got
-        it.
+        died: it counts as a death, for which the request may be the cause.
+        counts: else it counts as a loss, if the worker was alive when it got the request.
         """
         service, job = worker.service, worker.job
         del self.workers[worker.name]
         service.workers -= 1
+        service.retired -= worker.retired
         service.idle.pop(worker, None)
         worker.job, worker.limit_at = None, math.inf
         name, stayed_s = worker.name.hex(), now - worker.registered_at
-        line = "%s: worker %s %s after %.1f s"
-        self._lives.info(now, line, service.text, name, why, stayed_s)
+        line = "%s: worker %s%s %s after %.1f s"
+        self._lives.info(now, line, service.text, name, worker.place, why, stayed_s)
         out: list[Frames] = []
         if job is not None and not job.over:
-            # a worker that was silent before it got the request did not die of it
+            # a worker that was silent before it got the request was lost already
             was_alive = (
                 worker.asked_at < worker.heard_at + 1.5 * self.settings.heartbeats.interval_s
             )
-            out += self._requeue(job, now, why, counts=counts and was_alive)
+            job.deaths += died
+            job.losses += counts and was_alive and not died
+            out += self._requeue(job, now, f"{why}{worker.place}")
         if not service.workers:
             service.unserved_since = now
             self._watch(service, now + self.settings.expiry_s)
@@ -518,7 +636,7 @@ class Broker:
         service, job = worker.service, worker.job
         assert job is not None
         out: list[Frames] = []
-        if worker.stops:
+        if worker.is_ours:
             out.append(MDP02.stop_to(worker.name, worker.token, wire.NOW))
         out.append(worker.dialect.disconnect_to(worker.name))
         held_s = now - worker.asked_at
@@ -579,6 +697,12 @@ def _answer(job: PendingRequest, body: Frames, *, final: bool) -> Frames:
     if foreign or (final and not job.parts_sent):
         return job.dialect.to_client(client.name, service, body, final=final)
     return MDP02.part_to_lane(client.name, service, job.parts_sent, body, final=final)
+
+
+def _may_not_serve(rights: Rights, service: bytes) -> str:
+    patterns = " ".join(rights.services) or "nothing"
+    allowed = f"key {rights.name!r} ({rights.role}) may serve {patterns}"
+    return f"{allowed}, not {printable(service)}: `mdp keys new NAME --role worker --services ...`"
 
 
 _DRAINING = "the broker is about to stop and accepts no new requests"

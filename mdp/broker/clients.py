@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 
 from .. import wire
+from ..keys.rights import EVERYTHING, Rights
 from ..settings import BrokerSettings
 from ..wire import Frames
 from .state import ClientState, Owner, PendingRequest, Service
@@ -35,7 +36,7 @@ class Clients:
     def requests_of(self, peer: bytes) -> list[PendingRequest]:
         return [*self.lanes[peer].jobs] if peer in self.lanes else []
 
-    def owner(self, peer: bytes, now: float) -> Owner:
+    def owner(self, peer: bytes, now: float, rights: Rights = EVERYTHING) -> Owner:
         """Return the client that a peer belongs to, which is heard now; perhaps a new one."""
         name = wire.owner(peer)
         owner = self.owners.get(name)
@@ -43,17 +44,22 @@ class Clients:
             lease_s = math.inf if name is peer else _FIRST_LEASE_S
             interactive = name is not peer and wire.is_interactive(peer)
             owner = Owner(name, interactive=interactive, lease_s=lease_s, now=now)
+            owner.rights = rights
+        elif owner.rights != rights:  # another key may not use up its share, or keep it alive
+            return Owner(peer, interactive=False, lease_s=math.inf, now=now)
         owner.heard_at = now
         return owner
 
-    def heartbeat(self, peer: bytes, body: Frames, now: float) -> Owner | None:
+    def heartbeat(
+        self, peer: bytes, body: Frames, now: float, rights: Rights = EVERYTHING
+    ) -> Owner | None:
         """Note a client's heartbeat, which names the lanes that it waits for.
 
         Returns the client if its lease is known now.
         """
         owner = self.owners.get(wire.owner(peer))
         lease_s = wire.lease_of(body)
-        if owner is None or lease_s is None:
+        if owner is None or lease_s is None or owner.rights != rights:
             return None
         owner.heard_at = now
         owner.lease_s = min(lease_s, _MAX_LEASE_S)
@@ -108,11 +114,12 @@ class Clients:
         service: Service,
         size: int,
         now: float,
+        rights: Rights = EVERYTHING,
     ) -> PendingRequest:
         """Note a request, with a body of `size` bytes, that was not refused."""
         client = self.lanes.get(peer)
         if client is None:
-            client = self.lanes[peer] = owner.lanes[peer] = ClientState(peer, owner)
+            client = self.lanes[peer] = owner.lanes[peer] = ClientState(peer, owner, rights)
             self.owners[owner.name] = owner
         job = PendingRequest(client, request, service, size, now)
         client.jobs[job] = None

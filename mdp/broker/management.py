@@ -5,6 +5,7 @@ RFC 8 (https://rfc.zeromq.org/spec/8/) defines `mmi.service`; the others are ext
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from .clients import Clients
 from .state import Counters, Service, WorkerState
 
 PREFIX = b"mmi."
+WORKERS = b"mmi.workers"
 
 
 class Reported(Protocol):
@@ -31,6 +33,8 @@ class Reported(Protocol):
     counters: Counters
     instance: bytes
     started_at: float
+    user: str
+    host: str
     draining: bool
 
 
@@ -60,6 +64,7 @@ def _services(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
     return {
         service.text: {
             "workers": service.workers,
+            "retired": service.retired,
             "idle": len(service.idle),
             "busy": service.busy,
             "queued": service.queued,
@@ -67,9 +72,18 @@ def _services(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
             "answered": service.answered,
             "requeued": service.requeued,
             "time_limit_s": _finite(service.time_limit_s()),
+            "serving_s": _serving(service),
         }
         for service in broker.services.values()
     }
+
+
+def _serving(service: Service) -> dict[str, float] | None:
+    """Report how long workers held the requests that they answered; None: none was answered."""
+    times = service.times
+    if not times.measured:
+        return None
+    return {"p50": times.estimate(0.5), "p95": times.estimate(0.95), "measured": times.measured}
 
 
 def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
@@ -77,25 +91,43 @@ def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
         "workers": [
             {
                 "service": worker.service.text,
-                "address": worker.name.hex(),
+                "address": _shown(worker.name),
                 "dialect": worker.dialect.name,
                 "fingerprint": printable(worker.fingerprint),
                 "retired": worker.retired,
                 "since_s": now - worker.registered_at,
                 "busy_s": None if worker.job is None else now - worker.asked_at,
                 "heard_s": now - worker.heard_at,
+                "facts": dict(worker.facts),
             }
             for worker in broker.workers.values()
         ]
     }
 
 
+def _shown(name: bytes) -> str:
+    """Return a short name of a worker for the report, and not the name by which it is reached.
+
+    Who connects under the name of a worker that has just left may get its next request. And a name
+    that the ROUTER gave out (RFC 28: it starts with a zero byte) is a counter: who knew it
+    could claim the next name, and libzmq aborts the broker when it gives that name out itself.
+    """
+    return "(given by the broker)" if name[:1] == b"\0" else hashlib.sha256(name).hexdigest()[:16]
+
+
 def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
-    """Report the broker's state; `lost`: clients named in the body that have no requests here."""
+    """Report the broker's state, and of the lanes named in the body what they wait for.
+
+    `lost`: those that have no requests here. `unserved`: the services without a worker in whose
+    queues their requests are, and for how many seconds each has had none.
+    """
+    names = _names(body)
     return {
         "instance": broker.instance.hex(),
         "version": VERSION,
         "started_at": broker.started_at,
+        "user": broker.user,
+        "host": broker.host,
         "draining": broker.draining,
         "settings": {
             **vars(broker.settings),
@@ -104,8 +136,20 @@ def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
         },
         "counters": asdict(broker.counters),
         "bytes": broker.clients.memory,
-        "lost": [name for name in _names(body) if name not in broker.clients.lanes],
+        "lost": [name for name in names if name not in broker.clients.lanes],
+        "unserved": _unserved(broker, names, now),
     }
+
+
+def _unserved(broker: Reported, lanes: list[bytes], now: float) -> dict[str, float]:
+    jobs = [
+        job
+        for name in lanes
+        if name in broker.clients.lanes
+        for job in broker.clients.requests_of(name)
+    ]
+    services = {job.service for job in jobs if job.worker is None and not job.service.workers}
+    return {service.text: now - service.unserved_since for service in services}
 
 
 def _names(body: Frames) -> list[bytes]:
@@ -120,6 +164,6 @@ def _finite(seconds: float) -> float | None:
 
 _REPORTS: dict[bytes, Callable[[Reported, Frames, float], dict[str, Any]]] = {
     b"mmi.services": _services,
-    b"mmi.workers": _workers,
+    WORKERS: _workers,
     b"mmi.broker": _broker,
 }

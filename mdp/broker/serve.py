@@ -12,9 +12,15 @@ import sys
 from dataclasses import asdict
 from typing import NoReturn
 
-from ..process import configure_logging, die_with, errors_reported, raise_file_limit, stop_signal
 from ..settings import BrokerSettings, Heartbeats
-from .broker_loop import serve_broker
+from ..system.process import (
+    configure_logging,
+    die_with,
+    errors_reported,
+    raise_file_limit,
+    stop_signal,
+)
+from .broker_loop import Serving, serve_broker
 from .supervisor import Supervisor
 
 # Not `-m`: that would import a file of the current folder that has the name of a library.
@@ -30,9 +36,11 @@ def become_broker(
     verbose: bool,
     quiet: bool,
     supervise: bool = False,
+    serving: Serving = Serving(),  # noqa: B008
 ) -> NoReturn:
     """Replace this process with a broker process, or with its supervisor; it keeps the pid."""
     plan = {"endpoints": endpoints, "settings": asdict(settings), "supervise": supervise}
+    plan["serving"] = asdict(serving)
     plan["logging"] = {"verbose": verbose, "quiet": quiet}
     os.execv(sys.executable, _command(plan))
 
@@ -54,7 +62,7 @@ def main(plan: str) -> None:
     settings = BrokerSettings(**{**values, "heartbeats": Heartbeats(**values["heartbeats"])})
     raise_file_limit()
     with stop_signal() as stop:
-        serve_broker(options["endpoints"], settings, stop)
+        serve_broker(options["endpoints"], settings, stop, Serving(**options["serving"]))
 
 
 def start(plan: str) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import wire
+from ..keys.rights import EVERYTHING, Rights
 from ..wire import Frames, printable
 from .fair_queue import FairQueue
 from .serving_times import ServingTimes
@@ -48,7 +50,16 @@ class Counters:
     """Dropped messages: their receiver was gone or had not read for too long."""
     workers_lost: int = 0
     """Workers that fell silent, lost their connection, broke the protocol, left while they held a
-    request, or exceeded the time limit."""
+    request, or exceeded the time limit; without those that died."""
+    forbidden: int = 0
+    """Commands and requests that the sender's key does not allow."""
+    handshakes_failed: int = 0
+    """Connections that were refused because they showed no known key."""
+    hung_up: int = 0
+    """Connections that ended before they showed a key; probes of ours, too."""
+    workers_died: int = 0
+    """Workers whose child process died while it computed a request, and foreign workers that left
+    while they held one."""
 
 
 class Owner:
@@ -66,6 +77,7 @@ class Owner:
         "lease_s",
         "memory",
         "name",
+        "rights",
     )
 
     def __init__(self, name: bytes, *, interactive: bool, lease_s: float, now: float) -> None:
@@ -77,16 +89,18 @@ class Owner:
         self.lease_s = lease_s  # infinite: it sends no heartbeats
         self.heard_at = now
         self.alarm_at = math.inf
+        self.rights = EVERYTHING  # of the key that its lanes connect with
 
 
 class ClientState:
     """A peer that waits for answers: one lane of a client, or a foreign client."""
 
-    __slots__ = ("jobs", "name", "owner", "unnamed")
+    __slots__ = ("jobs", "name", "owner", "rights", "unnamed")
 
-    def __init__(self, name: bytes, owner: Owner) -> None:
+    def __init__(self, name: bytes, owner: Owner, rights: Rights = EVERYTHING) -> None:
         self.name = name
         self.owner = owner
+        self.rights = rights  # of the key that it has connected with
         self.jobs: dict[PendingRequest, None] = {}
         self.unnamed = 0  # heartbeats in a row of its client that do not name it
 
@@ -99,12 +113,13 @@ class PendingRequest:
 
     __slots__ = (
         "accepted_at",
-        "attempts",
         "body",
         "body_bytes",
         "client",
+        "deaths",
         "dialect",
         "gathered",
+        "losses",
         "over",
         "overtimes",
         "parts_sent",
@@ -127,7 +142,8 @@ class PendingRequest:
         self.body_bytes = body_bytes  # and of `gathered`
         self.accepted_at = now
         self.worker: WorkerState | None = None  # the worker that holds it; None: it is queued
-        self.attempts = 0  # losses of workers that held it
+        self.deaths = 0  # of workers that held it: their child process died
+        self.losses = 0  # of workers that held it: their host or their connection went away
         self.overtimes = 0  # how often it was taken from a worker at the time limit
         self.over = False  # answered, refused or cancelled
         self.parts_sent = 0
@@ -141,17 +157,19 @@ class WorkerState:
         "alarm_at",
         "asked_at",
         "dialect",
+        "facts",
         "fingerprint",
         "heard_at",
+        "is_ours",
         "job",
         "limit_at",
         "name",
         "parts",
         "registered_at",
         "retired",
+        "rights",
         "sent_at",
         "service",
-        "stops",
         "token",
     )
 
@@ -163,13 +181,17 @@ class WorkerState:
         *,
         now: float,
         fingerprint: bytes = b"",
-        stops: bool = False,
+        facts: Mapping[str, object] | None = None,
+        rights: Rights = EVERYTHING,
     ) -> None:
         self.name = name
         self.dialect = dialect
         self.service = service
-        self.fingerprint = fingerprint  # the same for all workers of the service
-        self.stops = stops  # it understands `mmi.stop`
+        self.fingerprint = fingerprint  # the same for all workers of the service that serve
+        self.facts = facts or {}  # what it has announced about itself
+        # It is a worker of ours: it understands `mmi.stop`, and says when its child has died.
+        self.is_ours = facts is not None
+        self.rights = rights  # of the key that it has connected with
         self.registered_at = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
         self.retired = False  # it will leave, and gets no more requests
@@ -180,6 +202,12 @@ class WorkerState:
         self.asked_at = math.inf
         self.limit_at = math.inf
         self.parts = 0
+
+    @property
+    def place(self) -> str:
+        """Where it runs, for texts: " on n7 (job 8812_3)"; empty if it has not said so."""
+        host, job = self.facts.get("host"), self.facts.get("job")
+        return (f" on {host}" if host else "") + (f" (job {job})" if job else "")
 
 
 class Service:
@@ -196,6 +224,7 @@ class Service:
         "queue",
         "regular",
         "requeued",
+        "retired",
         "times",
         "unserved_since",
         "workers",
@@ -208,14 +237,15 @@ class Service:
         self.queue: FairQueue[Owner, PendingRequest] = FairQueue()
         self.body_bytes = 0  # of the requests that are queued and held
         self.workers = 0
-        self.fingerprint = b""  # of all its workers; meaningful only while it has some
+        self.retired = 0  # those of them that will leave
+        self.fingerprint = b""  # of its workers that have not retired; while it has some
         self.idle: OrderedDict[WorkerState, None] = OrderedDict()  # least recently used first
         self.unserved_since = now  # meaningful only while it has no workers
         self.answered = 0  # FINALs sent to clients; not those of cancelled requests
         self.requeued = 0
         self.limit_s = limit_s  # set by the user; None: not set
         self.regular = regular  # without `limit_s`, its limit follows from the times measured
-        self.times = ServingTimes()  # of its answers, while it is regular
+        self.times = ServingTimes()  # for which its workers held the requests that they answered
         self.alarm_at = math.inf
 
     @property
@@ -225,6 +255,11 @@ class Service:
     @property
     def busy(self) -> int:
         return self.workers - len(self.idle)  # retired workers, too: they cannot take a request
+
+    @property
+    def serving(self) -> int:
+        """The number of its workers that have not retired."""
+        return self.workers - self.retired
 
     @property
     def text(self) -> str:

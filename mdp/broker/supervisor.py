@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 _WAIT_S, _MAX_WAIT_S = 0.1, 5.0
 _STABLE_S = 60.0  # a broker that has run for so long is started again without a wait
 _START_S = 5.0  # one that fails within this time would fail again: its port is in use, say
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Supervisor:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import msgpack
 
+from .. import addresses
 from ..errors import MDPError, ServiceError, SettingsError
 from ..pipe import flat
 from ..settings import DEFAULT_ENDPOINT, ClientSettings, check_number
@@ -25,6 +26,10 @@ Body = Sequence[Frame]
 
 class Client:
     """A connection to a broker. Close it, or use it as a context manager.
+
+    broker: an address, or `@FILE`: the contact file that `mdp broker --contact FILE` writes. The
+    client reads the file again whenever the broker is silent or about to stop, so it follows a
+    broker that moves; requests wait while there is no file.
 
     A body is a list of bytes, or of objects with a buffer. Do not change it until the answer has
     arrived, because it may be sent again. Every method that waits for an answer may raise
@@ -51,6 +56,20 @@ class Client:
             self._loop.discard()
             raise MDPError(f"cannot start the client's thread: {error}") from None
         self._closed = False
+
+    @property
+    def address(self) -> str | None:
+        """The broker's address; None as long as its contact file could not be read."""
+        return self._loop.address
+
+    @property
+    def broker_shown(self) -> str:
+        """The broker for messages: the `broker` argument and, for an @FILE, the address, too."""
+        return addresses.shown(self.broker, self.address)
+
+    def why_silent(self) -> str:
+        """Return why no broker answers, and what to type. It tries to connect, for 2 s at most."""
+        return self._loop.why_silent()
 
     def __enter__(self) -> Client:
         return self
@@ -182,7 +201,10 @@ class Client:
         """Return a report of the broker: `services`, `workers`, `broker` (docs/protocol.md)."""
         code, *packed = self.request(f"mmi.{report}", body, timeout_s=timeout_s, tries=1)
         if code != b"200" or not packed:
-            raise ServiceError(f"mmi.{report} answered {code.decode('ascii', 'replace')}")
+            answer = f"answered {code.decode('ascii', 'replace')}"
+            if code == b"403" and packed:  # what the client's key does not allow
+                answer = packed[0].decode("utf-8", "replace")
+            raise ServiceError(f"mmi.{report}: {answer}")
         unpacked: dict[str, Any] = msgpack.unpackb(packed[0])
         return unpacked
 

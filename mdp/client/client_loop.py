@@ -9,15 +9,18 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
+from .. import addresses
+from ..addresses import Place
 from ..errors import ClientClosed, MDPError
-from ..process import raise_file_limit
 from ..settings import ClientSettings
 from ..sockets import (
     CONTEXT_DESCRIPTORS,
     Dealer,
     Poll,
+    Target,
     Wakeup,
     as_bytes,
     clock,
@@ -27,7 +30,10 @@ from ..sockets import (
     no_descriptors,
     require_descriptors,
     target,
+    why_unreachable,
 )
+from ..system.contact import locate, user_name
+from ..system.process import raise_file_limit
 from ..wire import CLIENT_ID_BYTES, lane_name
 from . import lane, steps
 
@@ -53,13 +59,18 @@ class ClientLoop(threading.Thread):
         """Raises `MDPError` if libzmq refuses the address, or no socket can be opened."""
         super().__init__(name=f"mdp client of {broker}", daemon=True)
         self._pid = os.getpid()
-        self._target = target(broker)
+        self._broker = broker
+        self._follows = broker.startswith("@")  # a contact file
+        if self._follows:
+            addresses.contact_path(broker)
+        self._target = None if self._follows else _target_of(locate(broker))
         self._heartbeats = settings.heartbeats
-        self._lanes = _lanes(settings)
+        self._lanes = _lanes(settings, partial(locate, broker) if self._follows else None)
         require_descriptors()
         self._context = new_context(max_sockets=2 * self._lanes.sockets + 64)
         try:
-            self._dealer(self._lanes.new_name()).close()  # libzmq may refuse the address
+            if not self._follows:
+                self._dealer(self._lanes.new_name()).close()  # libzmq may refuse the address
             self._wakeup = Wakeup()
         except OSError as error:
             self._context.term()
@@ -78,6 +89,11 @@ class ClientLoop(threading.Thread):
         self._paused: set[bytes] = set()  # lanes that are not read, because their reader lags
 
     # Called by other threads.
+
+    @property
+    def address(self) -> str | None:
+        """The broker's address; None if its contact file has not been read yet."""
+        return self._target_now().endpoint if self._target or self._lanes.place else None
 
     def check_usable(self, service: str) -> None:
         """Raise `ClientClosed` if no request can be sent."""
@@ -239,6 +255,10 @@ class ClientLoop(threading.Thread):
                 self._open(name)
             case steps.CloseLane(name):
                 self._close(name)
+            case steps.Silent(silent_s, reason):
+                self._say_silent(silent_s, reason)
+            case steps.Met(user, host):
+                self._check_user(user, host)
 
     def _deliver(
         self, call: steps.ClientRequest, listener: Callable[[Any], object], message: Any
@@ -274,12 +294,41 @@ class ClientLoop(threading.Thread):
         call = self._lanes.in_flight.get(name)
         return Dealer(
             self._context,
-            self._target,
+            self._target_now(),
             name=name,
             linger_s=_LINGER_S if name == self._lanes.probe_lane else 0.0,
             heartbeats=self._heartbeats,
             max_unread=_LANE_QUEUE if call is not None and call.streams else None,
+            reconnects=call is None or not call.is_checking,
         )
+
+    def _target_now(self) -> Target:
+        place = self._lanes.place
+        if place is not None and (self._target is None or not _is_at(self._target, place)):
+            self._target = _target_of(place)
+        assert self._target is not None  # the core has the place before it opens a lane
+        return self._target
+
+    def _say_silent(self, silent_s: float, reason: str) -> None:
+        """Log why the broker does not answer; a thread of its own finds out, because it blocks."""
+        to = self._target_now() if self._target or self._lanes.place else None
+
+        def say() -> None:
+            self._lanes.why_silent = _say_silent(self._broker, to, silent_s, reason)
+
+        threading.Thread(target=say, name="mdp why", daemon=True).start()
+
+    def why_silent(self) -> str:
+        """Return why no broker answers, and what to type. It tries to connect, for 2 s at most."""
+        to = self._target_now() if self._target or self._lanes.place else None
+        return _why_silent(self._broker, to, "")
+
+    def _check_user(self, user: str, host: str) -> None:
+        """Warn of a broker of another user at a loopback address: its port was not free, say."""
+        if self._follows or not addresses.parse(self._broker).is_local:
+            return
+        if user not in ("", user_name()):
+            log.warning(_OTHER_USER, self._broker, user, host, user_name())
 
     def _close(self, name: bytes) -> None:
         dealer = self._dealers.pop(name, None)
@@ -291,7 +340,40 @@ class ClientLoop(threading.Thread):
         dealer.close()
 
 
-def _lanes(settings: ClientSettings) -> lane.Lanes:
+def _target_of(place: Place) -> Target:
+    return target(place.address, place.keys)
+
+
+def _is_at(to: Target, place: Place) -> bool:
+    return to.endpoint == place.address and to.keys == place.keys
+
+
+_OTHER_USER = (
+    "the broker at %s was started by %s on %s, and you are %s: your requests go to that broker;"
+    " for a broker of your own, `mdp broker --bind tcp://127.0.0.1:PORT` with another port, or"
+    " `mdp broker --contact FILE` and --broker @FILE"
+)
+
+
+def _say_silent(broker: str, to: Target | None, silent_s: float, reason: str) -> str:
+    address = None if to is None else to.endpoint
+    why = _why_silent(broker, to, reason)
+    shown = addresses.shown(broker, address)
+    log.warning("waiting for the broker at %s, %.0f s: %s", shown, silent_s, why)
+    return why
+
+
+def _why_silent(broker: str, to: Target | None, reason: str) -> str:
+    """Return the reason with a hint. It blocks for seconds without a reason of the core's."""
+    if not reason and to is not None:
+        try:
+            reason = why_unreachable(to.endpoint, to.keys)
+        except Exception as error:  # only a hint: it must not end in a trace of a thread
+            reason = str(error)
+    return addresses.with_hint(reason, broker) if reason else addresses.how_to_serve(broker)
+
+
+def _lanes(settings: ClientSettings, locate: Callable[[], Place] | None) -> lane.Lanes:
     """Make the core, for as many sockets as the limit of open files allows."""
     with contextlib.suppress(OSError, ValueError):
         raise_file_limit()
@@ -304,7 +386,7 @@ def _lanes(settings: ClientSettings) -> lane.Lanes:
     free -= min(_SPARE_DESCRIPTORS, free // 4)
     wanted = lane.sockets_for(settings.lanes)
     sockets = max(2, min(wanted, free // _DESCRIPTORS))
-    lanes = lane.Lanes(settings, new_name, random=random.random, sockets=sockets)
+    lanes = lane.Lanes(settings, new_name, random=random.random, sockets=sockets, locate=locate)
     if lanes.most_in_flight < settings.lanes:
         log.warning(
             "at most %d requests are in flight at a time instead of %d: this process may open %d"

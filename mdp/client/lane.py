@@ -20,6 +20,7 @@ in flight    PARTIAL                                       in flight    Part (1)
 in flight    FINAL                                         over         Done
 in flight    FINAL with an error                           over         Failed
 in flight    FINAL with error 503: the broker drains       backing off  - (2)
+in flight    FINAL with error 404, and the client `waits`  backing off  - (2)
 in flight    `timeout_s` is over, a try is left            pending (5)  Close (3)
 in flight    `timeout_s` is over, no try is left           over         Close; Failed
 in flight    the broker does not hold it (4)               pending (5)  Close (2, 3)
@@ -42,6 +43,14 @@ any          `close`                                       over         Failed; 
 (5) At the head, and sent at once on a new lane, unless too many sockets are closing. Its time goes
     on; if it is over before a lane is free: over, Failed.
 
+With a contact file (`locate`) the client follows its broker. The probe reads the file at each new
+lane of its own, so after each silence; requests stay pending until the broker with the id in the
+file has answered the probe. A new lane first asks `mmi.broker`, too, and sends its request when the
+right broker has answered there; its socket does not connect again. So no request gets to another
+broker that has been given the same address. If the broker drains, the file is read, too: if it
+names another broker, the client moves to that one. The requests that workers of the old one hold
+stay in their lanes for `_LEAVING_S`, since the old broker still answers them.
+
 A closed socket is freed by another thread of libzmq, a moment later. So a lane that was given up
 counts as a socket for `_CLOSING_S` more, and calls wait (pending) while there are too many sockets:
 however fast calls are cancelled, the process does not run out of sockets or open files.
@@ -55,11 +64,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from .. import wire
+from ..addresses import Place
 from ..broker.throttle import Throttle
 from ..errors import (
     ClientClosed,
     Draining,
     MDPError,
+    NotServed,
     RequestTimeout,
     TooLarge,
     WireError,
@@ -68,15 +79,18 @@ from ..errors import (
 from ..settings import ClientSettings
 from ..wire import MDP02, Frames
 from .deadlines import Deadlines
-from .probe import Probe
+from .patience import Patience
+from .probe import Probe, Report, Stranger, unpacked
 from .steps import (
     ClientRequest,
     CloseLane,
     Failed,
     FinalReply,
+    Met,
     OpenLane,
     PartialReply,
     SendOnLane,
+    Silent,
     Step,
 )
 
@@ -86,15 +100,20 @@ __all__ = [
     "Failed",
     "FinalReply",
     "Lanes",
+    "Met",
     "OpenLane",
     "PartialReply",
     "SendOnLane",
+    "Silent",
     "Step",
 ]
 
 log = logging.getLogger(__name__)
 
 _CLOSING_S = 0.1
+_LEAVING_S = 60.0  # as long as a broker drains, by default
+_LOOK_S = 1.0  # between two looks for what is waited for
+_BROKER = "\0broker"  # not the name of a service
 _OVERTAKING = 0.1  # heartbeat intervals: a question may overtake a request on another connection
 
 
@@ -112,7 +131,8 @@ class Lanes:
 
     new_name: returns a name for a lane: random, hard to guess, and without a zero byte at its
     head. random: returns a number from 0 to below 1. sockets: the most sockets at a time; if they
-    are too few for `lanes`, fewer requests are in flight at a time.
+    are too few for `lanes`, fewer requests are in flight at a time. locate: reads the contact file,
+    and returns the place of the broker or raises `MDPError`; None: its address never changes.
     """
 
     def __init__(
@@ -122,8 +142,10 @@ class Lanes:
         *,
         random: Callable[[], float] = _no_jitter,
         sockets: int | None = None,
+        locate: Callable[[], Place] | None = None,
     ) -> None:
         self.settings = settings
+        self.place: Place | None = None  # as the contact file has it, or had it last
         self.sockets = sockets_for(settings.lanes) if sockets is None else sockets
         self.most_in_flight = max(1, min(settings.lanes, self.sockets * 3 // 4))
         self.in_flight: dict[bytes, ClientRequest] = {}  # by lane
@@ -135,6 +157,17 @@ class Lanes:
         self._log = Throttle(log)
         self._closing: deque[float] = deque()  # when the sockets of closed lanes are freed
         self._deadlines: Deadlines[ClientRequest] = Deadlines()
+        self._locate = locate
+        self._may_send = locate is None  # False: no broker, or not the one of the contact file
+        self._why = ""  # the broker of the contact file cannot be asked
+        self.why_silent = ""
+        """Why no broker has answered; the loop sets it when it has looked."""
+        self._located_at = -math.inf
+        self._patience = Patience()
+        self._unserved: dict[str, float] = {}  # services without workers; since when it waits
+        self._heard_at = -math.inf  # a message of the broker
+        self._wanted_since = -math.inf  # some call is not over
+        self._look_at = -math.inf if settings.waits else math.inf
 
     @property
     def instance(self) -> str | None:
@@ -151,7 +184,13 @@ class Lanes:
     def submit(self, call: ClientRequest, now: float) -> list[Step]:
         if self._is_too_large(call) and self._probe.knows_limit(now):
             return [self._too_large(call)]
+        if not (self.in_flight or self.pending or self.backing_off):
+            self._wanted_since = now
         self.pending[call] = None
+        if not self._may_send:
+            if math.isnan(call.started_at):
+                self._begin(call, now)
+            self._deadlines.set(call, self._give_up_at(call))
         return self._start(now)
 
     def receive(self, lane: bytes, frames: Frames, now: float) -> list[Step]:
@@ -163,7 +202,12 @@ class Lanes:
         if lane == self._probe.lane:
             return self._on_probe(answer, now)
         call = self.in_flight.get(lane)
-        if call is None or answer.service != call.service:
+        if call is None:
+            self._log.warning(now, "dropped an answer to no request in flight")
+            return []
+        if call.is_checking:
+            return self._on_check(call, answer, now)
+        if answer.service != call.service:
             self._log.warning(now, "dropped an answer to no request in flight")
             return []
         self._probe.others_answered()
@@ -192,13 +236,17 @@ class Lanes:
                 out.append(self._too_late(call, now))
         out += self._start(now)
         if now >= self._probe_due():
-            out += self._probe.ask(self.in_flight, now)
+            out += self._ask(now)
+        if now >= self._look_at:
+            out += self._name_what_is_missing(now)
         return out
 
     def deadline(self) -> float:
         freed_at = math.inf
         if self.pending and self._closing and len(self.in_flight) < self.most_in_flight:
             freed_at = self._closing[0]
+        if self.settings.waits and (self.in_flight or self.pending or self.backing_off):
+            freed_at = min(freed_at, self._look_at)
         return min(self._probe_due(), self._deadlines.next(), freed_at)
 
     def abandon(self, call: ClientRequest, now: float) -> list[Step]:
@@ -264,7 +312,7 @@ class Lanes:
 
     def _start(self, now: float) -> list[Step]:
         out: list[Step] = []
-        while self.pending and len(self.in_flight) < self.most_in_flight:
+        while self.pending and self._may_send and len(self.in_flight) < self.most_in_flight:
             call = next(iter(self.pending))
             needs_new = call.needs_fresh_lane or not self.idle
             if needs_new and not self._may_open(now):
@@ -274,8 +322,7 @@ class Lanes:
             if not self.in_flight and not self._is_too_large(call):
                 self._probe.rested(now)
             if math.isnan(call.started_at):
-                call.started_at = now
-                call.patience = self.settings.heartbeats.liveness
+                self._begin(call, now)
             if self._is_too_large(call) and self._probe.knows_limit(now):
                 out.append(self._too_large(call))
             elif now < self._give_up_at(call):
@@ -283,6 +330,10 @@ class Lanes:
             else:
                 out.append(self._too_late(call, now))
         return out
+
+    def _begin(self, call: ClientRequest, now: float) -> None:
+        call.started_at = now
+        call.patience = self.settings.heartbeats.liveness
 
     def _may_open(self, now: float) -> bool:
         while self._closing and self._closing[0] <= now:
@@ -300,15 +351,35 @@ class Lanes:
                 self._closing.append(now + _CLOSING_S)
             call.lane = self.new_name()
             out.append(OpenLane(call.lane))
+            if self.place is not None and self.place.instance is not None:
+                call.is_checking = True
         self.in_flight[call.lane] = call
-        call.needs_fresh_lane = call.streams
+        call.needs_fresh_lane = call.closes_lane = call.streams
+        if call.left_until > -math.inf:
+            call.left_until = -math.inf
         call.tries_used += 1
         call.sent_at = now
         call.due_at = min(now + call.timeout_s, self._give_up_at(call))
         call.misses = call.parts_skipped = 0
         self._deadlines.set(call, call.due_at)
-        out.append(SendOnLane(call.lane, MDP02.request(call.service, call.body)))
+        if call.is_checking:
+            frames = MDP02.request(b"mmi.broker", ())
+        else:
+            frames = MDP02.request(call.service, call.body)
+        out.append(SendOnLane(call.lane, frames))
         return out
+
+    def _on_check(self, call: ClientRequest, answer: wire.Answer, now: float) -> list[Step]:
+        """Send the request, if its new lane has reached the broker of the contact file."""
+        assert call.lane is not None
+        assert self.place is not None
+        if unpacked(answer).get("instance") == self.place.instance:
+            call.is_checking, call.sent_at = False, now
+            return [SendOnLane(call.lane, MDP02.request(call.service, call.body))]
+        out = self._close_lane(call, now)
+        call.tries_used -= 1
+        self._put_first(call)
+        return out + self._lose(now)
 
     def _on_part(self, call: ClientRequest, answer: wire.Answer) -> list[Step]:
         call.misses = 0  # the broker may have sent the rest already
@@ -323,16 +394,20 @@ class Lanes:
     def _on_final(self, call: ClientRequest, answer: wire.Answer, now: float) -> list[Step]:
         error = wire.as_error(answer.body)
         out: list[Step] = []
-        if call.streams:
+        if call.closes_lane:
             out += self._close_lane(call, now)
         else:
             assert call.lane is not None
             self.idle.append(call.lane)
             self._let_go(call)
-        if isinstance(error, Draining) and self._back_off(call, now):
-            return out + self._start(now)  # the broker did not try it; another one will start soon
         if error is None:
             return [*out, FinalReply(call, answer.body), *self._start(now)]
+        if isinstance(error, Draining) and self._back_off(call, now):
+            # the broker did not try it; another one will start soon
+            return [*out, *self._follow(now), *self._start(now)]
+        if isinstance(error, NotServed) and self.settings.waits and self._back_off(call, now):
+            self._unserved.setdefault(call.text, call.sent_at)
+            return out + self._start(now)
         return [*out, self._answered(call, error, now), *self._start(now)]
 
     def _back_off(self, call: ClientRequest, now: float) -> bool:
@@ -364,7 +439,7 @@ class Lanes:
 
     def _send_again(self, call: ClientRequest, now: float) -> list[Step]:
         call.needs_fresh_lane = True
-        if self._may_open(now):
+        if self._may_send and self._may_open(now):
             return self._send(call, now)
         self._put_first(call)
         return []
@@ -381,6 +456,10 @@ class Lanes:
 
     def _too_late(self, call: ClientRequest, now: float) -> Failed:
         silent = "" if self.instance else "; no broker has answered at all"
+        if self._why and not self._may_send:
+            silent += f"; {self._why}"
+        elif silent and self.why_silent:
+            silent += f": {self.why_silent}"
         text = f"{call.text} did not answer within {call.spent(now)}{silent}"
         return Failed(call, RequestTimeout(text))
 
@@ -424,30 +503,104 @@ class Lanes:
         assert call.lane is not None
         del self.in_flight[call.lane]
         call.lane = call.paused_at = None
+        if call.is_checking:
+            call.is_checking = False
         self._deadlines.drop(call)
 
     # The probe.
 
     def _probe_due(self) -> float:
-        return self._probe.due_at if self.in_flight else math.inf
+        if self.in_flight or (not self._may_send and (self.pending or self.backing_off)):
+            return self._probe.due_at
+        return math.inf
+
+    def _ask(self, now: float) -> list[Step]:
+        """Send the probe's question; read the contact file before, if it needs a new lane."""
+        if self._probe.has_others:
+            self._heard_at = now
+        if self._locate is None or not self._probe.was_silent:
+            return self._probe.ask(self.in_flight, now)
+        try:
+            self.place = self._locate()
+        except MDPError as error:
+            self._why = str(error)
+            return [*self._probe.rest(now), *self._hold(now)]
+        self._located_at = now
+        self._probe.wanted = self.place.instance
+        self._why = ""
+        out = self._probe.ask(self.in_flight, now)
+        if self.place.instance is not None:
+            return [*out, *self._hold(now)]
+        self._may_send = True
+        return out + self._start(now)
+
+    def _hold(self, now: float) -> list[Step]:
+        """Send no more requests until the broker of the contact file has answered."""
+        self._may_send = False
+        return self._close_idle(now)
+
+    def _lose(self, now: float) -> list[Step]:
+        """Hold the requests, and read the contact file again in an interval."""
+        return [*self._probe.rest(now), *self._hold(now)]
+
+    def _follow(self, now: float) -> list[Step]:
+        """Move to the broker that the contact file names, if the present one is about to stop."""
+        if self._locate is None or now < self._located_at + self.settings.heartbeats.interval_s:
+            return []
+        self._located_at = now
+        try:
+            place = self._locate()
+        except MDPError as error:
+            self._why = str(error)
+            return []  # it may still answer what its workers hold
+        if place == self.place:
+            return []
+        out: list[Step] = []
+        for call in list(self.in_flight.values()):
+            if call.is_checking:  # the old broker has not got it
+                out += self._close_lane(call, now)
+                call.tries_used -= 1
+                self._put_first(call)
+            else:
+                call.left_until, call.closes_lane = now + _LEAVING_S, True
+        return [*out, *self._probe.leave(self.in_flight, _LEAVING_S), *self._hold(now)]
 
     def _on_probe(self, answer: wire.Answer, now: float) -> list[Step]:
         report = self._probe.receive(answer, now)
         if report is None:
             return []
-        if report.is_restarted:
-            line = "the broker was restarted; %d requests are sent again"
-            self._log.warning(now, line, len(report.lost & self.in_flight.keys()))
+        if isinstance(report, Stranger):
+            self._why = report.text
+            return self._lose(now)
+        self._heard_at, self._may_send, self._why = now, True, ""
+        is_met = report.is_new and report.user
+        out: list[Step] = [Met(report.user, report.host)] if is_met else []
+        out += self._check_losses(report, now)
+        if report.draining:
+            out += self._follow(now)
+        self._note_unserved(report, now)
+        return out + self._start(now)
+
+    def _check_losses(self, report: Report, now: float) -> list[Step]:
+        """Send the calls again that the broker does not hold."""
         out: list[Step] = []
+        if report.is_restarted:
+            again = [call for lane, call in self.in_flight.items() if lane in report.lost]
+            count = sum(call.left_until <= now for call in again)
+            line = "the broker was restarted%s; %d requests are sent again"
+            moved = "" if self.place is None else f", at {self.place.address}"
+            self._log.warning(now, line, moved, count)
         overtaken_at = self._probe.asked_at - _OVERTAKING * self.settings.heartbeats.interval_s
         for call in list(self.in_flight.values()):
             if self._is_too_large(call):
                 out += [*self._leave(call, now), self._too_large(call)]
+            elif now < call.left_until:
+                continue
             elif call.sent_at <= self._probe.asked_at and call.paused_at is None:
                 is_missed = call.lane in report.lost
                 is_restarted = report.is_restarted and call.sent_at <= overtaken_at
                 out += self._check_loss(call, is_missed, is_restarted, now)
-        return out + self._start(now)
+        return out
 
     def _check_loss(
         self, call: ClientRequest, missed: bool, restarted: bool, now: float
@@ -467,3 +620,29 @@ class Lanes:
         out = [*self._leave(call, now), *self._close_idle(now)]
         call.tries_used -= 1  # the request or its answer was lost: not a try
         return out + self._send_again(call, now)
+
+    # What the client waits for.
+
+    def _note_unserved(self, report: Report, now: float) -> None:
+        """Keep in mind which services have no workers, and since when the client waits for them."""
+        waits_since = now - self._wanted_since
+        refused = {call.text for call in self.backing_off} & self._unserved.keys()
+        noted = {name: now - min(s, waits_since) for name, s in report.unserved.items()}
+        self._unserved = {
+            name: self._unserved.get(name, noted.get(name, now)) for name in {*noted, *refused}
+        }
+
+    def _name_what_is_missing(self, now: float) -> list[Step]:
+        """Log which services have no workers; return a step if the broker is silent."""
+        self._look_at = now + _LOOK_S
+        since = dict(self._unserved)
+        if self._probe.knows_mmi:
+            since[_BROKER] = max(self._heard_at, self._wanted_since)
+        if not (self.in_flight or self.pending or self.backing_off):
+            since = {}
+        due = self._patience.due(since, now)
+        silent_s = due.pop(_BROKER, None)
+        if due:
+            names, waited_s = ", ".join(sorted(due)), max(due.values())
+            log.warning("waiting for workers of %s, %.0f s", names, waited_s)
+        return [] if silent_s is None else [Silent(silent_s, self._why)]

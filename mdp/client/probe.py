@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgpack
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _MAX_WAIT_S = 4.0
 _MAX_FOREIGN_WAIT_S = 60.0
+_NAME_LENGTH = 128
 _LIMITS = {"max_queue_bytes": "--max-queue-bytes", "max_bytes": "--max-bytes"}
 
 
@@ -48,6 +49,20 @@ class Report(NamedTuple):
     """Another broker answered last time."""
     lost: set[Any]
     """The lanes for which it holds no request."""
+    is_new: bool = False
+    """It is the first answer of this broker."""
+    draining: bool = False
+    """It is about to stop."""
+    unserved: Mapping[str, float] = {}
+    """The services without workers for which it holds requests of this client: since when, in s."""
+    user: str = ""
+    host: str = ""
+
+
+class Stranger(NamedTuple):
+    """The answer of another broker than that of the contact file."""
+
+    text: str
 
 
 class Probe:
@@ -64,6 +79,7 @@ class Probe:
     ) -> None:
         self.lane: bytes | None = None
         self.instance: str | None = None  # the broker's id; None: not known yet
+        self.wanted: str | None = None  # the id in the contact file; None: any broker is right
         self.limit = Limit()
         self.asked_at = -math.inf  # the first request asks at once who the broker is
         self._heartbeats = settings.heartbeats
@@ -77,6 +93,21 @@ class Probe:
         self._heard_at = -math.inf
         self._late_s = 0.0  # how late the questions are
         self._has_complained = False
+
+    @property
+    def was_silent(self) -> bool:
+        """True if the last question got no answer, so that the next one needs a new lane."""
+        return not self._answered or self.lane is None
+
+    @property
+    def knows_mmi(self) -> bool:
+        """False for a foreign broker that does not know `mmi.broker`."""
+        return self._works
+
+    @property
+    def has_others(self) -> bool:
+        """True if an answer came on another lane since the last question."""
+        return self._others_answered
 
     @property
     def due_at(self) -> float:
@@ -131,30 +162,61 @@ class Probe:
         self._due_at = now + self._heartbeats.interval_s
         return self.close()
 
+    def rest(self, now: float) -> list[Step]:
+        """Ask again after an interval, on a new lane: nobody knows where the broker is."""
+        self._answered, self._works = True, True
+        self._due_at = now + self._heartbeats.interval_s
+        return self.close()
+
+    def ask_now(self) -> list[Step]:
+        """Make the next question due at once, on a new lane."""
+        self._answered, self._works, self._due_at = True, True, -math.inf
+        return self.close()
+
+    def leave(self, lanes: Iterable[bytes], lease_s: float) -> list[Step]:
+        """Ask a broker that is leaving to go on with these lanes for so long, without heartbeats.
+
+        The next question, on a new lane, is due at once.
+        """
+        frames = MDP02.request(b"mmi.broker", [*lanes, wire.lease_frame(lease_s)])
+        out: list[Step] = [] if self.lane is None else [SendOnLane(self.lane, frames)]
+        return out + self.ask_now()
+
     def others_answered(self) -> None:
         self._others_answered = True
 
-    def receive(self, answer: wire.Answer, now: float) -> Report | None:
+    def receive(self, answer: wire.Answer, now: float) -> Report | Stranger | None:
         """Return the broker's report; None if the answer has none."""
         if answer.service != b"mmi.broker":
             return None  # the answer to mmi.cancel
         self._answered, self._has_complained = True, False
         self._due_at = self.asked_at + self._heartbeats.interval_s
+        report = unpacked(answer)
+        instance = report.get("instance")
+        if self.wanted not in (None, instance):
+            return Stranger(_who(report))
         try:
-            _, packed = answer.body
-            report = msgpack.unpackb(bytes(packed))  # type: ignore[call-overload]
             instance, lost = str(report["instance"]), set(report["lost"])
-        except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+        except (TypeError, KeyError):
             if self.instance is None:
                 log.info("the broker does not know mmi.broker: only timeouts show its restarts")
                 self._works = False
             return None
-        is_restarted = self.instance not in (None, instance)
+        is_new = self.instance != instance
+        is_restarted = is_new and self.instance is not None
         self.instance = instance
         self.limit = _limit(report.get("settings"))
         self._heard_at = now
         self._wait_s = self._heartbeats.silence_s
-        return Report(is_restarted, lost)
+        return Report(
+            is_restarted,
+            lost,
+            is_new=is_new,
+            draining=report.get("draining") is True,
+            unserved=_unserved(report.get("unserved")),
+            user=_name(report, "user"),
+            host=_name(report, "host"),
+        )
 
     def knows_limit(self, now: float) -> bool:
         """True if the limit is fresh; an old one may be that of an earlier broker."""
@@ -163,6 +225,38 @@ class Probe:
     def _open(self) -> list[Step]:
         self.lane = self._new_name()
         return [OpenLane(self.lane)]
+
+
+def unpacked(answer: wire.Answer) -> dict[Any, Any]:
+    """Return the map in an answer of `mmi.broker`; empty if there is none."""
+    try:
+        _, packed = answer.body
+        report = msgpack.unpackb(bytes(packed))  # type: ignore[call-overload]
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _who(report: dict[Any, Any]) -> str:
+    """Describe another broker than that of the contact file."""
+    user, host = _name(report, "user"), _name(report, "host")
+    by = f", started by {user} on {host}," if user or host else ""
+    return f"another broker{by} has the address in the file"
+
+
+def _unserved(services: object) -> dict[str, float]:
+    if not isinstance(services, dict):
+        return {}
+    return {
+        wire.one_line(str(name)): float(seconds)
+        for name, seconds in services.items()
+        if isinstance(seconds, (int, float)) and seconds >= 0
+    }
+
+
+def _name(report: dict[Any, Any], key: str) -> str:
+    value = report.get(key)
+    return wire.one_line(value)[:_NAME_LENGTH] if isinstance(value, str) else ""
 
 
 def _limit(settings: object) -> Limit:

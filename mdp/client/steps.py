@@ -13,6 +13,10 @@ from ..wire import Frame, Frames, printable
 class ClientRequest:
     """One request. `listener` is for the loop with the sockets; the core does not use it."""
 
+    # Only with a contact file; here, so that they cost no time otherwise.
+    is_checking = False  # its lane is asked first which broker it has reached
+    left_until = -math.inf  # until then it may be answered by a broker that is leaving
+
     def __init__(
         self,
         service: bytes,
@@ -43,6 +47,7 @@ class ClientRequest:
         self.parts_skipped = 0  # of this try: parts that an earlier try brought
         self.misses = 0  # answers in a row that the broker does not hold it
         self.patience = 0  # how many misses show that it is lost
+        self.closes_lane = streams  # its lane is used for no other call
 
     @property
     def text(self) -> str:
@@ -93,4 +98,18 @@ class Failed(NamedTuple):
     error: MDPError
 
 
-Step = OpenLane | SendOnLane | CloseLane | PartialReply | FinalReply | Failed
+class Met(NamedTuple):
+    """A broker has answered for the first time: the user who runs it, and its host."""
+
+    user: str
+    host: str
+
+
+class Silent(NamedTuple):
+    """The broker has not answered for so long. An empty `reason` is not known to the core."""
+
+    silent_s: float
+    reason: str
+
+
+Step = OpenLane | SendOnLane | CloseLane | PartialReply | FinalReply | Failed | Met | Silent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import sys
 import threading
 from collections import Counter
@@ -17,8 +18,9 @@ from .. import addresses
 from ..broker.management import PREFIX
 from ..client.client import Client
 from ..errors import MDPError, NotServed, RequestTimeout, SettingsError
+from ..pool.observe import Outlook, pool_of
 from ..settings import ClientSettings
-from ..sockets import clock, is_served
+from ..sockets import clock
 from ..wire import service_name
 from . import tables
 
@@ -102,17 +104,33 @@ def _check_served(client: Client, call: CallSettings) -> None:
     """
     if call.service.startswith(PREFIX.decode()):
         return
+    pool = pool_of(client.broker)
+    outlook = None if pool is None else Outlook(pool)
+    if outlook and call.service not in outlook.services:
+        outlook = None  # no job of the pool serves it
+    if outlook and outlook.adapts and call.wait_s:
+        return  # only a queued request makes such a pool start its first worker
     started_at = clock()
     patience_s = max(call.wait_s, client.settings.timeout_s)
-    waiting = False
+    next_line_s = 0.0
     while _code(client, call.service, patience_s) == b"404":
-        if clock() >= started_at + call.wait_s:
-            raise NotServed(_not_served(client, call))
-        if not (waiting or call.quiet):
-            line = f"waiting up to {call.wait_s:g} s for a worker of {call.service}"
-            print(f"mdp: {line} at {client.broker}", file=sys.stderr, flush=True)
-        waiting = True
+        if pool and not outlook:
+            raise NotServed(f"no job of pool {pool.name} serves {call.service}{_served(client)}")
+        waited_s = clock() - started_at
+        coming = outlook.text() if outlook else ""
+        if waited_s >= call.wait_s and not (coming and call.wait_s):
+            raise NotServed(_not_served(client, call, coming))
+        if waited_s >= next_line_s and not call.quiet:
+            _say_waiting(client, call, waited_s, coming)
+            next_line_s = math.inf if outlook is None else (waited_s // 60 + 1) * 60
         threading.Event().wait(_POLL_S)
+
+
+def _say_waiting(client: Client, call: CallSettings, waited_s: float, coming: str) -> None:
+    line = f"waiting up to {call.wait_s:g} s for a worker of {call.service}"
+    if coming:
+        line = f"waiting for a worker of {call.service}, {waited_s:.0f} s: {coming};"
+    print(f"mdp: {line} at {client.broker_shown}", file=sys.stderr, flush=True)
 
 
 def _code(client: Client, service: str, patience_s: float) -> bytes:
@@ -124,20 +142,23 @@ def _code(client: Client, service: str, patience_s: float) -> bytes:
             body, timeout_s = [service_name(service)], min(_TRY_S, left_s)
             return client.request("mmi.service", body, timeout_s=timeout_s, tries=1)[0]
         except RequestTimeout:
-            if is_served(client.broker):
+            why = client.why_silent()
+            if addresses.NO_ANSWER in why:  # it may be a broker without `mmi.service`
                 line = "%s does not answer mmi.service; sending the request to %s all the same"
-                log.info(line, client.broker, service)
+                log.info(line, client.broker_shown, service)
                 return b"501"
         if clock() >= give_up_at:
-            hint = addresses.how_to_serve(client.broker)
-            text = f"no broker answers at {client.broker} within {patience_s:g} s; {hint}"
+            text = f"no broker answers at {client.broker_shown} within {patience_s:g} s: {why}"
             raise RequestTimeout(text)
 
 
-def _not_served(client: Client, call: CallSettings) -> str:
+def _not_served(client: Client, call: CallSettings, coming: str) -> str:
     waited = f" within {call.wait_s:g} s" if call.wait_s else ""
     hint = "" if call.wait_s else "; --wait SECONDS waits for one"
-    return f"no worker serves {call.service} at {client.broker}{waited}{_served(client)}{hint}"
+    hint = f"; {coming}{hint}" if coming else hint
+    return (
+        f"no worker serves {call.service} at {client.broker_shown}{waited}{_served(client)}{hint}"
+    )
 
 
 def _served(client: Client) -> str:

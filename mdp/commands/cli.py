@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 misused.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -13,50 +14,78 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import addresses
 from ..errors import SettingsError
-from ..process import (
+from ..settings import (
+    DEFAULT_ENDPOINT,
+    BrokerSettings,
+    ClientSettings,
+    Heartbeats,
+    WorkerLife,
+    WorkerSettings,
+)
+from ..system import batch_job
+from ..system.contact import NoContact, locate
+from ..system.contact import read as read_contact
+from ..system.machine import memory_bytes
+from ..system.process import (
     configure_logging,
     ended_by_signals,
     errors_reported,
-    memory_bytes,
     raise_file_limit,
     stop_signal,
 )
-from ..settings import DEFAULT_ENDPOINT, BrokerSettings, ClientSettings, Heartbeats, WorkerSettings
 from ..wire import service_name
 from ..worker.worker import Worker, load
+from . import keys as key_commands
+from . import pool, pool_reports
 from .command_line import (
     COMPUTED,
+    CONTACT_HELP,
     FAILURES,
     FILES,
     HEARTBEAT_OPTIONS,
+    SECURITY,
     SERVED,
     TERMINAL,
     Bind,
     Broker,
     BrokerToLoad,
+    Every,
     Heartbeat,
     Json,
     Liveness,
+    PoolName,
     Quiet,
     Timeout,
     Tries,
+    Until,
     Verbose,
     Wait,
+    WatchIt,
     Workers,
+    broker_of,
+    end_time,
     finite,
     new_app,
     option,
     options_named,
 )
+from .worker_options import with_worker_life
+
+if TYPE_CHECKING:
+    from ..broker.broker_loop import Serving
 
 app = new_app("mdp", "The Majordomo protocol: a broker, its workers and its clients.")
+app.add_typer(pool.app)
+app.add_typer(key_commands.app)
+pool_reports.add_to(pool.app)
 
 HEARTBEATS = Heartbeats()
 BROKER = BrokerSettings()
@@ -75,8 +104,12 @@ The clients of a service are served in turn, one request each, so that nobody wa
 one's whole queue. If a worker dies, or holds a request longer than the time limit, the request \
 goes to another one.
 
-On SIGTERM or Ctrl-C the broker first waits for the requests that workers hold (--drain); a second \
-signal stops it at once.
+With --contact the broker writes a file with its address; workers and clients with \
+`--broker @FILE` read it, and follow the broker when it moves. If the file names another broker \
+later, this one hands over to it: it waits for the requests that workers hold, and ends.
+
+On SIGTERM, SIGUSR1 or Ctrl-C the broker first waits for the requests that workers hold (--drain); \
+a second signal stops it at once, but a SIGTERM within 2 s of another one does not.
 
 [bold]Examples[/]
 
@@ -86,6 +119,8 @@ signal stops it at once.
   mdp broker --bind tcp://127.0.0.1:5555 --bind ipc:///tmp/mdp.sock
   mdp broker --time-limit ssnet-plane0=120 --time-limit training=none
   mdp broker --max-bytes 20000000000 --supervise
+  mdp broker --bind tcp://0.0.0.0:0 --public --contact july/broker.json    # any free port
+  mdp broker --bind tcp://0.0.0.0:0 --public --contact july/broker.json --take-over --until auto
 """
 
 
@@ -110,6 +145,14 @@ def broker(
         int,
         option(FAILURES, help="Refuse a request when this many workers died while they held it."),
     ] = BROKER.max_attempts,
+    max_lost: Annotated[
+        int,
+        option(
+            FAILURES,
+            help="Refuse a request when this many workers were lost while they held it: their hosts"
+            " or connections went away.",
+        ),
+    ] = BROKER.max_lost,
     max_queue: Annotated[
         int,
         option(
@@ -152,6 +195,59 @@ def broker(
         bool,
         option(FAILURES, "--supervise", help="Start the broker again if its process dies."),
     ] = False,
+    contact: Annotated[
+        Path | None,
+        option(
+            SERVED,
+            metavar="FILE",
+            help=CONTACT_HELP,
+        ),
+    ] = None,
+    advertise: Annotated[
+        str | None,
+        option(
+            SERVED,
+            metavar="HOST",
+            help="Host in the contact file. Default: that of --bind, or the name of this machine.",
+        ),
+    ] = None,
+    take_over: Annotated[
+        bool,
+        option(
+            SERVED,
+            "--take-over",
+            help="Write the contact file although it names another running broker, which then hands"
+            " over and ends.",
+        ),
+    ] = False,
+    keys: Annotated[
+        bool,
+        option(
+            SECURITY,
+            "--keys",
+            help="Ask for keys at ipc:// and loopback addresses, too; needs --contact. Other"
+            " users of this machine reach a loopback address.",
+        ),
+    ] = False,
+    publish: Annotated[
+        Path | None,
+        option(
+            SECURITY,
+            metavar="FILE",
+            help="Also write where the broker is, without a key, into a FILE that everybody may"
+            " read: for people with keys of their own (`mdp keys new`).",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        option(
+            SECURITY,
+            "--insecure",
+            help="Ask for no keys, although other machines can reach the broker: anyone who reaches"
+            " it can read and answer requests.",
+        ),
+    ] = False,
+    until: Until = None,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
     liveness: Liveness = HEARTBEATS.liveness,
     verbose: Verbose = False,
@@ -163,6 +259,7 @@ def broker(
     with options_named(
         **HEARTBEAT_OPTIONS,
         max_attempts="--max-attempts",
+        max_lost="--max-lost",
         max_queue="--max-queue",
         max_queue_bytes="--max-queue-bytes",
         max_bytes="--max-bytes",
@@ -175,6 +272,7 @@ def broker(
         settings = BrokerSettings(
             heartbeats=Heartbeats(heartbeat, liveness),
             max_attempts=max_attempts,
+            max_lost=max_lost,
             max_queue=max_queue,
             max_queue_bytes=max_queue_bytes,
             max_bytes=max(memory, 2 * max_queue_bytes) if max_bytes is None else memory,
@@ -183,8 +281,47 @@ def broker(
             drain_s=drain,
         )
     configure_logging(verbose=verbose, quiet=quiet)
-    _check_public(endpoints, public=public)
-    become_broker(endpoints, settings, verbose=verbose, quiet=quiet, supervise=supervise)
+    has_keys = _has_keys(endpoints, contact, public=public, keys=keys, insecure=insecure)
+    serving = replace(
+        _serving(contact, advertise, take_over=take_over, until=until),
+        keys=has_keys,
+        publish=None if publish is None else os.path.abspath(publish),
+        insecure=insecure and not has_keys,
+    )
+    if publish is not None and contact is not None and publish.resolve() == contact.resolve():
+        raise SettingsError(f"want another file for --publish than for --contact, got {publish}")
+    if publish is not None and not has_keys:
+        raise SettingsError("--publish is for a broker with keys: add --contact FILE and --keys")
+    become_broker(
+        endpoints, settings, verbose=verbose, quiet=quiet, supervise=supervise, serving=serving
+    )
+
+
+def _serving(
+    path: Path | None, advertise: str | None, *, take_over: bool, until: str | None
+) -> Serving:
+    from ..broker.broker_loop import Serving
+
+    if path is None and (advertise is not None or take_over):
+        raise SettingsError(f"{'--take-over' if take_over else '--advertise'} needs --contact")
+    if advertise is not None:
+        try:
+            addresses.advertised(["tcp://0.0.0.0:1"], "", advertise)
+        except SettingsError:
+            want = "want --advertise as a host name or an IP address"
+            raise SettingsError(f"{want}, got {advertise!r}") from None
+    replaces = None
+    if path is not None and take_over:
+        with contextlib.suppress(NoContact):
+            replaces = read_contact(path).instance
+    job = batch_job.here()
+    return Serving(
+        contact=None if path is None else os.path.abspath(path),
+        advertise=advertise,
+        job="" if job is None else job.id,
+        replaces=replaces,
+        ends_at=end_time(until),
+    )
 
 
 def _time_limits(texts: list[str]) -> dict[str, float | None]:
@@ -211,17 +348,25 @@ def _finite(seconds: float) -> float:
     return seconds
 
 
-def _check_public(endpoints: list[str], *, public: bool) -> None:
-    """Refuse an address that other machines can reach, unless the user said `--public`.
-
-    Anyone who can reach a broker can read and answer requests.
-    """
+def _has_keys(
+    endpoints: list[str], contact: Path | None, *, public: bool, keys: bool, insecure: bool
+) -> bool:
+    """Return whether the broker asks for keys. Refuses what is not safe unless the user says so."""
+    if keys and insecure:
+        raise SettingsError("--keys cannot be combined with --insecure")
+    if keys and contact is None:
+        raise SettingsError("--keys needs --contact FILE: the file has the keys of its readers")
     reachable = [text for text in endpoints if not addresses.parse(text, bind=True).is_local]
     if reachable and not public:
         raise SettingsError(f"{reachable[0]} can be reached from other machines: add --public")
-    for endpoint in reachable:
-        text = "%s can be reached from other machines, by anyone: there is no password"
-        logging.getLogger(__name__).warning(text, endpoint)
+    if insecure and not reachable:
+        raise SettingsError("--insecure is for a --bind address that other machines can reach")
+    if reachable and contact is None and not insecure:
+        raise SettingsError(
+            f"{reachable[0]} can be reached from other machines: add --contact FILE, which makes"
+            " keys, or --insecure for a broker that anyone can use"
+        )
+    return keys or bool(reachable and not insecure)
 
 
 WORKER_HELP = """Start workers of a service; a Python class of yours answers its requests.
@@ -229,24 +374,30 @@ WORKER_HELP = """Start workers of a service; a Python class of yours answers its
 CLASS is a subclass of mdp.Worker in MODULE; the current folder is on Python's path. Each worker \
 computes in its own process. The exit code is 1 if a worker's setup() failed several times in a row.
 
-On Ctrl-C, SIGTERM or SIGHUP the workers finish the requests that they hold; a second signal stops \
-them at once.
+On Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP the workers finish the requests that they hold; a second \
+signal stops them at once, but a SIGTERM within 2 s of another one does not. In a Slurm job they \
+leave before the end of its time, and then exit with 0.
 
 [bold]Examples[/]
 
   mdp worker echo mdp.echo:Echo
   mdp worker doubler mymodule:Doubler --broker tcp://node7:5555 -n 4
+  mdp worker doubler mymodule:Doubler --broker @july/broker.json --idle 10m
+  mdp worker doubler mymodule:Doubler --until 4:00:00 --broker-wait 30m
 """
 
 
 @app.command(help=WORKER_HELP)
+@with_worker_life
 def worker(
     service: Annotated[str, typer.Argument(help="Name of the service.")],
     target: Annotated[
         str, typer.Argument(metavar="MODULE:CLASS", help="The class that answers requests.")
     ],
+    *,
     broker: Broker = DEFAULT_ENDPOINT,
     workers: Workers = 1,
+    life: WorkerLife,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
     liveness: Liveness = HEARTBEATS.liveness,
     verbose: Verbose = False,
@@ -257,14 +408,20 @@ def worker(
     sys.path.insert(0, os.getcwd())
     module, name = _check_target(target)
     with options_named(**HEARTBEAT_OPTIONS):
-        settings = WorkerSettings(heartbeats=Heartbeats(heartbeat, liveness))
+        settings = WorkerSettings(heartbeats=Heartbeats(heartbeat, liveness), life=life)
     configure_logging(verbose=verbose, quiet=quiet)
     factory: Callable[[], Worker] = functools.partial(load, module, name)
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
     raise_file_limit()
     with stop_signal() as stop:
         serve_workers(
-            broker, [(service, factory)] * workers, stop, settings=settings, prepare=prepare
+            broker,
+            [(service, factory)] * workers,
+            stop,
+            settings=settings,
+            prepare=prepare,
+            job=batch_job.here(),
+            log_path=batch_job.log_path(),
         )
 
 
@@ -295,12 +452,14 @@ request before those of production clients, but not the requests of --repeat.
   mdp call ssnet-plane2 --file event.bin -o answers --timeout 60
   mdp call echo x --repeat 10000 --window 32
   mdp call echo hello --wait 60
+  mdp call square 7 --pool numbers
   mdp call mmi.service echo
 """
 
 
 @app.command(help=CALL_HELP)
 def call(
+    context: typer.Context,
     service: Annotated[str, typer.Argument(help="Name of the service.")],
     frames: Annotated[
         list[str] | None,
@@ -320,19 +479,27 @@ def call(
     tries: Tries = CLIENT.tries,
     wait: Wait = 0.0,
     broker: Broker = DEFAULT_ENDPOINT,
+    pool_name: PoolName = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     from . import calls
 
     configure_logging(verbose=verbose, quiet=quiet)
+    broker = broker_of(context, pool_name, broker)
     body = [frame.encode("utf-8", "surrogateescape") for frame in frames or []]
     body += [calls.read_frame(name) for name in file or []]
     calls.make_folder(output)
     with options_named(timeout_s="--timeout", tries="--tries", lanes="--window"):
         settings = ClientSettings(
-            timeout_s=timeout, tries=tries, lanes=window, interactive=repeat == 1
+            timeout_s=timeout if pool_name is None else max(timeout, wait),
+            tries=tries,
+            lanes=window,
+            interactive=repeat == 1,
+            waits=pool_name is not None and wait > 0,
         )
+    if not wait:
+        locate(broker)  # an error at once, if there is no contact file
     call = calls.CallSettings(service, body, out=output, wait_s=wait, quiet=quiet)
     if repeat == 1:
         calls.call_once(broker, settings, call)
@@ -343,8 +510,9 @@ def call(
 SERVICES_HELP = """Show the services of a broker: idle and busy workers, and queue depths.
 
 If you name a SERVICE, the exit code is 0 if it has a worker, else 1; --quiet then prints nothing. \
---watch ends with Ctrl-C, SIGTERM or SIGHUP. To a file or a pipe it writes plain lines, each with \
-the time; with --json, it writes one object per line.
+--watch ends with Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP. To a file or a pipe it writes plain lines, \
+each with the time; with --json, it writes one object per line. --by-worker shows where each \
+worker runs (host, process id, job), with how many threads, on which device, and until when.
 
 [bold]Examples[/]
 
@@ -353,6 +521,7 @@ the time; with --json, it writes one object per line.
   mdp services --watch --every 60 >> services.log
   mdp services --watch --json | jq '.services.echo.queued'
   mdp services --by-worker
+  mdp services --by-worker --pool july
   mdp services ssnet-plane2 --quiet && echo "there are workers"
   mdp services --json | jq '.services.echo.idle'
 """
@@ -360,26 +529,18 @@ the time; with --json, it writes one object per line.
 
 @app.command(help=SERVICES_HELP)
 def services(
+    context: typer.Context,
     service: Annotated[
         str | None, typer.Argument(help="Show only the service of this name.")
     ] = None,
     by_worker: Annotated[
         bool, option(TERMINAL, "--by-worker", help="Also show a row for each worker.")
     ] = False,
-    watch: Annotated[
-        bool, option(TERMINAL, "--watch", help="Update the table until Ctrl-C.")
-    ] = False,
-    every: Annotated[
-        float | None,
-        option(
-            TERMINAL,
-            min=0.1,
-            callback=finite,
-            help="Seconds between updates of --watch. Default: 1.",
-        ),
-    ] = None,
+    watch: WatchIt = False,
+    every: Every = None,
     timeout: Timeout = LOOK_TIMEOUT_S,
     broker: Broker = DEFAULT_ENDPOINT,
+    pool_name: PoolName = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -387,6 +548,7 @@ def services(
     from . import discovery
 
     configure_logging(verbose=verbose, quiet=quiet)
+    broker = broker_of(context, pool_name, broker)
     if not verbose:
         logging.getLogger("mdp").setLevel(logging.ERROR)
     with options_named(timeout_s="--timeout"):
@@ -395,6 +557,8 @@ def services(
         raise SettingsError("--every needs --watch")
     if quiet and (watch or json or service is None):
         raise SettingsError("--quiet needs a SERVICE, and neither --watch nor --json")
+    if not watch:
+        locate(broker)  # an error at once, if there is no contact file
     if watch:
         with ended_by_signals():
             look.watch(every_s=every or 1.0, json=json)
@@ -406,12 +570,14 @@ BENCH_HELP = """Measure the request rate and the latency of a service, at any Ma
 
 Without --broker, a broker and echo workers are started for the measurement. --bare-loop also \
 measures, for comparison, a loop that only forwards frames between a ROUTER and a DEALER socket. \
-The measurement alternates between the broker and the loop, and shows the ratio of their rates.
+The measurement alternates between the broker and the loop, and shows the ratio of their rates. \
+--with-keys measures a broker that asks for keys, and for comparison one that does not.
 
 [bold]Examples[/]
 
   mdp bench
   mdp bench --bare-loop --sizes 64,100000,5000000
+  mdp bench --with-keys --windows 32
   mdp bench --workers 10,1000,5000 --sizes 64
   mdp bench --windows 100000 --sizes 64
   mdp bench --broker tcp://node7:5555 --service echo --windows 1,32
@@ -452,6 +618,14 @@ def bench(
         bool,
         option(COMPUTED, "--bare-loop", help="Also measure a loop that only forwards frames."),
     ] = False,
+    with_keys: Annotated[
+        bool,
+        option(
+            SECURITY,
+            "--with-keys",
+            help="Measure a broker with keys, and one without in comparison.",
+        ),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -462,8 +636,9 @@ def bench(
     with options_named(
         sizes="--sizes", windows="--windows", workers="--workers", dialect="--dialect"
     ):
+        place = None if broker is None else locate(broker)
         plan = measure.LoadPlan(
-            broker=broker,
+            broker=None if place is None else place.address,
             service=service,
             sizes=_numbers(sizes, "--sizes"),
             windows=_numbers(windows, "--windows"),
@@ -472,6 +647,8 @@ def bench(
             rounds=rounds,
             dialect=measure.dialect_named(dialect),
             ceiling=bare_loop,
+            keys=None if place is None else place.keys,
+            with_keys=with_keys,
         )
     raise_file_limit()
     measure.show(plan, json=json, quiet=quiet)

@@ -6,18 +6,25 @@ one name has one meaning in all commands (docs/options.md is the table).
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import addresses
 from ..errors import SettingsError
-from ..settings import DEFAULT_ENDPOINT
+from ..settings import DEFAULT_ENDPOINT, seconds_of
+from ..sockets import unix_time
+from ..system import batch_job
 from ..version import VERSION
+
+log = logging.getLogger(__name__)
 
 
 def new_app(name: str, help: str) -> typer.Typer:
@@ -92,6 +99,22 @@ def option_of(context: typer.Context, parameter: typer.CallbackParam) -> str:
     return max(parameter.opts, key=len)
 
 
+def broker_of(context: typer.Context, pool: Path | None, broker: str) -> str:
+    """Return the broker that --broker or --pool names. Raises `SettingsError` and `PoolError`."""
+    if pool is None:
+        return broker
+    source = context.get_parameter_source("broker")
+    if source is not None and source.name == "COMMANDLINE":
+        raise SettingsError("--broker cannot be combined with --pool")
+    from ..pool.observe import Outlook
+    from ..pool.pool_folder import PoolFolder
+
+    folder = PoolFolder(pool)
+    folder.require()
+    Outlook(folder).check()
+    return f"@{pool / folder.contact_file.name}"
+
+
 # Panels of the help.
 
 FILES = "Input and output"
@@ -99,9 +122,10 @@ COMPUTED = "What is computed"
 LEARNED = "How a network learns"
 DRAWN = "What is drawn"
 SERVED = "Workers and broker"
+SECURITY = "Keys"
 FAILURES = "Failures and resuming"
 TERMINAL = "Output on the terminal"
-PANELS = (FILES, COMPUTED, LEARNED, DRAWN, SERVED, FAILURES, TERMINAL)
+PANELS = (FILES, COMPUTED, LEARNED, DRAWN, SERVED, SECURITY, FAILURES, TERMINAL)
 
 
 def option(panel: str, *names: str, help: str, **more: Any) -> Any:
@@ -111,6 +135,50 @@ def option(panel: str, *names: str, help: str, **more: Any) -> Any:
     second sentence, "Default: ...".
     """
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+def duration(value: str | float) -> float:
+    """Parse a duration on the command line, in seconds: `option(parser=duration)`."""
+    if isinstance(value, (int, float)):
+        return value  # a default
+    try:
+        return seconds_of(value)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Duration = {"parser": duration, "metavar": "DURATION"}
+"""For `option(SERVED, help="...", **Duration)` of a parameter that is a number of seconds."""
+
+
+def end_time(text: str | None) -> float:
+    """Return the Unix time that `--until` names; infinity if it names none.
+
+    `auto` is the end of the batch job that this process runs in; a duration counts from now; a
+    time such as 2026-11-28T18:00 is local, if it has no zone. Raises `SettingsError`.
+    """
+    if text is None:
+        return math.inf
+    if text == "auto":
+        return _end_of_job()
+    try:
+        return datetime.fromisoformat(text).timestamp() if "T" in text else _from_now(text)
+    except (SettingsError, ValueError, OverflowError):
+        want = "want --until auto, a duration such as 4:00:00, or a time such as 2026-11-28T18:00"
+        raise SettingsError(f"{want}, got {text!r}") from None
+
+
+def _from_now(text: str) -> float:
+    return unix_time() + seconds_of(text)
+
+
+def _end_of_job() -> float:
+    job = batch_job.here()
+    if job is None:
+        log.info("--until auto: this is not a batch job, so no end is known")
+        return math.inf
+    ends_at = batch_job.end_time(job)
+    return math.inf if ends_at is None else ends_at
 
 
 # Options. Their callbacks check them before the command runs.
@@ -141,7 +209,10 @@ def _check_address(
     context: typer.Context, parameter: typer.CallbackParam, value: str, *, bind: bool
 ) -> None:
     try:
-        addresses.parse(value, bind=bind)
+        if value.startswith("@") and not bind:
+            addresses.contact_path(value)
+        else:
+            addresses.parse(value, bind=bind)
     except SettingsError as error:
         raise SettingsError(f"{option_of(context, parameter)}: {error}") from None
 
@@ -171,7 +242,16 @@ Broker = Annotated[
         *("--broker", "-b"),
         envvar="MDP_BROKER",
         callback=_connectable,
-        help="Address of the broker.",
+        help="Address of the broker, or @FILE with its contact file.",
+    ),
+]
+PoolName = Annotated[
+    Path | None,
+    option(
+        SERVED,
+        "--pool",
+        metavar="NAME",
+        help="Use the broker and the workers of this pool: its folder.",
     ),
 ]
 BrokerToLoad = Annotated[
@@ -180,7 +260,8 @@ BrokerToLoad = Annotated[
         SERVED,
         *("--broker", "-b"),
         callback=_connectable_or_none,
-        help="Address of the broker. Default: a broker that is started for the measurement.",
+        help="Address of the broker, or @FILE with its contact file. Default: a broker that is"
+        " started for the measurement.",
     ),
 ]
 Bind = Annotated[
@@ -189,6 +270,15 @@ Bind = Annotated[
         SERVED,
         callback=_bindable,
         help=f"Address at which the broker listens; repeatable. Default: {DEFAULT_ENDPOINT}.",
+    ),
+]
+Until = Annotated[
+    str | None,
+    option(
+        SERVED,
+        metavar="TIME",
+        help="When to have ended: auto (the end of the batch job), a duration from now such as"
+        " 4:00:00, or a time such as 2026-11-28T18:00. Default: no end.",
     ),
 ]
 Workers = Annotated[
@@ -230,7 +320,32 @@ Wait = Annotated[
         help="Seconds to wait for the first worker of a service; 0: do not wait.",
     ),
 ]
+LongWait = Annotated[
+    float | None,
+    option(
+        SERVED,
+        "--wait",
+        min=0,
+        callback=finite,
+        help="Seconds to wait for the first worker of a service; 0: do not wait. Default: as long"
+        " as --timeout.",
+    ),
+]
+WatchIt = Annotated[bool, option(TERMINAL, "--watch", help="Update the table until Ctrl-C.")]
+Every = Annotated[
+    float | None,
+    option(
+        TERMINAL,
+        min=0.1,
+        callback=finite,
+        help="Seconds between updates of --watch. Default: 1.",
+    ),
+]
 Json = Annotated[bool, option(TERMINAL, "--json", help="Print JSON instead of tables.")]
+CONTACT_HELP = (
+    "File in which the broker writes where it is, for `--broker @FILE`; on a file system that"
+    " workers and clients share."
+)
 Quiet = Annotated[
     bool, option(TERMINAL, "--quiet", "-q", help="Show only results, warnings and errors.")
 ]

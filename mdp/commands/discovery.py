@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json as json_text
 import sys
-import threading
-from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
-from .. import addresses
 from ..client.client import Client
 from ..errors import MDPError, RequestTimeout, SettingsError
-from ..process import timestamp
 from ..settings import ClientSettings
 from ..sockets import clock, unix_time
+from ..system.process import timestamp
 from . import tables
+from .watching import WIDE, Watch
 
 _SETTINGS = ClientSettings(tries=1, interactive=True)
-_WIDE = 1000  # columns, if stdout is not a terminal
 
 Report = dict[str, Any]
 
@@ -47,61 +44,29 @@ class Look:
             try:
                 report = self._report(client)
             except RequestTimeout:
-                raise RequestTimeout(self._no_answer()) from None
+                raise RequestTimeout(self._no_answer(client)) from None
         if json and not quiet:
             print(json_text.dumps(report, indent=2))
         elif not quiet:
-            wide = None if sys.stdout.isatty() else _WIDE
+            wide = None if sys.stdout.isatty() else WIDE
             Console(width=wide).print(self._tables(report, rates=None))
         return self._service is None or self._has_workers(report)
 
     def watch(self, *, every_s: float, json: bool) -> None:
         """Show reports until KeyboardInterrupt, also while no broker answers."""
         with Client(self._broker, _SETTINGS) as client:
-            if json:
-                self._repeat(client, every_s, _write_object)
-            elif sys.stdout.isatty():
-                self._watch_terminal(client, every_s)
-            else:
-                self._repeat(client, every_s, self._write_rows)
+            look = functools.partial(self._timed_report, client)
+            Watch(self._broker, look=look, view=self._view, as_json=dict).run(
+                every_s=every_s, json=json
+            )
 
-    def _repeat(self, client: Client, every_s: float, show: Callable[[Report], None]) -> None:
-        """Show a report each interval; it has only `error` while no broker answers."""
-        pause = threading.Event()  # never set: only its `wait` is used
-        while True:
-            due_at = clock() + every_s
-            try:
-                report = self._report(client)
-            except MDPError:
-                report = {"error": f"{self._no_answer()}; still trying"}
-            show({"time": timestamp(unix_time()), **report})
-            pause.wait(max(0.0, due_at - clock()))
-
-    def _watch_terminal(self, client: Client, every_s: float) -> None:
-        """Show the table on the alternate screen; print the last one when it ends."""
-        shown: RenderableType = ""
-        console = Console()
-
-        def show(report: Report) -> None:
-            nonlocal shown
-            shown = self._view(report)
-            title = Text(f"{self._broker}   (Ctrl-C ends)\n", style="dim")
-            live.update(Group(title, shown), refresh=True)
-
+    def _timed_report(self, client: Client) -> Report:
+        """Return a report with the time; it has only `error` while no broker answers."""
         try:
-            with Live(console=console, screen=True, auto_refresh=False) as live:
-                self._repeat(client, every_s, show)
-        finally:
-            console.print(shown)
-
-    def _write_rows(self, report: Report) -> None:
-        """Write plain lines, each with the time."""
-        console = Console(width=_WIDE, no_color=True, highlight=False)
-        with console.capture() as captured:
-            console.print(self._view(report))
-        rows = [row.rstrip() for row in captured.get().splitlines()]
-        sys.stdout.writelines(f"{report['time']}  {row}\n" for row in rows if row)
-        sys.stdout.flush()
+            report = self._report(client)
+        except MDPError:
+            report = {"error": f"{self._no_answer(client)}; still trying"}
+        return {"time": timestamp(unix_time()), **report}
 
     def _report(self, client: Client) -> Report:
         services = client.services(timeout_s=self._timeout_s)
@@ -114,9 +79,9 @@ class Look:
             report["workers"] = [w for w in workers if wanted in (None, w["service"])]
         return report
 
-    def _no_answer(self) -> str:
-        hint = addresses.how_to_serve(self._broker)
-        return f"no broker answers at {self._broker} within {self._timeout_s:g} s; {hint}"
+    def _no_answer(self, client: Client) -> str:
+        waited = f"within {self._timeout_s:g} s"
+        return f"no broker answers at {client.broker_shown} {waited}: {client.why_silent()}"
 
     def _has_workers(self, report: Report) -> bool:
         return any(row["workers"] for row in report["services"].values())
@@ -142,9 +107,3 @@ class Look:
         if "workers" in report:
             shown += [Text(""), tables.workers(report["workers"])]
         return Group(*shown)
-
-
-def _write_object(report: Report) -> None:
-    """Write one line of JSON."""
-    sys.stdout.write(json_text.dumps(report) + "\n")
-    sys.stdout.flush()

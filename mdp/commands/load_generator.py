@@ -15,11 +15,12 @@ import signal
 import socket as posix
 import statistics
 import sys
+import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import zmq
@@ -27,11 +28,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ..broker.broker_loop import serve_broker
+from ..addresses import ClientKeys
+from ..broker.broker_loop import Serving, serve_broker
 from ..errors import MDPError, SettingsError
-from ..process import die_with, raise_file_limit
 from ..settings import BrokerSettings
 from ..sockets import Wakeup, connect, receive_message, send_message, target
+from ..system.contact import read as read_contact
+from ..system.process import die_with, raise_file_limit
 from ..wire import DIALECTS, ERROR, MDP02, Dialect, Frames, worker_name
 from . import tables
 
@@ -51,6 +54,10 @@ class LoadPlan:
     rounds: int
     dialect: Dialect
     ceiling: bool
+    keys: ClientKeys | None = None
+    """To connect to `broker`; None: it has no keys."""
+    with_keys: bool = False
+    """Measure a broker with keys; the ceiling is one without."""
 
     def __post_init__(self) -> None:
         if min(self.sizes) < 0:
@@ -59,6 +66,9 @@ class LoadPlan:
             raise SettingsError(f"want windows of at least 1, got {min(self.windows)}")
         if self.ceiling and self.broker:
             raise SettingsError("--bare-loop cannot be combined with --broker")
+        if self.with_keys and (self.ceiling or self.broker):
+            other = "--broker" if self.broker else "--bare-loop"
+            raise SettingsError(f"--with-keys cannot be combined with {other}")
         if min(self.workers) < (0 if self.broker else 1):
             least = "0" if self.broker else "1, or 0 with a --broker that has workers"
             raise SettingsError(f"want workers of at least {least}, got {min(self.workers)}")
@@ -78,6 +88,7 @@ class Figure:
     cpu_us: float | None
     ceiling_per_s: float | None = None
     ratio: float | None = None
+    ceiling_cpu_us: float | None = None
 
 
 def dialect_named(name: str) -> Dialect:
@@ -105,7 +116,7 @@ def show(plan: LoadPlan, *, json: bool, quiet: bool) -> None:
     if json:
         print(json_text.dumps([asdict(figure) for figure in figures], indent=2))
     else:
-        Console().print(_table(figures, ceiling=plan.ceiling))
+        Console().print(_table(figures, plan))
 
 
 def measure(plan: LoadPlan) -> Iterator[Figure]:
@@ -116,7 +127,11 @@ def measure(plan: LoadPlan) -> Iterator[Figure]:
     for workers in plan.workers:
         with ExitStack() as stack:
             served = stack.enter_context(_served(plan, workers))
-            bare = stack.enter_context(_bare(workers)) if plan.ceiling else None
+            bare = None
+            if plan.ceiling:
+                bare = stack.enter_context(_bare(workers))
+            elif plan.with_keys:
+                bare = stack.enter_context(_served(replace(plan, with_keys=False), workers))
             for size in plan.sizes:
                 for window in plan.windows:
                     yield _cell(plan, workers, size, window, served, bare)
@@ -130,21 +145,23 @@ class _Server:
     pid: int | None
     request: Callable[[bytes], Frames]
     is_final: Callable[[Frames], bool]
+    keys: ClientKeys | None = None
 
 
 def _cell(
     plan: LoadPlan, workers: int, size: int, window: int, served: _Server, bare: _Server | None
 ) -> Figure:
-    runs, ratios, tops = [], [], []
+    runs: list[_Run] = []
+    tops: list[_Run] = []
+    ratios = []
     for _ in range(plan.rounds):
         run = _load(served, size, window, plan.seconds)
         runs.append(run)
         if bare is not None:
             top = _load(bare, size, window, plan.seconds)
-            tops.append(top.per_s)
+            tops.append(top)
             ratios.append(run.per_s / top.per_s)
     per_s = statistics.median(run.per_s for run in runs)
-    cpus = [run.cpu_us for run in runs if run.cpu_us is not None]
     return Figure(
         workers=workers,
         size=size,
@@ -153,10 +170,16 @@ def _cell(
         mb_per_s=per_s * size / 1e6,
         p50_ms=statistics.median(run.p50_ms for run in runs),
         p99_ms=statistics.median(run.p99_ms for run in runs),
-        cpu_us=statistics.median(cpus) if cpus else None,
-        ceiling_per_s=statistics.median(tops) if tops else None,
+        cpu_us=_median([run.cpu_us for run in runs]),
+        ceiling_per_s=_median([top.per_s for top in tops]),
         ratio=statistics.median(ratios) if ratios else None,
+        ceiling_cpu_us=_median([top.cpu_us for top in tops]),
     )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    measured = [value for value in values if value is not None]
+    return statistics.median(measured) if measured else None
 
 
 # The load.
@@ -183,19 +206,21 @@ def _load(server: _Server, size: int, window: int, seconds: float) -> _Run:
     payload = b"\7" * size
     try:
         if deep:
-            connect(socket, target(server.endpoint))
+            connect(socket, target(server.endpoint, server.keys))
             return _drive_deep(socket, server, payload, window, seconds)
-        names = _connect(socket, server.endpoint, window)
+        names = _connect(socket, server.endpoint, window, server.keys)
         return _drive(socket, names, server, payload, seconds)
     finally:
         context.destroy(linger=0)
 
 
-def _connect(router: zmq.Socket[bytes], endpoint: str, count: int) -> list[bytes]:
+def _connect(
+    router: zmq.Socket[bytes], endpoint: str, count: int, keys: ClientKeys | None = None
+) -> list[bytes]:
     """Connect one ROUTER `count` times, each time under another name."""
     names = [b"peer%d" % number for number in range(count)]
     router.router_mandatory = True
-    to = target(endpoint)
+    to = target(endpoint, keys)
     for name in names:
         router.routing_id = worker_name(os.urandom(15))  # of the next connection
         router.setsockopt(zmq.CONNECT_ROUTING_ID, name)
@@ -339,15 +364,20 @@ def _served(plan: LoadPlan, workers: int) -> Iterator[_Server]:
         return frames[: len(final)] == final
 
     with ExitStack() as stack:
-        pid = None
+        pid, keys = None, plan.keys
         endpoint = plan.broker or _free_endpoint()
-        if plan.broker is None:
+        if plan.with_keys:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mdp-bench-"))
+            file = os.path.join(folder, "broker.json")
+            pid = stack.enter_context(_process(_serve, endpoint, file))
+            keys = _keys_of(file)
+        elif plan.broker is None:
             pid = stack.enter_context(_broker(endpoint))
         if workers:
             stack.enter_context(
-                _process(_echo_fleet, endpoint, plan.service, workers, dialect.name)
+                _process(_echo_fleet, endpoint, plan.service, workers, dialect.name, keys)
             )
-        server = _Server(endpoint, pid, request, is_final)
+        server = _Server(endpoint, pid, request, is_final, keys)
         _wait_for(server)
         yield server
 
@@ -369,7 +399,7 @@ def _wait_for(server: _Server) -> None:
     dealer.linger = 0
     dealer.routing_id = worker_name(os.urandom(15))
     try:
-        connect(dealer, target(server.endpoint))
+        connect(dealer, target(server.endpoint, server.keys))
         send_message(dealer, server.request(b"?"))
         if not dealer.poll(20_000):
             raise MDPError(f"no answer from {server.endpoint} within 20 s")
@@ -389,11 +419,22 @@ def _broker(endpoint: str) -> Iterator[int]:
         yield pid
 
 
-def _serve(endpoint: str) -> None:
+def _keys_of(file: str) -> ClientKeys | None:
+    """Wait for the contact file of a broker that was started, and return its keys."""
+    give_up_at = time.perf_counter() + 20.0
+    while not os.path.exists(file):
+        if time.perf_counter() > give_up_at:
+            raise MDPError("the broker with keys has not started within 20 s")
+        time.sleep(0.01)
+    return read_contact(file).keys
+
+
+def _serve(endpoint: str, contact: str | None = None) -> None:
     raise_file_limit()
     logging.disable(logging.CRITICAL)  # the peers that connect and leave would fill the log
     settings = BrokerSettings(max_queue=1_000_000)
-    serve_broker([endpoint], settings, Wakeup())
+    serving = Serving(contact=contact, keys=contact is not None)
+    serve_broker([endpoint], settings, Wakeup(), serving)
 
 
 @contextmanager
@@ -416,12 +457,14 @@ def _tethered(parent_pid: int, target: Callable[..., None], *args: object) -> No
     target(*args)
 
 
-def _echo_fleet(endpoint: str, service: str, count: int, dialect_name: str) -> None:
+def _echo_fleet(
+    endpoint: str, service: str, count: int, dialect_name: str, keys: ClientKeys | None = None
+) -> None:
     """Run `count` echo workers of one service, with READY and heartbeats, until killed."""
     dialect = DIALECTS[dialect_name]
     fleet: zmq.Socket[bytes] = zmq.Context().socket(zmq.ROUTER)
     fleet.set_hwm(0)
-    names = _connect(fleet, endpoint, count)
+    names = _connect(fleet, endpoint, count, keys)
     ready = dialect.ready(service.encode())
     asked = list(dialect.asked)
     answer = [*dialect.worker_prefix, dialect.final]
@@ -480,10 +523,14 @@ def _short(number: float) -> str:
     return f"{number:,.{decimals}f}"
 
 
-def _table(figures: list[Figure], *, ceiling: bool) -> Table:
+def _table(figures: list[Figure], plan: LoadPlan) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
     columns = ["workers", "payload", "window", "req/s", "MB/s", "p50 ms", "p99 ms", "CPU us"]
-    for column in columns + (["ceiling", "ratio"] if ceiling else []):
+    if plan.ceiling:
+        columns += ["ceiling", "ratio"]
+    if plan.with_keys:
+        columns += ["no keys", "ratio", "its CPU us"]
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for f in figures:
         cells = [str(f.workers), tables.size(f.size), str(f.window), f"{f.requests_per_s:,.0f}"]
@@ -491,5 +538,7 @@ def _table(figures: list[Figure], *, ceiling: bool) -> Table:
         cells.append("" if f.cpu_us is None else f"{f.cpu_us:.0f}")
         if f.ceiling_per_s is not None and f.ratio is not None:
             cells += [f"{f.ceiling_per_s:,.0f}", f"{f.ratio:.0%}"]
+        if plan.with_keys:
+            cells.append("" if f.ceiling_cpu_us is None else f"{f.ceiling_cpu_us:.0f}")
         table.add_row(*cells)
     return table

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+_LEFT = ("service", "worker", "dialect", "state", "fingerprint", "host", "job", "device")
 _SHORT = 24  # characters of a fingerprint
 
 
@@ -49,9 +51,13 @@ def services(
 
 
 def workers(report: list[Mapping[str, Any]]) -> Table:
-    """Return a table with one row per worker, sorted by service, the oldest worker first."""
+    """Return a table with one row per worker, sorted by service, the oldest worker first.
+
+    A foreign worker says nothing about its host and its job.
+    """
     table = _table(
-        "service", "worker", "dialect", "state", "for", "registered", "heard", "fingerprint"
+        *("service", "worker", "dialect", "state", "for", "registered", "heard", "fingerprint"),
+        *("host", "pid", "job", "threads", "device", "until"),
     )
     for row in sorted(report, key=lambda row: (row["service"], -row["since_s"])):
         busy = row["busy_s"] is not None
@@ -61,14 +67,29 @@ def workers(report: list[Mapping[str, Any]]) -> Table:
         named = (Text(row["service"]), Text(row["address"]), Text(row["dialect"]))
         short = row.get("fingerprint", "")  # brokers of older versions have none
         short = short if len(short) <= _SHORT else short[: _SHORT - 3] + "..."
-        table.add_row(*named, state, since, age, heard, Text(short))
+        place = [Text(fact) for fact in _place(row.get("facts", {}))]
+        table.add_row(*named, state, since, age, heard, Text(short), *place)
     return table
+
+
+def _place(facts: Mapping[str, Any]) -> list[str]:
+    """Return the cells that say where a worker is; empty ones for what it has not said."""
+    cells = [str(facts.get(name, "")) for name in ("host", "pid", "job", "threads", "device")]
+    return [*cells, _minute(facts["until"]) if "until" in facts else ""]
+
+
+def _minute(unix_s: float) -> str:
+    """Format a time as local ISO 8601, to the minute: `2026-11-28T15:52`."""
+    try:
+        return datetime.fromtimestamp(unix_s).isoformat(timespec="minutes")
+    except (ValueError, OverflowError, OSError):
+        return ""  # a worker may have sent any number
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        left = column in ("service", "worker", "dialect", "state", "fingerprint")
+        left = column in _LEFT
         table.add_column(column, justify="left" if left else "right", no_wrap=not left)
     return table
 

@@ -1,8 +1,8 @@
 """The process that computes: it runs `setup()` once, then one request after the other.
 
-It exchanges messages with its host over a socket pair. It ignores SIGINT, SIGTERM and SIGHUP, which
-a terminal or a batch system sends to the whole group, because the host handles them. It is killed
-when the host dies.
+It exchanges messages with its host over a socket pair. It ignores SIGINT, SIGTERM, SIGUSR1 and
+SIGHUP, which a terminal or a batch system sends to the whole group, because the host handles them.
+It is killed when the host dies.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgpack
+
 from .. import pipe
-from ..broker.fingerprints import fingerprint_of
+from ..broker.fingerprints import fingerprint_of, known_facts
 from ..broker.throttle import Throttle
 from ..errors import MDPError, Refused
-from ..process import die_with
 from ..sockets import ChildEnd, Stream, clock
+from ..system.process import die_with
 from ..wire import MAX_BODY_FRAMES, error_body
 from .worker import Worker
 
@@ -48,9 +50,8 @@ def run_child(
     """
     name = f"{name} (pid {os.getpid()})"
     os.setsid()  # a new process group: processes that the user's code starts are killed with it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(stop, signal.SIG_IGN)
     die_with(host_pid)
     if prepare is not None:
         prepare()
@@ -60,16 +61,24 @@ def run_child(
         worker.setup()
         fingerprint = fingerprint_of(worker.fingerprint)
         regular = REGULAR if worker.regular else b""
+        facts = msgpack.packb(facts_of(worker))
     except (Exception, SystemExit) as error:  # code that the user wrote
         log.exception("%s: setup() failed", name)
         host.send([SETUP_FAILED, _describe(error).encode("utf-8", "backslashreplace")])
         stream.close()
         sys.exit(1)
-    host.send([READY, fingerprint, regular])
+    host.send([READY, fingerprint, regular, facts])
     while (message := host.receive()) is not None:
         number, *frames = message
         for final, body in answers(worker, frames, name=name):
             host.send([FINAL if final else PARTIAL, number, *body])
+
+
+def facts_of(worker: Worker) -> dict[str, Any]:
+    """Return what a worker says about itself, for its announcement."""
+    device = "" if worker.device is None else str(worker.device)  # a library's object, say
+    facts = known_facts({"threads": worker.threads, "device": device})
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def answers(

@@ -46,13 +46,15 @@ from __future__ import annotations
 import enum
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from ..addresses import Place
 from ..broker.throttle import Throttle
 from ..settings import WorkerSettings
 from ..wire import Frame, Frames, error_body, printable
-from .session import Session, SocketStep, Stop, no_jitter
+from .lifetime import Lifetime
+from .session import Session, SocketStep, Stop, fixed_place, no_jitter
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +94,7 @@ class Child(enum.Enum):
 class Host:
     """A worker. `ended` tells whether it has ended, and `failure` why, if it has failed.
 
-    jitter: as in `Session`.
+    jitter, locate: as in `Session`; facts: what the announcement says about the worker.
     """
 
     def __init__(
@@ -102,9 +104,13 @@ class Host:
         *,
         name: str = "",
         jitter: Callable[[], float] = no_jitter,
+        locate: Callable[[], Place] = fixed_place,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
-        self.session = Session(service, settings, jitter=jitter)
+        self.session = Session(service, settings, jitter=jitter, locate=locate)
+        self.session.facts.update(facts or {})
+        self.life = Lifetime(settings.life, jitter=jitter())
         self.name = name or printable(service)
         self.child = Child.DEAD
         self.failure: str | None = None
@@ -121,6 +127,8 @@ class Host:
         self._crashes = 0  # since the last answer
         self._setup_failures = 0  # in a row
         self._setup_reason: str | None = None  # of the latest failure, from the child
+        self._stands_by = False  # a line has said so
+        self._found_none = False  # no broker answered in the latest session
 
     @property
     def ended(self) -> bool:
@@ -128,9 +136,26 @@ class Host:
 
     # Events of the child.
 
-    def ready(self, now: float, fingerprint: bytes = b"", *, regular: bool = False) -> list[Step]:
+    @property
+    def is_looking(self) -> bool:
+        """Whether it is ready to serve, and no broker has answered."""
+        return self.child is Child.IDLE and not (self.session.is_open and self.session.is_heard)
+
+    @property
+    def has_broker(self) -> bool:
+        return self.session.is_open and self.session.is_heard
+
+    def ready(
+        self,
+        now: float,
+        fingerprint: bytes = b"",
+        *,
+        regular: bool = False,
+        facts: Mapping[str, Any] | None = None,
+    ) -> list[Step]:
         """Handle the end of the child's `setup()`, after which its properties are known."""
         self.session.fingerprint, self.session.regular = fingerprint, regular
+        self.session.facts.update(facts or {})
         self._setup_failures = 0
         self.child = Child.IDLE
         return self.tick(now)
@@ -148,6 +173,13 @@ class Host:
             return []
         self._too_large = self._too_large or self._refused_as_too_large(body, now)
         out: list[Step] = []
+        if final:
+            self.life.finished(now)
+            if not self.session.is_open:
+                self.life.withdrawn()
+            out += self._leave_if_due(now)  # before the answer, after which a request may follow
+        if self.ended:
+            return out  # nobody waits for the answer
         if self._too_large is None:
             out += self.session.reply(body, final=final, now=now)
         elif final:
@@ -178,6 +210,8 @@ class Host:
             self._count_setup_failure(self._setup_reason or f"the child {how} in setup()")
         self.child = Child.ENDED if self.draining or self.failure else Child.DEAD
         self._orphan_until = math.inf
+        self.life.died()
+        crashed = self.session.crashed() if state is Child.BUSY else []
         was_killed = state is Child.KILLED  # by this host, so the service has not crashed
         wait_s = 0.0 if was_killed else self._restart_wait_s(state)
         self._restart_at = now + wait_s
@@ -186,7 +220,7 @@ class Host:
         elif self.child is Child.DEAD:
             line = "%s: the child %s while %s; it is started again in %.1f s"
             log.warning(line, self.name, how, state.value, wait_s)
-        return list(self.session.close(now))
+        return [*crashed, *self.session.close(now)]
 
     def not_started(self, why: str, now: float) -> list[Step]:
         """Handle a child that could not be started: too many open files, or processes, say."""
@@ -219,9 +253,11 @@ class Host:
     # Messages of the broker.
 
     def receive(self, frames: Frames, now: float) -> list[Step]:
-        was_open = self.session.is_open
+        was_open, was_heard = self.session.is_open, self.has_broker
         steps, order = self.session.receive(frames, now)
         out: list[Step] = list(steps)
+        if self.has_broker and not was_heard:
+            self._on_found(now)
         if isinstance(order, Stop):
             out += self._on_stop(order, now)
         elif order is not None and self.child is Child.IDLE:
@@ -229,14 +265,32 @@ class Host:
             self._asked_at = now
             self._too_large = None
             self.child = Child.BUSY
+            self.life.began(now)
             out.append(Work(self._number, order))
         if self.draining and self.session.retired:
             self._leave_at = min(now, self._leave_at)
-        if self.session.refused_s >= self.settings.heartbeats.silence_s:
+        if self._is_refused_for_good:
             return out + self._give_up(now)
         if was_open and not self.session.is_open:
-            self._on_lost(self.session.refusal or "the broker ended the session", now)
+            why = self.session.wrong_broker or self.session.refusal
+            self._on_lost(why or "the broker ended the session", now)
         return out
+
+    def _on_found(self, now: float) -> None:
+        """Handle the first message of a session: a broker has answered."""
+        if self.session.refusal is None:
+            took_name = "ready: it has taken the name" if self._stands_by else "ready"
+            self._stands_by = False
+            self._connections.info(now, "%s: %s", self.name, took_name)
+            self.life.offered(now)
+        elif self.settings.life.standby and not self._stands_by:
+            self._stands_by = True
+            log.info("%s: standing by: %s", self.name, self.session.refusal)
+
+    @property
+    def _is_refused_for_good(self) -> bool:
+        is_over = self.session.refused_s >= self.settings.heartbeats.silence_s
+        return is_over and not self.settings.life.standby
 
     def _give_up(self, now: float) -> list[Step]:
         """End the worker: its fingerprint is refused, as live workers serve with another one."""
@@ -280,9 +334,15 @@ class Host:
         return out
 
     def _on_lost(self, why: str, now: float) -> None:
+        self.life.withdrawn()
         wait_s = self.session.closed_until - now
         line = "%s: %s; connecting again in %.1f s"
-        self._connections.warning(now, line, self.name, why, wait_s)
+        stands_by = self._stands_by and self.session.refusal is not None
+        if stands_by or (self._found_none and not self.session.is_heard):
+            log.debug(line, self.name, why, wait_s)  # a line has said so
+        else:
+            self._connections.warning(now, line, self.name, why, wait_s)
+        self._found_none = not self.session.is_heard
         if self.child is Child.BUSY:
             self._give_grace("it did not finish a request whose session was lost", now)
 
@@ -293,6 +353,7 @@ class Host:
         out: list[Step] = list(self.session.tick(now))
         if was_open and not self.session.is_open:
             self._on_lost("the broker is silent", now)
+        out += self._leave_if_due(now)
         if self.child is Child.DEAD and now >= self._restart_at:
             self.child, self._setup_reason = Child.STARTING, None
             out.append(StartChild())
@@ -301,11 +362,24 @@ class Host:
             self.child = Child.ENDED
             out += [*self.session.close(now), KillChild()]
         if self.child is Child.IDLE and self._may_open(now):
-            self._connections.info(now, "%s: ready", self.name)
             out += self.session.open(now)
         if self.child is Child.BUSY and now >= self._orphan_until:
             out += self._kill(self._orphan_reason)
         return out
+
+    def _leave_if_due(self, now: float) -> list[Step]:
+        """Drain if the end of the job is near, or if nobody has asked for long."""
+        if self.draining or (why := self.life.why_leave(now)) is None:
+            return []
+        log.info("%s: leaving: %s", self.name, why)
+        return self.drain(now)
+
+    def end_known(self, ends_at: float | None, until: float | None, now: float) -> list[Step]:
+        """Note when the job ends: `ends_at`, and `until` in Unix time; see `Lifetime.end_known`."""
+        self.life.end_known(ends_at, now)
+        if until is not None and until < math.inf:
+            self.session.facts["until"] = until
+        return self.tick(now)
 
     def _may_open(self, now: float) -> bool:
         return not self.session.is_open and not self.draining and now >= self.session.closed_until
@@ -317,7 +391,7 @@ class Host:
     def deadline(self) -> float:
         if self.child is Child.ENDED:
             return math.inf
-        due = self._orphan_until
+        due = self._orphan_until if self.draining else min(self._orphan_until, self.life.deadline())
         if self.child is Child.DEAD:
             due = min(due, self._restart_at)
         if self.session.is_open or self.child is Child.IDLE:

@@ -12,15 +12,19 @@ REQUEST                          -                   -> request (1)  ignored
 `reply`, final                   dropped             dropped         FINAL, -> open
 `reply`, not final               dropped             dropped         PARTIAL
 mmi.stop with its token          -                   -               passed to the host
+`crashed`                        -                   -               mmi.crashed with its token
 DISCONNECT                       -                   -> closed (2)   -> closed (2)
 the connection breaks            -                   -> closed (2)   -> closed (2)
 silence for liveness * interval  -                   -> closed (2)   -> closed (2)
 nothing sent for an interval     -                   HEARTBEAT       HEARTBEAT
 `close`                          -                   DISCONNECT, -> closed; may open again at once
 
-`open` first announces the worker (mmi.fingerprint): its fingerprint, and facts about it. The broker
-may refuse the fingerprint; it answers with its limits. Such a broker gets the parts of an answer
-with numbers, so that it notices a part that was lost.
+`open` first locates the broker, which may have moved: a contact file is read again. If the broker's
+place is not known, the session stays closed, for the wait of a silent broker (2). Then `open`
+announces the worker (mmi.fingerprint): its fingerprint, and facts about it. The broker may refuse
+the fingerprint (409) or the key (403), or say that it is not the broker that the worker looks for
+(410), which ends the session. Else it answers with its limits. Such a broker gets the parts of an
+answer with numbers, so that it notices a part that was lost.
 (1) It keeps the broker's token, under which it replies.
 (2) It may open again after `reconnect_s`, which doubles with each session in a row in which the
     broker sent nothing, up to `reconnect_max_s`. REQUEST, HEARTBEAT and DISCONNECT reset the wait.
@@ -35,14 +39,16 @@ costs both: 0.8 s and 4 s.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
 from .. import wire
-from ..errors import WireError
+from ..addresses import ClientKeys, Place
+from ..broker.fingerprints import known_facts
+from ..errors import MDPError, WireError
 from ..settings import WorkerSettings
-from ..wire import FINGERPRINT, GRACE, MDP02, NOW, RETIRE, STOP, Frame, Frames, one_line
+from ..wire import CRASHED, FINGERPRINT, GRACE, MDP02, NOW, RETIRE, STOP, Frame, Frames, one_line
 
 _JITTER = 0.25  # of a wait: it is shortened by up to this share
 _ANSWER = [*MDP02.client_prefix, *MDP02.client_final]
@@ -50,6 +56,10 @@ _ANSWER = [*MDP02.client_prefix, *MDP02.client_final]
 
 class Open(NamedTuple):
     """Connect a new socket to the broker."""
+
+    address: str = ""
+    """The broker's address, as it was located."""
+    keys: ClientKeys | None = None
 
 
 class Send(NamedTuple):
@@ -80,10 +90,16 @@ def no_jitter() -> float:
     return 0.0
 
 
+def fixed_place() -> Place:
+    """Return the place of a broker that the loop knows."""
+    return Place("")
+
+
 class Session:
     """One worker's session, open or closed. `token` is the token of the held request, or None.
 
     jitter: returns a random number from 0 to below 1 for each wait; 0 is the whole wait.
+    locate: returns the place of the broker now, or raises `MDPError`.
     """
 
     def __init__(
@@ -92,16 +108,22 @@ class Session:
         settings: WorkerSettings,
         *,
         jitter: Callable[[], float] = no_jitter,
+        locate: Callable[[], Place] = fixed_place,
     ) -> None:
         self.service = service
         self.settings = settings
         self._jitter = jitter
+        self._locate = locate
         self.is_open = False
+        self.is_heard = False  # the broker has sent something in this session
         self.token: bytes | None = None
         self.retired = False  # the broker has confirmed that it sends no more requests
         self.fingerprint = b""  # of the child; known when the session is opened
         self.regular = False  # of the child: each of its requests takes about equally long
+        self.facts: dict[str, Any] = {}  # more facts of the announcement
+        self.wrong_broker: str | None = None  # why the broker is not the one that is looked for
         self.max_bytes: int | None = None  # the largest answer that the broker takes, if known
+        self.broker_user, self.broker_host = "", ""  # who runs the broker, and where, if known
         self.refusal: str | None = None  # the broker's latest reason for refusing the fingerprint
         self.refused_s = 0.0  # how long it has refused it, up to its latest answer
         self._refused_at = 0.0  # the first refusal in a row; only with a refusal
@@ -112,16 +134,35 @@ class Session:
         self._sent_at = 0.0
 
     def open(self, now: float) -> list[SocketStep]:
+        """Open a session; return no steps, and stay closed, if the broker cannot be located."""
+        try:
+            place = self._locate()
+        except MDPError:
+            self._wait(now)
+            return []
         self.is_open, self.retired, self.max_bytes = True, False, None
+        self.is_heard, self.wrong_broker = False, None
         self._heard_at = self._sent_at = now
-        facts = msgpack.packb({"regular": self.regular})
+        facts = {"regular": self.regular, **self.facts}
+        if place.instance is not None:
+            facts["instance"] = place.instance
+        # Cut here, because a broker refuses facts that are too long, and the fingerprint with them.
+        packed = msgpack.packb(known_facts(facts))
         # foreign brokers answer 501, or nothing
-        announcement = MDP02.request(FINGERPRINT, [self.service, self.fingerprint, facts])
-        return [Open(), Send(announcement), Send(MDP02.ready(self.service))]
+        announcement = MDP02.request(FINGERPRINT, [self.service, self.fingerprint, packed])
+        return [
+            Open(place.address, place.keys),
+            Send(announcement),
+            Send(MDP02.ready(self.service)),
+        ]
 
     def retire(self) -> list[SocketStep]:
         """Ask for no more requests. A request that is held, or on its way, is still answered."""
         return [Send(MDP02.request(RETIRE, []))]
+
+    def crashed(self) -> list[SocketStep]:
+        """Say that the child died of the request that is held; a DISCONNECT follows."""
+        return [] if self.token is None else [Send(MDP02.request(CRASHED, [self.token]))]
 
     def close(self, now: float) -> list[SocketStep]:
         """Leave at the worker's own wish, so that a session may be opened again without a wait."""
@@ -136,12 +177,13 @@ class Session:
         That is the body of a request, or `Stop` for the request that is held, or None.
         """
         if frames[:2] == _ANSWER:
-            return [], self._on_answer(frames[2:], now)
+            stop = self._on_answer(frames[2:], now)
+            return self._break_off(now) if self.wrong_broker else [], stop
         try:
             order = wire.parse_order(frames)
         except WireError:
             return [], None  # a message that cannot be parsed is dropped
-        self._heard_at = now
+        self._heard_at, self.is_heard = now, True
         self._wait_s = self.settings.reconnect_s
         match order:
             case wire.Disconnect():
@@ -157,7 +199,7 @@ class Session:
             case [bytes(service), *_] if service == RETIRE:
                 self.retired, self._heard_at = True, now
             case [bytes(service), *verdict] if service == FINGERPRINT:
-                self._heard_at = now
+                self._heard_at, self.is_heard = now, True
                 self._on_verdict(verdict, now)
             case [bytes(service), token, how] if service == STOP:
                 self._heard_at, self._wait_s = now, self.settings.reconnect_s
@@ -170,11 +212,15 @@ class Session:
         if verdict[:1] == [b"200"]:
             self.refusal, self.refused_s = None, 0.0
             self.max_bytes = _max_bytes(verdict[1:])
-        if len(verdict) == 2 and verdict[0] == b"409":
+            self.broker_user, self.broker_host = _who(verdict[1:])
+        if len(verdict) == 2 and verdict[0] in (b"409", b"403"):
             if self.refusal is None:
                 self._refused_at = now
             self.refused_s = now - self._refused_at
-            self.refusal = one_line(bytes(verdict[1]).decode("utf-8", "replace"))  # type: ignore[call-overload]
+            self.refusal = _text(verdict[1])
+        if len(verdict) == 2 and verdict[0] == b"410":
+            self.wrong_broker = _text(verdict[1])
+            self.is_heard = False  # the broker that it looks for has not answered
 
     def reply(self, body: Sequence[Frame], *, final: bool, now: float) -> list[SocketStep]:
         """Answer the request that is held; return no steps if there is none."""
@@ -217,9 +263,29 @@ class Session:
     def _break_off(self, now: float) -> list[SocketStep]:
         """Close the session: the broker is gone, or has sent DISCONNECT."""
         self.is_open, self.token = False, None
+        self._wait(now)
+        return [Close()]
+
+    def _wait(self, now: float) -> None:
+        """Stay closed for a while; each time in a row for twice as long."""
         self.closed_until = now + self._wait_s * (1 - _JITTER * self._jitter())
         self._wait_s = min(2 * self._wait_s, self.settings.reconnect_max_s)
-        return [Close()]
+
+
+def _text(frame: Frame) -> str:
+    return one_line(bytes(frame).decode("utf-8", "replace"))  # type: ignore[call-overload]
+
+
+def _who(limits: Frames) -> tuple[str, str]:
+    """Return who runs the broker, and on which host; empty if it does not say so."""
+    try:
+        (packed,) = limits
+        user, host = map(msgpack.unpackb(packed).get, ("user", "host"))
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException):
+        return "", ""
+    if not (isinstance(user, str) and isinstance(host, str)):
+        return "", ""
+    return one_line(user), one_line(host)
 
 
 def _max_bytes(limits: Frames) -> int | None:

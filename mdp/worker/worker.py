@@ -32,6 +32,11 @@ class Worker(ABC):
     the process that computes it is killed and started again.
     """
 
+    threads: int = 0
+    """How many threads `handle` uses, and the device that computes. The broker shows them (`mdp
+    services --by-worker`). Set them in `setup()` at the latest. 0 and empty: not known."""
+    device: str = ""
+
     def setup(self) -> None:  # noqa: B027  (most workers have nothing to load)
         """Load what `handle` needs. The worker gets requests only after this has returned."""
 

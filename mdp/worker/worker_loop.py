@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import multiprocessing
 import multiprocessing.process
 import os
@@ -10,15 +12,24 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgpack
+
+from ..addresses import ClientKeys
 from ..broker.management import PREFIX
 from ..errors import MDPError, SettingsError, WorkerFailed
-from ..settings import WorkerSettings
-from ..sockets import Channel, Dealer, Poll, Wakeup, clock, new_context, target
-from ..wire import service_name, worker_name
+from ..settings import WorkerLife, WorkerSettings
+from ..sockets import Channel, Dealer, Poll, Wakeup, clock, unix_time
+from ..system.batch_job import BatchJob
+from ..version import VERSION
+from ..wire import service_name
 from . import child, host, session
+from .background import Background
+from .broker_search import BrokerSearch
+from .connector import Connector
+from .job_end import JobEnd
 from .worker import Worker
 
-_SOCKETS = 6  # of a worker: a Dealer has 3, and the one before it may still send its last messages
+log = logging.getLogger(__name__)
 
 
 def serve_workers(
@@ -28,45 +39,63 @@ def serve_workers(
     *,
     settings: WorkerSettings | None = None,
     prepare: Callable[[], None] | None = None,
+    job: BatchJob | None = None,
+    log_path: str = "",
+    plan: str = "",
 ) -> None:
-    """Run a worker for each (service, factory) until `stop` wakes the loop.
+    """Run a worker for each (service, factory) until `stop` wakes the loop, or they have ended.
 
     Requests that are held are answered first.
 
+    `broker` is an address, or @FILE for a contact file, which is read again for each connection.
     `factory` creates the `Worker` in the child, and `prepare` runs there first (logging, say).
     Both must be picklable: a class, a function, a `functools.partial`. A second wake-up stops at
-    once. Raises `SettingsError` for a bad address, and `WorkerFailed` when all workers have ended
-    and one of them has failed: in `setup()` too often, or by its fingerprint.
+    once. `job` and `log_path`, the batch job and the log of this process, are told to the broker;
+    `plan` is a part of the first line, such as the devices.
+
+    Raises `SettingsError` for a bad address, and `WorkerFailed` when all workers have ended and one
+    of them has failed (in `setup()` too often, or by its fingerprint), or when no broker has
+    answered for too long.
     """
     settings = settings or WorkerSettings()
-    connected_to = target(broker)
-    context = new_context(max_sockets=1024 + _SOCKETS * len(factories))
-    poll = Poll(stop)
+    connector = Connector(broker, settings, most=len(factories))
+    facts = _facts(job, log_path)
     numbers: dict[str, int] = {}
     slots = []
-
-    def connect() -> Dealer:
-        name = worker_name(os.urandom(15))
-        heartbeats = settings.heartbeats
-        return Dealer(
-            context, connected_to, name=name, linger_s=1, heartbeats=heartbeats, watch=True
-        )
-
     for service, factory in factories:
         number = numbers[service] = numbers.get(service, 0) + 1
         name = f"{service}#{number}"
-        core = host.Host(_checked(service), settings, name=name, jitter=random.random)
+        core = host.Host(
+            _checked(service),
+            settings,
+            name=name,
+            jitter=random.random,
+            locate=connector.locate,
+            facts=facts,
+        )
         start = _Starter(core.name, factory, prepare)
-        slots.append(_Slot(core, start, connect, poll))
+        slots.append((core, start))
+    workers = ", ".join(f"{service} x{count}" for service, count in numbers.items())
+    about = [*_about(facts), *([plan] if plan else [])]
+    log.info("%s: broker %s; %s", workers, connector.name(), ", ".join(about))
+    company = _Company(slots, connector, stop, settings.life, job)
     try:
-        _run(slots, poll, stop)
+        company.run()
     finally:
-        for slot in slots:
-            slot.kill()
-        context.term()
-    failures = [slot.host.failure for slot in slots if slot.host.failure]
-    if failures:
-        raise WorkerFailed("; ".join(failures))
+        company.close()
+    company.raise_failures()
+
+
+def _facts(job: BatchJob | None, log_path: str) -> dict[str, Any]:
+    """Return what the broker is told about this process."""
+    facts = {"host": os.uname().nodename, "pid": os.getpid(), "version": VERSION, "log": log_path}
+    return facts if job is None else {**facts, "job": job.id, "task": job.task}
+
+
+def _about(facts: dict[str, Any]) -> list[str]:
+    """Return the parts of the first line: `host n3`, `pid 812`, `job 8812_3 task 0`, ..."""
+    job = [f"job {facts['job']} task {facts['task']}"] if "job" in facts else []
+    return [f"host {facts['host']}", f"pid {facts['pid']}", *job, f"version {facts['version']}"]
 
 
 def _checked(service: str) -> bytes:
@@ -76,19 +105,103 @@ def _checked(service: str) -> bytes:
     return name
 
 
-def _run(slots: list[_Slot], poll: Poll, stop: Wakeup) -> None:
-    count_seen = 0
-    while not all(slot.host.ended for slot in slots):
-        ready = poll.wait(min(slot.host.deadline() for slot in slots))
-        now = clock()
-        for slot in slots:
-            slot.serve(ready, now)
-        if stop.count > count_seen:
-            stop.clear()
-            count_seen = stop.count
-            for slot in slots:
-                steps = slot.host.drain(now) if count_seen == 1 else slot.host.stop(now)
-                slot.carry_out(steps, now)
+class _Company:
+    """The workers of this process: what they have in common is the broker, and the job's end."""
+
+    def __init__(
+        self,
+        workers: Sequence[tuple[host.Host, _Starter]],
+        connector: Connector,
+        stop: Wakeup,
+        life: WorkerLife,
+        job: BatchJob | None,
+    ) -> None:
+        self._connector = connector
+        self._stop = stop
+        self._background = Background()
+        self._poll = Poll(stop, self._background)
+        self._slots = [_Slot(core, start, connector, self._poll) for core, start in workers]
+        self._hosts = [core for core, _ in workers]
+        self._search = BrokerSearch(life.broker_wait_s)
+        self._end = JobEnd(life.until, job)
+        self._failure: str | None = None
+
+    def run(self) -> None:
+        count_seen = 0
+        self._look_after(clock())
+        while not all(core.ended for core in self._hosts):
+            ready = self._poll.wait(self._deadline())
+            now = clock()
+            for slot in self._slots:
+                slot.serve(ready, now)
+            if self._stop.count > count_seen:
+                self._stop.clear()
+                count_seen = self._stop.count
+                for slot in self._slots:
+                    steps = slot.host.drain(now) if count_seen == 1 else slot.host.stop(now)
+                    slot.carry_out(steps, now)
+            self._look_after(now)
+
+    def _deadline(self) -> float:
+        hosts = min(core.deadline() for core in self._hosts)
+        return min(hosts, self._search.deadline(), self._end.due_at)
+
+    def _look_after(self, now: float) -> None:
+        """Ask what has to be asked in the background, and hand on the answers."""
+        for name, result in self._background.results():
+            if name == _END:
+                self._on_end(result, now)
+            elif (line := self._search.explained(result, now)) is not None:
+                log.warning("no broker answers at %s %s", self._connector.name(), line)
+        alive = [core for core in self._hosts if not core.ended]
+        for core in alive:
+            self._connector.check_user(core.session.broker_user, core.session.broker_host)
+        # a list: each of them notes that it is asked
+        wants_end = [core.life.wants_end(now) for core in alive]
+        if now >= self._end.due_at or any(wants_end):
+            self._ask_end(now)
+        is_looking = any(core.is_looking for core in alive)
+        self._search.update(is_looking and not any(core.has_broker for core in alive), now)
+        if self._search.asks(now):
+            self._ask_why(alive, now)
+        if (verdict := self._search.verdict(now)) is not None:
+            self._failure = f"no broker answered at {self._connector.name()} {verdict}"
+            for slot in self._slots:
+                slot.carry_out(slot.host.stop(now), now)
+
+    def _ask_end(self, now: float) -> None:
+        if self._end.is_fixed:
+            self._on_end(self._end.until, now)
+        else:
+            self._background.start(_END, self._end.ask)
+        self._end.due_at = math.inf
+
+    def _on_end(self, until: float | None, now: float) -> None:
+        self._end.on_answer(until, now)
+        ends_at = None if until is None else until - unix_time() + now
+        for slot in self._slots:
+            if not slot.host.ended:
+                slot.carry_out(slot.host.end_known(ends_at, until, now), now)
+
+    def _ask_why(self, hosts: Sequence[host.Host], now: float) -> None:
+        wrong = next((h.session.wrong_broker for h in hosts if h.session.wrong_broker), None)
+        self._background.start(_WHY, self._connector.why_silent if wrong is None else lambda: wrong)
+
+    def raise_failures(self) -> None:
+        failures = [core.failure for core in self._hosts if core.failure]
+        if self._failure is not None:
+            failures.append(self._failure)
+        if failures:
+            raise WorkerFailed("; ".join(failures))
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.kill()
+        self._connector.close()
+        self._background.close()
+
+
+_END, _WHY = "the job's end", "why no broker answers"
 
 
 class _Starter:
@@ -120,12 +233,10 @@ class _Starter:
 class _Slot:
     """One worker's socket and child process, and the core that decides about them."""
 
-    def __init__(
-        self, core: host.Host, start: _Starter, connect: Callable[[], Dealer], poll: Poll
-    ) -> None:
+    def __init__(self, core: host.Host, start: _Starter, connector: Connector, poll: Poll) -> None:
         self.host = core
         self._start = start
-        self._connect = connect
+        self._connector = connector
         self._poll = poll
         self._dealer: Dealer | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
@@ -151,8 +262,8 @@ class _Slot:
                     assert self._channel is not None
                     self._channel.send([number.to_bytes(8, "big"), *body])
                     self._watch_channel()
-                case session.Open():
-                    self._open(now)
+                case session.Open(address, keys):
+                    self._open(address, keys, now)
                 case session.Close(flush):
                     self._close(flush=flush)
                 case host.StartChild():
@@ -160,9 +271,9 @@ class _Slot:
                 case host.KillChild():
                     self._kill()
 
-    def _open(self, now: float) -> None:
+    def _open(self, address: str, keys: ClientKeys | None, now: float) -> None:
         try:
-            self._dealer = self._connect()
+            self._dealer = self._connector.connect(address, keys)
         except MDPError as error:
             self.carry_out(self.host.disconnected(now, str(error)), now)
             return
@@ -217,8 +328,13 @@ class _Slot:
 
     def _on_message(self, kind: bytes, rest: list[bytes], now: float) -> list[host.Step]:
         if kind == child.READY:
-            fingerprint, regular = rest
-            return self.host.ready(now, fingerprint, regular=regular == child.REGULAR)
+            fingerprint, regular, facts = rest
+            return self.host.ready(
+                now,
+                fingerprint,
+                regular=regular == child.REGULAR,
+                facts=msgpack.unpackb(facts),
+            )
         if kind == child.SETUP_FAILED:
             return self.host.setup_failed(rest[0].decode(), now)
         number, *body = rest

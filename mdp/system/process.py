@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import errno
-import functools
 import logging
+import math
 import os
 import resource
 import signal
 import sys
-import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
-from .errors import SettingsError
-from .sockets import Wakeup
-from .wire import one_line
+from ..errors import SettingsError
+from ..sockets import Wakeup, clock
+from ..wire import one_line
+from .interrupts import drop_closed_terminal, interrupted_by_signals, stop_signals
 
 Explain = Callable[[Exception], "str | None"]
 
@@ -79,32 +76,13 @@ def timestamp(unix_s: float) -> str:
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """End the block, without an error, at a stop signal and when stdout's reader is gone."""
-    for number in stop_signals():
-        signal.signal(number, _interrupt)
     try:
-        yield
+        with interrupted_by_signals(restores=False):
+            yield
     except KeyboardInterrupt:
         return
     except BrokenPipeError:  # `mdp services --watch | head`
         _drop_stdout()
-
-
-def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that stop a command: Ctrl-C (SIGINT), SIGTERM and SIGHUP.
-
-    SIGHUP comes when the terminal or the connection to it is closed. `nohup` makes a command ignore
-    it; then it is not among the signals.
-    """
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        return signal.SIGINT, signal.SIGTERM
-    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    drop_closed_terminal()
-    for stop in stop_signals():
-        signal.signal(stop, signal.SIG_IGN)  # a second signal would interrupt the cleanup
-    raise KeyboardInterrupt
 
 
 def _drop_stdout() -> None:
@@ -112,45 +90,74 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def drop_closed_terminal() -> None:
-    """Discard output to a terminal that was closed: to write to it would be an error."""
-    for descriptor in (1, 2):
-        try:
-            termios.tcgetattr(descriptor)
-        except termios.error as error:
-            if error.args[0] == errno.EIO:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-
-
 @contextmanager
 def stop_signal() -> Iterator[Wakeup]:
     """Return a wake-up for `stop_signals`: one signal means drain, two mean stop at once.
 
-    A SIGHUP is never the second signal: when a terminal is closed, the kernel and the shell send
-    one each.
+    `StopSignals` says which signals count as one. The process must end after the block: if a signal
+    has stopped it, further ones are ignored, so that srun's second SIGTERM does not kill Python
+    while it exits, and the exit code stays that of the command.
     """
     wakeup = Wakeup()
     try:
         yield _wake_at_signals(wakeup)
     finally:
         signal.set_wakeup_fd(-1)
+        if wakeup.count:
+            for number in stop_signals():
+                signal.signal(number, signal.SIG_IGN)
         wakeup.close()
+
+
+class StopSignals:
+    """Counts stop signals: some are sent twice, though whoever sends them wants one.
+
+    srun and its slurmstepd both pass on the SIGTERM at the end of a job's time, so a SIGTERM within
+    `_SAME_S` of another one is the same. A closed terminal sends SIGHUP from the kernel and from
+    the shell, so it counts only as the first signal. SIGUSR1 announces the end of a job: it drains,
+    and the SIGTERM that follows it at the end still lets the process drain.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._terminated_at = -math.inf
+        self._only_announced = False
+
+    def counts(self, number: int, now: float) -> bool:
+        """Return whether a signal that has arrived is a further one, and count it if so."""
+        if number == signal.SIGTERM and now < self._terminated_at + _SAME_S:
+            return False
+        is_first = self.count == 0
+        if number in (signal.SIGHUP, signal.SIGUSR1) and not is_first:
+            return False
+        if number == signal.SIGTERM:
+            self._terminated_at = now
+            if self._only_announced:
+                self._only_announced = False
+                return False
+        self._only_announced = number == signal.SIGUSR1
+        self.count += 1
+        return True
+
+
+_SAME_S = 2.0
 
 
 def _wake_at_signals(wakeup: Wakeup) -> Wakeup:
     # the wakeup fd ends the poll: a Python handler alone would run only after it, if the signal
     # comes just before the poll begins
     signal.set_wakeup_fd(wakeup.wake_fd(), warn_on_full_buffer=False)
+    signals = StopSignals()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            drop_closed_terminal()
+        if signals.counts(number, clock()):
+            wakeup.wake()
+
     for number in stop_signals():
-        is_hangup = number == signal.SIGHUP
-        signal.signal(number, functools.partial(_wake_first, wakeup) if is_hangup else wakeup.wake)
+        signal.signal(number, on_signal)
     return wakeup
-
-
-def _wake_first(wakeup: Wakeup, *_: object) -> None:
-    drop_closed_terminal()
-    if not wakeup.count:
-        wakeup.wake()
 
 
 def raise_file_limit() -> None:
@@ -169,30 +176,3 @@ def die_with(parent_pid: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(1)  # the parent died before the call above
-
-
-def memory_bytes() -> int:
-    """Return the memory that this process may use: the machine's, or its control group's limit."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        groups = Path("/proc/self/cgroup").read_text().split()
-    except OSError:
-        groups = []  # not Linux
-    return min([machine, *(limit for group in groups for limit in _limits(group))])
-
-
-def _limits(group: str) -> Iterator[int]:
-    """Yield the limits of a control group and of its parents: a line of /proc/self/cgroup."""
-    _, controllers, path = group.split(":", 2)
-    if controllers and "memory" not in controllers.split(","):
-        return
-    root = Path("/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup")
-    name = "memory.limit_in_bytes" if controllers else "memory.max"
-    folder = root / path.lstrip("/")
-    for parent in (folder, *folder.parents):
-        if not parent.is_relative_to(root):
-            return
-        try:
-            yield int((parent / name).read_text())
-        except (OSError, ValueError):
-            continue  # the group is not visible here, or its limit is "max"

@@ -1,0 +1,1 @@
+"""Keys (CURVE): who may connect to a broker, and what each key may do."""
