@@ -44,14 +44,21 @@ def writing(what: str) -> Iterator[None]:
         raise WriteError(f"cannot write {what}: {reason}") from error
 
 
+OnPart = Callable[[int], object]
+"""A function that is called with the number of a part, counted from 0."""
+
+
 class Sink(Protocol):
     """Writes one file. Each format module has one such class."""
 
     def write(self, event: Event, entry: int | None) -> None:
         """Append an event; `entry`: the input entry whose other products are copied."""
 
-    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
-        """Append the events of complete part files; returns the number of entries."""
+    def append(self, parts: Sequence[Path], entries: Sequence[int], on_part: OnPart) -> int:
+        """Append the events of complete part files; returns the number of entries.
+
+        Calls `on_part` before each part.
+        """
 
     def close(self) -> None:
         """Write everything that is left, and close the file."""
@@ -96,15 +103,18 @@ class Writer:
             self._sink.write(event, entry)
         self.entries += 1
 
-    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> None:
+    def append(
+        self, parts: Sequence[Path], entries: Sequence[int], on_part: OnPart = lambda part: None
+    ) -> None:
         """Append the events of complete part files, in order, to a file that is still empty.
 
         `entries`: the input entry of every event; raises `WriteError` for a wrong number of them.
+        `on_part` is called with the number of each part before it is appended.
         """
         if self._state != "open" or self.entries:
             raise WriteError(f"want an empty file to join parts into, got {self.path}")
         with self._named("joined"):
-            got = self._sink.append(parts, entries)
+            got = self._sink.append(parts, entries, on_part)
             if got != len(entries):
                 raise WriteError(f"want {len(entries)} entries in {len(parts)} parts, got {got}")
         self.entries = got

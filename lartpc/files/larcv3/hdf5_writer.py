@@ -14,7 +14,7 @@ from ...errors import ImageError, ReadError, WriteError
 from ...image import Event, Image, ImageMeta
 from .. import provenance_texts
 from ..reader import Reader
-from ..writer import writing
+from ..writer import OnPart, writing
 from .layout import (
     CACHE_BYTES,
     DATASETS,
@@ -71,9 +71,10 @@ class HDF5Sink:
             self._events.append(np.array([tuple(event.rse)], EVENT_ID))
         self._part.check()
 
-    def append(self, parts: Sequence[Path], entries: Sequence[int]) -> int:
+    def append(self, parts: Sequence[Path], entries: Sequence[int], on_part: OnPart) -> int:
         """Append all datasets of complete part files; returns the number of entries."""
-        for part in parts:
+        for number, part in enumerate(parts):
+            on_part(number)
             with (
                 self._part.first_error(),
                 h5py.File(part, "r", rdcc_nbytes=CACHE_BYTES) as source,
@@ -163,6 +164,7 @@ class _Group:
     def extend(self, group: Any) -> None:
         """Append another file's group; its extents are shifted by the number of rows before it."""
         extents, image_extents = group["extents"][:], group["image_extents"][:]
+        self.images.align(group["images"])
         extents["first"] += self.image_meta.length
         image_extents["first"] += self.images.length
         self.extents.append(extents)
@@ -191,6 +193,14 @@ class _Column:
         if len(rows):
             start = self._grow(len(rows))
             self._dataset[start : self.length] = rows
+
+    def align(self, source: Any) -> None:
+        """Let the next row begin a chunk, if whole chunks of `source` can be copied then.
+
+        The unused rows before it cost less than a chunk of zeros; no extent refers to them.
+        """
+        if len(source) >= self._chunk and source.chunks == (self._chunk,):
+            self._grow(-self.length % self._chunk)
 
     def extend(self, source: Any) -> None:
         """Append another file's dataset. Chunks that fit are copied without decompressing them."""
