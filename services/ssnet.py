@@ -92,6 +92,7 @@ class SSNet(Worker):
     def __init__(self, settings: PlaneSettings) -> None:
         self._settings = settings
         self._limits = settings.limits()
+        self.threads, self.device = settings.threads, settings.device
         self._engine: Engine | None = None
         self._info: dict[str, Any] = {}
 

@@ -7,12 +7,14 @@ silently use another.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 CONVERTER = 1
 """Version of the converter, part of a cached model's name: raise it when its output changes."""
 _ERRORS_ONLY = 3
+_TURN_S, _LOOK_S = 120.0, 0.1
 _CHUNK_BYTES = 1 << 20
 
 
@@ -121,11 +124,44 @@ def _load(
     network: caffe_net.Network, prototxt: Path, weights: Path, cache: Path | None
 ) -> Path | bytes:
     """Return the converted model's file, or the model itself if no cache can store it."""
-    cached = None if cache is None else _find(cache, _key(network))
-    if cached is not None:
+    if cache is None:
+        return _convert(network, prototxt, weights)
+    key = _key(network)
+    if (cached := _find(cache, key)) is not None:
         return cached
-    model = _convert(network, prototxt, weights)
-    return (None if cache is None else _store(cache, _key(network), model)) or model
+    with _turn(cache, key):  # an array of jobs that start at once converts it once
+        if (cached := _find(cache, key)) is not None:
+            return cached
+        model = _convert(network, prototxt, weights)
+        return _store(cache, key, model) or model
+
+
+@contextlib.contextmanager
+def _turn(cache: Path, key: str) -> Iterator[None]:
+    """Wait while another process converts the same network, for `_TURN_S` at most.
+
+    Without file locks, as on some network file systems, nobody waits: each process converts.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            path = cache / f".lock-{key}"
+            lock = stack.enter_context(path.open("w"))
+            # a process that makes a new lock after this removal finds the converted network
+            stack.callback(path.unlink, missing_ok=True)
+            give_up_at = time.monotonic() + _TURN_S
+            while not _is_locked(lock.fileno()) and time.monotonic() < give_up_at:
+                time.sleep(_LOOK_S)
+        yield
+
+
+def _is_locked(number: int) -> bool:
+    """Whether this process has the lock now; a lock ends with its process."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _convert(
