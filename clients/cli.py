@@ -6,9 +6,17 @@ Exit codes: 0 done; 1 failed; 2 misused; 3 done, but some events failed.
 from __future__ import annotations
 
 from mdp.commands.command_line import new_app
+from mdp.system.interrupts import interrupted_by_signals
 
-from .commands import batches, check, demo, display, files, ledger, run, simple, toy, train, worker
-from .flow.signals import stopped_cleanly
+from .commands import batches, check, demo, display, files, ledger, run, simple, toy, train
+from .commands.groups import (
+    campaign_finish,
+    campaign_views,
+    campaigns,
+    pool_views,
+    pools,
+    worker,
+)
 from .terminal.process import errors_reported, show_any_name
 
 app = new_app("ssnet", "Score LArTPC images with SSNet: clients, workers, training, displays.")
@@ -21,11 +29,16 @@ app.command(help=ledger.HELP)(ledger.ledger)
 app.command(help=display.HELP)(display.display)
 app.command(help=simple.HELP)(simple.simple)
 app.add_typer(worker.app)
+app.add_typer(pools.app)
+pool_views.add_to(pools.app)
+app.add_typer(campaigns.app)
+campaign_finish.add_to(campaigns.app)
+campaign_views.add_to(campaigns.app)
 app.command(help=batches.HELP)(batches.batches)
 app.command(help=train.HELP)(train.train)
 
 
 def main() -> None:
     show_any_name()
-    with errors_reported(), stopped_cleanly():
+    with errors_reported(), interrupted_by_signals():
         app()

@@ -70,7 +70,7 @@ def common_settings(
     for number, record in stated:
         try:
             settings.append(_settings(record))
-            problems = list(_differences(stated[0][1], record))
+            problems = list(differences(stated[0][1], record))
         except ReadError as error:
             problems = [str(error)]
         wrong += [f"record {number + 1} of {len(records)}: {problem}" for problem in problems]
@@ -89,7 +89,7 @@ def _with_rounding(settings: Sequence[ScoreSettings]) -> ScoreSettings:
     return replace(settings[0], dtypes=dtypes)
 
 
-def _differences(first: Record, record: Record) -> Iterator[str]:
+def differences(first: Record, record: Record) -> Iterator[str]:
     """How a record differs from the first one."""
     for plane in planes_of(first):
         name = service_name(plane)

@@ -26,6 +26,7 @@ from .options import (
     Json,
     Labels,
     Planes,
+    PoolName,
     Quiet,
     Seed,
     Size,
@@ -36,6 +37,7 @@ from .options import (
     TrustTickOrder,
     Verbose,
     Workers,
+    broker_of,
     option,
 )
 
@@ -76,6 +78,7 @@ def batches(
     seed: Seed = 0,
     epoch: Annotated[int, option(COMPUTED, min=0, help="First epoch; epochs count from 0.")] = 0,
     broker: Broker = DEFAULT_ENDPOINT,
+    pool_name: PoolName = None,
     workers: Workers = 1,
     window: Annotated[int, option(SERVED, min=1, help="Batches in flight at once.")] = 8,
     cache: Cache = 512,
@@ -84,6 +87,7 @@ def batches(
     verbose: Verbose = False,
 ) -> None:
     check_files(context, files=bool(files), theirs=_OF_FILES)
+    broker = broker_of(context, pool_name, broker)
     from lartpc.display.picture_files import check_name
 
     from ..local import feed_pool, local_services
@@ -117,7 +121,7 @@ def batches(
     with (
         screen.progress("batches", command="ssnet batches", quiet=quiet) as show,
         local_services.services(pool, progress=show) if files else nullcontext(broker) as address,
-        Batches(address, feed) as taken,
+        Batches(address, feed, waits=not files) as taken,
     ):
         show.step("waiting for batches")
         show.begin(feed_report.statement(taken, batches), total=batches)

@@ -7,7 +7,7 @@ import logging
 import typer
 
 from mdp import SettingsError
-from mdp.process import configure_logging
+from mdp.system.process import configure_logging
 
 CHOICES = ("lartpc.files.reader", "clients.files.choices", "clients.pictures.event_pictures")
 """The loggers that report what the program chose because no option decided."""
@@ -40,9 +40,10 @@ def typed(context: typer.Context, name: str) -> bool:
 
 
 def check_files(context: typer.Context, *, files: bool, theirs: tuple[str, ...]) -> None:
-    """Refuse `--broker` together with files, and the options `theirs` without files."""
-    if files and typed(context, "broker"):
-        raise SettingsError("--broker cannot be combined with files")
+    """Refuse `--broker` and `--pool` together with files, and `theirs` without files."""
+    for name, option in {"broker": "--broker", "pool_name": "--pool"}.items():
+        if files and typed(context, name):
+            raise SettingsError(f"{option} cannot be combined with files")
     for name in () if files else theirs:
         check_useful(context, name, needs="files")
 

@@ -19,12 +19,14 @@ from mdp.commands.command_line import Broker as Broker
 from mdp.commands.command_line import Heartbeat as Heartbeat
 from mdp.commands.command_line import Json as Json
 from mdp.commands.command_line import Liveness as Liveness
+from mdp.commands.command_line import LongWait as LongWait
+from mdp.commands.command_line import PoolName as PoolName
 from mdp.commands.command_line import Quiet as Quiet
 from mdp.commands.command_line import Timeout as Timeout
 from mdp.commands.command_line import Tries as Tries
 from mdp.commands.command_line import Verbose as Verbose
-from mdp.commands.command_line import Wait as Wait
 from mdp.commands.command_line import Workers as Workers
+from mdp.commands.command_line import broker_of as broker_of
 from mdp.commands.command_line import finite as finite
 from mdp.commands.command_line import option as option
 from mdp.commands.command_line import positive as positive
@@ -50,6 +52,13 @@ class Mode(str, enum.Enum):
     croi = "croi"
     tiles = "tiles"
     whole = "whole"
+
+
+class OnBadInput(str, enum.Enum):
+    """What happens at an entry that cannot be read, planned or cut."""
+
+    stop = "stop"
+    fail = "fail"
 
 
 # Input and output.
@@ -98,6 +107,29 @@ TrustTickOrder = Annotated[
         " with ticks below 0.",
     ),
 ]
+Ledger = Annotated[
+    bool,
+    option(
+        FILES, "--ledger", help="Record the times of every event in OUT.ledger, for `ssnet ledger`."
+    ),
+]
+CampaignDir = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Folder of a campaign: the outputs lie in it.")
+]
+Scratch = Annotated[
+    str,
+    option(
+        FILES,
+        metavar="FOLDER",
+        help="Folder on each reader's host, in which an output is written before it is moved as a"
+        " whole and its checksum is compared.",
+    ),
+]
+Window = Annotated[int, option(SERVED, min=1, help="Events in flight at once.")]
+Local = Annotated[
+    bool, option(SERVED, "--local", help="Start a broker and workers on this machine.")
+]
+Readers = Annotated[int, option(SERVED, min=0, help="Readers of files to start.")]
 Cache = Annotated[
     int,
     option(SERVED, min=0, metavar="MIB", help="Memory in which each worker caches events, in MiB."),
@@ -136,6 +168,12 @@ Threshold = Annotated[
         min=0,
         callback=finite,
         help="Threshold in ADC; a pixel below it counts as empty and gets score 0.",
+    ),
+]
+Ceiling = Annotated[
+    float,
+    option(
+        COMPUTED, callback=positive, help="Upper limit in ADC; larger values are clipped to it."
     ),
 ]
 Prototxt = Annotated[Path | None, option(COMPUTED, help="Network architecture, a .prototxt file.")]
@@ -183,4 +221,26 @@ CheckpointSeconds = Annotated[
 Fresh = Annotated[
     bool,
     option(FAILURES, "--fresh", help="Discard the checkpoint of an earlier run, and start over."),
+]
+Strict = Annotated[
+    bool, option(FAILURES, "--strict", help="Stop the run at the first event that fails.")
+]
+BadInput = Annotated[
+    OnBadInput,
+    option(
+        FAILURES,
+        help="If an entry cannot be read or cut: stop the run, or fail only this event, which stays"
+        " empty and is named in OUT.failed.json.",
+    ),
+]
+MaxFailed = Annotated[
+    float,
+    option(
+        FAILURES,
+        min=0,
+        max=1,
+        callback=finite,
+        help="Fraction of the events, 0 to 1, that may fail; if more fail, the run stops, but not"
+        " before ten have failed.",
+    ),
 ]

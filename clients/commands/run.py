@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,15 +16,15 @@ from mdp.settings import DEFAULT_ENDPOINT
 from .option_checks import check_useful, log_warnings, numbers, typed
 from .options import (
     ALL_PLANES,
-    COMPUTED,
     FAILURES,
     FILES,
     HIGH_ADC,
     LOW_ADC,
     OVERLAP,
-    SERVED,
     SIDE,
+    BadInput,
     Broker,
+    Ceiling,
     CheckpointSeconds,
     CopyInput,
     End,
@@ -34,18 +33,25 @@ from .options import (
     Heartbeat,
     Inputs,
     Json,
+    Ledger,
     Liveness,
+    Local,
+    LongWait,
+    MaxFailed,
     Modes,
     Network,
+    OnBadInput,
     Output,
     Overlap,
     Planes,
+    PoolName,
     Producer,
     Quiet,
     RepeatInputs,
     Rois,
     Size,
     Start,
+    Strict,
     Threshold,
     TickOrder,
     Ticks,
@@ -53,11 +59,10 @@ from .options import (
     Tries,
     TrustTickOrder,
     Verbose,
-    Wait,
+    Window,
     Workers,
-    finite,
+    broker_of,
     option,
-    positive,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +89,7 @@ which network).
 [bold]Examples[/]
 
   ssnet run in.root -o out.root --broker tcp://node7:5555
+  ssnet run in.root -o out.root --pool july
   ssnet run in.root -o out.root --local -n 2
   ssnet run event.root -o out.root --local --mode tiles --tick-order forward
   ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
@@ -96,57 +102,12 @@ FAILED_EVENTS = 3
 HEARTBEATS = Heartbeats()
 
 
-class OnBadInput(str, enum.Enum):
-    """What happens at an entry that cannot be read, planned or cut."""
-
-    stop = "stop"
-    fail = "fail"
-
-
-Ceiling = Annotated[
-    float,
-    option(
-        COMPUTED, callback=positive, help="Upper limit in ADC; larger values are clipped to it."
-    ),
-]
-Window = Annotated[int, option(SERVED, min=1, help="Events in flight at once.")]
-Strict = Annotated[
-    bool, option(FAILURES, "--strict", help="Stop the run at the first event that fails.")
-]
-BadInput = Annotated[
-    OnBadInput,
-    option(
-        FAILURES,
-        help="If an entry cannot be read or cut: stop the run, or fail only this event, which stays"
-        " empty and is named in OUT.failed.json.",
-    ),
-]
-MaxFailed = Annotated[
-    float,
-    option(
-        FAILURES,
-        min=0,
-        max=1,
-        callback=finite,
-        help="Fraction of the events, 0 to 1, that may fail; if more fail, the run stops, but not"
-        " before ten have failed.",
-    ),
-]
 RetryFailed = Annotated[
     bool,
     option(
         FAILURES,
         "--retry-failed",
         help="Score again the events that OUT.failed.json names, and only these.",
-    ),
-]
-Local = Annotated[
-    bool, option(SERVED, "--local", help="Start a broker and workers on this machine.")
-]
-Ledger = Annotated[
-    bool,
-    option(
-        FILES, "--ledger", help="Record the times of every event in OUT.ledger, for `ssnet ledger`."
     ),
 ]
 LedgerTo = Annotated[
@@ -177,10 +138,11 @@ def run(
     ceiling: Ceiling = HIGH_ADC,
     network: Network = None,
     broker: Broker = DEFAULT_ENDPOINT,
+    pool_name: PoolName = None,
     local: Local = False,
     workers: Workers = 1,
     window: Window = 8,
-    wait: Wait = 10.0,
+    wait: LongWait = None,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
     liveness: Liveness = HEARTBEATS.liveness,
     fresh: Fresh = False,
@@ -204,6 +166,7 @@ def run(
     from ..terminal import screen
 
     _check_local(context, local=local)
+    broker = broker_of(context, pool_name, broker)
     with options_named(**HEARTBEAT_OPTIONS):
         heartbeats = Heartbeats(heartbeat, liveness)
     log_warnings(verbose=verbose, quiet=quiet)
@@ -256,7 +219,8 @@ def run(
         if local
         else nullcontext(broker) as address,
     ):
-        done = score.score(replace(job, broker=address), on_progress=show, watch=watch)
+        job = replace(job, broker=address, waits=not local)
+        done = score.score(job, on_progress=show, watch=watch)
     watch.finish()
     screen.close(
         closing_tables.production_tables(done),
@@ -270,8 +234,9 @@ def run(
 
 def _check_local(context: typer.Context, *, local: bool) -> None:
     """Refuse options that have no effect."""
-    if local and typed(context, "broker"):
-        raise SettingsError("--broker cannot be combined with --local")
+    for name, shown in {"broker": "--broker", "pool_name": "--pool"}.items():
+        if local and typed(context, name):
+            raise SettingsError(f"{shown} cannot be combined with --local")
     for name in () if local else ("workers", "network"):
         check_useful(context, name, needs="--local")
 

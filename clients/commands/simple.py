@@ -23,6 +23,7 @@ from .options import (
     Inputs,
     Json,
     Output,
+    PoolName,
     Quiet,
     RepeatInputs,
     Seed,
@@ -33,6 +34,7 @@ from .options import (
     Tries,
     TrustTickOrder,
     Verbose,
+    broker_of,
     option,
 )
 
@@ -82,6 +84,7 @@ def simple(
     batch_size: BatchSize = 1,
     seed: Seed = 0,
     broker: Broker = DEFAULT_ENDPOINT,
+    pool_name: PoolName = None,
     window: Annotated[int, option(SERVED, min=1, help="Requests in flight at once.")] = 8,
     interactive: Annotated[
         bool,
@@ -104,6 +107,7 @@ def simple(
 
     if not random:
         check_useful(context, "seed", needs="--random")
+    broker = broker_of(context, pool_name, broker)
     plan = client.SimpleJob(
         inputs=tuple(inputs),
         output=output,

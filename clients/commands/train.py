@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -14,6 +13,7 @@ import typer
 
 from mdp import SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
+from mdp.system import machine
 
 from .option_checks import check_files, log_warnings, numbers, typed
 from .options import (
@@ -36,6 +36,7 @@ from .options import (
     Json,
     Labels,
     Planes,
+    PoolName,
     Prototxt,
     Quiet,
     Seed,
@@ -47,6 +48,7 @@ from .options import (
     TrustTickOrder,
     Verbose,
     Workers,
+    broker_of,
     finite,
     option,
     positive,
@@ -259,6 +261,7 @@ def train(
     validate_every: ValidateEvery = 500,
     validate_events: ValidateEvents = 50,
     broker: Broker = DEFAULT_ENDPOINT,
+    pool_name: PoolName = None,
     workers: Workers = 2,
     cache: Cache = 512,
     fresh: Fresh = False,
@@ -270,6 +273,7 @@ def train(
 ) -> None:
     options = {**locals(), "folder": output}
     _check(context, files=bool(files))
+    broker = broker_of(context, pool_name, broker)
     log_warnings(verbose=verbose, quiet=quiet)
     from ..local import feed_pool, local_services
     from ..terminal import screen
@@ -291,7 +295,8 @@ def train(
         )
         started = local_services.services(pool, progress=show) if files else nullcontext(broker)
         with started as address:
-            done = training.train(replace(job, broker=address), show.say, on_progress=show)
+            job = replace(job, broker=address, feed=replace(job.feed, waits=not files))
+            done = training.train(job, show.say, on_progress=show)
     values = train_report.values(done)
     screen.close([train_report.table(done)], values, quiet=quiet, json=as_json)
 
@@ -313,7 +318,7 @@ def _job(options: Mapping[str, Any]) -> TrainingJob:
     more = {
         "feed": Feed(**vars(_of(Recipe, options))),
         "training": _of(Training, options),
-        "threads": options["threads"] or len(os.sched_getaffinity(0)),
+        "threads": options["threads"] or machine.cpus(),
         "checkpoint_s": options["checkpoint_seconds"],
     }
     return _of(TrainingJob, {**options, **more})

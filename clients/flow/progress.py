@@ -8,6 +8,13 @@ OnProgress = Callable[[int, int], None]
 """A function that is called with (done, total)."""
 
 
+def rate_text(rate: float) -> str:
+    """Return a rate in three digits or more, without powers of ten."""
+    if rate >= 100 or not rate:
+        return f"{rate:.0f}"
+    return f"{rate:.3g}" if rate >= 0.1 else f"{rate:.3f}"
+
+
 class Progress:
     """Takes reports of progress and ignores them. It can also be called as an `OnProgress`."""
 
@@ -19,6 +26,9 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Report one line of text, apart from the progress."""
+
+    def note(self, text: str) -> None:
+        """Report further figures, which are shown with the next counts: `81 events`."""
 
     def __call__(self, done: int, total: int, failed: int = 0) -> None:
         """Report that `done` of `total` are done, and that `failed` of these failed."""

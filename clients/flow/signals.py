@@ -1,36 +1,17 @@
-"""Handle Ctrl-C, SIGTERM and SIGHUP, so that a stopped command cleans up before it exits."""
+"""Handle the stop signals, such as Ctrl-C, so that a stopped command cleans up before it exits."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from mdp.process import drop_closed_terminal, stop_signals
+from mdp.system.interrupts import stop_signals
 
 if TYPE_CHECKING:
     from lartpc import Writer
-
-
-@contextmanager
-def stopped_cleanly() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first stop signal; ignore others during the clean-up."""
-    handlers = {number: signal.signal(number, _stop) for number in stop_signals()}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    drop_closed_terminal()
-    for stop in stop_signals():
-        signal.signal(stop, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -47,25 +28,37 @@ def inherited_by_none() -> Iterator[None]:
 
 
 @contextmanager
-def uninterrupted(*, too_late: bool = False) -> Iterator[None]:
+def uninterrupted(*, too_late: bool = False) -> Iterator[Callable[[], None]]:
     """Delay signals to the end of the block: ROOT turns a KeyboardInterrupt into other errors.
 
+    A long block calls the function that it is given where a delayed signal may stop it.
     `too_late`: the block is the end of the job, so signals that arrive in it are ignored.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python runs signal handlers in the main thread only
+        yield lambda: None  # Python runs signal handlers in the main thread only
         return
     caught: list[int] = []
+    is_over = False
     handlers = {
         number: signal.signal(number, lambda n, _: caught.append(n)) for number in stop_signals()
     }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if caught and not too_late:
+
+    def let_through() -> None:
+        nonlocal is_over
+        if caught and not is_over:
+            is_over = True
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             signal.raise_signal(caught[0])
+
+    try:
+        yield let_through
+    finally:
+        if not is_over:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if caught and not too_late:
+                signal.raise_signal(caught[0])
 
 
 def close_output(writer: Writer) -> None:

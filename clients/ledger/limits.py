@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
 
+from mdp.pool.advice import SPARE, better_split
+
 from .figures import Figures, WorkerFigures
 
 Kind = Literal[
@@ -28,12 +30,10 @@ Kind = Literal[
 ]
 
 FULL = 0.9  # the share of time from which a part has no time to spare: pauses between take the rest
-SPARE = 0.75  # below this share, a part has time to spare
 CLIENT_FULL = 0.85  # of a thread, which also waits until the other one releases the interpreter
 _WAITING = 0.25  # the share of time from which waiting is worth a remedy
 _SLOW = 1.5  # times as long for a crop as the plane's other workers
 _FEW_CROPS = 3  # with fewer, a slow worker may be a chance
-_WORTH = 0.95  # of the time: what moving workers must achieve to be advised
 
 
 class Verdict(NamedTuple):
@@ -145,31 +145,20 @@ def _full_pools(figures: Figures, of_planes: Sequence[PoolFigures]) -> Verdict:
     if not spare:
         return Verdict("pools", _saturated_text(figures, of_planes))
     shares, counts = _shares([*full, *spare]), [max(round(pool.workers), 1) for pool in of_planes]
-    better = best_split([pool.busy_s for pool in of_planes], sum(counts))
-    now_s = max(pool.busy_s / count for pool, count in zip(of_planes, counts, strict=True))
-    then_s = max(pool.busy_s / count for pool, count in zip(of_planes, better, strict=True))
-    then_s = max(then_s, figures.reading_s, figures.writing_s)
-    if then_s > _WORTH * now_s:
+    client_s = max(figures.reading_s, figures.writing_s)
+    split = better_split([pool.busy_s for pool in of_planes], counts, least_s=client_s)
+    if split is None:
         text = f"{shares}: add workers to {_planes(full)}; the others have time to spare."
         return Verdict("planes", text)
-    moves = list(zip(of_planes, counts, better, strict=True))
+    moves = list(zip(of_planes, counts, split.counts, strict=True))
     givers = [pool for pool, now, then in moves if then < now]
     takers = [pool for pool, now, then in moves if then > now]
     return Verdict(
         "planes",
         f"{shares}: move workers from {_planes(givers)} to {_planes(takers)}. With"
-        f" {_split(of_planes, better)} instead of {_split(of_planes, counts)}, the same workers"
-        f" need about {_percent(then_s / now_s)} of the time.",
+        f" {_split(of_planes, split.counts)} instead of {_split(of_planes, counts)}, the same"
+        f" workers need about {_percent(split.share)} of the time.",
     )
-
-
-def best_split(busy_s: Sequence[float], workers: int) -> list[int]:
-    """Divide the workers among the planes so that the last plane finishes as early as possible."""
-    split = [1] * len(busy_s)
-    for _ in range(workers - len(split)):
-        behind = max(range(len(split)), key=lambda k: busy_s[k] / split[k])
-        split[behind] += 1
-    return split
 
 
 def _saturated_text(figures: Figures, of_planes: Sequence[PoolFigures]) -> str:

@@ -36,6 +36,9 @@ class FeedPool:
     def total(self) -> int:
         return self.workers
 
+    def plan(self) -> str:
+        return ""
+
     def check(self) -> None:
         """Look at the files once in a subprocess, so that an error comes early and only once.
 

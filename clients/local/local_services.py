@@ -1,5 +1,7 @@
 """A broker and workers for one machine: `ssnet run --local`, `ssnet demo`, `ssnet batches FILE`.
 
+A campaign (`ssnet campaign start --local`) has readers of files there, too.
+
 They are processes that communicate through a socket file in a temporary folder. They end with the
 block that started them; if that process is killed, the kernel kills them, too (Linux).
 """
@@ -11,14 +13,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from mdp import BrokerSettings, Client, MDPError, RequestTimeout
-from mdp.process import configure_logging, raise_file_limit, stop_signal
+from mdp.system.process import configure_logging, raise_file_limit, stop_signal
 
 from ..flow.progress import Progress
 from ..flow.stopwatch import Stopwatch
 from ..terminal.process import errors_reported
+from .reader_pool import ReaderPool
 from .serving import Pool, serve
 from .subprocesses import Subprocess, running
 
@@ -33,19 +37,23 @@ class LocalFailed(MDPError):
 
 @contextmanager
 def services(
-    pool: Pool, *, progress: Progress | None = None, watch: Stopwatch | None = None
+    pool: Pool,
+    *,
+    readers: ReaderPool | None = None,
+    progress: Progress | None = None,
+    watch: Stopwatch | None = None,
 ) -> Iterator[str]:
     """Start a broker and a pool's workers; gives the broker's address when all of them are ready.
 
-    `watch` gets the stages `start` and `stop`. Raises what the pool's `check` does, and
-    `LocalFailed`.
+    readers: readers of files, which ask the pool's workers; their `broker` is set here. `watch`
+    gets the stages `start` and `stop`. Raises what the pools' `check` does, and `LocalFailed`.
     """
-    watch, several = watch or Stopwatch(), "s" if pool.total > 1 else ""
+    watch, total = watch or Stopwatch(), pool.total + (readers.total if readers else 0)
     if progress:
-        progress.step(f"starting {pool.total} worker{several} on this machine")
+        progress.step(f"starting {total} worker{'s' * (total > 1)} on this machine")
     with ExitStack() as stack:
         with watch.stage("start"):
-            broker = _start(pool, stack)
+            broker = _start(pool, readers, stack)
         try:
             yield broker
         finally:
@@ -53,7 +61,7 @@ def services(
                 stack.close()
 
 
-def _start(pool: Pool, stack: ExitStack) -> str:
+def _start(pool: Pool, readers: ReaderPool | None, stack: ExitStack) -> str:
     """Start the processes, and return the broker's address; `stack` stops the processes."""
     with ExitStack() as starting:
         folder = Path(starting.enter_context(_folder()))
@@ -63,8 +71,16 @@ def _start(pool: Pool, stack: ExitStack) -> str:
             starting.enter_context(_process(folder, "broker", _serve_broker, broker)),
             starting.enter_context(_process(folder, "workers", _serve_pool, broker, pool)),
         ]
+        total = pool.total
+        if readers is not None:
+            mine = replace(readers, broker=broker)
+            mine.check()
+            # they stop first, while the planes still answer
+            process = _process(folder, "readers", _serve_pool, broker, mine)
+            processes.append(starting.enter_context(process))
+            total += mine.total
         with Client(broker) as client:
-            _wait(client, pool.total, processes)
+            _wait(client, total, processes)
         stack.push(starting.pop_all())
         return broker
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from lartpc.frames import MAX_SIDE
 from mdp import SettingsError
+from mdp.system import machine
 from services import networks
 from services.errors import EngineError
 from services.planes import service_name
@@ -22,6 +22,7 @@ from .serving import Factories
 
 log = logging.getLogger(__name__)
 
+AUTO = "auto"
 ANY_SIZE = MAX_SIDE * MAX_SIDE
 """The `max_pixels` of workers that serve only the command that started them."""
 
@@ -40,21 +41,42 @@ class PlanePool:
     """Both files of a network for one plane, in place of `network`."""
     engine: str = PlaneSettings.engine
     device: str = PlaneSettings.device
+    """`cpu`, `cuda:0`, ..., or `auto`: the visible GPUs in turn, else the CPU."""
     threads: int = 0
-    """Threads of each worker; 0: the cores of this machine, divided among the workers."""
+    """Threads of each worker; 0: the cores of this process, divided among the workers."""
     threshold_adc: float = PlaneSettings.threshold_adc
     dtype: str = PlaneSettings.dtype
     max_pixels: int = PlaneSettings.max_pixels
+    per_gpu: int | None = None
+    """Workers of each plane for each GPU, in place of `workers`; only with `auto`."""
 
     def __post_init__(self) -> None:
         if not self.planes:
             raise SettingsError("want planes as in --planes 0,1,2, got none")
+        if self.per_gpu is not None and self.device != AUTO:
+            raise SettingsError(f"--per-gpu needs --device auto, got --device {self.device}")
+        if self.per_gpu is not None and self.workers != 1:
+            raise SettingsError("--per-gpu cannot be combined with --workers")
         files = (self.prototxt, self.weights)
         if any(files) and (not all(files) or self.network or len(self.planes) != 1):
             raise SettingsError("want --prototxt and --weights together, for one plane: --planes 0")
 
-    def settings(self, plane: int) -> PlaneSettings:
-        """The settings of a plane's workers; raises `NetworkError` if files are missing."""
+    @functools.cached_property
+    def devices(self) -> tuple[str, ...]:
+        """The device of each worker of a plane; every plane has the same ones."""
+        if self.device != AUTO:
+            return (self.device,) * self.workers
+        gpus = machine.gpus()
+        if not gpus:
+            return ("cpu",) * (self.per_gpu or self.workers)
+        count = max(self.workers, len(gpus) * (self.per_gpu or 1))
+        return tuple(gpus[number % len(gpus)] for number in range(count))
+
+    def settings(self, plane: int, device: str | None = None) -> PlaneSettings:
+        """The settings of a plane's workers; raises `NetworkError` if files are missing.
+
+        device: the first worker's, by default.
+        """
         if self.prototxt and self.weights:
             prototxt, weights = self.prototxt, self.weights
         else:
@@ -64,7 +86,7 @@ class PlanePool:
             prototxt=prototxt,
             weights=weights,
             engine=self.engine,
-            device=self.device,
+            device=device or self.devices[0],
             threads=self.threads or self._share(),
             threshold_adc=self.threshold_adc,
             dtype=self.dtype,
@@ -73,19 +95,37 @@ class PlanePool:
 
     def _share(self) -> int:
         """Threads per worker: workers that each use all cores are slower than one worker."""
-        cores = len(os.sched_getaffinity(0))
-        return max(1, cores // self.total)
+        return max(1, machine.cpus() // self.total)
 
     @property
     def total(self) -> int:
-        return self.workers * len(self.planes)
+        return len(self.devices) * len(self.planes)
+
+    def plan(self) -> str:
+        """Return the devices and the threads of the workers, for the first line of the log."""
+        threads = self.threads or self._share()
+        share = f"{threads} thread{'s' if threads > 1 else ''} each"
+        return f"{share}, on {', '.join(dict.fromkeys(self.devices))}"
+
+    def log_plan(self) -> None:
+        """Log which worker is on which device, with how many threads."""
+        if self.device == AUTO and self.devices[0] == "cpu":
+            log.info("--device auto: no GPU is visible, so the workers compute on the CPU")
+        threads = self.threads or self._share()
+        for device in dict.fromkeys(self.devices):
+            numbers = [n for n, used in enumerate(self.devices, 1) if used == device]
+            workers = [f"{service_name(plane)}#{n}" for plane in self.planes for n in numbers]
+            line = "%s: %d worker%s with %d thread%s each: %s"
+            count = len(workers)
+            plurals = ("" if count == 1 else "s", threads, "" if threads == 1 else "s")
+            log.info(line, device, count, *plurals, ", ".join(workers))
 
     def factories(self) -> Factories:
         """For each worker its service and the function that makes it; `mdp` starts them."""
         return [
-            (service_name(settings.plane), functools.partial(SSNet, settings))
-            for settings in map(self.settings, self.planes)
-            for _ in range(self.workers)
+            (service_name(plane), functools.partial(SSNet, self.settings(plane, device)))
+            for plane in self.planes
+            for device in self.devices
         ]
 
     def check(self) -> None:
@@ -94,6 +134,7 @@ class PlanePool:
         This also converts the networks into the cache, so that the workers start quickly, and
         keeps the memory of this process small. Raises `NetworkError` and `EngineError`.
         """
+        self.log_plan()
         for settings in map(self.settings, self.planes):
             name, began_at = service_name(settings.plane), time.perf_counter()
             log.info("%s: reading %s; converted if the cache lacks it", name, settings.prototxt)

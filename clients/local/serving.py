@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mdp import Heartbeats, Worker, WorkerSettings
-from mdp.process import configure_logging, raise_file_limit, stop_signal
+from mdp import Worker, WorkerSettings
+from mdp.system import batch_job
+from mdp.system.process import configure_logging, raise_file_limit, stop_signal
 
 Factories = list[tuple[str, Callable[[], Worker]]]
 """For each worker: its service, and a function that makes the worker in its process."""
@@ -27,6 +28,9 @@ class Pool(Protocol):
     def factories(self) -> Factories:
         """For each worker its service and the function that makes it; `mdp` starts them."""
 
+    def plan(self) -> str:
+        """Return the devices and the threads of the workers, for the first line of the log."""
+
 
 @dataclass(frozen=True)
 class DummyPool:
@@ -41,6 +45,9 @@ class DummyPool:
     def check(self) -> None:
         """Do nothing: a dummy worker has no settings or files that could be wrong."""
 
+    def plan(self) -> str:
+        return ""
+
     def factories(self) -> Factories:
         from services import dummy
 
@@ -51,15 +58,23 @@ def serve(
     pool: Pool,
     broker: str,
     *,
-    heartbeats: Heartbeats | None = None,
+    settings: WorkerSettings | None = None,
     verbose: bool = False,
     quiet: bool = False,
 ) -> None:
     """Serve a pool's workers at a broker until a stop signal. The caller has set up the log."""
     from mdp.worker.worker_loop import serve_workers
 
-    settings = WorkerSettings(heartbeats=heartbeats or Heartbeats())
     prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
     raise_file_limit()
     with stop_signal() as stop:
-        serve_workers(broker, pool.factories(), stop, settings=settings, prepare=prepare)
+        serve_workers(
+            broker,
+            pool.factories(),
+            stop,
+            settings=settings,
+            prepare=prepare,
+            job=batch_job.here(),
+            log_path=batch_job.log_path(),
+            plan=pool.plan(),
+        )

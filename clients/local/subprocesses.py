@@ -18,15 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from mdp.process import die_with
+from mdp.system.process import die_with
 
 from ..flow.signals import inherited_by_none
 
 A = TypeVar("A")
 R = TypeVar("R")
 
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_DRAIN_S = 0.5  # from the first SIGTERM to the second: nobody waits for its requests any more
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_DRAIN_S = 0.5  # from SIGTERM to SIGINT: nobody waits for its requests any more
 _STOP_S = 10.0
 
 
@@ -69,15 +69,21 @@ class Subprocess:
         return lines[-1] if lines else f"exit code {self._process.exitcode}"
 
     def stop(self) -> None:
-        """Send SIGTERM, then again, then SIGKILL, until the process has ended."""
+        """Send SIGTERM, then SIGINT, then SIGKILL, until the process has ended.
+
+        A quick second SIGTERM would count as the first one.
+        """
         if self._process.pid is None:
             return
-        terminate, kill = self._process.terminate, self._process.kill
-        for end, patience_s in ((terminate, _DRAIN_S), (terminate, _STOP_S), (kill, _STOP_S)):
-            end()
-            self._process.join(patience_s)
+        for number, patience_s in (
+            (signal.SIGTERM, _DRAIN_S),
+            (signal.SIGINT, _STOP_S),
+            (signal.SIGKILL, _STOP_S),
+        ):
             if self.ended:
                 return
+            os.kill(self._process.pid, number)  # not ended: the pid cannot be another process's
+            self._process.join(patience_s)
 
 
 @contextmanager

@@ -36,8 +36,11 @@ class ScoringJob(FileJob):
     """ADC. Pixels above this are set to this value."""
     timeout_s: float = 3600.0
     """Seconds for one try of one crop, including the wait in the broker's queue."""
-    wait_s: float = 10.0
-    """Seconds to wait for the first worker of a plane."""
+    wait_s: float | None = None
+    """Seconds to wait for the first worker of a plane; None: as long as `timeout_s`."""
+    waits: bool = True
+    """Wait for workers that have left, and for the broker, until the time of the request is over;
+    False, for workers on this machine: an error after a minute without them."""
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     """The heartbeats, which reveal a restart of the broker; use the broker's own settings."""
     ledger: Path | None = None
@@ -64,7 +67,7 @@ class ScoringJob(FileJob):
         if not 0 <= self.low_adc < self.high_adc < math.inf:
             got = f"{self.low_adc} and {self.high_adc} (--threshold, --ceiling)"
             raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")
-        if not 0 <= self.wait_s < math.inf:
+        if self.wait_s is not None and not 0 <= self.wait_s < math.inf:
             raise SettingsError(f"want a wait of 0 s or more, got {self.wait_s}")
         if self.ledger in (self.output, *self.inputs):
             raise SettingsError(f"want a ledger apart from inputs and output, got {self.ledger}")

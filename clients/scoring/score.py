@@ -71,11 +71,17 @@ class ScoringReport:
 
 
 def score(
-    job: ScoringJob, *, on_progress: OnProgress | None = None, watch: Stopwatch | None = None
+    job: ScoringJob,
+    *,
+    on_progress: OnProgress | None = None,
+    watch: Stopwatch | None = None,
+    known: dict[int, Description] | None = None,
 ) -> ScoringReport:
     """Run the job. Raises `LArTPCError` for files, `MDPError` for requests and answers.
 
     `watch`: a stopwatch that already measured earlier stages, such as the start of workers.
+    `known`: the planes' descriptions from an earlier job of this process, which are not asked for
+    again; new ones are added. An answer of another network raises `AnswerError`.
     """
     watch, progress = watch or Stopwatch(), progress_of(on_progress)
     with ExitStack() as stack:
@@ -93,7 +99,7 @@ def score(
             opened = open_output(job, reader, order, provenance, images=names)
             output = stack.enter_context(opened)
         report = (
-            _send(job, reader, output, watch, progress, stack)
+            _send(job, reader, output, watch, progress, stack, {} if known is None else known)
             if output.needs_services
             else ScoringReport()
         )
@@ -116,6 +122,7 @@ def _send(
     watch: Stopwatch,
     progress: Progress,
     stack: ExitStack,
+    known: dict[int, Description],
 ) -> ScoringReport:
     """Send the requests. `stack` closes after the output, so only then the ledger says `done`."""
     settings = ClientSettings(
@@ -123,11 +130,12 @@ def _send(
         timeout_s=job.timeout_s,
         tries=job.tries,
         lanes=_LANES,
+        waits=job.waits,
         interactive=len(output.asked) == 1,  # a person waits for this event
     )
     with Client(job.broker, settings) as client:
         with watch.stage("workers"):
-            described = describe(client, job, progress)
+            described = describe(client, job, progress, known)
         origins = {plane: service.origin for plane, service in described.items()}
         output.check_networks({str(plane): asdict(origin) for plane, origin in origins.items()})
         if not output.asked:
@@ -208,16 +216,24 @@ def _check_no_regions(reader: Reader) -> None:
 Descriptions = Mapping[int, Description]
 
 
-def describe(client: Client, job: ScoringJob, progress: Progress | None = None) -> Descriptions:
-    """Ask a worker of each plane for its description.
+def describe(
+    client: Client,
+    job: ScoringJob,
+    progress: Progress | None = None,
+    known: dict[int, Description] | None = None,
+) -> Descriptions:
+    """Ask a worker of each plane for its description; add it to `known`, if it is not there.
 
     Raises `NotServed` for a plane without workers, and `SettingsError` if the workers do not score
     all pixels from `low_adc` on.
     """
     start = {service_name(plane): f"ssnet worker planes --planes {plane}" for plane in job.planes}
-    wait_for_workers(client, start, wait_s=job.wait_s, progress=progress)
-    replies = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in job.planes}
-    described = {p: Description.unpack(reply.result(), plane=p) for p, reply in replies.items()}
+    wait_for_workers(client, start, wait_s=job.wait_s, ask=DESCRIBE, progress=progress)
+    known = {} if known is None else known
+    asked = [plane for plane in job.planes if plane not in known]
+    replies = {plane: client.submit(service_name(plane), [DESCRIBE]) for plane in asked}
+    known |= {p: Description.unpack(reply.result(), plane=p) for p, reply in replies.items()}
+    described = {plane: known[plane] for plane in job.planes}
     for plane, description in described.items():
         if description.origin.threshold_adc > job.low_adc:
             raise SettingsError(

@@ -147,6 +147,7 @@ def _client(plan: SimpleJob) -> Client:
         tries=plan.tries,
         lanes=plan.window,
         interactive=plan.interactive,
+        waits=True,
     )
     return Client(plan.broker, settings)
 
@@ -177,12 +178,12 @@ def _look_for_workers(client: Client, plan: SimpleJob) -> None:
     try:
         code = client.request("mmi.service", [plan.service.encode()], timeout_s=3, tries=1)[0]
     except RequestTimeout:
-        log.warning("no broker answers at %s yet: `mdp broker` starts one", plan.broker)
+        log.warning("no broker answers at %s yet: %s", client.broker_shown, client.why_silent())
         return
     except ServiceError:  # a broker of another kind, which has no mmi
         return
     if code == b"404":
-        log.warning("no worker serves %s yet at %s", plan.service, plan.broker)
+        log.warning("no worker serves %s yet at %s", plan.service, client.broker_shown)
 
 
 class _Run:

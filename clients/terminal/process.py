@@ -6,12 +6,12 @@ import functools
 import io
 import sys
 
-from mdp import process
+from mdp.system import process
 
 from . import missing
 
 errors_reported = functools.partial(process.errors_reported, "ssnet", explain=missing.explain)
-"""`mdp.process.errors_reported`; a missing library is named with the line that installs it."""
+"""As in `mdp`; a missing library is named with the line that installs it."""
 
 
 def show_any_name() -> None:

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from mdp.commands.tables import duration
 
-from ..flow.progress import Progress
+from ..flow.progress import Progress, rate_text
 from . import narrow
 from .narrow import Pairs, Rows
 
@@ -69,6 +69,7 @@ class _Shown(Progress):
         self._unit = unit
         self._command = command
         self._step = ""
+        self._note = ""
         self._began_at: float | None = None
         self._first: tuple[int, float] | None = None
         self._done = self._total = self._failed = 0
@@ -88,6 +89,9 @@ class _Shown(Progress):
 
     def say(self, text: str) -> None:
         self.write(text)
+
+    def note(self, text: str) -> None:
+        self._note = text
 
     def __call__(self, done: int, total: int, failed: int = 0) -> None:
         self._first = self._first or (done, time.monotonic())
@@ -111,13 +115,14 @@ class _Shown(Progress):
             return f"{self._count()}, {self._step}" if self._step else self._count()
         left_s = (self._total - self._done) / rate
         end = datetime.fromtimestamp(time.time() + left_s).astimezone()
-        speed = f"{60 * rate:.3g} {self._unit} a minute so far"
+        speed = f"{rate_text(60 * rate)} {self._unit} a minute so far"
         return f"{self._count()}, {speed}, {duration(left_s)} to go, until {end:%H:%M}"
 
     def _count(self) -> str:
         share = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""
         failed = f", {self._failed} failed" if self._failed else ""
-        return f"{self._done} of {self._total} {self._unit}{share}{failed}"
+        note = f", {self._note}" if self._note else ""
+        return f"{self._done} of {self._total} {self._unit}{share}{failed}{note}"
 
 
 def _is_stop(error: BaseException) -> bool:
@@ -195,6 +200,10 @@ class _Bar(_Shown):
         super().step(text)
         self._describe()
 
+    def note(self, text: str) -> None:
+        super().note(text)
+        self._describe()
+
     def __call__(self, done: int, total: int, failed: int = 0) -> None:
         if self._first is None:  # events of an earlier run do not count in the speed
             self._bar.reset(self._task, total=total, completed=done)
@@ -210,7 +219,7 @@ class _Bar(_Shown):
 
     def _describe(self) -> None:
         failed = f"{self._failed} failed" if self._failed else ""
-        parts = [part for part in (self._unit, failed, self._step) if part]
+        parts = [part for part in (self._unit, failed, self._note or self._step) if part]
         self._bar.update(self._task, description=", ".join(parts))
 
 

@@ -61,8 +61,11 @@ class Feed(Recipe):
     """Seconds for one try of one batch, including the wait in the broker's queue."""
     tries: int = 3
     """How often a batch is requested before `RequestTimeout`."""
-    wait_s: float = 10.0
-    """Seconds to wait for the first worker."""
+    wait_s: float | None = None
+    """Seconds to wait for the first worker; None: as long as `timeout_s`."""
+    waits: bool = True
+    """Wait for workers that have left, and for the broker, until the time of the request is over;
+    False, for workers on this machine: an error after a minute without them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,8 +147,7 @@ class Batches:
         self._recipe = feed.recipe()
         self._asked: deque[_Asked] = deque()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decodes batches")
-        settings = ClientSettings(timeout_s=feed.timeout_s, tries=feed.tries, lanes=feed.window)
-        self._client = Client(broker, settings)
+        self._client = Client(broker, client_settings(feed))
         try:
             self.files = describe(self._client, wait_s=feed.wait_s)
             self._positions = self._ahead()
@@ -276,10 +278,17 @@ class _Asked:
 # Answers.
 
 
-def describe(client: Client, *, wait_s: float, progress: Progress | None = None) -> Files:
+def client_settings(feed: Feed) -> ClientSettings:
+    """Return the settings of a client that asks for batches."""
+    return ClientSettings(
+        timeout_s=feed.timeout_s, tries=feed.tries, lanes=feed.window, waits=feed.waits
+    )
+
+
+def describe(client: Client, *, wait_s: float | None, progress: Progress | None = None) -> Files:
     """Ask a worker to describe its files; raises `NotServed`, `AnswerError`."""
     start = {NAME: f"ssnet worker {NAME} FILE"}
-    wait_for_workers(client, start, wait_s=wait_s, progress=progress)
+    wait_for_workers(client, start, wait_s=wait_s, ask=DESCRIBE, progress=progress)
     (packed,) = client.request(NAME, [DESCRIBE])
     try:
         description = msgpack.unpackb(packed)

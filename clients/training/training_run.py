@@ -31,7 +31,7 @@ from services.training_files import TrainingSettings
 from ..flow.progress import OnProgress, Progress, progress_of
 from ..flow.signals import uninterrupted
 from . import checkpoint
-from .batch_feed import Batches, Feed, Files, describe
+from .batch_feed import Batches, Feed, Files, client_settings, describe
 from .checkpoint import Checkpoint
 from .torch_batches import check_device, tensors
 from .trained_files import TrainedFiles, begin
@@ -106,7 +106,7 @@ def train(job: TrainingJob, say: Say, *, on_progress: OnProgress | None = None) 
     network, weights = checked(job)
     keep_memory()
     torch.set_num_threads(job.threads)
-    with Client(job.broker) as client:
+    with Client(job.broker, client_settings(job.feed)) as client:
         files = describe(client, wait_s=job.feed.wait_s, progress=progress)
     training = job.training
     if job.epochs:

@@ -19,9 +19,15 @@ BAD_INPUT = 422
 class TooManyFailed(MDPError):
     """So many events failed that the services are probably broken, and not the events."""
 
+    is_of_input = False
+    """At least half of these events are bad entries of the input."""
+
 
 class EventFailed(MDPError):
     """An event failed permanently, and the job is strict: it stops at the first failure."""
+
+    is_of_input = False
+    """The event is a bad entry of the input."""
 
 
 def is_permanent(error: MDPError) -> bool:
@@ -54,6 +60,7 @@ class Tally:
         self._max_failed = max_failed
         self._strict = strict
         self._events = copied
+        self._bad_entries = 0
         self.failed = 0
 
     def count(self, failures: list[Failure]) -> None:
@@ -62,10 +69,15 @@ class Tally:
         if not failures:
             return
         self.failed += 1
+        self._bad_entries += failures[0].code == BAD_INPUT
         if self._strict:
-            raise EventFailed(f"{failures[0]} (--strict)")
+            refusal = EventFailed(f"{failures[0]} (--strict)")
+            refusal.is_of_input = failures[0].code == BAD_INPUT
+            raise refusal
         if self.failed >= _FEW and self.failed > self._max_failed * self._events:
-            raise TooManyFailed(
+            end = TooManyFailed(
                 f"{self.failed} of {self._events} events failed, more than a share of"
                 f" {self._max_failed:g} (--max-failed); the last: {failures[0]}"
             )
+            end.is_of_input = 2 * self._bad_entries >= self.failed
+            raise end

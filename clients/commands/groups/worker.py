@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdp import Heartbeats
+from mdp import Heartbeats, WorkerSettings
 from mdp.commands.command_line import HEARTBEAT_OPTIONS, new_group, options_named
-from mdp.process import configure_logging
-from mdp.settings import DEFAULT_ENDPOINT
+from mdp.commands.worker_options import with_worker_life
+from mdp.settings import DEFAULT_ENDPOINT, WorkerLife
+from mdp.system.process import configure_logging
 
-from .option_checks import numbers
-from .options import (
+from ..option_checks import numbers
+from ..options import (
     ALL_PLANES,
     COMPUTED,
     IMAGES,
@@ -24,7 +25,6 @@ from .options import (
     SERVED,
     Broker,
     Cache,
-    Device,
     Heartbeat,
     Labels,
     Liveness,
@@ -32,6 +32,7 @@ from .options import (
     Planes,
     Prototxt,
     Quiet,
+    Scratch,
     Threads,
     Threshold,
     TickOrder,
@@ -44,16 +45,18 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..local.serving import Pool
+    from ...local.serving import Pool
 
 HELP = """Start workers of a service that comes with this project.
 
-Each worker computes in its own process. On Ctrl-C, SIGTERM or SIGHUP the workers finish the \
-requests that they hold; a second signal stops them at once.
+Each worker computes in its own process. On Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP the workers finish \
+the requests that they hold; a second signal stops them at once, but a SIGTERM within 2 s of \
+another one does not. In a Slurm job they leave before the end of its time, and then exit with 0.
 
 [bold]Examples[/]
 
   ssnet worker planes --planes 0,1,2 -n 2
+  ssnet worker files -n 2
   ssnet worker batch-train toy*.root -n 4
   ssnet worker dummy
 """
@@ -63,7 +66,11 @@ PLANES_HELP = """Start workers that score the pixels of planes as shower or trac
 Plane 0 is the service `ssnet-plane0`, and so on. The workers use a Caffe network. The default \
 is the small network that comes with ssnet, which was trained on toy events; choose another one \
 with `--network` (or, for a single plane, `--prototxt` and `--weights`). The workers share the \
-cores of the machine.
+cores that this process may use: those of its affinity, its control group and its Slurm job.
+
+With `--device auto` the workers of each plane are spread over the visible GPUs, one for each GPU \
+unless `-n` asks for more; `--per-gpu 3` starts three of each plane for each GPU. Without a GPU \
+they compute on the CPU. The log says which worker is on which device, with how many threads.
 
 [bold]Examples[/]
 
@@ -72,6 +79,22 @@ cores of the machine.
   ssnet worker planes --planes 0 --prototxt ssnet.prototxt --weights plane0.caffemodel
   ssnet worker planes --network ssnet2018
   ssnet worker planes --planes 2 --engine caffe --device cuda:0
+  ssnet worker planes --planes 0,1,2 --device auto --broker @july/broker.json --idle 10m
+  ssnet worker planes --planes 2 --device auto --per-gpu 3 --until 4:00:00
+"""
+
+FILES_HELP = """Start readers, which score the files of campaigns.
+
+The service is `ssnet-files`; `ssnet campaign start` is its client. A reader does for each file \
+what `ssnet run` does, with the workers of the planes at the same broker; it computes nothing \
+itself, and needs about one core. Its host must see the input files and the campaign's folder. \
+A reader serves the campaigns of its own user only.
+
+[bold]Examples[/]
+
+  ssnet worker files -n 2
+  ssnet worker files -n 4 --broker @july/broker.json
+  ssnet worker files -n 4 --broker @july/broker.json --scratch /tmp --idle 10m
 """
 
 BATCH_TRAIN_HELP = """Start workers that make training batches from files of images and labels.
@@ -82,6 +105,7 @@ broker must read the same files, in the same order.
 [bold]Examples[/]
 
   ssnet worker batch-train toy*.root -n 4
+  ssnet worker batch-train toy*.root --broker @feed/broker.json --until 2h --broker-wait 30m
   ssnet worker batch-train toy.root --producer wire --labels segment --broker tcp://node7:5555
 """
 
@@ -92,7 +116,7 @@ The service is `dummy`. With it you can test clients, brokers and connections; i
 [bold]Examples[/]
 
   ssnet worker dummy
-  ssnet worker dummy -n 2 --broker tcp://node7:5555
+  ssnet worker dummy -n 2 --broker tcp://node7:5555 --idle 10m
 """
 
 HEARTBEATS = Heartbeats()
@@ -120,6 +144,21 @@ Engine = Annotated[
     option(COMPUTED, help="Library that computes: onnxruntime, or an installed pycaffe."),
 ]
 Gpu = Annotated[int | None, option(COMPUTED, min=0, help="Short for --device cuda:GPU.")]
+PerGpu = Annotated[
+    int | None,
+    option(
+        COMPUTED,
+        min=1,
+        help="Workers of each plane for each visible GPU, instead of --workers; needs --device"
+        " auto. Default: 1, or more if --workers asks for more.",
+    ),
+]
+PlaneDevice = Annotated[
+    str,
+    option(
+        COMPUTED, help="Device that computes: cpu, or cuda:0, cuda:1, ...; auto: all visible GPUs."
+    ),
+]
 Dtypes = Annotated[
     Dtype, option(COMPUTED, help="Type of the scores in messages; float16 halves their size.")
 ]
@@ -138,27 +177,31 @@ TrainingInputs = Annotated[
 
 
 @app.command("planes", help=PLANES_HELP)
+@with_worker_life
 def planes(
+    *,
     planes: Planes = ALL_PLANES,
     network: Network = None,
     prototxt: Prototxt = None,
     weights: Weights = None,
     engine: Engine = EngineName.onnx,
-    device: Device = "cpu",
+    device: PlaneDevice = "cpu",
     gpu: Gpu = None,
+    per_gpu: PerGpu = None,
     threads: Threads = 0,
     threshold: Threshold = LOW_ADC,
     dtype: Dtypes = Dtype.float16,
     max_pixels: MaxPixels = 4096 * 4096,
     workers: Workers = 1,
     broker: Broker = DEFAULT_ENDPOINT,
+    life: WorkerLife,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
     liveness: Liveness = HEARTBEATS.liveness,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     def pool() -> Pool:
-        from ..local.plane_pool import PlanePool
+        from ...local.plane_pool import PlanePool
 
         return PlanePool(
             planes=numbers(planes),
@@ -168,18 +211,42 @@ def planes(
             weights=weights,
             engine=engine.value,
             device=device if gpu is None else f"cuda:{gpu}",
+            per_gpu=per_gpu,
             threads=threads,
             threshold_adc=threshold,
             dtype=dtype.value,
             max_pixels=max_pixels,
         )
 
-    _serve(pool, broker, heartbeat, liveness, verbose=verbose, quiet=quiet)
+    _serve(pool, broker, life, heartbeat, liveness, verbose=verbose, quiet=quiet)
+
+
+@app.command("files", help=FILES_HELP)
+@with_worker_life
+def files(
+    *,
+    scratch: Scratch = "",
+    workers: Workers = 1,
+    broker: Broker = DEFAULT_ENDPOINT,
+    life: WorkerLife,
+    heartbeat: Heartbeat = HEARTBEATS.interval_s,
+    liveness: Liveness = HEARTBEATS.liveness,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    def pool() -> Pool:
+        from ...local.reader_pool import ReaderPool
+
+        return ReaderPool(broker, workers, scratch)
+
+    _serve(pool, broker, life, heartbeat, liveness, verbose=verbose, quiet=quiet)
 
 
 @app.command("batch-train", help=BATCH_TRAIN_HELP)
+@with_worker_life
 def batch_train(
     files: TrainingInputs,
+    *,
     producer: TrainingProducer = IMAGES,
     labels: Labels = LABELS,
     tick_order: TickOrder = Ticks.auto,
@@ -187,13 +254,14 @@ def batch_train(
     cache: Cache = 512,
     workers: Workers = 1,
     broker: Broker = DEFAULT_ENDPOINT,
+    life: WorkerLife,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
     liveness: Liveness = HEARTBEATS.liveness,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     def pool() -> Pool:
-        from ..local.feed_pool import feed_pool
+        from ...local.feed_pool import feed_pool
 
         return feed_pool(
             files,
@@ -205,29 +273,33 @@ def batch_train(
             cache_mib=cache,
         )
 
-    _serve(pool, broker, heartbeat, liveness, verbose=verbose, quiet=quiet)
+    _serve(pool, broker, life, heartbeat, liveness, verbose=verbose, quiet=quiet)
 
 
 @app.command("dummy", help=DUMMY_HELP)
+@with_worker_life
 def dummy(
+    *,
     workers: Workers = 1,
     broker: Broker = DEFAULT_ENDPOINT,
+    life: WorkerLife,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
     liveness: Liveness = HEARTBEATS.liveness,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     def pool() -> Pool:
-        from ..local.serving import DummyPool
+        from ...local.serving import DummyPool
 
         return DummyPool(workers)
 
-    _serve(pool, broker, heartbeat, liveness, verbose=verbose, quiet=quiet)
+    _serve(pool, broker, life, heartbeat, liveness, verbose=verbose, quiet=quiet)
 
 
 def _serve(
     pool: Callable[[], Pool],
     broker: str,
+    life: WorkerLife,
     heartbeat: float,
     liveness: int,
     *,
@@ -236,10 +308,10 @@ def _serve(
 ) -> None:
     """Make and check a pool, then serve until a signal. `pool` imports only what it needs."""
     with options_named(**HEARTBEAT_OPTIONS):
-        heartbeats = Heartbeats(heartbeat, liveness)
+        settings = WorkerSettings(heartbeats=Heartbeats(heartbeat, liveness), life=life)
     configure_logging(verbose=verbose, quiet=quiet)
     served = pool()
     served.check()
-    from ..local.serving import serve
+    from ...local.serving import serve
 
-    serve(served, broker, heartbeats=heartbeats, verbose=verbose, quiet=quiet)
+    serve(served, broker, settings=settings, verbose=verbose, quiet=quiet)

@@ -1,0 +1,1 @@
+"""Campaigns: thousands of files, each scored once (`ssnet campaign`)."""

@@ -1,0 +1,1 @@
+"""The driver: it asks for files to be scored, and puts the outputs under their final names."""

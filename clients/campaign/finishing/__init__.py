@@ -1,0 +1,1 @@
+"""The end of a campaign: outputs are checked against their inputs, and merged."""

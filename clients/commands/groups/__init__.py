@@ -1,0 +1,1 @@
+"""The commands of `ssnet` that have sub-commands."""
