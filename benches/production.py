@@ -44,31 +44,44 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="croi")
     parser.add_argument("--size", default="1008x3456", help="ROWSxCOLS of an event's images")
     parser.add_argument("--small", type=int, default=1000, help="events of the memory test")
+    parser.add_argument("--keys", action="store_true", help="only: over TCP, with and without keys")
     options = parser.parse_args()
     rows, cols = (int(side) for side in options.size.split("x"))
     with errors_reported(), tempfile.TemporaryDirectory(prefix="ssnet-bench-") as name:
         folder = Path(name)
-        if options.small:  # first, while the process uses little other memory
+        if options.small and not options.keys:  # first, while the process uses little other memory
             _memory(folder, options.small)
         source = make_toys(folder, options.events, toy.ToySettings(chamber=Chamber(rows, cols)))
-        _speed(folder, source, MODES[options.mode], options.seconds)
+        pools = _pools(options.seconds)
+        if options.keys:
+            pools = dict.fromkeys(_OVER_TCP, pools["two workers a plane"])
+        _speed(folder, source, MODES[options.mode], pools)
+
+
+Pools = dict[str, tuple[int, dict[int, float]]]
+_OVER_TCP = {"two workers a plane, TCP": False, "two workers a plane, TCP with keys": True}
+"""Whether the broker asks for keys."""
+
+
+def _pools(seconds: float) -> Pools:
+    """Return the pools to measure: workers a plane, and the time of a crop by plane."""
+    return {
+        "one worker a plane": (1, dict.fromkeys(PLANES, seconds)),
+        "of which only plane 2 takes time": (1, {0: 0.0, 1: 0.0, 2: seconds}),
+        "two workers a plane": (2, dict.fromkeys(PLANES, seconds)),
+    }
 
 
 # The measurements.
 
 
-def _speed(folder: Path, source: Path, mode: chain.Mode, seconds: float) -> None:
-    pools = {
-        "one worker a plane": (1, dict.fromkeys(PLANES, seconds)),
-        "of which only plane 2 takes time": (1, {0: 0.0, 1: 0.0, 2: seconds}),
-        "two workers a plane": (2, dict.fromkeys(PLANES, seconds)),
-    }
+def _speed(folder: Path, source: Path, mode: chain.Mode, pools: Pools) -> None:
     table = screen.table("pools", "events/s", "crops", "in all", "ratio", "least busy", "target")
     first_s = None
     for name, (workers, by_plane) in pools.items():
         logs = folder / name.replace(" ", "-")
         logs.mkdir()
-        with serving(folder, workers, by_plane, logs) as broker:
+        with serving(folder, workers, by_plane, logs, keys=_OVER_TCP.get(name)) as broker:
             report = score(make_job(folder, source, broker, mode))
         spent_s = report.seconds["all"]
         first_s = first_s or spent_s
@@ -82,6 +95,8 @@ _TARGETS = {
     "one worker a plane": "busy >= 0.95",
     "of which only plane 2 takes time": "ratio ~ 1",
     "two workers a plane": "ratio >= 1.9",
+    "two workers a plane, TCP": "busy >= 0.95",
+    "two workers a plane, TCP with keys": "busy >= 0.95",
 }
 
 
@@ -128,15 +143,26 @@ def make_toys(folder: Path, count: int, settings: toy.ToySettings) -> Path:
 
 @contextmanager
 def serving(
-    folder: Path, workers: int, seconds: dict[int, float], logs: Path | None = None
+    folder: Path,
+    workers: int,
+    seconds: dict[int, float],
+    logs: Path | None = None,
+    *,
+    keys: bool | None = None,
 ) -> Iterator[str]:
     """Start a broker with `workers` stand-ins per plane; seconds: the time per crop, by plane.
 
-    Yields the broker's address when all workers are registered.
+    keys: over TCP, with or without keys; None: over a socket file, without.
+    Yields the broker when all workers are registered.
     """
     broker = f"ipc://{folder}/broker"
+    options = ["--bind", broker]
+    if keys is not None:
+        broker = f"@{folder}/broker.json"
+        options = ["--bind", "tcp://127.0.0.1:0", "--contact", broker[1:]]
+        options += ["--keys"] if keys else []
     with ExitStack() as stack:
-        stack.enter_context(_mdp("broker", "--bind", broker))
+        stack.enter_context(_mdp("broker", *options))
         for plane, crop_s in seconds.items():
             variables = {VARIABLE: f"{plane} {crop_s}"}
             if logs:

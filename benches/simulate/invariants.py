@@ -7,6 +7,8 @@ at everything that the broker holds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mdp import wire
 from mdp.broker.broker import Broker
 from mdp.broker.state import PendingRequest
@@ -22,6 +24,14 @@ _FOREIGN = list(wire.MDP01.client_prefix)
 _PREFIX = b"mmi."
 
 
+@dataclass
+class Tries:
+    """How often a request was given to a worker, and how often a worker's child died of it."""
+
+    given: int = 0
+    died: int = 0
+
+
 class BrokerWatch:
     """What one life of the broker was asked, and what it did about it."""
 
@@ -32,6 +42,8 @@ class BrokerWatch:
         self._asked: dict[bytes, int] = {}  # by lane: the request that it waits for
         self._lanes: dict[int, dict[bytes, None]] = {}  # by request: lanes that wait for it
         self._holders: dict[int, list[tuple[bytes, bytes]]] = {}  # worker and token
+        self._tries: dict[bytes, Tries] = {}  # by lane: of the request that it waits for
+        self._given: dict[bytes, tuple[bytes, bytes]] = {}  # by worker: token and lane
         self._retired: set[bytes] = set()
         self._turns: dict[bytes, Turns] = {}
 
@@ -56,6 +68,8 @@ class BrokerWatch:
                 self._forget(lane)
         elif service == wire.RETIRE and peer in self._core.workers:
             self._retired.add(peer)
+        elif service == wire.CRASHED:
+            self._on_crashed(peer, frames[3:])
 
     def sent(self, peer: bytes, frames: Frames) -> None:
         """Note a message that the broker sends."""
@@ -111,7 +125,34 @@ class BrokerWatch:
         self._holders[request] = holders
         state = self._core.workers.get(worker)
         if state is not None and state.job is not None:
-            self._turns[state.service.name].served(state.job.client.name)
+            lane = state.job.client.name
+            self._turns[state.service.name].served(lane)
+            self._count_try(worker, token, lane)
+
+    def _count_try(self, worker: bytes, token: bytes, lane: bytes) -> None:
+        tries = self._tries.setdefault(lane, Tries())
+        settings = self._core.settings
+        if tries.died >= settings.max_attempts:
+            raise Violation(f"a request of which {tries.died} workers died is given to another")
+        tries.given += 1
+        self._given[worker] = token, lane
+
+    def _on_crashed(self, worker: bytes, body: Frames) -> None:
+        """Note that a worker's child has died, if it held that request."""
+        if worker not in self._core.workers:
+            return
+        token, lane = self._given.get(worker, (b"", b""))
+        if body == [token] and self._holds(worker, token):
+            self._tries[lane].died += 1
+
+    def _check_given_up(self, lane: bytes, text: bytes) -> None:
+        """Check that error 502 names the limit that the request has reached."""
+        tries, settings = self._tries.get(lane, Tries()), self._core.settings
+        if b"(--max-attempts)" in text and tries.died == settings.max_attempts:
+            return
+        if b"(--max-lost)" in text and tries.given - tries.died >= settings.max_lost:
+            return
+        raise Violation(f"after {tries} a request got 502: {text.decode()}")
 
     def _holds(self, worker: bytes, token: bytes) -> bool:
         state = self._core.workers.get(worker)
@@ -126,6 +167,10 @@ class BrokerWatch:
         request = self._asked.get(lane)
         if request is None:
             raise Violation(f"an answer {body[:2]} to a lane that waits for none")
+        if body[:2] == [wire.ERROR, b"502"]:
+            text = body[2]
+            assert isinstance(text, bytes)
+            self._check_given_up(lane, text)
         if body[0] != wire.ERROR and body[-1] != request.to_bytes(8, "big"):
             raise Violation(f"an answer to {_number(body[-1])} on a lane that asked for {request}")
         self._forget(lane)
@@ -133,6 +178,7 @@ class BrokerWatch:
     def _forget(self, lane: bytes) -> None:
         """Note that a lane waits for nothing any more."""
         request = self._asked.pop(lane, None)
+        self._tries.pop(lane, None)
         if request is None:
             return
         lanes = self._lanes[request]
@@ -189,6 +235,13 @@ class BrokerWatch:
                 raise Violation(f"{service.text}: {service.queued} queued, found {queued}")
             if queued and service.idle:
                 raise Violation(f"{service.text}: {queued} wait for {len(service.idle)} idle")
+            serving = [
+                w for w in self._core.workers.values() if w.service is service and not w.retired
+            ]
+            if len(serving) != service.serving:
+                raise Violation(f"{service.text}: {service.serving} serve, found {len(serving)}")
+            if len({worker.fingerprint for worker in serving}) > 1:
+                raise Violation(f"{service.text}: its workers have different fingerprints")
             for worker in service.idle:
                 if worker.job is not None or self._core.workers.get(worker.name) is not worker:
                     raise Violation(f"{service.text}: an idle worker is busy, or gone")

@@ -71,13 +71,33 @@ def _second_try() -> AbstractContextManager[Change]:
 
     def wrapper(original: Callable[..., Frames]) -> Any:
         def hand_out(broker: Broker, job: PendingRequest, now: float) -> Frames:
-            if job.attempts and len(job.service.idle) > 1:
+            if job.deaths + job.losses and len(job.service.idle) > 1:
                 job.service.queue.append(job.client.owner, job)
             return original(broker, job, now)
 
         return hand_out
 
     return _patched(Broker, "_hand_out", wrapper)
+
+
+def _lost_is_death() -> AbstractContextManager[Change]:
+    """A host that goes away counts as a death of its child: after few, its request is poison."""
+
+    def wrapper(original: Callable[..., list[Frames]]) -> Any:
+        def forget(
+            broker: Broker,
+            worker: WorkerState,
+            now: float,
+            why: str,
+            *,
+            died: bool = False,
+            counts: bool = True,
+        ) -> list[Frames]:
+            return original(broker, worker, now, why, died=died or counts, counts=counts)
+
+        return forget
+
+    return _patched(Broker, "_forget", wrapper)
 
 
 def _starving() -> AbstractContextManager[Change]:
@@ -111,5 +131,6 @@ NAMES: dict[str, Callable[[], AbstractContextManager[Change]]] = {
     "retire": _retire,
     "second-try": _second_try,
     "lost-failed": _lost_failed,
+    "lost-is-death": _lost_is_death,
     "starving": _starving,
 }

@@ -70,6 +70,7 @@ def small(seed: int) -> SiteSettings:
         lag_s=random.choice([0.0, 1.0, 20.0]),
         broker=BrokerSettings(
             max_attempts=random.randint(1, 3),
+            max_lost=(1, 3, 12)[seed % 3],
             max_queue=random.choice([10, 1000]),
             max_queue_bytes=random.choice([2000, 20_000]),
             max_bytes=random.choice([40_000, 4 << 30]),

@@ -111,7 +111,7 @@ class ClientProcess(Process[lane.Lanes]):
                 self._ended(step.call)
             elif isinstance(step, lane.OpenLane):
                 self._open(step.lane)
-            else:
+            elif isinstance(step, lane.CloseLane):
                 self._close(step.lane)
 
     # Readers of parts that lag: their lane is not read, so the broker may find it unreachable.
