@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from tests.support.processes import Processes, free_port
 END_S = 60.0
 SLOW_FOLDERS = {
     Path(__file__).parent / name
-    for name in ("benches", "faults", "interop", "messaging", "processes")
+    for name in ("benches", "faults", "interop", "messaging", "processes", "security", "slurm")
 }
 SLOW_FIXTURES = {"processes", "endpoint", "served", "pools", "farm", "root"}
 """They start processes, or load ROOT."""
@@ -32,11 +35,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         # under nohup: pytest still ignores it, but the processes that tests start do not
         signal.signal(signal.SIGHUP, lambda *_: None)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # in the background of a shell script; processes that tests start would ignore it, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_unconfigure() -> None:
-    """Let a thread that a test left running stop pytest's end for a minute, and no longer."""
-    faulthandler.dump_traceback_later(END_S, exit=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let a thread that a test left running stop pytest's end for a minute, and no longer.
+
+    A worker of pytest-xdist must not end by itself: it may wait for the other workers much longer.
+    """
+    if not hasattr(config, "workerinput"):
+        faulthandler.dump_traceback_later(END_S, exit=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,6 +63,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("torch"):
         optional.optional("torch")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write lone surrogates in captured output as escapes: xdist sends reports as UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_thread_is_left() -> Iterator[None]:
+    """Fail after the last test if the end of this process has to wait for a test's thread.
+
+    pytest-xdist kills a worker that does not end, so nothing else would report the thread.
+    """
+    others = set(threading.enumerate())
+    yield
+    give_up_at = time.monotonic() + END_S
+    started = [one for one in threading.enumerate() if one not in others and not one.daemon]
+    for thread in started:
+        thread.join(max(give_up_at - time.monotonic(), 0))
+    names = [thread.name for thread in started if thread.is_alive()]
+    assert not names, "a test has left these threads, which are not daemons"
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Undo what a command that ran in this process has set."""
+    loggers = [logging.getLogger(name) for name in ("", "mdp", "clients")]
+    levels = [logger.level for logger in loggers]
+    disabled = logging.root.manager.disable
+    yield
+    logging.disable(disabled)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture

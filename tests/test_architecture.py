@@ -19,23 +19,31 @@ MAY_IMPORT = {
     "benches": {"mdp", "lartpc", "services", "clients"},
 }
 PURE = (
-    *("wire", "settings", "errors", "addresses", "pipe", "unread"),
+    *("wire", "settings", "errors", "addresses", "pipe", "sockets/unread", "keys/rights"),
     *("broker/broker", "broker/state", "broker/fingerprints", "broker/management"),
     *("broker/clients", "broker/fair_queue", "broker/serving_times"),
     *("broker/throttle", "worker/session", "worker/host"),
+    *("worker/lifetime", "worker/broker_search"),
+    *("pool/keeper", "pool/pool_settings", "pool/job_script", "pool/launcher"),
     *("client/lane", "client/probe", "client/steps", "client/deadlines"),
+    *("client/patience", "pool/advice", "pool/launcher", "pool/pending"),
 )
 PURE_IMAGES = (
     *("image", "frames", "crops/chain", "crops/rois", "crops/tiles"),
     *("training/batches", "training/sparse", "training/training_crops"),
 )
+PURE_CAMPAIGN = ("campaign/driving/progression",)
 OUTSIDE = {
     *("zmq", "time", "socket", "threading", "multiprocessing", "asyncio", "os", "random"),
     *("datetime", "secrets", "uuid", "select", "selectors", "signal", "subprocess"),
 }
 SOCKETS_AND_CLOCK = {"zmq", "time", "socket"}
-HOLD_THEM = ("sockets.py", "load_generator.py")
-COMMANDS = ("cli.py", "calls.py", "discovery.py", "load_generator.py", "process.py")
+HOLD_THEM = ("sockets", "load_generator.py")
+COMMANDS = (
+    "keys.py",
+    *("cli.py", "calls.py", "discovery.py", "load_generator.py", "process.py"),
+    "pool_reports.py",
+)
 MOST_ROOMS = 15  # more files and folders than this are not found at a glance
 UNSAFE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle"}
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
@@ -125,11 +133,12 @@ def calls(path: Path) -> set[str]:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {ROOT / "mdp" / f"{name}.py" for name in (*PURE, "sockets")} <= set(MDP)
-    sockets = ROOT / "mdp" / "sockets.py"
-    assert packages(sockets) >= SOCKETS_AND_CLOCK
-    assert {"mdp.pipe", "mdp.errors", "zmq.backend"} <= imports(sockets)
-    assert "isinstance" in calls(sockets)
+    assert {ROOT / "mdp" / f"{name}.py" for name in PURE} <= set(MDP)
+    loop = ROOT / "mdp" / "sockets" / "loop.py"
+    assert packages(loop) >= SOCKETS_AND_CLOCK
+    messages = ROOT / "mdp" / "sockets" / "messages.py"
+    assert {"mdp.wire", "mdp.wire.Frame", "zmq.backend"} <= imports(messages)
+    assert "isinstance" in calls(messages)
 
 
 @each_file
@@ -139,8 +148,8 @@ def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
 
 
 @each(MDP)
-def test_only_one_file_holds_the_sockets_and_the_clock(path: Path) -> None:
-    if path.name not in HOLD_THEM:
+def test_only_one_folder_holds_the_sockets_and_the_clock(path: Path) -> None:
+    if not {path.name, path.parent.name} & set(HOLD_THEM):
         assert not packages(path) & SOCKETS_AND_CLOCK
 
 
@@ -158,6 +167,11 @@ def test_a_pure_file_imports_nothing_that_reaches_outside(name: str) -> None:
 @pytest.mark.parametrize("name", PURE_IMAGES)
 def test_images_and_what_is_cut_from_them_are_pure(name: str) -> None:
     check_pure("lartpc", PURE_IMAGES, ROOT / "lartpc" / f"{name}.py")
+
+
+@pytest.mark.parametrize("name", PURE_CAMPAIGN)
+def test_what_a_campaign_decides_is_pure(name: str) -> None:
+    check_pure("clients", PURE_CAMPAIGN, ROOT / "clients" / f"{name}.py")
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:

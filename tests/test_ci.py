@@ -12,6 +12,7 @@ import pytest
 from tests.support.processes import ROOT
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+SITE = "tests/slurm/site.sh"
 TORCH = "--without torch"
 
 
@@ -39,20 +40,51 @@ def steps_of(workflow: str) -> list[str]:
 
 def test_the_workflow_runs_every_step_of_ci_run(make_commands: list[list[str]]) -> None:
     *steps, everything = make_commands
-    assert [line for step in steps for line in step] == everything
+    assert sorted([*(line for step in steps for line in step), "make venv"]) == sorted(everything)
 
 
 def test_no_part_may_be_missing_but_the_shared_data(make_commands: list[list[str]]) -> None:
-    test, test_torch, *others = make_commands[-1]
+    _, test, install, test_slurm, test_torch, *others = make_commands[-1]
+    assert install == "make install-slurm"
     assert test.startswith("make test PYTEST=--require all")
     assert test.endswith(TORCH)
+    assert test_slurm.startswith("make test-slurm PYTEST=--require all")
+    assert test_slurm.endswith(TORCH)
     assert test_torch.startswith("make test-torch PYTEST=--require all")
     assert TORCH not in test_torch
     assert others == ["make simulate SEEDS=1000", "make demo", "make docs"]
 
 
+def test_make_test_runs_in_parallel_and_leaves_slurm_to_a_step_that_does_not() -> None:
+    test, serial, slurm = map(
+        last_line, (["test"], ["test", "PARALLEL="], ["test-slurm", "PYTEST=-x"])
+    )
+    assert re.search(r"pytest -n [2-9] --dist \w+ .*--without Slurm", test)
+    assert " -n " not in serial
+    assert slurm.endswith("pytest tests/slurm -x")
+
+
+def last_line(words: list[str]) -> str:
+    """The last command that `make` would run."""
+    ours = ("MAKEFLAGS", "PARALLEL", "PYTEST")  # of the `make` that runs the tests, perhaps
+    environment = {name: os.environ[name] for name in os.environ if name not in ours}
+    command = ["make", "--dry-run", "--no-print-directory", *words]
+    text = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)
+    return text.splitlines()[-1].strip()
+
+
 def test_a_step_that_ci_run_does_not_have_is_an_error() -> None:
     assert subprocess.run(["bash", str(ROOT / ".ci" / "run"), "tset"], check=False).returncode == 2
+
+
+def test_make_install_slurm_installs_what_the_tests_of_slurm_look_for() -> None:
+    """Without a word of apt-get where nothing is missing."""
+    recipe = ["make", "--dry-run", "--silent", "install-slurm"]
+    assert subprocess.check_output(recipe, cwd=ROOT, text=True) == f"{SITE} install\n"
+    missing = subprocess.run([ROOT / SITE, "missing"], capture_output=True, check=False)
+    if missing.returncode == 0:
+        done = subprocess.run([ROOT / SITE, "install"], capture_output=True, check=True)
+        assert (done.stdout, done.stderr) == (b"", b"")
 
 
 def test_nothing_in_the_workflow_is_conditional() -> None:

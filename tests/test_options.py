@@ -24,6 +24,10 @@ EACH = pytest.mark.parametrize(
 )
 
 SAME_WORD = {
+    "--broker": "pool start also takes here and job",
+    "--failed": "pool logs shows jobs, campaign list shows files",
+    "--idle": "with --adapt, a pool passes it to its workers",
+    "--device": "the workers of planes can use all visible GPUs",
     "--output": "what a command writes is a file, a folder or a picture: its help says which",
     "--window": "counts what a command sends: requests, events or batches",
     "--workers": "bench starts echo workers of its own",
@@ -37,7 +41,9 @@ SEVERAL = {
 }
 """Options that take several values in some commands only, and why."""
 PLURALS = {
+    "--service": "--services: the patterns that a worker's key may serve",
     "--epoch": "the first epoch of a feed; --epochs: how many to train",
+    "--gpu": "the number of one GPU; --gpus: how many each job of a pool has",
     "--event": "an event by its number; --events: how many toys to make",
     "--roi": "the number of one region; --rois: the producer of all",
     "--size": "pixels of a crop; --sizes: bytes of a request",
@@ -120,10 +126,13 @@ JOBS = {
     "toy": "lartpc.simulation.toy:ToySettings",
     "check": "clients.check.provenance_checks:ScoreSettings",
     "worker planes": "services.ssnet:PlaneSettings",
+    "campaign start": "clients.campaign.plan:ScoringOptions",
     "worker batch-train": "services.training_files:TrainingSettings",
 }
 """The settings that a command's options become."""
 ALSO = [
+    ("campaign start", "clients.campaign.plan:CampaignSettings"),
+    ("campaign start", "clients.campaign.driving.services:Services"),
     ("worker planes", "clients.local.plane_pool:PlanePool"),
     ("worker dummy", "clients.local.serving:DummyPool"),
     ("batches", "services.training_files:TrainingSettings"),
@@ -152,13 +161,20 @@ FIELDS = {
     "interval_s": "heartbeat",
     "expiry_s": "expiry",
     "drain_s": "drain",
+    "settle_s": "settle",
+    "watch": "watch_folder",
 }
 """Options that are not named as their fields."""
 DIFFER = {
+    ("campaign start", "watch_folder"): "None: empty",
     ("run", "producer"): "None: wire, or the only one that the file has",
     ("run", "mode"): "None: croi if the file has ROIs",
     ("run", "rois"): "None: croi, or the only ones that the file has",
     ("run", "ledger"): "a flag: the field is the file that it names",
+    **{("campaign start", name): "as in run" for name in ("mode", "producer", "rois", "planes")},
+    ("campaign start", "broker"): "empty: nobody was asked yet",
+    ("campaign start", "merge_to"): "text: None is 0 bytes",
+    ("campaign start", "network"): "None: empty",
     ("check", "mode"): "None: as the run takes it",
     ("check", "producer"): "None: as the run takes it",
     ("run", "planes"): "text",
@@ -224,7 +240,7 @@ def test_the_cache_and_the_defaults_of_mdp_are_those_of_the_settings() -> None:
         assert defaults[command, field] == Heartbeats().interval_s
         assert defaults[command, "liveness"] == Heartbeats().liveness
     broker = BrokerSettings()
-    for name in ("max_attempts", "max_queue"):
+    for name in ("max_attempts", "max_lost", "max_queue"):
         assert defaults["broker", name] == getattr(broker, name)
     assert defaults["broker", "expiry"] == broker.expiry_s
     assert defaults["broker", "drain"] == broker.drain_s

@@ -244,7 +244,7 @@ def test_workers_of_other_files_are_not_let_in_and_the_feed_goes_on(
 def test_no_workers_and_no_broker_are_errors_that_say_what_to_start(
     processes: Processes, endpoint: str
 ) -> None:
-    with pytest.raises(RequestTimeout, match="`mdp broker` starts one"):
+    with pytest.raises(RequestTimeout, match=r"`mdp broker --bind .*` starts one"):
         Batches(endpoint, wait_s=0.1)
     processes.broker(endpoint)
     with pytest.raises(NotServed, match="`ssnet worker batch-train FILE --broker"):

@@ -68,7 +68,7 @@ def command(job: ScoringJob, *options: str) -> list[str]:
 PROGRAM = """
 import logging, sys, time
 from clients.terminal import screen
-from mdp.process import configure_logging
+from mdp.system.process import configure_logging
 configure_logging(verbose=False)
 with screen.progress("events", command="test", interval_s=0.2) as show:
     show.step("waiting for the moon")
@@ -105,7 +105,7 @@ def test_a_run_into_a_file_says_what_it_does_at_the_start_and_at_the_end(job: Sc
     assert "8 of 8 events (100 %)" in last
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_run_that_is_stopped_says_how_far_it_came(
     job: ScoringJob, processes: Processes, number: signal.Signals
 ) -> None:

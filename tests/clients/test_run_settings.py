@@ -25,6 +25,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "window": 1,
     "window_bytes": 1,
     "wait_s": 1.0,
+    "waits": False,
     "heartbeats": Heartbeats(9.0, 9),
     # what is written besides the output
     "command": ("other",),

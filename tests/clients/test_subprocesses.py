@@ -48,6 +48,7 @@ def log_and_end(text: str) -> None:
 
 def ignore_sigterm(text: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_and_wait(text)
 
 
@@ -110,6 +111,7 @@ def test_a_pool_reaches_another_process_with_every_field(tmp_path: Path) -> None
     pools: list[Pool] = [
         PlanePool((2,), 3, None, Path("p"), Path("w"), "caffe", "cuda:1", 4, 12.0, "float32", 9),
         PlanePool((0, 2), network=Path("folder")),
+        PlanePool((1,), device="auto", per_gpu=3),
         FeedPool(settings, 3),
         DummyPool(2),
     ]
@@ -119,4 +121,4 @@ def test_a_pool_reaches_another_process_with_every_field(tmp_path: Path) -> None
     usual = {
         field.name for field in fields(PlanePool) if field.default == vars(pools[0])[field.name]
     }
-    assert usual == {"network"}  # the others would show a field that is lost
+    assert usual == {"network", "per_gpu"}  # the others would show a field that is lost

@@ -19,10 +19,10 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clients.flow.signals import stopped_cleanly
 from clients.terminal import screen
 from lartpc import Event
-from tests.support import plane_pools
+from mdp.system.interrupts import interrupted_by_signals
+from tests.support import keys, plane_pools
 from tests.support.processes import QUICK, Process, Processes, free_port, until
 
 EVENTS = 60
@@ -170,10 +170,12 @@ def main() -> int:
     parser.add_argument("--suffix", choices=(".root", ".h5"), default=".root")
     asked = parser.parse_args()
     # SIGTERM, too, leaves neither process nor folder
-    with stopped_cleanly(), tempfile.TemporaryDirectory(prefix="ssnet-kills-") as name:
+    with interrupted_by_signals(), tempfile.TemporaryDirectory(prefix="ssnet-kills-") as name:
         folder = Path(name)
         (folder / "logs").mkdir()
         (folder / "files").mkdir()
+        (folder / "keys").mkdir()
+        keys.use(folder / "keys")
         # what hundreds of clients said is for a test that failed
         with redirect_stdout(io.StringIO()), Processes(folder / "logs") as processes:
             killer = Killer(processes, folder / "files", seed=asked.seed, suffix=asked.suffix)

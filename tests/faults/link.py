@@ -67,6 +67,8 @@ class Link(threading.Thread):
         self._flows = asyncio.Event()  # there is no silence
         self.forgotten = 0
         """Connections that were forgotten because they were idle."""
+        self.accepted = 0
+        """Connections of peers, from the start."""
 
     def __enter__(self) -> Link:
         self.start()
@@ -233,6 +235,7 @@ class Link(threading.Thread):
         return rest
 
     async def _accept(self, heard: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         self._keep(self._serve(heard, peer))
 
     async def _serve(self, heard: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:

@@ -26,7 +26,7 @@ from clients import cli
 from clients.files.failed_report import FailedReport, events_of, report_path
 from lartpc import Event
 from lartpc.files import provenance
-from mdp.process import die_with
+from mdp.system.process import die_with
 from tests.support import plane_pools
 
 _KEPT = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "open"}

@@ -115,6 +115,7 @@ def _counts(outcome: Outcome) -> Table:
         "refused with an error": counted.get("refused", 0),
         "cancelled": counted.get("cancelled", 0),
         "workers lost": counted.get("workers_lost", 0),
+        "workers died": counted.get("workers_died", 0),
         "replies to dead tokens, dropped": counted.get("dead_tokens", 0),
         "answers whose client was gone, dropped": counted.get("unreachable", 0),
         "answers that nobody waited for, dropped by clients": tally.dropped_answers,

@@ -21,6 +21,7 @@ from tests.faults.link import Link
 from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part
 from tests.faults.rounds import Rounds
 from tests.faults.supervision import Member, Mend, Missed, Signals, starve, stop, stutter
+from tests.support import keys
 from tests.support.processes import Process, children, free_port
 
 _SECONDS = 0.03  # a crop
@@ -133,13 +134,14 @@ class Site:
         ]
 
     def _start_broker(self) -> Process:
+        secured = keys.broker_options(self.endpoint)
         limits = [
             text
             for plane in PLANES
             for text in ("--time-limit", f"{service_name(plane)}={_LIMIT_S:g}")
         ]
         return self._process(
-            "mdp", "broker", "--bind", self.endpoint, *self._pulse_options, *limits
+            "mdp", "broker", "--bind", self.endpoint, *secured, *self._pulse_options, *limits
         )
 
     def _start_host(self, plane: int) -> Process:

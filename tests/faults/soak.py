@@ -26,9 +26,10 @@ from pathlib import Path
 
 import msgpack
 
-from clients.flow.signals import stopped_cleanly, uninterrupted
+from clients.flow.signals import uninterrupted
 from clients.terminal import screen
 from mdp import Client, ClientSettings, Heartbeats, MDPError
+from mdp.system.interrupts import interrupted_by_signals
 from services.planes import service_name
 from tests.faults.disk import enter_namespace, open_disk
 from tests.faults.lives import Lives
@@ -38,7 +39,7 @@ from tests.faults.probe import Probe
 from tests.faults.recovery import BROKER_DIED, Recovery, Restarts
 from tests.faults.site import Site
 from tests.faults.supervision import Missed
-from tests.support import plane_pools
+from tests.support import keys, plane_pools
 from tests.support.processes import marked, until, wait_for_workers
 
 _MARK = "SSNET_SOAK"
@@ -108,7 +109,7 @@ class Soak:
         """Carry out the plan, then let all come to its end; Ctrl-C ends the plan before."""
         try:
             try:
-                with stopped_cleanly():
+                with interrupted_by_signals():
                     self._hurt_by_plan()
             except KeyboardInterrupt:
                 print("the plan ends here; what is under way comes to its end", flush=True)
@@ -257,6 +258,9 @@ def soak(settings: Settings, folder: Path) -> Outcome:
     scratch = folder / "scratch"
     scratch.mkdir()
     os.environ["TMPDIR"] = str(scratch)  # of all that is started
+    key_folder = folder / "keys"
+    key_folder.mkdir()
+    keys.use(key_folder)
     source = folder / "in.root"
     plane_pools.toys(source, settings.events)
     patient = ClientSettings(heartbeats=settings.heartbeats, timeout_s=120.0, tries=3)
@@ -362,7 +366,7 @@ def main(argv: list[str]) -> int:
     enter_namespace(["-m", "tests.faults.soak", *argv])
     folder = Path(tempfile.mkdtemp(prefix="ssnet-soak-"))
     try:
-        with stopped_cleanly():
+        with interrupted_by_signals():
             print(f"{settings}, in {folder}", flush=True)
             outcome = soak(settings, folder)
     except KeyboardInterrupt:

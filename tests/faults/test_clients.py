@@ -12,6 +12,7 @@ import pytest
 
 from mdp import Client, ClientClosed, NotServed, QueueFull, RequestTimeout
 from tests.faults.notes import holder
+from tests.support import keys
 from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
@@ -147,7 +148,9 @@ def test_one_broker_serves_tcp_and_ipc_alike(
 ) -> None:
     local = f"ipc://{tmp_path}/broker"
     processes.broker(endpoint, "--bind", local, *QUICK)
-    processes.worker(local, "obedient", OBEDIENT, *QUICK)
-    for address in (endpoint, local):
+    by_file = tmp_path / "local"  # an address of ipc has its keys only from a contact file
+    keys.write_contact(by_file, local, keys.of_site())
+    processes.worker(f"@{by_file}", "obedient", OBEDIENT, *QUICK)
+    for address in (endpoint, f"@{by_file}"):
         with Client(address, QUICK_CLIENT) as client:
             assert client.request("obedient", [b"reverse", b"abc"]) == [b"cba"]

@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 from mdp import Client
+from tests.support import keys
 from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
@@ -32,7 +33,7 @@ def _flood(endpoint: str, messages: Iterator[list[bytes]]) -> Iterator[None]:
     stop = threading.Event()
 
     def send() -> None:
-        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        with keys.new_context() as context, context.socket(zmq.DEALER) as socket:
             socket.linger = 0
             socket.rcvhwm = 1
             socket.sndtimeo = 50

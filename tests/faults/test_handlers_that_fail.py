@@ -77,9 +77,11 @@ def test_a_request_that_kills_three_workers_is_not_tried_again_and_the_workers_c
     client: Client,
 ) -> None:
     wait_for_workers(client, "obedient", 2)
-    with pytest.raises(WorkersDied, match="3 workers of obedient in a row") as raised:
+    earlier = counters(client)["workers_died"]
+    with pytest.raises(WorkersDied, match=r"3 workers of obedient died.*--max-attempts") as raised:
         client.request("obedient", [b"die", b"abc", b"", b"by SIGABRT"])
     assert raised.value.code == 502
+    assert counters(client)["workers_died"] == earlier + 3
     wait_for_workers(client, "obedient", 2)
     assert client.request("obedient", [b"reverse", b"abc"]) == [b"cba"]
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from mdp import Client
+from mdp.system.contact import KEYS_VARIABLE
 from tests.faults.link import Link
+from tests.support import keys
 from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
@@ -244,10 +246,17 @@ def test_a_replay_of_nothing_and_to_nobody_does_nothing(link: Link, echo: Echo) 
     assert echo.heard == [b"abcdef"]
 
 
-def test_a_brokers_peers_that_are_replayed_are_heard_by_it(
-    processes: Processes, endpoint: str
+@pytest.mark.parametrize("has_keys", [False, True], ids=["without keys", "with keys"])
+def test_a_brokers_peers_that_are_replayed_are_heard_only_by_a_broker_without_keys(
+    processes: Processes, endpoint: str, monkeypatch: pytest.MonkeyPatch, has_keys: bool
 ) -> None:
-    """Their handshake is, too: a broker hangs up on one that comes in a single piece."""
+    """Their handshake is replayed, too: a broker hangs up on one that comes in a single piece.
+
+    With keys it fails: the broker's part of the handshake is new in each connection.
+    """
+    if not has_keys:
+        monkeypatch.delenv(keys.FOLDER_VARIABLE)
+        monkeypatch.delenv(KEYS_VARIABLE)
     processes.broker(endpoint, *QUICK)
     port = int(endpoint.rpartition(":")[2])
     with (
@@ -263,14 +272,24 @@ def test_a_brokers_peers_that_are_replayed_are_heard_by_it(
         worker.kill()  # while it lives, the broker refuses a second connection of its name
         wait_for_workers(direct, "obedient", 0)
         earlier = counters(direct)
-        lay = workers.replay(1.0)
-        until(lambda: counters(direct)["dead_tokens"] > earlier["dead_tokens"], "an old answer")
-        lay()
-        lay = clients.replay(0.0)
-        until(lambda: counters(direct)["accepted"] > earlier["accepted"], "an old request")
-        lay()
+        if has_keys:
+            _replay_until(workers, 1.0, direct, "handshakes_failed")
+            _replay_until(clients, 0.0, direct, "handshakes_failed")
+            for name in ("dead_tokens", "accepted", "forbidden"):
+                assert counters(direct)[name] == earlier[name]
+        else:
+            _replay_until(workers, 1.0, direct, "dead_tokens")  # an old answer
+            _replay_until(clients, 0.0, direct, "accepted")  # an old request
         processes.worker(workers.endpoint, *obedient)
         assert direct.request("obedient", [b"reverse", b"def"]) == [b"fed"]
+
+
+def _replay_until(link: Link, share: float, direct: Client, counter: str) -> None:
+    """Replay what one peer sent, until the broker has counted something."""
+    earlier = counters(direct)[counter]
+    lay = link.replay(share)
+    until(lambda: counters(direct)[counter] > earlier, f"{counter} of a replay")
+    lay()
 
 
 def _takes(port: int) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from mdp import Client, ClientSettings, Draining, Heartbeats
 from tests.faults.notes import holder
 from tests.interop import rfc7
+from tests.support import keys
 from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
@@ -23,7 +24,9 @@ from tests.support.processes import (
 
 OBEDIENT = "tests.faults.handlers:Obedient"
 EACH = pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["TERM", "INT", "HUP"]
+    "number",
+    [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1],
+    ids=["TERM", "INT", "HUP", "USR1"],
 )
 AS_NOHUP = (
     "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
@@ -103,6 +106,21 @@ def test_an_idle_worker_told_to_stop_leaves_at_once(
         wait_for_workers(client, "obedient", 0)
 
 
+def test_a_worker_that_gets_sigterm_again_and_again_exits_with_0(
+    processes: Processes, endpoint: str
+) -> None:
+    _, worker = _start(processes, endpoint)
+    with Client(endpoint, QUICK_CLIENT) as client:
+        wait_for_workers(client, "obedient", 1)
+
+    def told_again() -> bool:
+        worker.send(signal.SIGTERM)
+        return worker.popen.poll() is not None
+
+    until(told_again, "the worker has ended")
+    assert worker.exit_code() == 0
+
+
 def test_a_worker_told_to_stop_during_its_setup_leaves_at_once(
     processes: Processes, endpoint: str
 ) -> None:
@@ -138,6 +156,38 @@ def test_a_worker_told_twice_stops_at_once_and_what_it_held_is_given_to_another(
         assert counters(client)["requeued"] == 1
         processes.worker(endpoint, "obedient", OBEDIENT, *QUICK)
         assert future.result() == [b"cba"]
+
+
+def test_srun_that_passes_on_a_sigterm_twice_lets_a_worker_and_a_broker_drain(
+    processes: Processes, endpoint: str, note: Path, release: Path
+) -> None:
+    broker, worker = _start(processes, endpoint)
+    with Client(endpoint, QUICK_CLIENT) as client:
+        future = client.submit("obedient", _held(note, release))
+        holder(note)
+        for process in (worker, broker):
+            process.send_group(signal.SIGTERM)
+        until(lambda: client.management("broker")["draining"], "the broker drains")
+        for process in (worker, broker):
+            process.send_group(signal.SIGTERM)
+        assert client.management("broker")["counters"]["requeued"] == 0
+        release.touch()
+        assert future.result() == [b"cba"]
+        assert [worker.exit_code(), broker.exit_code()] == [0, 0]
+
+
+def test_a_sigterm_at_the_end_of_a_job_that_was_announced_lets_a_worker_drain(
+    processes: Processes, endpoint: str, note: Path, release: Path
+) -> None:
+    _, worker = _start(processes, endpoint)
+    with Client(endpoint, QUICK_CLIENT) as client:
+        future = client.submit("obedient", _held(note, release))
+        holder(note)
+        worker.send_group(signal.SIGUSR1)
+        worker.send_group(signal.SIGTERM)
+        release.touch()
+        assert future.result() == [b"cba"]
+        assert worker.exit_code() == 0
 
 
 def test_a_host_that_is_killed_takes_its_idle_children_with_it(
@@ -279,7 +329,8 @@ def test_a_broker_and_a_worker_that_nohup_started_ignore_a_hangup(
     processes: Processes, endpoint: str
 ) -> None:
     mdp = ("-c", AS_NOHUP, "-m", "mdp")
-    broker = processes.python(*mdp, "broker", "--bind", endpoint, *QUICK)
+    secured = keys.broker_options(endpoint)
+    broker = processes.python(*mdp, "broker", "--bind", endpoint, *secured, *QUICK)
     worker = processes.python(*mdp, "worker", "obedient", OBEDIENT, "--broker", endpoint, *QUICK)
     with Client(endpoint, QUICK_CLIENT) as client:
         wait_for_workers(client, "obedient", 1)

@@ -11,11 +11,19 @@ from typing import NoReturn
 from majortomo import Worker, WorkerRequestsIterator
 
 from tests.interop.answers import parts_of
+from tests.support.keys import new_context
 
 
 def serve(endpoint: str, service: str) -> NoReturn:
+    context = new_context()
     while True:  # its iterator ends at a DISCONNECT
-        worker = Worker(endpoint, service, heartbeat_interval=0.1, heartbeat_timeout=0.6)
+        worker = Worker(
+            endpoint,
+            service,
+            heartbeat_interval=0.1,
+            heartbeat_timeout=0.6,
+            zmq_context=context,  # the only place for keys: its sockets take the context's options
+        )
         requests = WorkerRequestsIterator(worker)
         for request in requests:
             *partials, final = parts_of(request)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import majortomo
-import zmq
 
 from mdp import Client
 from tests.interop import rfc7
+from tests.support.keys import new_context
 from tests.support.processes import QUICK, QUICK_CLIENT, Process, Processes
 
 Ask = Callable[[str, bytes, list[bytes]], list[list[bytes]]]
@@ -21,7 +21,7 @@ def ask_ours(endpoint: str, service: bytes, body: list[bytes]) -> list[list[byte
 
 
 def ask_majortomo(endpoint: str, service: bytes, body: list[bytes]) -> list[list[bytes]]:
-    with zmq.Context() as context, majortomo.Client(endpoint, context) as client:
+    with new_context() as context, majortomo.Client(endpoint, context) as client:
         client.send(service, *body)
         return list(client.recv_all(timeout=20.0))
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 import zmq
 
 from tests.interop.answers import parts_of
+from tests.support.keys import new_context
 
 HEARTBEAT_S = 0.2
 LIVENESS = 3
@@ -22,7 +23,7 @@ class Client:
     """The RFC's synchronous client: a REQ socket, which adds and strips the empty frame."""
 
     def __init__(self, endpoint: str) -> None:
-        self._context = zmq.Context()
+        self._context = new_context()
         self._socket = self._context.socket(zmq.REQ)
         self._socket.linger = 0
         self._socket.rcvtimeo = 20_000
@@ -40,6 +41,10 @@ class Client:
         self._socket.close()
         self._context.term()
 
+    def wait_at_most(self, seconds: float) -> None:
+        """For an answer; without this for 20 s."""
+        self._socket.rcvtimeo = int(1000 * seconds)
+
     def request(self, service: bytes, body: list[bytes]) -> list[bytes]:
         self._socket.send_multipart([b"MDPC01", service, *body])
         header, served_by, *answer = self._socket.recv_multipart()
@@ -51,7 +56,7 @@ class Worker:
     """The RFC's worker: a DEALER socket, heartbeats from its one loop, no threads."""
 
     def __init__(self, endpoint: str, service: bytes) -> None:
-        self._context = zmq.Context()
+        self._context = new_context()
         self._endpoint = endpoint
         self._service = service
         self._connect()

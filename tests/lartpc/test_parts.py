@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
-from lartpc import Event, ReadError, WriteError, open_reader, open_writer, products
+from lartpc import Event, Image, ReadError, WriteError, open_reader, open_writer, products
 from lartpc.files.parts import PartFiles
 from tests.support.images import event, same
 from tests.support.optional import optional
@@ -82,6 +84,37 @@ def test_root_finds_the_same_in_joined_parts(tmp_path: Path) -> None:
 
 def larcv(checksums: dict[str, int]) -> dict[str, int]:
     return {name: item for name, item in checksums.items() if name.startswith("larcv::")}
+
+
+def test_chunks_of_large_images_are_copied_as_they_are(tmp_path: Path) -> None:
+    """Each part begins at a chunk of the joined file, which holds the compressed bytes of both."""
+    events = [large(number) for number in range(3)]
+    parts = []
+    for number in range(len(events)):
+        with open_writer(tmp_path / f"part{number}.h5", images=["scores"]) as writer:
+            writer.write(events[number])
+        parts.append(writer.path)
+    files = part_files(tmp_path / "out.h5")
+    files.join(files.path, parts, range(len(events))).close()
+    assert all(same(a, b) for a, b in zip(read(files.path), events, strict=True))
+    where = "Data/image2d_scores_group"
+    with h5py.File(files.path) as joined:
+        pixels, extents = joined[f"{where}/images"], joined[f"{where}/image_extents"]
+        (chunk,) = pixels.chunks
+        for part, first in zip(parts, extents["first"].tolist(), strict=True):
+            assert first % chunk == 0
+            with h5py.File(part) as source:
+                packed = source[f"{where}/images"].id.read_direct_chunk((0,))
+                assert pixels.id.read_direct_chunk((first,)) == packed
+
+
+def large(number: int) -> Event:
+    """An event with an image of more pixels than a chunk holds."""
+    small = event(number, images=1)
+    (image,) = small.images["wire"]
+    pixels = np.random.default_rng(number).random((300, 400), np.float32)
+    meta = dataclasses.replace(image.meta, rows=300, cols=400)
+    return Event(small.rse, {"scores": (Image(meta, pixels),)})
 
 
 @pytest.mark.parametrize("of_input", [range(6), range(1, 7)])

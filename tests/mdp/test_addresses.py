@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 import pytest
 import zmq
@@ -10,9 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mdp import Client, SettingsError
-from mdp.addresses import MAX_PATH_BYTES, how_to_serve, parse
-from mdp.sockets import Wakeup, target
+from mdp.addresses import MAX_PATH_BYTES, advertised, contact_path, how_to_serve, parse
+from mdp.sockets import Wakeup, is_served, target, why_unreachable
 from mdp.worker.worker_loop import serve_workers
+from tests.support.processes import free_port
 
 GOOD = [
     ("tcp://127.0.0.1:5555", "127.0.0.1", 5555),
@@ -203,6 +205,13 @@ def test_ipv4_is_used_for_a_host_that_has_both_or_is_unknown() -> None:
     assert not target("ipc:///tmp/broker").ipv6
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_a_host_that_cannot_be_a_name_is_no_traceback(host: str) -> None:
+    assert not target(f"tcp://{host}:5555").ipv6
+    assert not is_served(f"tcp://{host}:5555")
+    assert host in why_unreachable(f"tcp://{host}:5555")
+
+
 # In the caller's thread.
 
 
@@ -214,3 +223,44 @@ def test_clients_and_workers_refuse_a_bad_address_at_once(text: str) -> None:
     with pytest.raises(SettingsError, match="want tcp://HOST:PORT"):
         serve_workers(text, [], wakeup)
     wakeup.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "forced", "want"),
+    [
+        (["tcp://0.0.0.0:7"], None, "tcp://me:7"),
+        (["tcp://[::]:7"], None, "tcp://me:7"),
+        (["tcp://10.0.0.1:7"], None, "tcp://10.0.0.1:7"),
+        (["tcp://127.0.0.1:7"], None, "tcp://127.0.0.1:7"),
+        (["tcp://127.0.0.1:7", "tcp://0.0.0.0:8"], None, "tcp://me:8"),
+        (["ipc:///tmp/b", "tcp://0.0.0.0:8"], None, "tcp://me:8"),
+        (["ipc:///tmp/b"], "login2", "ipc:///tmp/b"),
+        (["tcp://0.0.0.0:7"], "login2", "tcp://login2:7"),
+        (["tcp://127.0.0.1:7"], "::1", "tcp://[::1]:7"),
+    ],
+)
+def test_the_address_for_others_is_one_that_they_can_reach(
+    endpoints: list[str], forced: str | None, want: str
+) -> None:
+    assert advertised(endpoints, "me", forced) == want
+
+
+def test_a_contact_file_has_a_path() -> None:
+    assert contact_path("@a/b.json") == "a/b.json"
+    with pytest.raises(SettingsError, match="want @FILE"):
+        contact_path("@")
+    assert how_to_serve("@a/b.json") == "`mdp broker --contact a/b.json` starts one"
+
+
+def test_why_an_address_cannot_be_reached() -> None:
+    port = free_port()
+    assert f"127.0.0.1:{port} refuses the connection (errno 111)" == why_unreachable(
+        f"tcp://127.0.0.1:{port}"
+    )
+    assert "errno 2" in why_unreachable("ipc:///tmp/no-such-socket")
+    assert "no-such-host.invalid is not a known name (errno -" in why_unreachable(
+        "tcp://no-such-host.invalid:5555"
+    )
+    with socket.create_server(("127.0.0.1", port)):
+        reason = why_unreachable(f"tcp://127.0.0.1:{port}")
+    assert reason == f"127.0.0.1:{port} accepts connections, but no broker answers"

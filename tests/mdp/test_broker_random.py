@@ -25,6 +25,7 @@ SERVICES = [b"alpha", b"alpha", b"beta", b"beta", b"\xfe\x00\n", b"one too many"
 TIGHT = BrokerSettings(
     heartbeats=Heartbeats(1.0, 3),
     max_attempts=2,
+    max_lost=3,
     max_queue=2,
     max_queue_bytes=60,
     expiry_s=5.0,
@@ -43,6 +44,8 @@ MALFORMED: list[Frames] = [
 ACTS = [
     *["ask"] * 6,
     *["ready"] * 4,
+    *["announce", "join", "join"],
+    *["crash"] * 2,
     *["part"] * 3,
     *["final"] * 5,
     *["tick"] * 4,
@@ -50,7 +53,7 @@ ACTS = [
         "heartbeat",
         "heartbeat",
         "leave",
-        "retire",
+        *["retire"] * 2,
         "junk",
         "cancel",
         "cancel",
@@ -86,6 +89,21 @@ class Asked:
     """By that one of its workers that got furthest."""
     answers: int = 0
     cancelled: bool = False
+    deaths: int = 0
+    """Of workers that held it."""
+    losses: int = 0
+    """Of workers that held it, at most: the broker forgives some of them."""
+
+
+@dataclass
+class Announced:
+    """What a worker has said of itself before READY."""
+
+    service: bytes
+    fingerprint: bytes = b""
+    is_ours: bool = False
+    is_right: bool = True
+    """It looks for this broker, or for any."""
 
 
 @dataclass
@@ -103,6 +121,11 @@ class World:
     """By worker: the token it may answer under."""
     retired: set[bytes] = field(default_factory=set)
     """Registered workers that have asked for no more requests."""
+    announced: dict[bytes, Announced] = field(default_factory=dict)
+    """By peer that is not registered."""
+    members: dict[bytes, Announced] = field(default_factory=dict)
+    """By registered worker."""
+    died: int = 0
     parts: Counter[bytes] = field(default_factory=Counter)
     """By token: how many parts its worker sent."""
     sent: Counter[bytes] = field(default_factory=Counter)
@@ -131,8 +154,72 @@ class World:
         self.take(asked.spelled.ask(client, asked.service, *body))
 
     def _ready(self, a: int, b: int, c: int) -> None:
-        self.retired.discard(b"w%d" % a)  # a second READY ends the first registration
-        self.take(_dialect(a).ready(b"w%d" % a, SERVICES[b]))
+        worker, service = b"w%d" % a, SERVICES[b]
+        if worker in self.members:  # a second READY ends the first registration
+            self._lose(worker)
+            self.take(_dialect(a).ready(worker, service))
+            return
+        announced = self.announced.pop(worker, None)
+        if announced is None or announced.service != service:
+            announced = Announced(service)
+        fits = announced.is_right and self._serving(service) <= {announced.fingerprint}
+        messages = self.broker.receive(_dialect(a).ready(worker, service), self.now)
+        accepted = messages != [_dialect(a).disconnect(worker)]
+        full = service not in self.broker.services
+        assert accepted == (fits and not self.broker.draining and not full)
+        self.seen["a name taken over"] += accepted and any(
+            other.service == service and other.fingerprint != announced.fingerprint
+            for other in self.members.values()
+        )
+        self.seen["another broker"] += not announced.is_right
+        if accepted:
+            self.members[worker] = announced
+        self.deliver(messages)
+
+    def _serving(self, service: bytes) -> set[bytes]:
+        """The fingerprints of a service's workers that have not retired."""
+        return {
+            member.fingerprint
+            for name, member in self.members.items()
+            if member.service == service and name not in self.retired
+        }
+
+    def _announce(self, a: int, b: int, c: int) -> None:
+        """Announce a worker: its fingerprint, and facts if it speaks RFC 18."""
+        worker, service, spelled = b"w%d" % a, SERVICES[b], _dialect(a)
+        fingerprint = b"A" if c in (0, 3) else b""
+        facts = {"host": "n1", "instance": (b"another!" if c == 1 else b"INSTANCE").hex()}
+        announced = Announced(service, fingerprint)
+        body: list[Frame] = [service, fingerprint]
+        if spelled is RFC18:
+            announced = Announced(service, fingerprint, is_ours=True, is_right=c != 1)
+            body.append(msgpack.packb(facts))
+        (answer,) = self.broker.receive(spelled.ask(worker, b"mmi.fingerprint", *body), self.now)
+        code = b"200" if self._serving(service) <= {fingerprint} else b"409"
+        assert read(answer).body[0] == (code if announced.is_right else b"410")
+        self.announced[worker] = announced
+        if worker in self.cut:
+            self._lose(worker)
+            self.deliver(self._cut_off(worker))
+
+    def _join(self, a: int, b: int, c: int) -> None:
+        self._announce(a, b, c)
+        self._ready(a, b, c)
+
+    def _crash(self, a: int, b: int, c: int) -> None:
+        """The child of a worker has died of the request that it holds, or not."""
+        worker, token = b"w%d" % a, self._some_token(a, b, c)
+        spelled = _dialect(a)
+        if worker in self.members and self.live.get(worker) == token:
+            self._lose(worker, died=True)
+            self.take(spelled.ask(worker, b"mmi.crashed", token))
+            assert worker not in self.broker.workers
+            return
+        (answer,) = self.broker.receive(spelled.ask(worker, b"mmi.crashed", token), self.now)
+        assert answer == spelled.final(worker, b"mmi.crashed", b"404")
+        if worker in self.cut:
+            self._lose(worker)
+            self.deliver(self._cut_off(worker))
 
     def _part(self, a: int, b: int, c: int) -> None:
         worker, token = b"w%d" % a, self._some_token(a, b, c)
@@ -162,8 +249,10 @@ class World:
         self.take(_dialect(a).heartbeat(b"w%d" % a))
 
     def _leave(self, a: int, b: int, c: int) -> None:
-        self._lose(b"w%d" % a)
-        self.take(_dialect(a).disconnect(b"w%d" % a))
+        worker = b"w%d" % a
+        is_foreign = worker in self.members and not self.members[worker].is_ours
+        self._lose(worker, died=is_foreign)
+        self.take(_dialect(a).disconnect(worker))
 
     def _retire(self, a: int, b: int, c: int) -> None:
         worker = b"w%d" % a
@@ -186,12 +275,13 @@ class World:
         held_before = self.broker.held
         for asked in self.asked.values():
             asked.cancelled |= asked.client == client
-        (answer,) = self.broker.receive(RFC18.ask(b"m", b"mmi.cancel", client), self.now)
+        answer, *stops = self.broker.receive(RFC18.ask(b"m", b"mmi.cancel", client), self.now)
         assert answer[:-1] == RFC18.final(b"m", b"mmi.cancel", b"200")
         count = msgpack.unpackb(answer[-1])["cancelled"]
         self.cancelled[client] += count
         self.seen["cancelled while held"] += held_before - self.broker.held
         self.seen["cancelled in the queue"] += count - held_before + self.broker.held
+        self.deliver(stops)
 
     def _cut(self, a: int, b: int, c: int) -> None:
         self.cut.add(b"w%d" % a)
@@ -234,7 +324,9 @@ class World:
         """Pass the broker's messages on; say of each peer that is cut off that it is."""
         for frames in messages:
             sent = read(frames)
-            if sent.what in ("asked", "heartbeat", "disconnect"):
+            if frames[3:4] == [b"mmi.stop"]:
+                self._stopped(sent)
+            elif sent.what in ("asked", "heartbeat", "disconnect"):
                 self._worker_hears(sent, frames)
             else:
                 self._client_hears(sent, frames)
@@ -243,10 +335,16 @@ class World:
                 messages += self._cut_off(sent.peer)
         return [read(frames) for frames in messages]
 
-    def _lose(self, worker: bytes) -> None:
+    def _lose(self, worker: bytes, *, died: bool = False) -> None:
         """The broker forgets this worker, or is about to."""
-        self.live.pop(worker, None)
+        token = self.live.pop(worker, None)
+        if token is not None:
+            asked = self.asked[self.owners[token]]
+            asked.deaths += died
+            asked.losses += not died
+            self.died += died
         self.retired.discard(worker)
+        self.members.pop(worker, None)
 
     def _cut_off(self, peer: bytes) -> list[Frames]:
         """It cannot be reached: what a client waits for is given up, a worker is forgotten."""
@@ -281,6 +379,13 @@ class World:
             self.owners[sent.token] = number
             self.live[sent.peer] = sent.token
 
+    def _stopped(self, sent: Sent) -> None:
+        """A worker of ours is told that nobody waits for the request that it holds."""
+        token, how = sent.body
+        assert self.members[sent.peer].is_ours
+        assert token == self.live[sent.peer]
+        self.seen[f"stop {how!r}"] += 1
+
     def _client_hears(self, sent: Sent, frames: Frames) -> None:
         self.finals[sent.peer] += sent.what == "final"
         if sent.body[0] == b"MDP-ERROR":
@@ -291,6 +396,8 @@ class World:
             named = any(f"for {service.text} " in text.decode() for service in unserved)
             assert code != b"404" or named, "expired although there is a worker"
             bound = text.decode().split()[-1] if code == b"429" else ""
+            if code == b"502":
+                bound = self._check_given_up(sent.peer, text.decode())
             self.seen[f"{code.decode()} {bound}".strip()] += 1
             return
         token = sent.body[-1] if sent.what == "final" else sent.body[1]
@@ -309,6 +416,17 @@ class World:
             assert frames == asked.spelled.partial(asked.client, asked.service, *sent.body)
             assert sent.body[2] == b"%d" % asked.parts, "a part was lost or repeated"
             asked.parts += 1
+
+    def _check_given_up(self, client: bytes, text: str) -> str:
+        """Check that a 502 names its limit, and that a request of its client has reached it."""
+        limits = self.settings
+        candidates = [asked for asked in self.asked.values() if asked.client == client]
+        if "(--max-attempts)" in text:
+            assert any(asked.deaths == limits.max_attempts for asked in candidates)
+            return "died"
+        assert "(--max-lost)" in text
+        assert any(asked.losses >= limits.max_lost for asked in candidates)
+        return "lost"
 
     # What must hold.
 
@@ -353,7 +471,15 @@ class World:
             assert service.queue.queued_by(owner) <= limits.max_queue + limits.max_attempts * 6
         assert not (service.queue.length and service.idle), "jobs wait while workers idle"
         assert all(job.service is service for job in [*queued, *held])
-        assert all(job.attempts <= limits.max_attempts for job in [*queued, *held])
+        for job in [*queued, *held]:
+            asked = self.asked[_number(job)]
+            assert job.deaths == asked.deaths < limits.max_attempts
+            assert job.losses <= min(asked.losses, limits.max_lost - 1)
+        serving = {w.fingerprint for w in workers if not w.retired}
+        assert serving <= {service.fingerprint}
+        assert service.retired == sum(w.retired for w in workers)
+        unserved = self.unserved([asked.client for asked in self.asked.values()])
+        assert (service.text in unserved) == (bool(queued) and not workers)
         assert all(job.worker is None for job in queued)
 
     def _check_workers(self) -> None:
@@ -367,6 +493,8 @@ class World:
             assert (worker in worker.service.idle) == may_get_more
             assert self.live.get(name, b"") == (worker.token if worker.job else b"")
         assert set(self.live) <= set(broker.workers)
+        assert set(self.members) == set(broker.workers)
+        assert broker.counters.workers_died == self.died
         assert self.retired <= set(broker.workers)
         idle = [w for s in broker.services.values() for w in s.idle]
         assert all(broker.workers.get(w.name) is w for w in idle)
@@ -386,6 +514,17 @@ class World:
                 since = max(job.accepted_at, service.unserved_since)
                 due = min(due, since + self.settings.expiry_s)
         return due
+
+    def unserved(self, lanes: list[bytes]) -> dict[str, float]:
+        """The services without a worker for which these lanes wait, by the broker's report."""
+        (answer,) = self.broker.receive(RFC18.ask(b"m", b"mmi.broker", *lanes[-500:]), self.now)
+        packed = answer[-1]
+        assert isinstance(packed, bytes)
+        report = msgpack.unpackb(packed)
+        assert set(report["unserved"].values()) <= {
+            self.now - service.unserved_since for service in self.broker.services.values()
+        }
+        return dict(report["unserved"])
 
     def settle(self) -> None:
         """Nobody says anything any more: within silence and expiry every client has its answer."""
@@ -416,6 +555,12 @@ class World:
 def _ended(counters: Counters) -> int:
     ended = counters.answered + counters.refused + counters.cancelled
     return ended + counters.undelivered
+
+
+def _number(job: PendingRequest) -> bytes:
+    number = job.body[0]
+    assert isinstance(number, bytes)
+    return number
 
 
 def _queued(service: Service) -> list[PendingRequest]:
@@ -478,14 +623,16 @@ def test_the_random_steps_reach_everything_that_can_happen() -> None:
         assert count > 20
     for count in (counters.dead_tokens, counters.malformed, counters.unexpected):
         assert count > 20
-    for count in (counters.unreachable, counters.workers_lost):
+    for count in (counters.unreachable, counters.workers_lost, counters.workers_died):
         assert count > 20
-    for what in ("404", "429 client", "429 free", "429 services", "502", "504"):
+    for what in ("404", "429 client", "429 free", "429 services", "502 died", "502 lost", "504"):
         assert world.seen[what] > 5, (what, world.seen)
     for what in ("heartbeat", "disconnect", "cancelled while held", "cancelled in the queue"):
         assert world.seen[what] > 5, (what, world.seen)
     assert world.seen["answer to what was cancelled"] > 5
-    for what in ("retired while idle", "retired while held"):
+    for what in ("retired while idle", "retired while held", "stop b'grace'", "stop b'now'"):
+        assert world.seen[what] > 5, (what, world.seen)
+    for what in ("a name taken over", "another broker"):
         assert world.seen[what] > 5, (what, world.seen)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from mdp import pipe
 from mdp.errors import Refused, ServiceError
-from mdp.worker.child import answers
+from mdp.worker.child import answers, facts_of
 from mdp.worker.worker import Worker
 
 Handle = Callable[[list[bytes]], Any]
@@ -298,6 +298,35 @@ def test_the_text_of_an_error_stays_short_whatever_was_returned() -> None:
     _, text = error_of(_raising(ValueError("x" * 10_000_000)))
     assert len(text) < 3000
     assert text.endswith(RAISED)
+
+
+class Device:
+    """A device object of a library."""
+
+    def __str__(self) -> str:
+        return "cuda:1"
+
+
+@pytest.mark.parametrize(
+    ("threads", "device", "facts"),
+    [
+        (4, "cpu", {"threads": 4, "device": "cpu"}),
+        (0, "", {}),
+        (2, Device(), {"threads": 2, "device": "cuda:1"}),
+        ([1, 2], None, {}),
+        (-1, "x" * 500, {"device": "x" * 128}),
+    ],
+)
+def test_facts_of_a_worker_are_of_the_right_kind(
+    threads: Any, device: Any, facts: dict[str, Any]
+) -> None:
+    class Named(Worker):
+        def handle(self, frames: list[bytes]) -> list[bytes]:
+            return frames
+
+    worker = Named()
+    worker.threads, worker.device = threads, device
+    assert facts_of(worker) == facts
 
 
 def test_a_worker_lives_on_after_an_error() -> None:

@@ -219,12 +219,19 @@ def test_a_socket_that_cannot_be_opened_fails_one_request(
 
 @pytest.mark.parametrize("error", [ValueError("mine"), SystemExit(3), KeyboardInterrupt()])
 def test_a_callback_that_raises_does_not_end_the_client(
-    client: Client, caplog: pytest.LogCaptureFixture, error: BaseException
+    client: Client,
+    processes: Processes,
+    endpoint: str,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
 ) -> None:
     def callback(_: object) -> None:
         raise error
 
-    client.submit("echo", [b"x"]).add_done_callback(callback)
+    future = client.submit("later", [b"x"])  # answered after the callback is set
+    future.add_done_callback(callback)
+    processes.worker(endpoint, "later", ECHO)
+    assert future.result(20) == [b"x"]
     assert client.request("echo", [b"after"]) == [b"after"]
     assert type(error).__name__ in caplog.text
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from mdp import Client, MDPError, SettingsError, WorkersDied
 from mdp.broker.broker import Broker
-from mdp.broker.fingerprints import fingerprint_of
+from mdp.broker.fingerprints import fingerprint_of, known_facts
 from mdp.commands.cli import app
 from mdp.settings import BrokerSettings, Heartbeats, WorkerSettings
 from mdp.wire import Frame, Frames
@@ -27,12 +27,14 @@ from tests.support.processes import QUICK, QUICK_CLIENT, Process, Processes, unt
 
 S = b"plane2"
 WORKERS = pytest.mark.parametrize("worker", list(SPELLINGS.values()), ids=list(SPELLINGS))
-OK = [b"200", msgpack.packb({"max_bytes": 2 << 30})]
+BROKER = {"instance": b"INSTANCE".hex(), "user": "ann", "host": "login2"}
+OK = [b"200", msgpack.packb({"max_bytes": 2 << 30, **BROKER})]
 
 
 @pytest.fixture
 def broker() -> Broker:
-    return Broker(BrokerSettings(heartbeats=Heartbeats(1.0, 3)), 0.0, instance=b"INSTANCE")
+    settings = BrokerSettings(heartbeats=Heartbeats(1.0, 3))
+    return Broker(settings, 0.0, instance=b"INSTANCE", user="ann", host="login2")
 
 
 def say(broker: Broker, worker: bytes, *body: bytes, spelling: Spelling = RFC18) -> Frames:
@@ -134,12 +136,48 @@ def test_when_the_last_one_is_gone_another_fingerprint_may_serve(
     assert not join(broker, b"w3", b"A", 3.0)
 
 
-def test_a_worker_that_retires_still_counts_until_it_has_left(broker: Broker) -> None:
+def test_when_all_workers_have_retired_another_fingerprint_may_serve(broker: Broker) -> None:
     assert join(broker, b"w1", b"A")
+    assert join(broker, b"w2", b"A")
     broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)
-    assert not join(broker, b"w2", b"B")
-    broker.receive(RFC18.disconnect(b"w1"), 0.0)
+    code, text = say(broker, b"w3", S, b"B")
+    assert code == b"409"
+    assert isinstance(text, bytes)
+    assert b"served by 1 worker of" in text  # the other one does not count any more
+    assert not join(broker, b"w3", b"B")
+    broker.receive(RFC18.ask(b"w2", b"mmi.retire"), 0.0)
     assert join(broker, b"w3", b"B")
+    assert not join(broker, b"w4", b"A")  # the name has changed hands
+    assert join(broker, b"w5", b"B")
+    for worker in (b"w1", b"w2"):
+        broker.receive(RFC18.disconnect(worker), 0.0)
+    assert not join(broker, b"w6", b"A")
+    assert broker.services[S].serving == 2
+
+
+def test_a_retired_worker_still_answers_while_others_have_its_name(broker: Broker) -> None:
+    assert join(broker, b"w1", b"A")
+    token = token_of(broker.receive(RFC18.ask(b"c1", S, b"image"), 0.0)[0])
+    broker.receive(RFC18.ask(b"c2", S, b"image"), 0.0)
+    broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)
+    broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)  # once more: it counts once
+    say(broker, b"w2", S, b"B")
+    out = broker.receive(RFC18.ready(b"w2", S), 0.0)
+    assert out == [RFC18.asked(b"w2", token_of(out[0]), b"image")]
+    out = broker.receive(RFC18.reply(b"w1", token, b"scores"), 0.0)
+    assert out == [RFC18.final(b"c1", S, b"scores")]
+    assert (broker.services[S].workers, broker.services[S].serving) == (2, 1)
+
+
+def test_the_request_of_a_retired_worker_that_is_lost_goes_to_its_successor(
+    broker: Broker,
+) -> None:
+    assert join(broker, b"w1", b"A")
+    broker.receive(RFC18.ask(b"c1", S, b"image"), 0.0)
+    broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)
+    assert join(broker, b"w2", b"B")
+    out = broker.receive(RFC18.disconnect(b"w1"), 0.0)
+    assert out == [RFC18.asked(b"w2", token_of(out[0]), b"image")]
 
 
 def test_one_that_comes_back_after_being_refused_says_it_again(broker: Broker) -> None:
@@ -179,6 +217,136 @@ def test_mmi_workers_shows_it(broker: Broker) -> None:
     packed = answer[-1]
     assert isinstance(packed, bytes)
     assert msgpack.unpackb(packed)["workers"][0]["fingerprint"] == "A\\xff"
+
+
+# Facts.
+
+ALL_FACTS: dict[str, object] = {
+    "regular": True,
+    "instance": b"INSTANCE".hex(),
+    "host": "n1",
+    "pid": 4711,
+    "job": "8812_3",
+    "task": 0,
+    "threads": 4,
+    "device": "cuda:0",
+    "version": "0.16.0",
+    "until": 1.8e9,
+    "log": "/home/ann/july/logs/8812_3.log",
+}
+
+
+def facts_of(broker: Broker, worker: bytes) -> object:
+    (answer,) = broker.receive(RFC18.ask(b"me", b"mmi.workers"), 0.0)
+    packed = answer[-1]
+    assert isinstance(packed, bytes)
+    rows = msgpack.unpackb(packed)["workers"]
+    return next(row["facts"] for row in rows if row["address"] == worker.hex())
+
+
+def announce(broker: Broker, worker: bytes, facts: object) -> Frames:
+    return say(broker, worker, S, b"A", msgpack.packb(facts))
+
+
+def shown(broker: Broker, facts: object) -> object:
+    """What mmi.workers shows of a worker that has announced these facts."""
+    assert announce(broker, b"w1", facts) == OK
+    assert broker.receive(RFC18.ready(b"w1", S), 0.0) == []
+    return facts_of(broker, b"w1")
+
+
+def test_mmi_workers_shows_every_known_fact(broker: Broker) -> None:
+    assert shown(broker, ALL_FACTS) == ALL_FACTS
+    assert broker.services[S].regular
+
+
+def test_facts_that_nobody_knows_are_dropped(broker: Broker) -> None:
+    assert shown(broker, {"host": "n1", "colour": "red", "": 1}) == {"host": "n1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *[("regular", 1), ("regular", "yes"), ("host", 7), ("host", b"n1"), ("host", ["n1"])],
+        *[("pid", "4711"), ("pid", -1), ("pid", True), ("pid", 1.5), ("pid", (1 << 64) - 1)],
+        *[("until", "now"), ("until", float("nan")), ("until", float("inf")), ("until", -1.0)],
+        *[("until", True), ("instance", 7), ("log", None), ("threads", {}), ("job", 8812)],
+    ],
+)
+def test_a_fact_of_the_wrong_kind_is_dropped(broker: Broker, name: str, wrong: object) -> None:
+    assert shown(broker, {name: wrong, "task": 3}) == {"task": 3}
+    assert not broker.services[S].regular
+
+
+def test_texts_are_cut_and_have_one_line(broker: Broker) -> None:
+    facts = {"host": "n\x1b[2J\n1", "job": "8" * 500, "log": "/long" * 500}
+    want = {"host": "n\\x1b[2J\\n1", "job": "8" * 128, "log": ("/long" * 500)[:1024]}
+    assert shown(broker, facts) == want
+    assert shown_length(broker, "\n" * 100) == 128
+
+
+def shown_length(broker: Broker, text: str) -> int:
+    broker.receive(RFC18.disconnect(b"w1"), 0.0)
+    facts = shown(broker, {"device": text})
+    assert isinstance(facts, dict)
+    return len(facts["device"])
+
+
+@pytest.mark.parametrize(
+    "facts", [b"", b"\xc1", b"\x91\x01", b"\x81\x01\x02", b"\xa3abc", b"\x81\xa4host\xa1\xff"]
+)
+def test_what_is_no_map_of_facts_is_refused(broker: Broker, facts: bytes) -> None:
+    assert say(broker, b"w1", S, b"A", facts) == [b"400"]
+
+
+def test_more_than_8192_bytes_of_facts_are_refused(broker: Broker) -> None:
+    rest = len(msgpack.packb({"log": ""})) + 2  # a long text has two more bytes of length
+    assert announce(broker, b"w1", {"log": "x" * (8192 - rest)}) == OK
+    assert announce(broker, b"w1", {"log": "x" * (8193 - rest)}) == [b"400"]
+
+
+def test_the_longest_facts_of_a_worker_are_accepted(broker: Broker) -> None:
+    wide = "\U0001f980" * 2000  # four bytes each
+    facts = known_facts({**ALL_FACTS, **dict.fromkeys(("host", "job", "device", "log"), wide)})
+    assert len(msgpack.packb(facts)) > 4096
+    assert announce(broker, b"w1", facts) == OK
+
+
+def test_a_worker_without_facts_has_none(broker: Broker) -> None:
+    assert join(broker, b"w1", b"A")
+    assert facts_of(broker, b"w1") == {}
+
+
+def test_the_verdict_has_the_broker_and_who_runs_it(broker: Broker) -> None:
+    code, packed = announce(broker, b"w1", {})
+    assert code == b"200"
+    assert isinstance(packed, bytes)
+    assert msgpack.unpackb(packed) == {"max_bytes": 2 << 30, **BROKER}
+
+
+@pytest.mark.parametrize("fingerprint", [b"A", b"B"])
+def test_a_worker_that_looks_for_another_broker_is_refused(
+    broker: Broker, fingerprint: bytes
+) -> None:
+    assert join(broker, b"w1", b"A")
+    wanted = b"another!".hex()
+    facts = msgpack.packb({"instance": wanted})
+    code, text = say(broker, b"w2", S, fingerprint, facts)
+    assert code == b"410"  # also if its fingerprint would be refused, too
+    assert isinstance(text, bytes)
+    assert wanted in text.decode()
+    assert f"{b'INSTANCE'.hex()} of ann on login2" in text.decode()
+    assert broker.receive(RFC18.ready(b"w2", S), 0.0) == [RFC18.disconnect(b"w2")]
+    assert broker.services[S].workers == 1
+    assert join(broker, b"w2", b"A")  # it has read its file again, which names no broker
+
+
+@pytest.mark.parametrize("facts", [{}, {"instance": ""}, {"instance": b"INSTANCE".hex()}])
+def test_a_worker_that_looks_for_this_broker_or_for_any_is_taken(
+    broker: Broker, facts: dict[str, str]
+) -> None:
+    assert announce(broker, b"w1", facts) == OK
+    assert broker.receive(RFC18.ready(b"w1", S), 0.0) == []
 
 
 @pytest.mark.parametrize("wrong", ["x" * 256, b"bytes", None])
@@ -371,7 +539,9 @@ def test_a_fingerprinted_worker_serves_a_broker_that_knows_no_fingerprints(
         router.bind(endpoint)
         processes.worker(endpoint, "twin", "tests.support.fingerprinted:Fingerprinted", *QUICK)
         worker, *words = router.recv_multipart()
-        assert words == [b"MDPC02", b"\x01", b"mmi.fingerprint", b"twin", b"weights A", FACTS]
+        assert words[:-1] == [b"MDPC02", b"\x01", b"mmi.fingerprint", b"twin", b"weights A"]
+        assert msgpack.unpackb(words[-1]).items() >= msgpack.unpackb(FACTS).items()
+        assert known_facts(msgpack.unpackb(words[-1])) == msgpack.unpackb(words[-1])
         if answers:
             router.send_multipart([worker, b"MDPC02", b"\x03", b"mmi.fingerprint", b"501"])
         assert router.recv_multipart() == [worker, b"MDPW02", b"\x01", b"twin"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mdp.settings import WorkerSettings
+from mdp.settings import WorkerLife, WorkerSettings
 from mdp.wire import Frame, Frames
 from mdp.worker.host import Host, KillChild, StartChild, Step, Work
 from mdp.worker.session import Close, Open, Send
@@ -25,6 +25,7 @@ READY = Send([b"MDPW02", b"\x01", b"echo"])
 OPENED = [Open(), ANNOUNCED, READY]
 HEARTBEAT = Send([b"MDPW02", b"\x05"])
 DISCONNECT = Send([b"MDPW02", b"\x06"])
+CRASHED = Send([b"MDPC02", b"\x01", b"mmi.crashed", b"t"])
 HEARD: Frames = [b"MDPW02", b"\x05"]
 RETIRE = Send([b"MDPC02", b"\x01", b"mmi.retire"])
 RETIRED: Frames = [b"MDPC02", b"\x03", b"mmi.retire", b"200", b"\x80"]
@@ -50,8 +51,15 @@ def part(token: bytes, *body: bytes) -> Send:
 class Watched(Host):
     """A host whose steps can be compared."""
 
-    def ready(self, now: float, fingerprint: bytes = b"", *, regular: bool = False) -> list[Step]:
-        return Steps(super().ready(now, fingerprint, regular=regular))
+    def ready(
+        self,
+        now: float,
+        fingerprint: bytes = b"",
+        *,
+        regular: bool = False,
+        facts: Mapping[str, Any] | None = None,
+    ) -> list[Step]:
+        return Steps(super().ready(now, fingerprint, regular=regular, facts=facts))
 
     def answered(
         self, number: int, body: Sequence[Frame], *, final: bool, now: float
@@ -170,7 +178,7 @@ def test_a_second_request_while_one_is_held_goes_nowhere() -> None:
 
 def test_a_crash_while_busy_is_told_to_the_broker_so_that_it_requeues() -> None:
     host = busy()
-    assert host.died("was killed by SIGSEGV", 1.0) == [DISCONNECT, Close(flush=True)]
+    assert host.died("was killed by SIGSEGV", 1.0) == [CRASHED, DISCONNECT, Close(flush=True)]
     assert host.deadline() == 1.0
     assert host.tick(1.0) == [StartChild()]
     assert host.ready(9.0) == OPENED
@@ -480,7 +488,7 @@ def test_a_busy_worker_that_drains_finishes_what_it_holds() -> None:
 def test_a_busy_worker_that_drains_and_crashes_says_so_and_is_not_started_again() -> None:
     host = busy()
     host.drain(0.5)
-    assert host.died("crashed", 1.0) == [DISCONNECT, Close(flush=True)]
+    assert host.died("crashed", 1.0) == [CRASHED, DISCONNECT, Close(flush=True)]
     assert host.ended
     assert host.tick(100.0) == []
 
@@ -827,6 +835,9 @@ class HostWalk(RuleBasedStateMachine):
         if frames == ANNOUNCED.frames:
             assert not self.ready_sent
             return
+        if frames[:3] == [b"MDPC02", b"\x01", b"mmi.crashed"]:
+            assert frames[3:] == [self.held], "the death of another request"
+            return
         assert frames[0] == b"MDPW02"
         assert (frames[1] == b"\x01") == (not self.ready_sent), "READY first, and only once"
         self.ready_sent = True
@@ -872,9 +883,12 @@ class HostWalk(RuleBasedStateMachine):
     def the_child_dies(self) -> None:
         if self.process in ("starting", "failing") and not self.host.ended:
             self.failures += 1
+        crashed: list[Step] = []
+        if self.process == "busy" and self.held is not None and not self.killed:
+            crashed = [Send([b"MDPC02", b"\x01", b"mmi.crashed", self.held])]
         was_open, self.process, self.killed = self.is_open, "none", False
         steps = self.host.died("crashed", self.now)
-        assert steps == ([DISCONNECT, Close(flush=True)] if was_open else [])
+        assert steps == ([*crashed, DISCONNECT, Close(flush=True)] if was_open else [])
         self._carry_out(steps)
 
     # The broker.
@@ -983,3 +997,120 @@ HostWalk.TestCase.settings = hypothesis_settings(
     max_examples=150, stateful_step_count=40, deadline=None
 )
 TestAHostWhateverHappens: Any = HostWalk.TestCase
+
+
+# It leaves by itself.
+
+
+def living(**life: float) -> Host:
+    """A worker with an open session that the broker has answered."""
+    host = a_host(WorkerSettings(life=WorkerLife(**life)))  # type: ignore[arg-type]
+    host.tick(0.0)
+    host.ready(0.0)
+    host.receive(HEARD, 0.0)
+    return host
+
+
+def test_it_retires_before_its_job_ends() -> None:
+    host = living()
+    host.end_known(100.0, 1.7e9, 0.0)
+    host.end_known(100.0, 1.7e9, 75.0)
+    host.receive(HEARD, 89.0)
+    host.tick(89.9)
+    assert not host.draining
+    assert RETIRE in host.tick(90.0)
+    host.receive(RETIRED, 90.1)
+    assert host.tick(90.1) == [DISCONNECT, Close(flush=True), KillChild()]
+    assert host.failure is None
+
+
+def test_it_retires_before_the_answer_after_which_a_request_would_be_too_late() -> None:
+    host = living()
+    host.end_known(100.0, 1.7e9, 0.0)
+    host.receive(request(b"t", b"x"), 50.0)
+    for second in range(51, 70):
+        host.receive(HEARD, float(second))
+    host.tick(69.0)
+    assert not host.draining
+    host.receive(HEARD, 70.0)  # the request has taken 20 s; 30 s are left, 10 s are the margin
+    assert RETIRE in host.tick(70.0)
+    assert host.answered(1, [b"z"], final=True, now=71.0) == [reply(b"t", b"z")]
+
+
+def test_a_job_without_time_is_left_during_the_setup() -> None:
+    host = starting()
+    assert host.end_known(5.0, 1.7e9, 0.0) == [KillChild()]
+    assert host.ended
+    assert host.failure is None
+
+
+def test_a_worker_that_nobody_asks_leaves() -> None:
+    host = living(idle_s=30.0)
+    host.receive(HEARD, 29.0)
+    host.tick(29.0)
+    assert not host.draining
+    assert host.deadline() <= 30.0
+    assert RETIRE in host.tick(30.0)
+
+
+def test_the_time_without_a_broker_is_not_idle() -> None:
+    host = living(idle_s=30.0)
+    host.disconnected(10.0)
+    host.tick(3600.0)
+    host.receive(HEARD, 3600.0)
+    host.receive(HEARD, 3629.0)
+    host.tick(3629.0)
+    assert not host.draining
+    assert RETIRE in host.tick(3630.0)
+
+
+def test_an_answer_after_the_session_was_lost_does_not_begin_the_idle_time() -> None:
+    host = living(idle_s=30.0)
+    host.receive(request(b"t", b"x"), 1.0)
+    host.disconnected(2.0)
+    host.answered(1, [b"z"], final=True, now=5.0)
+    host.tick(3600.0)
+    assert not host.draining
+
+
+def test_it_looks_for_a_broker_only_while_its_child_could_serve() -> None:
+    assert not starting().is_looking
+    host = idle()
+    assert (host.is_looking, host.has_broker) == (True, False)
+    host.receive(HEARD, 0.5)
+    assert (host.is_looking, host.has_broker) == (False, True)
+    host.disconnected(1.0)
+    assert (host.is_looking, host.has_broker) == (True, False)
+
+
+# Standby.
+
+REFUSED: Frames = [b"MDPC02", b"\x03", b"mmi.fingerprint", b"409", b"served by others"]
+ACCEPTED: Frames = [b"MDPC02", b"\x03", b"mmi.fingerprint", b"200", msgpack.packb({})]
+
+
+def test_a_worker_that_stands_by_tries_each_second_and_takes_the_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    host = a_host(WorkerSettings(life=WorkerLife(standby=True)))
+    host.tick(0.0)
+    host.ready(0.0)
+    for second in range(3600):
+        host.receive(REFUSED, second + 0.02)
+        host.receive(GO_AWAY, second + 0.02)
+        assert host.deadline() < second + 1.03
+        host.tick(second + 1.03)
+    assert not host.ended
+    host.receive(ACCEPTED, 3600.5)
+    standby, ready = caplog.messages
+    assert "served by others" in standby
+    assert "taken the name" in ready
+
+
+def test_without_standby_a_refused_worker_ends() -> None:
+    host = idle()
+    for second in range(4):
+        host.receive(REFUSED, float(second))
+    assert host.ended
+    assert host.failure is not None

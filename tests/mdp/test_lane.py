@@ -13,15 +13,18 @@ import msgpack
 import pytest
 
 from mdp import errors
+from mdp.addresses import Place
 from mdp.client.lane import (
     ClientRequest,
     CloseLane,
     Failed,
     FinalReply,
     Lanes,
+    Met,
     OpenLane,
     PartialReply,
     SendOnLane,
+    Silent,
     Step,
 )
 from mdp.settings import MAX_LANES, ClientSettings, Heartbeats
@@ -78,14 +81,17 @@ class Shell:
         liveness: int = 3,
         random: Callable[[], float] = lambda: 0.0,
         sockets: int | None = None,
+        waits: bool = False,
+        locate: Callable[[], Place] | None = None,
     ) -> None:
         probe = Heartbeats(interval_s=interval_s, liveness=liveness)
         numbers = itertools.count(1)
         self.core = Lanes(
-            ClientSettings(heartbeats=probe, lanes=lanes),
+            ClientSettings(heartbeats=probe, lanes=lanes, waits=waits),
             lambda: b"L%d" % next(numbers),
             random=random,
             sockets=sockets,
+            locate=locate,
         )
         self.names: list[bytes] = []
         self.open: set[bytes] = set()
@@ -93,6 +99,7 @@ class Shell:
         self.probes: list[tuple[bytes, Frames]] = []
         self.cancels: list[tuple[bytes, Frames]] = []
         self.parts: list[Sequence[Frame]] = []
+        self.told: list[Met | Silent] = []
         self.ends: dict[ClientRequest, FinalReply | Failed] = {}
         self.now = 0.0
         self.closed_at: list[float] = []
@@ -151,6 +158,8 @@ class Shell:
             kinds.get(name, self.requests).append((step.lane, step.frames))
         elif isinstance(step, PartialReply):
             self.parts.append(step.body)
+        elif isinstance(step, Met | Silent):
+            self.told.append(step)
         else:
             assert step.call not in self.ends
             self.ends[step.call] = step

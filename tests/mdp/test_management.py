@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgpack
@@ -75,6 +76,19 @@ def test_mmi_service_without_a_name_says_404() -> None:
 # mmi.services
 
 
+def test_mmi_services_reports_how_long_workers_hold_requests() -> None:
+    broker = a_broker()
+    broker.receive(RFC18.ready(b"w1", b"plane2"), 0.0)
+    for number in range(10):
+        at = 10.0 * number
+        (out,) = broker.receive(RFC18.ask(b"c1", b"plane2", b"a"), at)
+        broker.receive(RFC18.reply(b"w1", token_of(out), b"b"), at + (1.0 if number else 5.0))
+    serving = ask(broker, b"mmi.services")["plane2"]["serving_s"]
+    assert serving["measured"] == 10
+    assert serving["p50"] == pytest.approx(1.0, rel=0.2)
+    assert serving["p95"] == pytest.approx(5.0, rel=0.2)
+
+
 def test_mmi_services_counts_workers_requests_and_bytes() -> None:
     broker = a_broker()
     for worker in (b"w1", b"w2", b"w3"):
@@ -84,9 +98,12 @@ def test_mmi_services_counts_workers_requests_and_bytes() -> None:
     broker.receive(RFC18.reply(b"w1", token, b"x"), 0.0)
     for body in (b"6", b"789"):
         broker.receive(RFC18.ask(b"c3", b"plane0", body), 0.0)
-    assert ask(broker, b"mmi.services") == {
+    reports = ask(broker, b"mmi.services")
+    assert reports["plane2"].pop("serving_s")["measured"] == 1
+    assert reports == {
         "plane2": {
             "workers": 3,
+            "retired": 0,
             "idle": 2,
             "busy": 1,
             "queued": 0,
@@ -97,6 +114,7 @@ def test_mmi_services_counts_workers_requests_and_bytes() -> None:
         },
         "plane0": {
             "workers": 0,
+            "retired": 0,
             "idle": 0,
             "busy": 0,
             "queued": 2,
@@ -104,6 +122,7 @@ def test_mmi_services_counts_workers_requests_and_bytes() -> None:
             "answered": 0,
             "requeued": 0,
             "time_limit_s": None,
+            "serving_s": None,
         },
     }
     broker.receive(RFC18.disconnect(b"w2"), 0.0)
@@ -143,23 +162,25 @@ def test_mmi_workers_says_who_they_are_and_what_they_do() -> None:
         "workers": [
             {
                 "service": "plane2",
-                "address": "7731",
+                "address": hashlib.sha256(b"w1").hexdigest()[:16],
                 "dialect": "MDP/0.1",
                 "fingerprint": "",
                 "retired": False,
                 "since_s": 5.0,
                 "busy_s": 3.0,
                 "heard_s": 0.5,
+                "facts": {},
             },
             {
                 "service": "plane2",
-                "address": "007732",
+                "address": "(given by the broker)",
                 "dialect": "majortomo",
                 "fingerprint": "",
                 "retired": False,
                 "since_s": 4.0,
                 "busy_s": None,
                 "heard_s": 4.0,
+                "facts": {},
             },
         ]
     }
@@ -193,6 +214,48 @@ def test_mmi_broker_names_the_clients_for_whom_it_holds_nothing() -> None:
     assert ask(broker, b"mmi.broker", *clients)["lost"] == [b"nobody"]
     broker.receive(RFC18.reply(b"w1", token, b"x"), 0.0)
     assert ask(broker, b"mmi.broker", *clients)["lost"] == [b"held", b"nobody"]
+
+
+def test_mmi_broker_says_who_runs_it_and_where() -> None:
+    broker = Broker(BrokerSettings(), 0.0, instance=b"INSTANCE", user="ann", host="login2")
+    report = ask(broker, b"mmi.broker")
+    assert (report["user"], report["host"]) == ("ann", "login2")
+    report = ask(a_broker(), b"mmi.broker")
+    assert (report["user"], report["host"]) == ("", "")
+
+
+def test_mmi_broker_names_the_services_without_workers_that_the_lanes_wait_for() -> None:
+    broker = a_broker(expiry_s=1000.0)
+    broker.receive(RFC18.ready(b"w1", b"plane2"), 0.0)
+    broker.receive(RFC18.ask(b"held", b"plane2", b"a"), 1.0)
+    broker.receive(RFC18.ask(b"queued", b"plane2", b"a"), 1.0)
+    broker.receive(RFC18.ask(b"mine", b"plane0", b"a"), 5.0)
+    broker.receive(RFC18.ask(b"other", b"plane1", b"a"), 5.0)
+
+    def unserved(*lanes: bytes, now: float) -> object:
+        return ask(broker, b"mmi.broker", *lanes, now=now)["unserved"]
+
+    assert unserved(now=15.0) == {}
+    assert unserved(b"held", b"queued", b"nobody", now=2.0) == {}
+    assert unserved(b"held", b"mine", now=15.0) == {"plane0": 10.0}
+    assert unserved(b"mine", b"lease=6.000", now=16.0) == {"plane0": 11.0}
+    broker.receive(RFC18.disconnect(b"w1"), 20.0)
+    want = {"plane2": 2.0, "plane0": 17.0}
+    assert unserved(b"held", b"queued", b"mine", now=22.0) == want
+    broker.receive(RFC18.ready(b"w2", b"plane2"), 23.0)
+    assert unserved(b"held", b"queued", b"mine", now=24.0) == {"plane0": 19.0}
+
+
+def test_mmi_services_counts_the_workers_that_have_retired() -> None:
+    broker = a_broker()
+    for worker in (b"w1", b"w2"):
+        broker.receive(RFC18.ready(worker, b"plane2"), 0.0)
+    broker.receive(RFC18.ask(b"w1", b"mmi.retire"), 0.0)
+    row = ask(broker, b"mmi.services")["plane2"]
+    assert (row["workers"], row["retired"], row["idle"]) == (2, 1, 1)
+    broker.receive(RFC18.disconnect(b"w1"), 0.0)
+    row = ask(broker, b"mmi.services")["plane2"]
+    assert (row["workers"], row["retired"], row["idle"]) == (1, 0, 1)
 
 
 def test_every_service_of_the_brokers_own_still_answers_while_it_drains() -> None:

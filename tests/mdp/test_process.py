@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from lartpc import errors as lartpc
 from mdp import NotServed, SettingsError
-from mdp.process import errors_reported
+from mdp.system.process import StopSignals, errors_reported
 
 
 def end(error: BaseException, **options: object) -> object:
@@ -55,3 +57,36 @@ def test_a_bug_is_raised() -> None:
 def test_ctrl_c_and_a_reader_that_leaves_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert end(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == ""
+
+
+INT, TERM, HUP, USR1 = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1
+
+
+@pytest.mark.parametrize(
+    ("arrived", "count"),
+    [
+        ([(TERM, 0.0)], 1),
+        ([(INT, 0.0), (INT, 0.1)], 2),
+        ([(TERM, 0.0), (TERM, 0.0), (TERM, 1.9)], 1),  # srun and slurmstepd
+        ([(TERM, 0.0), (TERM, 2.0)], 2),
+        ([(TERM, 0.0), (INT, 0.1)], 2),
+        ([(INT, 0.0), (TERM, 0.1)], 2),
+        ([(INT, 0.0), (TERM, 0.1), (TERM, 0.2)], 2),
+        ([(HUP, 0.0), (HUP, 9.0)], 1),  # of one terminal that is closed
+        ([(HUP, 0.0), (TERM, 0.1)], 2),
+        ([(TERM, 0.0), (HUP, 9.0)], 1),
+        ([(USR1, 0.0)], 1),
+        ([(USR1, 0.0), (USR1, 9.0)], 1),
+        ([(TERM, 0.0), (USR1, 9.0)], 1),
+        ([(USR1, 0.0), (TERM, 30.0), (TERM, 30.1)], 1),  # announced, and the end
+        ([(USR1, 0.0), (TERM, 30.0), (TERM, 33.0)], 2),
+        ([(USR1, 0.0), (INT, 0.1)], 2),
+        ([(USR1, 0.0), (TERM, 30.0), (INT, 30.1)], 2),
+    ],
+)
+def test_signals_that_are_sent_twice_count_as_one(
+    arrived: list[tuple[signal.Signals, float]], count: int
+) -> None:
+    signals = StopSignals()
+    counted = [signals.counts(number, now) for number, now in arrived]
+    assert counted.count(True) == signals.count == count

@@ -42,3 +42,25 @@ def test_any_time_can_be_counted(seconds: float) -> None:
     for _ in range(50):
         times.add(seconds)
     assert times.p99 > 0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+@pytest.mark.parametrize("typical_s", [0.004, 0.3, 30.0])
+def test_an_estimate_is_within_a_tenth(typical_s: float, share: float) -> None:
+    dice = random.Random(2)
+    times = [typical_s * dice.uniform(0.5, 2.0) for _ in range(2000)]
+    counted = ServingTimes()
+    for seconds in times:
+        counted.add(seconds)
+    right = sorted(times)[int(share * len(times))]
+    assert counted.estimate(share) == pytest.approx(right, rel=0.1)
+
+
+def test_a_single_time_is_in_the_middle_of_its_bucket_up_to_a_tenth() -> None:
+    times = ServingTimes()
+    times.add(0.3)
+    assert times.estimate(0.5) == pytest.approx(0.3, rel=0.1)
+
+
+def test_without_times_an_estimate_is_0() -> None:
+    assert ServingTimes().estimate(0.5) == 0.0 == ServingTimes().quantile(0.5)

@@ -10,6 +10,8 @@ from typing import TypeVar
 import msgpack
 import pytest
 
+from mdp.addresses import Place
+from mdp.errors import MDPError
 from mdp.settings import Heartbeats, WorkerSettings
 from mdp.wire import Frame, Frames
 from mdp.worker.session import Close, Open, Send, Session, SocketStep, Stop
@@ -451,3 +453,88 @@ def test_what_is_malformed_is_dropped_and_is_no_sign_of_life(frames: Frames) -> 
     session.tick(2.0)
     assert session.receive(frames, 2.9) == ([], None)
     assert session.tick(3.0) == [Close()]
+
+
+# Where the broker is, and which broker it is.
+
+
+def test_the_broker_is_located_anew_for_each_session_and_named_in_the_announcement() -> None:
+    places = [Place("tcp://a:1", "aa"), Place("tcp://b:2", "bb")]
+    session = Session(b"echo", WorkerSettings(), locate=lambda: places.pop(0))
+    opened, announced, ready = session.open(0.0)
+    assert opened == Open("tcp://a:1")
+    assert isinstance(announced, Send)
+    assert msgpack.unpackb(announced.frames[-1]) == {"regular": False, "instance": "aa"}
+    assert ready == READY
+    session.disconnected(1.0)
+    assert session.open(2.0)[0] == Open("tcp://b:2")
+
+
+def test_a_broker_that_cannot_be_located_leaves_the_session_closed_for_a_doubling_wait() -> None:
+    def nowhere() -> Place:
+        raise MDPError("no contact file")
+
+    session = Session(b"echo", WorkerSettings(), locate=nowhere)
+    waits = []
+    for _ in range(4):
+        now = session.closed_until
+        assert session.open(now) == []
+        assert not session.is_open
+        waits.append(session.deadline() - now)
+    assert waits == [1.0, 2.0, 4.0, 4.0]
+
+
+def test_another_broker_than_the_one_that_is_looked_for_ends_the_session() -> None:
+    session = an_open_session()
+    refused: Frames = [b"MDPC02", b"\x03", b"mmi.fingerprint", b"410", b"this is broker bb"]
+    assert session.receive(refused, 0.5) == (Steps([Close()]), None)
+    assert not session.is_open
+    assert not session.is_heard
+    assert session.wrong_broker == "this is broker bb"
+    assert session.deadline() == 1.5
+    session.open(1.5)
+    assert session.wrong_broker is None
+
+
+def test_what_a_worker_says_about_itself_is_announced() -> None:
+    session = a_session()
+    session.facts["host"] = "n3"
+    announced = session.open(0.0)[1]
+    assert isinstance(announced, Send)
+    assert msgpack.unpackb(announced.frames[-1]) == {"regular": False, "host": "n3"}
+
+
+def test_facts_are_cut_to_what_a_broker_takes() -> None:
+    session = a_session()
+    session.facts.update(log="/" + "\udcff" * 9000, device="x" * 5000, threads="four", colour="red")
+    announced = session.open(0.0)[1]
+    assert isinstance(announced, Send)
+    facts = msgpack.unpackb(announced.frames[-1])
+    assert facts.keys() == {"regular", "log", "device"}
+    assert len(facts["log"]) == 1024
+    assert len(facts["device"]) == 128
+
+
+def test_a_death_is_told_only_of_a_request_that_is_held() -> None:
+    session = an_open_session()
+    assert session.crashed() == []
+    session.receive(request(b"t", b"x"), 0.5)
+    assert session.crashed() == [Send([b"MDPC02", b"\x01", b"mmi.crashed", b"t"])]
+
+
+@pytest.mark.parametrize(
+    ("limits", "who"),
+    [
+        ({"max_bytes": 5, "user": "ann", "host": "login2"}, ("ann", "login2")),
+        ({"max_bytes": 5, "user": "a\nb", "host": ""}, ("a\\nb", "")),
+        ({"max_bytes": 5}, ("", "")),
+        ({"user": 7, "host": "login2"}, ("", "")),
+        ([1], ("", "")),
+    ],
+)
+def test_the_verdict_tells_who_runs_the_broker(limits: object, who: tuple[str, str]) -> None:
+    session = a_session()
+    session.open(0.0)
+    verdict: Frames = [b"MDPC02", b"\x03", b"mmi.fingerprint", b"200", msgpack.packb(limits)]
+    session.receive(verdict, 0.0)
+    assert (session.broker_user, session.broker_host) == who

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from mdp.errors import MDPError, SettingsError
-from mdp.settings import BrokerSettings, ClientSettings, Heartbeats, WorkerSettings
+from mdp.settings import BrokerSettings, ClientSettings, Heartbeats, WorkerSettings, seconds_of
 
 POSITIVE = [
     (Heartbeats, "interval_s"),
     (Heartbeats, "liveness"),
     (BrokerSettings, "max_attempts"),
+    (BrokerSettings, "max_lost"),
     (BrokerSettings, "max_queue"),
     (BrokerSettings, "max_queue_bytes"),
     (BrokerSettings, "expiry_s"),
@@ -100,7 +101,7 @@ def test_the_defaults_are_those_of_the_protocols_page() -> None:
     assert (heartbeats.interval_s, heartbeats.liveness, heartbeats.silence_s) == (1.0, 3, 3.0)
     worker = WorkerSettings()
     assert (worker.reconnect_s, worker.reconnect_max_s) == (1.0, 4.0)
-    assert BrokerSettings().max_attempts == 3
+    assert (BrokerSettings().max_attempts, BrokerSettings().max_lost) == (3, 12)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -120,8 +121,34 @@ def test_the_silence_is_liveness_intervals() -> None:
     assert Heartbeats(interval_s=0.25, liveness=8).silence_s == 2.0
 
 
-@pytest.mark.parametrize("name", ["max_attempts", "max_queue", "max_services", "max_bytes"])
+@pytest.mark.parametrize(
+    "name", ["max_attempts", "max_lost", "max_queue", "max_services", "max_bytes"]
+)
 def test_a_limit_that_msgpack_cannot_hold_is_refused(name: str) -> None:
     limits: dict[str, Any] = {name: 1 << 63}
     with pytest.raises(SettingsError, match=name):
         BrokerSettings(**limits)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0),
+        ("90s", 90.0),
+        ("1.5m", 90.0),
+        ("5m", 300.0),
+        ("2h", 7200.0),
+        ("1d", 86400.0),
+        ("4:00:00", 14400.0),
+        ("1-00:00:30", 86430.0),
+        ("0", 0.0),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5", "5 m", "4:00", "1:60:00", "1-00", "inf", "5w"])
+def test_what_is_not_a_duration_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="want a duration"):
+        seconds_of(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mdp.unread import Unread
+from mdp.sockets.unread import Unread
 
 MB = 1 << 20
 

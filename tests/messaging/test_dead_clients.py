@@ -54,7 +54,7 @@ def test_requests_of_a_killed_client_are_cancelled(
         until(lambda: held(client, "slow") > WINDOW // 2, "its requests have come")
         until(lambda: computed(log) >= 4, "some of them are computed")
         dead.send(signal.SIGKILL)
-        until(lambda: held(client, "slow") == 0, "the broker cancels them", within_s=4.0)
+        until(lambda: held(client, "slow") == 0, "the broker cancels them")
         cancelled_after = computed(log)
         assert cancelled_after < WINDOW - 10
         assert counters(client)["cancelled"] > 10

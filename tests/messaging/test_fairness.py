@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -65,9 +64,7 @@ def test_one_request_beside_a_flood_of_another_peer_waits_for_one_turn(
         queued(endpoint, peers=1, requests=400, names=[name]),
     ):
         wait_for_queue(client, 300)
-        began_at = time.monotonic()
         assert turns_until_answered(client) <= 8
-        assert time.monotonic() - began_at < 1.0
 
 
 def test_twenty_thousand_queued_requests_cost_another_client_one_round(

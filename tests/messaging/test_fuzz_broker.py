@@ -23,7 +23,14 @@ COMMANDS = [bytes([number]) for number in range(8)]
 NAMES = [
     *(b"echo", b"fuzz", b"fuzz2", b"\xff\x00"),
     *(b"mmi.services", b"mmi.service", b"mmi.workers", b"mmi.broker"),
-    *(b"mmi.cancel", b"mmi.fingerprint", b"mmi.retire", b"mmi.stop", b"mmi.unknown"),
+    *(
+        b"mmi.cancel",
+        b"mmi.crashed",
+        b"mmi.fingerprint",
+        b"mmi.retire",
+        b"mmi.stop",
+        b"mmi.unknown",
+    ),
 ]
 WORKERS = [[b"MDPW02"], [b"", b"MDPW02"], [b"", b"MDPW01"]]
 CLIENTS = [[b"MDPC02", b"\x01"], [b"", b"MDPC01"], [b"", b"MDPC02", b"\x02"]]
@@ -136,10 +143,11 @@ def attack(endpoint: str, fuzzer: Fuzzer) -> int:
     return count
 
 
-@pytest.mark.parametrize("seed", [int.from_bytes(os.urandom(3), "big")])
 def test_mutated_messages_harm_neither_the_broker_nor_honest_peers(
-    processes: Processes, endpoint: str, monkeypatch: pytest.MonkeyPatch, seed: int
+    processes: Processes, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seed = int.from_bytes(os.urandom(3), "big")
+    print(f"seed {seed}")  # shown if the test fails
     monkeypatch.setenv(fingerprinted.VARIABLE, FINGERPRINT)  # or a fuzzer could join the service
     broker = processes.broker(endpoint)
     target = "tests.support.fingerprinted:Fingerprinted"

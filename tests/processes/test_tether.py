@@ -16,6 +16,8 @@ from tests.support.processes import ROOT, marked, until
 
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 MARK = "SSNET_TETHERED"
+PARALLEL = ("-n", "1")
+BOTH = pytest.mark.parametrize("options", [(), PARALLEL], ids=["serial", "with a worker"])
 
 SITE = """
 import subprocess, threading
@@ -54,7 +56,15 @@ from tests import conftest
 
 def test_that_leaves_a_thread():
     conftest.END_S = 1.0
-    threading.Thread(target=threading.Event().wait).start()
+    threading.Thread(target=threading.Event().wait, name="the_thread").start()
+"""
+
+DIES = """
+import os, signal, subprocess
+
+def test_that_kills_its_process():
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -80,21 +90,35 @@ def start(tmp_path: Path) -> Start:
 
 
 @LINUX_ONLY
-def test_nothing_is_left_of_a_pytest_that_is_killed(start: Start, tmp_path: Path) -> None:
+@BOTH
+def test_nothing_is_left_of_a_pytest_that_is_killed(
+    start: Start, tmp_path: Path, options: tuple[str, ...]
+) -> None:
     mark = uuid.uuid4().hex
-    with start(SITE, mark=mark) as run:
+    with start(SITE, *options, mark=mark) as run:
         until(lambda: (tmp_path / "ready").exists() or run.poll() is not None, "its site stands")
         # pytest, its guard, the broker, a host and two children, a shell and two sleeps
-        assert len(marked(MARK, mark)) >= 9
+        assert len(marked(MARK, mark)) >= 9 + len(options)  # the worker and its guard
         run.send_signal(signal.SIGKILL)
     until(lambda: not marked(MARK, mark), "nothing is left of it")
 
 
 @LINUX_ONLY
-def test_what_a_test_leaves_ends_with_pytest(start: Start) -> None:
+@BOTH
+def test_what_a_test_leaves_ends_with_pytest(start: Start, options: tuple[str, ...]) -> None:
     mark = uuid.uuid4().hex
-    with start(LEAK, mark=mark) as run:
+    with start(LEAK, *options, mark=mark) as run:
         assert run.wait(60) == 0
+    until(lambda: not marked(MARK, mark), "nothing is left of it")
+
+
+@LINUX_ONLY
+def test_nothing_is_left_of_a_worker_that_is_killed(start: Start) -> None:
+    mark = uuid.uuid4().hex
+    with start(DIES, *PARALLEL, mark=mark) as run:
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "1 failed" in output
     until(lambda: not marked(MARK, mark), "nothing is left of it")
 
 
@@ -109,8 +133,12 @@ def test_each_test_has_a_limit_without_an_option(pytestconfig: pytest.Config) ->
     assert 60 <= float(pytestconfig.getini("timeout")) <= 1000
 
 
-def test_a_thread_that_a_test_leaves_does_not_keep_pytest_alive(start: Start) -> None:
-    with start(THREAD) as run:
+@BOTH
+def test_a_thread_that_a_test_leaves_fails_pytest_and_does_not_keep_it_alive(
+    start: Start, options: tuple[str, ...]
+) -> None:
+    with start(THREAD, *options) as run:
         output, _ = run.communicate(timeout=60)
-    assert "1 passed" in output
+    assert "1 passed, 1 error" in output
+    assert "the_thread" in output
     assert run.returncode == 1

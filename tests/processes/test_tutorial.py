@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, MDPError
+from tests.support.processes import free_port
 from tests.support.tutorial_page import PAGE, blocks
 
 DEFAULT = "tcp://127.0.0.1:5555"
@@ -24,9 +24,7 @@ class Reader:
     """Types the commands of a page in its own folder, with a broker address of its own."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
         self.folder = folder
         self.background: list[subprocess.Popen[bytes]] = []
         bin_dir = str(Path(sys.executable).parent)

@@ -20,6 +20,7 @@ PARTS = {
     "torch": "`make test-torch`, or pip install torch (docs/install.md: a CPU build)",
     "shared": "the folder ../shared beside the checkout, or its path in SSNET_SHARED",
     "index": "a package index that pip reaches",
+    "Slurm": "`tests/slurm/site.sh install` as root (apt-get: slurmctld slurmd slurm-client munge)",
 }
 """Each part, and how to get it."""
 

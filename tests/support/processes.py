@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -11,12 +12,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from mdp import Client, ClientSettings, Heartbeats, MDPError
+from tests.support import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--heartbeat", "0.2", "--liveness", "3")
@@ -42,15 +44,33 @@ def free_port() -> int:
 
     It lies below the range out of which systems give ports to outgoing connections: a client that
     knocks at a dead broker's port in that range may be given this very port, and block it.
+    Several runs of the tests on one machine, and the workers of one run, get different ports.
     """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+    _, ports = _block_of_ports()
+    return next(port for port in ports if _is_free(port))
+
+
+@functools.cache
+def _block_of_ports() -> tuple[socket.socket, Iterator[int]]:
+    """The ports of this process alone; the socket keeps their first one, so others take no part."""
+    for first in range(20_000, 32_000, 200):
+        taken = socket.socket()
+        try:
+            taken.bind(("127.0.0.1", first))
+        except OSError:
+            taken.close()
+            continue
+        return taken, itertools.cycle(range(first + 1, first + 200))
+    raise AssertionError("other processes hold all blocks of ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Process:
@@ -186,7 +206,9 @@ class Processes:
 
     def broker(self, endpoint: str, *options: str) -> Process:
         """`mdp broker`, serving already."""
-        process = self.python("-m", "mdp", "broker", "--bind", endpoint, *options)
+        secured = keys.broker_options(endpoint)
+        command = ("-m", "mdp", "broker", "--bind", endpoint)
+        process = self.python(*command, *secured, *options)
         until(lambda: _answers(process, endpoint), f"a broker serves at {endpoint}")
         return process
 
@@ -225,3 +247,9 @@ def counters(client: Client) -> dict[str, int]:
     """What the broker has counted since its start."""
     counted: dict[str, int] = client.management("broker")["counters"]
     return counted
+
+
+def strangers(client: Client) -> int:
+    """How many connections have shown no known key; some hang up before the broker does."""
+    counted = counters(client)
+    return counted["handshakes_failed"] + counted["hung_up"]

@@ -12,14 +12,23 @@ from typing import Any
 import msgpack
 import zmq
 
+from tests.support import keys
+
 _PAUSE_S = 0.001
 
 
 class RawPeer:
     """A DEALER socket. Without a name it gets one from the broker's ROUTER socket."""
 
-    def __init__(self, endpoint: str, name: bytes = b"", *, reads: bool = True) -> None:
-        self._context = zmq.Context()
+    def __init__(
+        self,
+        endpoint: str,
+        name: bytes = b"",
+        *,
+        reads: bool = True,
+        context: zmq.Context[Any] | None = None,
+    ) -> None:
+        self._context = keys.new_context() if context is None else context
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.sndhwm = 0 if reads else 1

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from clients.ledger.figures import figures
-from clients.ledger.limits import Kind, best_split, pools, verdicts
+from clients.ledger.limits import Kind, pools, verdicts
+from mdp.pool.advice import best_split
 from tests.support.ledgers import PLANES, MadeUp
 
 FULL = {plane: [0.01] for plane in PLANES}
