@@ -1,9 +1,11 @@
 # make quick       the quick tests, in less than a minute: no real processes, no ROOT; no lint
-# make test        lint, then every test; a test whose optional part is missing is skipped
+# make test        lint, then every test but those on Slurm; PARALLEL= runs one test at a time
+# make test-slurm  the tests on a real Slurm, one at a time
 # make test-torch  lint, then the tests that need torch, in an environment of their own with torch
 # make docs        builds the site of docs/ in site/, in an environment of its own
 # make demo        runs the main job and shows its result
 # make simulate    runs SEEDS simulated sites, with faults, from the seed FIRST
+# make install-slurm  installs Slurm with apt-get (as root, or by sudo) for the tests that need it
 # make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
@@ -14,7 +16,11 @@ TORCH      ?= torch==2.13.0
 TORCH_VENV ?= .venv-torch
 DOCS_VENV  ?= .venv-docs
 
-.PHONY: demo quick test test-torch docs lint bench simulate soak clean
+# The tests wait for a third of the time: two at a time keep two cores busy. `worksteal` gives each
+# process whole files as far as it can, so that what the tests of a file share is made once.
+PARALLEL ?= -n 2 --dist worksteal
+
+.PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -22,8 +28,13 @@ demo: $(VENV)/installed
 quick: $(VENV)/installed
 	$(BIN)/pytest -m "not slow" --durations 5 --durations-min 2 $(PYTEST)
 
+# a Slurm for each of the processes would be too many; numpy would start threads for all cores in
+# each of the hundreds of processes that the tests start
 test: $(VENV)/installed lint
-	$(BIN)/pytest $(PYTEST)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --without Slurm --durations 15 $(PYTEST)
+
+test-slurm: $(VENV)/installed
+	$(BIN)/pytest tests/slurm $(PYTEST)
 
 test-torch: $(TORCH_VENV)/installed
 	$(call lint,$(TORCH_VENV))
@@ -32,6 +43,8 @@ test-torch: $(TORCH_VENV)/installed
 # a warning, such as one of a broken link, fails it; the variable silences a note of mkdocs-material
 docs: $(DOCS_VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+venv: $(VENV)/installed
 
 lint: $(VENV)/installed
 	$(call lint,$(VENV))
@@ -51,6 +64,9 @@ FIRST ?= 0
 
 simulate: $(VENV)/installed
 	$(BIN)/python -m benches.simulate --seeds $(SEEDS) --first $(FIRST)
+
+install-slurm:
+	tests/slurm/site.sh install
 
 MINUTES ?= 30
 SEED    ?= 1
