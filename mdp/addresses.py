@@ -50,6 +50,24 @@ class Address:
         return ip is not None and (mapped or ip).is_loopback
 
 
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+
+
+def is_key(text: object) -> bool:
+    """True for a key of CURVE in Z85: 40 characters, each 5 of which are a number of 32 bits."""
+    if not isinstance(text, str) or len(text) != 40 or not set(text) <= set(_Z85):
+        return False
+    digits = [_Z85.index(character) for character in text]
+    return all(_number(digits[i : i + 5]) < 1 << 32 for i in range(0, 40, 5))
+
+
+def _number(digits: list[int]) -> int:
+    number = 0
+    for digit in digits:
+        number = number * len(_Z85) + digit
+    return number
+
+
 @dataclass(frozen=True)
 class ClientKeys:
     """The keys with which a peer connects to a broker, in Z85."""

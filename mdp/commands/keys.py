@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -12,14 +13,17 @@ from ..errors import SettingsError
 from ..keys.key_folder import SITE, KeyFolder, check_name
 from ..keys.rights import ROLES
 from ..sockets import new_key_pair
+from ..system.broker_report import is_alive
 from ..system.contact import NoContact, write_own_keys
 from ..system.contact import read as read_contact
 from ..system.process import configure_logging, timestamp
 from .command_line import CONTACT_HELP, FILES, SECURITY, SERVED, Quiet, Verbose, new_app, option
 
+log = logging.getLogger(__name__)
+
 app = new_app("keys", "Keys for people and workers: who may connect to a broker.")
 
-_SETTLED_S = 1  # a running broker reads the folder of its keys again that often
+_LOOKS = 3  # for an answer to a new key; a running broker reads its keys again each second
 
 Contact = Annotated[
     Path,
@@ -104,6 +108,8 @@ def new(
         path.unlink(missing_ok=True)
         raise
     print(f"{path}: the key of {name} ({role}); give the file to {name} only")
+    if _runs(contact) and not any(_runs(path, timeout_s=2.0) for _ in range(_LOOKS)):
+        log.warning("the running broker does not let this key in yet: its log may say why")
 
 
 LIST_HELP = """List the keys that a broker knows, with their roles.
@@ -172,6 +178,14 @@ def rotate(contact: Contact, verbose: Verbose = False, quiet: Quiet = False) -> 
     print(f"new keys in {folder.path}; now start the next broker, with your other options, too:")
     print(f"  mdp broker --contact {contact} --take-over")
     print("When the old broker has ended, revoke the old site key: site-TIME in `mdp keys list`")
+
+
+def _runs(file: Path, *, timeout_s: float = 3.0) -> bool:
+    """True if the broker of a contact file answers to the key in the file."""
+    try:
+        return is_alive(read_contact(file), timeout_s=timeout_s)
+    except NoContact:
+        return False
 
 
 def _published(folder: KeyFolder, path: Path | None, contact: Path) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..addresses import is_key
 from ..errors import MDPError, SettingsError
 from ..sockets import new_key_pair, unix_time
 from ..system.private_files import (
@@ -33,7 +34,6 @@ FORMAT = "mdp key 1"
 SITE = "site"
 _PUBLISHED = "published.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PUBLIC = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _MAX_BYTES = 65536
 
 
@@ -104,7 +104,7 @@ class KeyFolder:
         path = self.path / f"{name}.key"
         check_private(path)
         values = _load(path)
-        if not all(_is_key(values.get(part)) for part in ("public", "secret")):
+        if not all(is_key(values.get(part)) for part in ("public", "secret")):
             raise MDPError(f"{path} has no pair of keys")
         return values
 
@@ -113,7 +113,7 @@ class KeyFolder:
         check_name(name)
         if role not in ROLES:
             raise SettingsError(f"want a role of {', '.join(ROLES)}, got {role!r}")
-        if not _is_key(public):
+        if not is_key(public):
             raise SettingsError(f"want a public key of 40 characters (Z85), got {public!r}")
         key = KnownKey(Rights(name, role, services, public), unix_time())
         self._write_known(key)
@@ -174,17 +174,22 @@ class KeyFolder:
     def _known(self, path: Path) -> KnownKey:
         values = _load(path)
         name, role, services = path.stem, values.get("role"), values.get("services", [])
+        made_at, revoked_at = values.get("made_at", 0.0), values.get("revoked_at")
         is_whole = (
             isinstance(role, str)
             and role in ROLES
-            and _is_key(values.get("public"))
+            and is_key(values.get("public"))
             and isinstance(services, list)
             and all(isinstance(service, str) for service in services)
+            and _is_time(made_at)
+            and (revoked_at is None or _is_time(revoked_at))
         )
         if not is_whole:
-            raise MDPError(f"{path} is not the file of a known key: want role, public, services")
+            raise MDPError(
+                f"{path} is not the file of a known key: want role, public, services, made_at"
+            )
         rights = Rights(name, str(role), tuple(services), values["public"])
-        return KnownKey(rights, values.get("made_at", 0.0), values.get("revoked_at"))
+        return KnownKey(rights, made_at, revoked_at)
 
     def _write_known(self, key: KnownKey) -> None:
         rights = key.rights
@@ -214,8 +219,10 @@ def _new_pair() -> dict[str, Any]:
     return {"public": public, "secret": secret}
 
 
-def _is_key(text: object) -> bool:
-    return isinstance(text, str) and _PUBLIC.fullmatch(text) is not None
+def _is_time(value: object) -> bool:
+    """True for a Unix time that can be shown as a date."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0.0 <= value < 4e9  # type: ignore[operator]
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -218,12 +218,9 @@ def _checked(path: Path, known: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, wanted) or isinstance(value, bool):  # type: ignore[arg-type]
             raise _not_a_contact(path, f"its {name} is {value!r}")
     for name in ("broker_key", "public_key", "secret_key"):
-        if known.get(name) and len(known[name]) != _KEY_CHARACTERS:
-            raise _not_a_contact(path, f"its {name} has not {_KEY_CHARACTERS} characters")
+        if known.get(name) and not addresses.is_key(known[name]):
+            raise _not_a_contact(path, f"its {name} is not a key, 40 characters of Z85")
     return known
-
-
-_KEY_CHARACTERS = 40  # a key in Z85
 
 
 def _not_a_contact(path: Path, why: str) -> NoContact:

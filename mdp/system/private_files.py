@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -18,7 +19,19 @@ def write_once(path: Path, text: str) -> None:
     Raises `MDPError` if it cannot be written.
     """
     with contextlib.suppress(FileExistsError):
-        _write(path, text, mode=0o600, put=os.link)
+        _write(path, text, mode=0o600, put=_put_once)
+
+
+def _put_once(temporary: str, path: Path) -> None:
+    """Give a file its name if no file has it. Raises `FileExistsError`, `OSError`."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        if path.exists():
+            raise FileExistsError from None
+        os.replace(temporary, path)  # a file system without hard links, such as exFAT
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -70,11 +83,17 @@ def make_folder_of(path: Path, *, is_private: bool = False) -> None:
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder with mode 0700. Raises `MDPError` if it exists and others can enter it."""
+    """Make a folder with mode 0700.
+
+    Raises `MDPError` if it exists and others can enter it, or if it is a symbolic link: in a folder
+    such as /tmp, others can make one.
+    """
     try:
         path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise MDPError(f"cannot make the folder {path}: {error.strerror}") from None
+    if path.is_symlink():
+        raise MDPError(f"{path} is a symbolic link, want a folder: remove the link")
     check_private(path)
 
 

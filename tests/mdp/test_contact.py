@@ -191,10 +191,11 @@ def test_a_variable_gives_the_keys_for_an_address(
 
 
 @pytest.mark.parametrize("name", ["broker_key", "public_key", "secret_key"])
-def test_a_damaged_key_is_named(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("key", ["short", "k" * 41, "\u00e9" * 40, "," * 40, "#" * 40])
+def test_a_damaged_key_is_named(tmp_path: Path, name: str, key: str) -> None:
     path = tmp_path / "broker.json"
     contact.write(path, KEYED)
     values = json.loads(path.read_text())
-    path.write_text(json.dumps({**values, name: "short"}))
+    path.write_text(json.dumps({**values, name: key}))
     with pytest.raises(NoContact, match=name):
         contact.locate(f"@{path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -241,7 +242,8 @@ def facts_of(broker: Broker, worker: bytes) -> object:
     packed = answer[-1]
     assert isinstance(packed, bytes)
     rows = msgpack.unpackb(packed)["workers"]
-    return next(row["facts"] for row in rows if row["address"] == worker.hex())
+    shown_name = hashlib.sha256(worker).hexdigest()[:16]
+    return next(row["facts"] for row in rows if row["address"] == shown_name)
 
 
 def announce(broker: Broker, worker: bytes, facts: object) -> Frames:

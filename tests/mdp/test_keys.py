@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -110,6 +111,15 @@ def prepare_and_read(folder: KeyFolder) -> None:
     folder.pair("broker")
 
 
+@pytest.mark.parametrize("name", ["", "known"])
+def test_a_folder_that_is_a_link_is_refused(folder: KeyFolder, name: str) -> None:
+    path = folder.path / name
+    path.rename(folder.path.with_name("elsewhere"))
+    path.symlink_to(folder.path.with_name("elsewhere"))
+    with pytest.raises(MDPError, match=f"{path} is a symbolic link"):
+        folder.prepare()
+
+
 @pytest.mark.parametrize("name", ["", "known", "broker.key", "site.key"])
 def test_keys_that_others_can_read_are_refused(folder: KeyFolder, name: str) -> None:
     path = folder.path / name
@@ -196,6 +206,10 @@ def test_a_file_that_has_no_pair_is_named(folder: KeyFolder, text: str) -> None:
         {"public": "é" * 40},
         {"services": "echo"},
         {"services": [1]},
+        {"made_at": "yesterday"},
+        {"made_at": 1e300},
+        {"revoked_at": True},
+        {"revoked_at": -1.0},
         {"format": "mdp key 2"},
     ],
 )
@@ -274,6 +288,18 @@ def test_a_file_written_once_is_not_replaced_and_leaves_nothing_else(tmp_path: P
     private_files.write_whole(path, "three", mode=0o644)
     assert (path.read_text(), mode(path)) == ("three", 0o644)
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_file_is_written_once_also_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: str, path: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    private_files.write_once(tmp_path / "x", "one")
+    private_files.write_once(tmp_path / "x", "two")
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("x", "one")]
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
