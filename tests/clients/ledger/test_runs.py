@@ -108,7 +108,7 @@ LIMITS: dict[str, tuple[dict[int, list[tuple[int, float]]], dict[str, int], Kind
         "move workers from plane 0 and plane 1 to plane 2",
     ),
     "all planes": (
-        {plane: [(1, 0.15)] for plane in PLANES},
+        {plane: [(1, 0.4)] for plane in PLANES},
         {},
         "pools",
         "the networks limit",
