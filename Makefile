@@ -16,9 +16,12 @@ TORCH      ?= torch==2.13.0
 TORCH_VENV ?= .venv-torch
 DOCS_VENV  ?= .venv-docs
 
-# The tests wait for a third of the time: two at a time keep two cores busy. `worksteal` gives each
+# The tests wait for half of the time: three at a time keep two cores busy. `worksteal` gives each
 # process whole files as far as it can, so that what the tests of a file share is made once.
-PARALLEL ?= -n 2 --dist worksteal
+PARALLEL ?= -n 3 --dist worksteal
+
+# the tests start thousands of processes, and each of them would compile this project again
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm clean
 
