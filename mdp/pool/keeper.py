@@ -359,7 +359,7 @@ class Keeper:
             if job.id in self._ended or self._is_older(job):
                 continue
             if job.state == "pending":
-                notes += self._see_pending(job)
+                notes += self._see_requeued(job, job.reason)
             else:
                 notes += self._see_start(job)
                 if job.id in serving and job.id not in self._ready:
@@ -372,25 +372,30 @@ class Keeper:
         """True for an ended job of another pool that was in this folder before."""
         return job.state == "ended" and (job.submitted_at or self._born) < self._born - _SLACK_S
 
-    def _see_pending(self, job: Job) -> list[Action]:
+    def _see_requeued(self, job: Job, reason: str = "") -> list[Action]:
         if job.id not in self._started:
             return []
         del self._started[job.id]
         self._ready.discard(job.id)
         self._drained.discard(job.id)
         self._served_at.pop(job.id, None)
-        fields = {"job": job.id, "kind": job.kind, "reason": job.reason}
+        fields = {"job": job.id, "kind": job.kind, "reason": reason}
         return [Note("requeued", fields)]
 
     def _see_start(self, job: Job) -> list[Action]:
-        if job.id in self._started or job.started_at is None or not job.host:
+        if job.started_at is None or not job.host:
             return []
+        notes: list[Action] = []
+        if job.id in self._started:
+            if job.started_at < self._started[job.id] + _SLACK_S:
+                return []
+            notes += self._see_requeued(job)  # between two looks
         self._started[job.id] = job.started_at
         fields: dict[str, Any] = {"job": job.id, "kind": job.kind, "host": job.host}
         if job.submitted_at is not None:
             fields["waited_s"] = round(max(0.0, job.started_at - job.submitted_at), 1)
             self._note_wait(fields["waited_s"])
-        return [Note("started", fields)]
+        return [*notes, Note("started", fields)]
 
     def _see_ready(self, job: Job, now: float) -> Note:
         served_at = self._served_at.get(job.id, now)

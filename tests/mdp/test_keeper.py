@@ -236,6 +236,22 @@ def test_a_requeued_job_counts_as_one_that_waits() -> None:
     assert len(cluster.events("requeued")) == 1
 
 
+def test_a_job_that_was_requeued_and_runs_again_before_the_keeper_looks_has_two_lives() -> None:
+    cluster = Cluster()
+    cluster.run(60)
+    name, job = next(iter(cluster.jobs.items()))
+    assert job.started_at is not None
+    cluster.jobs[name] = replace(job, started_at=job.started_at + 1.0)  # the same, rounded up
+    cluster.run(20)
+    assert not cluster.events("requeued")
+    cluster.jobs[name] = replace(job, started_at=cluster.now)
+    cluster.run(20)
+    [requeued] = cluster.events("requeued")
+    assert requeued.fields["job"] == name
+    started = [note for note in cluster.events("started") if note.fields["job"] == name]
+    assert len(started) == 2
+
+
 def test_a_host_on_which_jobs_fail_is_excluded_while_others_work() -> None:
     cluster = Cluster(fails_on={"n1"})
     cluster.run(200)
