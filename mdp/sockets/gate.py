@@ -18,7 +18,6 @@ from typing import Any, Generic, TypeVar
 
 import zmq
 from zmq.auth.base import Authenticator
-from zmq.utils.monitor import parse_monitor_message
 
 from ..errors import MDPError
 
@@ -124,7 +123,7 @@ class Gate(Generic[K]):
                 event = self._monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            if _has_hung_up(**parse_monitor_message(event)):
+            if _has_hung_up(event):
                 self.hung_up += 1
             else:
                 self.failed += 1
@@ -221,9 +220,13 @@ def _descriptor(frame: zmq.Frame) -> int:
     return int(number)
 
 
-def _has_hung_up(event: int, value: int, endpoint: object) -> bool:
-    """True if the peer just hung up, as our own probes do (`is_served`)."""
-    return event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and value in _HUNG_UP
+def _has_hung_up(frames: list[bytes]) -> bool:
+    """True if the event is that a peer just hung up, as our own probes do (`is_served`)."""
+    from zmq.utils.monitor import parse_monitor_message  # here: it imports asyncio
+
+    event = parse_monitor_message(frames)
+    is_unclear = event["event"] == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    return is_unclear and event["value"] in _HUNG_UP
 
 
 _HUNG_UP = (errno.EPIPE, errno.ECONNRESET)

@@ -8,7 +8,6 @@ import socket as os_socket
 from typing import Any, NamedTuple
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from .. import addresses
 from ..addresses import A_BROKER_SERVES, NO_ANSWER, ClientKeys
@@ -157,6 +156,8 @@ def _why_keys_fail(endpoint: str, keys: ClientKeys, how: _Probe) -> str:
 
 def _handshake(endpoint: str, keys: ClientKeys, how: _Probe) -> int:
     """Return the event that ends a handshake; 0 if none comes in time."""
+    from zmq.utils.monitor import recv_monitor_message  # here: it imports asyncio
+
     require_curve()
     require_descriptors()
     context = new_context()
