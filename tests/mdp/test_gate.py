@@ -210,11 +210,11 @@ def test_a_stranger_sends_nothing_and_is_counted_once(
     peer = peers(served, keys, broker=broker)
     with suppress(zmq.Again):  # its connection has failed already
         peer.socket.send(b"x", zmq.NOBLOCK)
-    count = lambda: served.gate.failed + served.gate.hung_up  # noqa: E731 - who ends it first
-    served.until(count, "the stranger is counted")
+    gate = served.gate
+    served.until(lambda: gate.failed or gate.hung_up, "the stranger is counted")
     served.work_for(0.3)
-    assert count() == 1
-    assert served.gate.failed or stranger == "no key"
+    assert gate.failed + gate.hung_up == 1
+    assert gate.failed or stranger == "no key"  # which libzmq may end at either side
     assert served.got == []
     assert not peer.is_in()
     unknown = [public for public, _ in served.gate.unknown]
