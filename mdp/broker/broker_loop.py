@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import addresses
-from ..keys.key_folder import SITE, KeyFolder
+from ..keys.key_folder import SITE, KeyFolder, Start
 from ..keys.key_ring import KeyRing
 from ..keys.rights import EVERYTHING
 from ..settings import BrokerSettings
@@ -47,8 +47,10 @@ class Serving:
     """Peers need keys: those of `KeyFolder(contact)`. Needs a contact file."""
     publish: str | None = None
     """The path of a second file, which everybody may read: for people with keys of their own."""
+    command: str = ""
+    """The command line that started the broker, for `mdp keys rotate`."""
     insecure: bool = False
-    """Other machines can reach the broker, and it has no keys: the log repeats it."""
+    """The broker has no keys, although it should: the log repeats it."""
     ends_at: float = math.inf
     """Unix time, at which the machine or the batch job ends: the broker has ended by then."""
 
@@ -75,8 +77,7 @@ def serve_broker(
         folder.prepare()
         pair = folder.pair("broker")  # read once: `mdp keys rotate` may replace it
         ring = KeyRing(folder)
-        if serving.publish is not None:
-            folder.note_published(serving.publish)
+        folder.note_start(Start(serving.publish or "", serving.command, os.getcwd()))
     context = new_context()
     try:
         gate = None

@@ -49,7 +49,11 @@ class ContactKeeper:
     def __enter__(self) -> ContactKeeper:
         """Raises `MDPError` if the file names another broker that answers."""
         self._check_free()
-        self._write()
+        try:
+            self._write()
+        except BaseException:
+            self._remove()  # there may be one of the two files
+            raise
         log.info("contact file %s names %s", self._path, self._mine.address)
         self._thread.start()
         return self
@@ -61,9 +65,7 @@ class ContactKeeper:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        contact.remove(self._path, self._mine.instance)
-        if self._publish is not None:
-            contact.remove(self._publish, self._mine.instance)
+        self._remove()
 
     def look(self) -> None:
         """Look into the file once; write it again if it is gone."""
@@ -81,9 +83,17 @@ class ContactKeeper:
             self.look()
 
     def _write(self) -> None:
-        contact.write(self._path, self._mine)
         if self._publish is not None:
-            contact.write(self._publish, self._mine.published(), mode=0o644)
+            try:
+                contact.write(self._publish, self._mine.published(), mode=0o644)
+            except MDPError as error:
+                raise MDPError(f"--publish: {error}; --publish none writes no such file") from None
+        contact.write(self._path, self._mine)
+
+    def _remove(self) -> None:
+        contact.remove(self._path, self._mine.instance)
+        if self._publish is not None:
+            contact.remove(self._publish, self._mine.instance)
 
     def _write_again(self) -> None:
         try:

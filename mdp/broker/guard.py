@@ -16,8 +16,7 @@ log = logging.getLogger(__name__)
 
 _REPEAT_S = 3600.0
 _INSECURE = (
-    "other machines can reach this broker, and it has no keys (--insecure): anyone who reaches it"
-    " can read requests, and answer them"
+    "this broker has no keys (--insecure): anyone who reaches it can read requests, and answer them"
 )
 
 

@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ import typer
 
 from .. import addresses
 from ..errors import SettingsError
+from ..keys.key_folder import KeyFolder
 from ..settings import (
     DEFAULT_ENDPOINT,
     BrokerSettings,
@@ -51,6 +53,7 @@ from .command_line import (
     FAILURES,
     FILES,
     HEARTBEAT_OPTIONS,
+    PUBLISH_HELP,
     SECURITY,
     SERVED,
     TERMINAL,
@@ -226,7 +229,8 @@ def broker(
             SECURITY,
             "--keys",
             help="Ask for keys at ipc:// and loopback addresses, too; needs --contact. Other"
-            " users of this machine reach a loopback address.",
+            " users of this machine reach a loopback address. Default: as the broker before, if"
+            " the contact file has keys beside it.",
         ),
     ] = False,
     publish: Annotated[
@@ -234,8 +238,7 @@ def broker(
         option(
             SECURITY,
             metavar="FILE",
-            help="Also write where the broker is, without a key, into a FILE that everybody may"
-            " read: for people with keys of their own (`mdp keys new`).",
+            help=f"{PUBLISH_HELP} Default: that of the broker before, if there is one.",
         ),
     ] = None,
     insecure: Annotated[
@@ -243,8 +246,8 @@ def broker(
         option(
             SECURITY,
             "--insecure",
-            help="Ask for no keys, although other machines can reach the broker: anyone who reaches"
-            " it can read and answer requests.",
+            help="Ask for no keys, although other machines can reach the broker, or although the"
+            " broker before asked for keys: anyone who reaches it can read and answer requests.",
         ),
     ] = False,
     until: Until = None,
@@ -285,13 +288,10 @@ def broker(
     serving = replace(
         _serving(contact, advertise, take_over=take_over, until=until),
         keys=has_keys,
-        publish=None if publish is None else os.path.abspath(publish),
-        insecure=insecure and not has_keys,
+        publish=_published_file(publish, contact, has_keys=has_keys),
+        command=shlex.join(["mdp", *(word for word in sys.argv[1:] if word != "--take-over")]),
+        insecure=insecure,
     )
-    if publish is not None and contact is not None and publish.resolve() == contact.resolve():
-        raise SettingsError(f"want another file for --publish than for --contact, got {publish}")
-    if publish is not None and not has_keys:
-        raise SettingsError("--publish is for a broker with keys: add --contact FILE and --keys")
     become_broker(
         endpoints, settings, verbose=verbose, quiet=quiet, supervise=supervise, serving=serving
     )
@@ -359,14 +359,29 @@ def _has_keys(
     reachable = [text for text in endpoints if not addresses.parse(text, bind=True).is_local]
     if reachable and not public:
         raise SettingsError(f"{reachable[0]} can be reached from other machines: add --public")
-    if insecure and not reachable:
+    had_keys = contact is not None and KeyFolder(contact).exists
+    if insecure and not reachable and not had_keys:
         raise SettingsError("--insecure is for a --bind address that other machines can reach")
     if reachable and contact is None and not insecure:
         raise SettingsError(
             f"{reachable[0]} can be reached from other machines: add --contact FILE, which makes"
             " keys, or --insecure for a broker that anyone can use"
         )
-    return keys or bool(reachable and not insecure)
+    return keys or (bool(reachable or had_keys) and not insecure)
+
+
+def _published_file(publish: Path | None, contact: Path | None, *, has_keys: bool) -> str | None:
+    """Return the path of the published file: as typed, or that of the broker before."""
+    if publish is None:
+        last = KeyFolder(contact).last_start().publish if contact and has_keys else ""
+        return last or None
+    if publish == Path("none"):
+        return None
+    if contact is not None and publish.resolve() == contact.resolve():
+        raise SettingsError(f"want another file for --publish than for --contact, got {publish}")
+    if not has_keys:
+        raise SettingsError("--publish is for a broker with keys: add --contact FILE and --keys")
+    return os.path.abspath(publish)
 
 
 WORKER_HELP = """Start workers of a service; a Python class of yours answers its requests.

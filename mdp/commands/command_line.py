@@ -346,6 +346,10 @@ CONTACT_HELP = (
     "File in which the broker writes where it is, for `--broker @FILE`; on a file system that"
     " workers and clients share."
 )
+PUBLISH_HELP = (
+    "Also write where the broker is, without a key, into a FILE that everybody may read: for people"
+    " with keys of their own (`mdp keys new`). none writes no such file."
+)
 Quiet = Annotated[
     bool, option(TERMINAL, "--quiet", "-q", help="Show only results, warnings and errors.")
 ]

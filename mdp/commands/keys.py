@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..addresses import ClientKeys
 from ..errors import SettingsError
 from ..keys.key_folder import SITE, KeyFolder, check_name
 from ..keys.rights import ROLES
-from ..sockets import new_key_pair
+from ..pool.pool_folder import PoolFolder
+from ..sockets import new_key_pair, pause
 from ..system.broker_report import is_alive
 from ..system.contact import NoContact, write_own_keys
 from ..system.contact import read as read_contact
@@ -23,7 +26,8 @@ log = logging.getLogger(__name__)
 
 app = new_app("keys", "Keys for people and workers: who may connect to a broker.")
 
-_LOOKS = 3  # for an answer to a new key; a running broker reads its keys again each second
+_FOLLOWS_S = 1.5  # a running broker reads its keys again each second
+_LOOKS = 3  # for an answer to a new key
 
 Contact = Annotated[
     Path,
@@ -101,14 +105,17 @@ def new(
     if path.exists():
         raise SettingsError(f"{path} exists: name another file (--output)")
     public, secret = new_key_pair()
-    write_own_keys(path, where, name, public, secret)
+    write_own_keys(path, where, ClientKeys(folder.pair("broker")["public"], public, secret, name))
     try:
         folder.add(name, role, public, patterns)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    print(f"{path}: the key of {name} ({role}); give the file to {name} only")
-    if _runs(contact) and not any(_runs(path, timeout_s=2.0) for _ in range(_LOOKS)):
+    print(f"{path}: the key of {name} ({role}); give the file to nobody else")
+    if not _runs(contact):
+        return
+    pause(_FOLLOWS_S)
+    if not any(_runs(path, timeout_s=2.0) for _ in range(_LOOKS)):
         log.warning("the running broker does not let this key in yet: its log may say why")
 
 
@@ -175,8 +182,15 @@ def rotate(contact: Contact, verbose: Verbose = False, quiet: Quiet = False) -> 
     folder = _folder(contact)
     folder.renew("broker")
     folder.renew(SITE)
-    print(f"new keys in {folder.path}; now start the next broker, with your other options, too:")
-    print(f"  mdp broker --contact {contact} --take-over")
+    if PoolFolder(contact.parent).exists:
+        print(f"new keys in {folder.path}; the pool's keeper starts the next broker in a minute")
+    else:
+        start = folder.last_start()
+        print(f"new keys in {folder.path}; now start the next broker, which takes over:")
+        if start.command and start.folder != os.getcwd():
+            print(f"  cd {shlex.quote(start.folder)}")
+        command = start.command or f"mdp broker --contact {shlex.quote(str(contact))}"
+        print(f"  {command} --take-over")
     print("When the old broker has ended, revoke the old site key: site-TIME in `mdp keys list`")
 
 
@@ -192,7 +206,7 @@ def _published(folder: KeyFolder, path: Path | None, contact: Path) -> str:
     """Return the path of the published file: as typed, or that of the last broker."""
     if path is not None:
         return os.path.abspath(path)
-    if noted := folder.published():
+    if noted := folder.last_start().publish:
         return noted
     raise SettingsError(
         f"no broker of {contact} was started with --publish FILE, which tells others where it is:"
@@ -205,13 +219,16 @@ def _folder(contact: Path) -> KeyFolder:
     folder = KeyFolder(contact)
     if folder.exists:
         return folder
-    hint = f"`mdp broker --contact {contact} --keys` starts a broker that has"
+    hint = f"`mdp broker --contact {contact} --keys` starts a broker with"
     try:
         has_keys = bool(read_contact(contact).broker_key)
-    except NoContact:
+    except NoContact as error:
+        if error.is_missing:
+            missing = f"--contact {contact}: no such file, and no keys beside it"
+            raise SettingsError(f"{missing}; {hint} keys") from None
         has_keys = False
     if has_keys:
         raise SettingsError(
             f"--contact {contact} is not the broker's own contact file: its keys are not beside it"
         )
-    raise SettingsError(f"--contact {contact} has no keys yet; {hint} them")
+    raise SettingsError(f"--contact {contact} has no keys yet; {hint} keys")

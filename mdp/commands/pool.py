@@ -20,6 +20,7 @@ from ..system.process import configure_logging, stop_signal
 from ..wire import service_name
 from .command_line import (
     FAILURES,
+    PUBLISH_HELP,
     SECURITY,
     SERVED,
     TERMINAL,
@@ -175,8 +176,7 @@ PoolPublish = Annotated[
         SECURITY,
         "--publish",
         metavar="FILE",
-        help="Also write where the broker is, without a key, into a FILE that everybody may read:"
-        " for people with keys of their own (`mdp keys new`).",
+        help=PUBLISH_HELP,
     ),
 ]
 DryRun = Annotated[
@@ -235,7 +235,7 @@ def pool_settings(
         adapt=low_high,
         launcher=launcher.value,
         broker=broker,
-        publish="" if publish is None else os.path.abspath(publish),
+        publish="" if publish in (None, Path("none")) else os.path.abspath(publish),
         per_job=per_job,
         stagger_s=stagger,
         setup=tuple(setup or ()),

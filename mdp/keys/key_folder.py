@@ -3,7 +3,7 @@
 broker.key       the broker's own pair: public and secret
 site.key         the pair in the contact file, which may do everything
 known/NAME.json  each public key that the broker accepts, with its role; and those it has revoked
-published.json   the path of `mdp broker --publish`, for `mdp keys new`
+started.json     how the last broker was started: for the next one, and for `mdp keys`
 
 The folder has mode 0700, the two pairs 0600. `mdp keys` changes `known/`, and running brokers read
 it again (`key_ring`).
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from .rights import ROLES, Rights
 
 FORMAT = "mdp key 1"
 SITE = "site"
-_PUBLISHED = "published.json"
+_STARTED = "started.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_BYTES = 65536
 
@@ -46,6 +46,18 @@ class KnownKey:
     """Unix time."""
     revoked_at: float | None = None
     """Unix time; None: it is valid."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a broker was started."""
+
+    publish: str = ""
+    """The path of its published file (--publish); empty: it has none."""
+    command: str = ""
+    """Its command line, for a shell."""
+    folder: str = ""
+    """The folder in which it was started."""
 
 
 class KeyFolder:
@@ -161,15 +173,17 @@ class KeyFolder:
                 damaged[name.removesuffix(".json")] = error
         return keys
 
-    def note_published(self, path: str) -> None:
-        """Note the path of `mdp broker --publish`. Raises `MDPError`."""
-        self._write(self.path / _PUBLISHED, {"path": path})
+    def note_start(self, start: Start) -> None:
+        """Note how a broker was started. Raises `MDPError`."""
+        self._write(self.path / _STARTED, asdict(start))
 
-    def published(self) -> str:
-        """Return the path noted last; empty if there is none. Raises `MDPError`."""
-        if not (self.path / _PUBLISHED).exists():
-            return ""
-        return str(_load(self.path / _PUBLISHED).get("path", ""))
+    def last_start(self) -> Start:
+        """Return how the last broker was started; empty if none was. Raises `MDPError`."""
+        if not (self.path / _STARTED).exists():
+            return Start()
+        values = _load(self.path / _STARTED)
+        texts = {field.name: values.get(field.name, "") for field in fields(Start)}
+        return Start(**{name: text for name, text in texts.items() if isinstance(text, str)})
 
     def _known(self, path: Path) -> KnownKey:
         values = _load(path)

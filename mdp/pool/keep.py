@@ -67,7 +67,7 @@ def _broker_options(pool: PoolFolder, settings: PoolSettings) -> list[str]:
         bind = ["--bind", "tcp://127.0.0.1:0", "--keys"]  # loopback belongs to all users here
     else:
         bind = ["--bind", "tcp://0.0.0.0:0", "--public"]  # with a contact file: with keys
-    publish = ["--publish", settings.publish] if settings.publish else []
+    publish = ["--publish", settings.publish or "none"]
     return ["--supervise", "--contact", str(pool.contact_file), *bind, *publish]
 
 

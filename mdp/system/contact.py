@@ -91,13 +91,13 @@ def write(path: str | Path, contact: Contact, *, mode: int = 0o600) -> None:
     _write(Path(path), asdict(contact), mode=mode)
 
 
-def write_own_keys(path: str | Path, published: str, name: str, public: str, secret: str) -> None:
+def write_own_keys(path: str | Path, published: str, keys: ClientKeys) -> None:
     """Write the contact file of one person: where the broker's published file is, and keys.
 
     Raises `MDPError` if it cannot be written.
     """
-    values = {"see": f"@{published}", "key_name": name}
-    _write(Path(path), {**values, "public_key": public, "secret_key": secret})
+    values = {"see": f"@{published}", "key_name": keys.name, "broker_key": keys.broker}
+    _write(Path(path), {**values, "public_key": keys.public, "secret_key": keys.secret})
 
 
 def write_link(path: str | Path, broker: str) -> None:
@@ -146,10 +146,26 @@ def _keys_for(address: addresses.Address) -> ClientKeys | None:
     path = os.environ.get(KEYS_VARIABLE)
     if not path or address.path:
         return None
-    keys = read(os.path.expanduser(path.removeprefix("@"))).keys
+    file = Path(os.path.expanduser(path.removeprefix("@")))
+    try:
+        keys = read(file).keys
+    except _Missing:
+        keys = _keys_alone(file)  # on a machine where the published file is not
     if keys is None:
         raise NoContact(f"{KEYS_VARIABLE} names {path}, which has no keys")
     return replace(keys, source=f"{KEYS_VARIABLE}={path}")
+
+
+def _keys_alone(path: Path) -> ClientKeys | None:
+    """Return the keys of a person's file, with the broker's key of the time when it was made."""
+    values = _load(path)
+    names = (*_OWN_KEYS, "broker_key")
+    mine = _checked(path, {name: values[name] for name in names if name in values})
+    if not (mine.get("broker_key") and mine.get("secret_key")):
+        return None
+    return ClientKeys(
+        mine["broker_key"], mine.get("public_key", ""), mine["secret_key"], mine.get("key_name", "")
+    )
 
 
 def _read(path: Path, links: int) -> Contact:
@@ -159,7 +175,13 @@ def _read(path: Path, links: int) -> Contact:
         return _contact(path, values)
     if not links or not isinstance(link, str) or not link.startswith("@") or len(link) < 2:
         raise _not_a_contact(path, f"it refers to {link!r}")
-    contact = _read(path.parent / link[1:], links - 1)
+    try:
+        contact = _read(path.parent / link[1:], links - 1)
+    except _Missing:
+        raise _Missing(
+            f"no file {link[1:]}, to which {path} refers: the broker has ended, or writes no such"
+            " file any more; ask the broker's owner"
+        ) from None
     mine = {name: values[name] for name in _OWN_KEYS if name in values}
     if not mine:
         return contact
@@ -192,9 +214,16 @@ def _load(path: Path) -> dict[str, Any]:
     if values.get("secret_key") and mode & 0o077:
         raise NoContact(
             f"others can read the keys in {path} (mode {mode & 0o777:04o}): `chmod 600 {path}`, and"
-            " replace the keys if others may have read them (`mdp keys rotate`)"
+            f" {_REPLACE['see' in values]}"
         )
     return values
+
+
+_REPLACE = {
+    False: "replace the keys if others may have read them (`mdp keys rotate`)",
+    True: "if others may have read them, ask the broker's owner to revoke this key (`mdp keys"
+    " revoke`) and to make another",
+}
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -162,9 +162,27 @@ def test_a_published_file_has_no_secret_and_is_refused_by_itself(tmp_path: Path)
 def test_a_persons_file_refers_to_the_published_one(tmp_path: Path) -> None:
     contact.write(tmp_path / "public.json", KEYED.published(), mode=0o644)
     path = tmp_path / "bob.json"
-    contact.write_own_keys(path, str(tmp_path / "public.json"), "bob", "q" * 40, "t" * 40)
+    old = ClientKeys("o" * 40, "q" * 40, "t" * 40, "bob")  # the broker's key was replaced since
+    contact.write_own_keys(path, str(tmp_path / "public.json"), old)
     assert contact.locate(f"@{path}").keys == ClientKeys("b" * 40, "q" * 40, "t" * 40, "bob")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    with pytest.raises(NoContact, match="ask the broker's owner to revoke"):
+        contact.locate(f"@{path}")
+
+
+def test_a_persons_file_serves_a_tunnel_where_the_published_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bob.json"
+    contact.write_own_keys(path, "/nowhere/public.json", KEYS)
+    with pytest.raises(NoContact, match=r"no file /nowhere/public\.json, to which .* ask the bro"):
+        contact.locate(f"@{path}")
+    monkeypatch.setenv(contact.KEYS_VARIABLE, str(path))
+    assert contact.locate("tcp://a:1") == Place("tcp://a:1", None, KEYS)
+    path.unlink()
+    with pytest.raises(NoContact, match="no contact file"):
+        contact.locate("tcp://a:1")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])

@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from mdp.errors import MDPError, SettingsError
-from mdp.keys.key_folder import KeyFolder
+from mdp.keys.key_folder import KeyFolder, Start
 from mdp.keys.key_ring import KeyRing
 from mdp.keys.rights import EVERYTHING, ROLES, Rights
 from mdp.sockets import new_key_pair
@@ -271,10 +271,11 @@ def test_a_revoked_site_key_stays_revoked_when_it_is_replaced(folder: KeyFolder)
     assert ring.find(folder.pair("site")["public"]) is not None
 
 
-def test_the_path_of_the_published_file_is_noted(folder: KeyFolder) -> None:
-    assert folder.published() == ""
-    folder.note_published("/shared/july.json")
-    assert folder.published() == "/shared/july.json"
+def test_how_the_last_broker_was_started_is_noted(folder: KeyFolder) -> None:
+    assert folder.last_start() == Start()
+    for path in ("/shared/june.json", "/shared/july.json"):
+        folder.note_start(Start(path, "mdp broker --keys", "/home/ann"))
+    assert folder.last_start() == Start("/shared/july.json", "mdp broker --keys", "/home/ann")
 
 
 # Private files.

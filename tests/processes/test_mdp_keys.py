@@ -42,12 +42,15 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "july" / "broker.json"
 
 
-def start(processes: Processes, file: Path, *options: str, bind: str = ANY_PORT) -> Process:
-    """A broker with keys; returns when the file is its own."""
+def start(
+    processes: Processes, file: Path, *options: str, bind: str = ANY_PORT, keys: bool = True
+) -> Process:
+    """A broker, with --keys; returns when the file is its own."""
     before = known(file)
     process = processes.python(
         *("-m", "mdp", "broker", "--bind", bind, "--contact", str(file), *QUICK),
-        *("--keys", *options),
+        *(["--keys"] if keys else []),
+        *options,
     )
     until(lambda: known(file) not in ("", before) or process.popen.poll(), "the broker serves")
     assert process.popen.poll() is None, process.stderr
@@ -132,6 +135,39 @@ def test_a_broker_that_others_can_reach_has_keys_by_itself(
         until(lambda: strangers(client), "the broker counts it")
     named = mdp("services", "--broker", f"tcp://127.0.0.1:{port}", MDP_KEYS=str(file))
     assert "no services yet" in named.stdout
+
+
+def test_the_next_broker_asks_for_keys_and_publishes_as_the_one_before(
+    processes: Processes, file: Path
+) -> None:
+    """A broker without keys would be open to all whom the one before did not let in."""
+    broker, public = published(processes, file), file.parent.parent / "all.json"
+    bob = new(file, "bob")
+    assert contact.read(bob[1:]).keys
+    rotated = mdp("keys", "rotate", "--contact", file).stdout
+    assert f"--keys --publish {public} --take-over\n" in rotated
+    assert f"--contact {file}" in rotated
+    second = start(processes, file, "--take-over", keys=False)
+    assert broker.exit_code() == 0
+    assert contact.read(file).broker_key == KeyFolder(file).pair("broker")["public"]
+    assert "no services yet" in mdp("services", "--broker", bob).stdout
+    third = start(processes, file, "--take-over", "--publish", "none", keys=False)
+    assert second.exit_code() == 0
+    assert contact.read(file).broker_key
+    until(lambda: not public.exists(), "its published file is gone")
+    fourth = start(processes, file, "--take-over", "--insecure", keys=False)
+    assert third.exit_code() == 0
+    assert not contact.read(file).broker_key
+    fourth.wait_until_it_says("this broker has no keys (--insecure)")
+
+
+def test_a_file_that_cannot_be_published_leaves_no_contact_file(tmp_path: Path, file: Path) -> None:
+    where = tmp_path / "none" / "all.json"
+    words = ("--bind", ANY_PORT, "--keys", "--contact", file, "--publish", where)
+    [*_, line] = mdp("broker", *words, code=1).stderr.splitlines()
+    assert f"--publish: cannot write the contact file {where}" in line
+    assert "--publish none" in line
+    assert not file.exists()
 
 
 def test_a_folder_in_which_others_can_write_is_refused(tmp_path: Path) -> None:
