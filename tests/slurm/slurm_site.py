@@ -23,7 +23,7 @@ from tests.support.processes import ROOT, until
 SCRIPT = ROOT / "tests" / "slurm" / "site.sh"
 REQUEUE_S = 5
 """The site's delay before a requeued job starts again; most real sites have 120 s."""
-COMMAND_S = 60.0
+COMMAND_S = 150.0
 HEARTBEATS = ("--heartbeat", "0.5", "--liveness", "4")
 CLIENT = ClientSettings(heartbeats=Heartbeats(0.5, 4), timeout_s=200.0, tries=3)
 """Quick, and still patient with two busy cores."""

@@ -77,7 +77,7 @@ class Pool:
     def events(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.folder.history() if event["event"] == name]
 
-    def wait_for(self, name: str, count: int, *, within_s: float = 60.0) -> list[dict[str, Any]]:
+    def wait_for(self, name: str, count: int, *, within_s: float = 150.0) -> list[dict[str, Any]]:
         what = f"{count} events {name!r} are in the history of {self.folder.name}"
         until(lambda: len(self.events(name)) >= count, what, within_s=within_s)
         return self.events(name)
@@ -212,7 +212,7 @@ def test_stop_drains_what_runs_and_cancels_what_waits(pool: Pool, tmp_path: Path
 
 def test_jobs_that_fail_quickly_are_not_submitted_for_ever(pool: Pool) -> None:
     pool.start(*ECHO, "-n", "2", "--setup", "echo no module x; exit 1")
-    [paused] = pool.wait_for("paused", 1, within_s=90.0)
+    [paused] = pool.wait_for("paused", 1, within_s=150.0)
     assert "no module x" in "\n".join(paused["log"])
     assert pool.submitted() <= 4
     count = pool.submitted()
@@ -224,7 +224,7 @@ def test_jobs_that_fail_quickly_are_not_submitted_for_ever(pool: Pool) -> None:
 def test_preempted_jobs_are_no_bad_ones(pool: Pool) -> None:
     pool.start(*ECHO, "-n", "1")
     for preemption in range(2):
-        until(lambda: pool.ready("echo") == 1, "the worker is ready", within_s=90.0)
+        until(lambda: pool.ready("echo") == 1, "the worker is ready", within_s=150.0)
         words = [f"--cpus-per-task={pool.site.cpus}", "--mem=100", "--nodes=1"]
         urgent = pool.site.run(
             *("sbatch", "--parsable", "--partition=urgent", "--array=0-2", *words),
@@ -232,7 +232,7 @@ def test_preempted_jobs_are_no_bad_ones(pool: Pool) -> None:
         ).strip()
         pool.site.wait_for_end(urgent)
         pool.wait_for("requeued", preemption + 1)
-    until(lambda: pool.ready("echo") == 1, "the worker is ready again", within_s=90.0)
+    until(lambda: pool.ready("echo") == 1, "the worker is ready again", within_s=150.0)
     assert pool.events("paused") == []
     assert pool.folder.keeper().excluded == {}
 
@@ -240,9 +240,9 @@ def test_preempted_jobs_are_no_bad_ones(pool: Pool) -> None:
 def test_a_node_on_which_jobs_fail_is_excluded(pool: Pool) -> None:
     setup = '[ "$SLURMD_NODENAME" != n1 ]'
     pool.start(*ECHO, "-n", "2", "--cpus", str(pool.site.cpus), "--setup", setup)
-    [excluded] = pool.wait_for("excluded", 1, within_s=90.0)
+    [excluded] = pool.wait_for("excluded", 1, within_s=150.0)
     assert excluded["host"] == "n1"
-    until(lambda: pool.ready("echo") == 2, "both workers are ready", within_s=60.0)
+    until(lambda: pool.ready("echo") == 2, "both workers are ready", within_s=150.0)
     assert pool.events("submitted")[-1]["exclude"] == ["n1"]
     assert pool.events("paused") == []
     assert "n1" in pool.report("doctor")
@@ -257,8 +257,8 @@ def test_the_logs_of_a_job_have_both_lives_and_are_found_from_its_row(pool: Pool
     def log() -> str:
         return pool.report("logs", "--job", job)
 
-    until(lambda: log().count(" started ") == 2, "its second life is in its log", within_s=90.0)
-    until(lambda: pool.ready("echo") == 1, "it is ready again", within_s=60.0)
+    until(lambda: log().count(" started ") == 2, "its second life is in its log", within_s=150.0)
+    until(lambda: pool.ready("echo") == 1, "it is ready again", within_s=150.0)
     assert f"job {job} on " in log()
     broker = contact.read(pool.folder.contact_file)
     [report] = broker_reports(broker.address, [b"mmi.workers"], broker.keys) or [{}]
@@ -371,7 +371,7 @@ def test_the_broker_as_a_job_hands_over_to_its_successor(pool: Pool) -> None:
     """Of one minute: two brokers follow each other under load, and no answer is missing."""
     words = ("echo", "mdp.echo:Echo", "--mem", "100M", "-n", "2")
     pool.start(*words, "--time", "1m", "--broker", "job")
-    until(lambda: pool.ready("echo") == 2, "the workers have found the broker", within_s=90.0)
+    until(lambda: pool.ready("echo") == 2, "the workers have found the broker", within_s=150.0)
     brokers = set()
     with pool.client() as client:
         end = time.monotonic() + 90
@@ -414,7 +414,7 @@ def command_line(pid: int) -> str:
 @pytest.mark.parametrize("where", ["here", "job"])
 def test_keys_are_rotated_and_nothing_is_lost(pool: Pool, where: str) -> None:
     pool.start(*ECHO, "-n", "2", "--broker", where)
-    until(lambda: pool.ready("echo") == 2, "both workers are ready", within_s=90.0)
+    until(lambda: pool.ready("echo") == 2, "both workers are ready", within_s=150.0)
     old = contact.read(pool.folder.contact_file)
     file = str(pool.folder.contact_file)
     with pool.client() as client:

@@ -28,7 +28,7 @@ from tests.support.processes import counters, until
 
 REQUEST_S = 2.0
 WINDOW = 12
-START_S, RUN_S = 90.0, 200.0
+START_S, RUN_S = 150.0, 250.0
 POOL_S = 130.0
 WORKER = f"mdp worker noting {TARGET} {' '.join(HEARTBEATS)}"
 KEEPS_ON = f"{WORKER} --until none"

@@ -28,7 +28,7 @@ _MARK = "MDP_TEST_PROCESS"
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, *, within_s: float = 30.0) -> T:
+def until(condition: Callable[[], T], what: str, *, within_s: float = 90.0) -> T:
     """Wait until `condition` gives something true, and return that; fail after `within_s`."""
     pause = threading.Event()
     give_up_at = time.monotonic() + within_s
