@@ -1,6 +1,6 @@
 # make quick       the quick tests, in less than a minute: no real processes, no ROOT; no lint
 # make test        lint, then every test but those on Slurm; PARALLEL= runs one test at a time
-# make test-slurm  the tests on a real Slurm, one at a time
+# make test-slurm  the tests on a real Slurm; SLURM_PARALLEL= runs one test at a time
 # make test-torch  lint, then the tests that need torch, in an environment of their own with torch
 # make docs        builds the site of docs/ in site/, in an environment of its own
 # make demo        runs the main job and shows its result
@@ -19,6 +19,8 @@ DOCS_VENV  ?= .venv-docs
 # The tests wait for half of the time: three at a time keep two cores busy. `worksteal` gives each
 # process whole files as far as it can, so that what the tests of a file share is made once.
 PARALLEL ?= -n 3 --dist worksteal
+# The tests on Slurm wait nearly all the time. Each process has a Slurm of its own.
+SLURM_PARALLEL ?= -n 2 --dist loadfile
 
 # the tests start thousands of processes, and each of them would compile this project again
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,13 +33,13 @@ demo: $(VENV)/installed
 quick: $(VENV)/installed
 	$(BIN)/pytest -m "not slow" --durations 5 --durations-min 2 $(PYTEST)
 
-# a Slurm for each of the processes would be too many; numpy would start threads for all cores in
+# Slurm's tests would disturb the others, and be disturbed; numpy would start threads for all cores in
 # each of the hundreds of processes that the tests start
 test: $(VENV)/installed lint
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --without Slurm --durations 15 $(PYTEST)
 
 test-slurm: $(VENV)/installed
-	$(BIN)/pytest tests/slurm $(PYTEST)
+	$(BIN)/pytest tests/slurm $(SLURM_PARALLEL) --durations 15 $(PYTEST)
 
 test-torch: $(TORCH_VENV)/installed
 	$(call lint,$(TORCH_VENV))
