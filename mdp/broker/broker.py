@@ -75,13 +75,14 @@ import heapq
 import itertools
 import logging
 import math
+from collections.abc import Callable, Mapping
 
 from .. import wire
 from ..errors import WireError
 from ..keys.rights import EVERYTHING, Rights
 from ..settings import BrokerSettings
 from ..wire import MDP02, Frames, printable
-from . import management
+from . import figures, management
 from .clients import Clients
 from .fingerprints import Fingerprints
 from .state import Counters, Owner, PendingRequest, Service, WorkerState
@@ -97,7 +98,8 @@ class Broker:
     """Call `receive` for each message and `tick` at the `deadline`: both return messages to send.
 
     `instance` identifies this run of the broker: 8 random bytes. `started_at` is Unix time, for
-    display. `user` runs the broker, on machine `host`: peers are told both.
+    display. `user` runs the broker, on machine `host`: peers are told both. `process` returns
+    figures of the broker's process, for `mmi.metrics`.
     """
 
     def __init__(
@@ -109,12 +111,14 @@ class Broker:
         started_at: float = 0.0,
         user: str = "",
         host: str = "",
+        process: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self.settings = settings
         self.instance = instance
         self.started_at = started_at
         self.user = user
         self.host = host
+        self.process = process
         self.services: dict[bytes, Service] = {}
         self.workers: dict[bytes, WorkerState] = {}
         self.clients = Clients(settings)  # those that wait for an answer
@@ -320,6 +324,8 @@ class Broker:
                 earlier = self.counters.cancelled
                 out = self._cancel_named(request.body, now, rights)
                 body = management.ok({"cancelled": self.counters.cancelled - earlier})
+            case figures.METRICS:
+                body = management.ok(figures.report(self, rights, now))
             case management.WORKERS if not rights.may_operate:
                 self._forbid(rights, f"{management.WORKERS.decode()} asks for an operator", now)
                 text = f"key {rights.name!r} is a {rights.role}'s, want an operator's"
@@ -384,6 +390,8 @@ class Broker:
         self.counters.refused += 1
         self._throttle.warning(now, "refused a request with %d: %s", code, text)
         body = wire.error_body(code, text)
+        if service := self.services.get(request.service):
+            service.count_failed(body[1])
         return [request.dialect.to_client(peer, request.service, body, final=True)]
 
     # Messages from workers.
@@ -415,6 +423,7 @@ class Broker:
             fingerprint=announced.fingerprint,
             facts=announced.facts,
             rights=rights,
+            named=figures.is_named(peer, len(self.workers)),
         )
         self.workers[peer] = worker
         service.workers += 1
@@ -467,8 +476,7 @@ class Broker:
             self._end(job)
             self._answered = job
             self.counters.answered += 1
-            worker.service.answered += 1
-            worker.service.times.add(now - worker.asked_at)
+            self._count_answer(worker, now - worker.asked_at, body)
             out.append(_answer(job, body, final=True))
             if log.isEnabledFor(logging.DEBUG):
                 all_s, held_s, name = (
@@ -486,6 +494,14 @@ class Broker:
         if worker.service.queue.length:
             out += self._dispatch(worker.service, now)
         return out
+
+    def _count_answer(self, worker: WorkerState, held_s: float, body: Frames) -> None:
+        service = worker.service
+        service.answered += 1
+        service.times.add(held_s)
+        worker.times.add(held_s)
+        if len(body) == 3 and body[0] == wire.ERROR:
+            service.count_failed(body[1])
 
     def _on_partial(
         self, worker: WorkerState, job: PendingRequest, reply: wire.Reply, now: float
@@ -522,6 +538,7 @@ class Broker:
         worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
         worker.parts = 0
         worker.asked_at = worker.sent_at = now
+        service.waiting.add(now - job.queued_at)
         limit_s = service.time_limit_s()
         if limit_s < math.inf:
             worker.limit_at = now + limit_s
@@ -536,6 +553,7 @@ class Broker:
         throttle = self._lives if code in (502, 504) else self._throttle
         throttle.warning(now, line, job.service.text, code, now - job.accepted_at, text)
         body = wire.error_body(code, text)
+        job.service.count_failed(body[1])
         return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
 
     def _requeue(self, job: PendingRequest, now: float, why: str) -> list[Frames]:
@@ -552,6 +570,7 @@ class Broker:
         line = "%s: requeued a request of %.1f s: worker %s"
         self._lives.warning(now, line, service.text, now - job.accepted_at, why)
         job.worker = None
+        job.queued_at = now
         service.queue.put_back(job.client.owner, job)  # it has waited longest
         return []
 
