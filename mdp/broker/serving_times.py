@@ -8,7 +8,9 @@ from itertools import accumulate
 _FIRST_S = 1e-3
 _PER_OCTAVE = 4  # each bucket is 19 % wider than the one before
 _BUCKETS = 28 * _PER_OCTAVE  # the last one: more than three days
-_ENDS_S: list[float] = [_FIRST_S * 2.0 ** ((bucket + 1) / _PER_OCTAVE) for bucket in range(_BUCKETS)]
+_ENDS_S: list[float] = [
+    _FIRST_S * 2.0 ** ((bucket + 1) / _PER_OCTAVE) for bucket in range(_BUCKETS)
+]
 _INNER_ENDS_S = _ENDS_S[:-1]
 _HALVE_AT = 10_000
 _UPDATE_EVERY = 50
