@@ -9,7 +9,6 @@ from ...settings import DEFAULT_ENDPOINT
 from ...system.process import configure_logging, ended_by_signals
 from ..command_line import (
     SERVED,
-    TERMINAL,
     Broker,
     Quiet,
     Timeout,
@@ -48,7 +47,7 @@ def metrics(
     listen: Annotated[
         str,
         option(
-            TERMINAL,
+            SERVED,
             metavar="HOST:PORT",
             help="Address at which the figures can be read; port 0: any free one.",
         ),
