@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mdp import Client, ServiceError
+from services import extras
 from tests.support.commands_of_mdp import mdp
 from tests.support.optional import optional
 from tests.support.processes import (
@@ -240,7 +241,9 @@ def test_without_the_library_one_line_says_what_to_install(tmp_path: Path) -> No
         "raise ModuleNotFoundError('No module', name='prometheus_client')"
     )
     [line] = mdp("metrics", code=1, PYTHONPATH=str(tmp_path)).stderr.splitlines()
-    assert "pip install 'ssnetserver[metrics]'" in line
+    assert "extra [metrics]" in line
+    [requirement] = re.findall(r"pip install '(.*)'", line)
+    assert requirement in list(extras.requirements("metrics"))
 
 
 # docs/deploy.

@@ -20,6 +20,7 @@ from .readiness import PLANES
 
 LISTEN = "127.0.0.1:9555"
 _TIMEOUT_S = 3.0
+_REQUIREMENT = "prometheus_client>=0.20"  # as in setup.cfg
 
 METRICS_HELP = """Serve a broker's figures over HTTP, for Prometheus, until Ctrl-C.
 
@@ -71,8 +72,8 @@ def metrics(
     except ModuleNotFoundError as error:
         if error.name != "prometheus_client":
             raise
-        needs = "mdp metrics needs prometheus_client"
-        raise MDPError(f"{needs}: pip install 'ssnetserver[metrics]'") from None
+        needs = "mdp metrics needs prometheus_client (extra [metrics])"
+        raise MDPError(f"{needs}: pip install '{_REQUIREMENT}'") from None
     with options_named(listen="--listen"):
         address = listen_address(listen)
     with ended_by_signals():
