@@ -97,11 +97,15 @@ class ServingTimes:
         return start_s + part * (_ENDS_S[bucket] - start_s)
 
     def _place(self, share: float) -> tuple[int, float]:
-        """Return the quantile's bucket, and which part of the bucket's times lies below it."""
+        """Return the quantile's bucket, and which part of the bucket's times lies below it.
+
+        share: above 0.
+        """
         recent = self._recent()
-        left = share * sum(recent)
-        for bucket, count in enumerate(recent):
-            if count and left <= count:
-                return bucket, left / count
-            left -= count
-        return 0, 0.0
+        up_to = list(accumulate(recent))
+        if not up_to[-1]:
+            return 0, 0.0
+        rank = share * up_to[-1]
+        bucket = bisect_left(up_to, rank)
+        below = up_to[bucket - 1] if bucket else 0
+        return bucket, (rank - below) / recent[bucket]
