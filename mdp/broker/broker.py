@@ -476,7 +476,11 @@ class Broker:
             self._end(job)
             self._answered = job
             self.counters.answered += 1
-            self._count_answer(worker, now - worker.asked_at, body)
+            service = worker.service
+            service.answered += 1
+            worker.times.count(service.times.add(now - worker.asked_at))
+            if len(body) == 3 and body[0] == wire.ERROR:
+                service.count_failed(body[1])
             out.append(_answer(job, body, final=True))
             if log.isEnabledFor(logging.DEBUG):
                 all_s, held_s, name = (
@@ -494,14 +498,6 @@ class Broker:
         if worker.service.queue.length:
             out += self._dispatch(worker.service, now)
         return out
-
-    def _count_answer(self, worker: WorkerState, held_s: float, body: Frames) -> None:
-        service = worker.service
-        service.answered += 1
-        service.times.add(held_s)
-        worker.times.add(held_s)
-        if len(body) == 3 and body[0] == wire.ERROR:
-            service.count_failed(body[1])
 
     def _on_partial(
         self, worker: WorkerState, job: PendingRequest, reply: wire.Reply, now: float

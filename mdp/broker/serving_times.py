@@ -57,10 +57,20 @@ class ServingTimes:
         self.p99 = 0.0
         """The 99 % quantile in seconds, as of the latest update."""
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float) -> int:
+        """Add a time; return its bucket, for `count`."""
         # the broker calls this for each answer, so all that can wait is done in _update
-        self._counts[bisect_left(_INNER_ENDS_S, seconds)] += 1
+        bucket = bisect_left(_INNER_ENDS_S, seconds)
+        self._counts[bucket] += 1
         self.sum_s += seconds
+        self.measured += 1
+        if self.measured == self._update_at:
+            self._update()
+        return bucket
+
+    def count(self, bucket: int) -> None:
+        """Add a time whose bucket is known; `sum_s` does not have it."""
+        self._counts[bucket] += 1
         self.measured += 1
         if self.measured == self._update_at:
             self._update()
