@@ -123,6 +123,7 @@ class Broker:
         self.workers: dict[bytes, WorkerState] = {}
         self.clients = Clients(settings)  # those that wait for an answer
         self.counters = Counters()
+        self.received_bytes = 0  # of the bodies of requests and answers
         self.draining = False
         self._started = now
         about = {"instance": instance.hex(), "user": user, "host": host}
@@ -291,6 +292,7 @@ class Broker:
             return self._refuse_new(peer, request, 503, _DRAINING, now)
         owner = self.clients.owner(peer, now, rights)
         size = sum(map(len, request.body))
+        self.received_bytes += size
         if why_not := self.clients.why_refused(owner, service, size):
             return self._refuse_new(peer, request, *why_not, now)
         job = self.clients.add(owner, peer, request, service, size, now, rights)
@@ -468,6 +470,7 @@ class Broker:
             self.counters.workers_lost += 1
             out = [worker.dialect.disconnect_to(worker.name)]
             return out + self._forget(worker, now, "lost a part of its answer", counts=False)
+        self.received_bytes += sum(map(len, reply.body))
         if not reply.final:
             return self._on_partial(worker, job, reply, now)
         out = []

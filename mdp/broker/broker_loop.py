@@ -126,7 +126,6 @@ def serve_broker(
 def _process_figures(meter: LoopMeter, router: Router, time: RunningTime) -> dict[str, float]:
     return {
         **meter.report(),
-        "received_bytes": router.received_bytes,
         "sent_bytes": router.sent_bytes,
         "stopped_s": time.stopped_s,
     }

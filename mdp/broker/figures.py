@@ -38,6 +38,7 @@ def is_named(worker: bytes, workers: int) -> bool:
 class Measured(Reported, Protocol):
     """The part of a broker that this report reads."""
 
+    received_bytes: int
     process: Callable[[], Mapping[str, float]]
 
 
@@ -53,6 +54,7 @@ def report(broker: Measured, rights: Rights, now: float) -> dict[str, Any]:
         "counters": asdict(broker.counters),
         "bytes": broker.clients.memory,
         "max_bytes": broker.settings.max_bytes,
+        "received_bytes": broker.received_bytes,
         "process": dict(broker.process()),
         "bounds_s": list(BOUNDS_S),
         "services": {service.text: _service(service, now) for service in named},

@@ -41,8 +41,7 @@ class Router:
         self._gate = gate
         self.owner: Any = everybody
         """Whose key the last message came with; `everybody`, if there is no gate."""
-        self.received_bytes = 0  # of all frames, without what ZMTP and CURVE add
-        self.sent_bytes = 0
+        self.sent_bytes = 0  # of all frames, without what ZMTP and CURVE add
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 500  # ms, for the last messages of a broker that stops
         socket.router_mandatory = True  # report that a peer is gone, instead of dropping
@@ -67,14 +66,11 @@ class Router:
     def receive(self) -> Frames | None:
         """Return one message, the peer's address first; None if none has arrived."""
         try:
-            if self._gate is None:
-                message = receive_message(self._socket, [recv(self._socket, NOW)])
-            else:
-                message = self._receive_owned(self._gate)
+            if self._gate is not None:
+                return self._receive_owned(self._gate)
+            return receive_message(self._socket, [recv(self._socket, NOW)])
         except zmq.Again:
             return None
-        self.received_bytes += sum(map(len, message))
-        return message
 
     def _receive_owned(self, gate: Gate[Any]) -> Frames:
         """Return the next message of a peer whose key is valid, and note the key's owner."""

@@ -47,7 +47,6 @@ _COUNTERS = {
 """Fields of `state.Counters`."""
 
 _PROCESS_COUNTERS = {
-    "received_bytes": ("received_bytes", "Bytes of all messages that the broker received."),
     "sent_bytes": ("sent_bytes", "Bytes of all messages that the broker sent."),
     "cpu_s": ("cpu_seconds", "CPU time of the broker's process."),
     "loop_cpu_s": ("loop_cpu_seconds", "CPU time of the broker's loop: one core is its limit."),
@@ -103,6 +102,8 @@ def _broker(report: Report) -> Iterator[Metric]:
     yield _single("mdp_broker_request_bytes", text, report["bytes"])
     text = "Limit of mdp_broker_request_bytes (--max-bytes)."
     yield _single("mdp_broker_max_request_bytes", text, report["max_bytes"])
+    text = "Bytes of the requests and answers that the broker received, without envelopes."
+    yield CounterMetricFamily("mdp_broker_received_bytes", text, report["received_bytes"])
     for kind, table, values in (
         (CounterMetricFamily, _COUNTERS, report["counters"]),
         (CounterMetricFamily, _PROCESS_COUNTERS, report["process"]),
