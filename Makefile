@@ -6,6 +6,7 @@
 # make demo        runs the main job and shows its result
 # make simulate    runs SEEDS simulated sites, with faults, from the seed FIRST
 # make install-slurm  installs Slurm with apt-get (as root, or by sudo) for the tests that need it
+# make install-prometheus  the same for Prometheus
 # make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
@@ -25,7 +26,8 @@ SLURM_PARALLEL ?= -n 2 --dist loadfile
 # the tests start thousands of processes, and each of them would compile this project again
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm clean
+.PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm \
+	install-prometheus clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -72,6 +74,9 @@ simulate: $(VENV)/installed
 
 install-slurm:
 	tests/slurm/site.sh install
+
+install-prometheus:
+	tests/support/install_prometheus.sh
 
 MINUTES ?= 30
 SEED    ?= 1

@@ -75,13 +75,14 @@ import heapq
 import itertools
 import logging
 import math
+from collections.abc import Callable, Mapping
 
 from .. import wire
 from ..errors import WireError
 from ..keys.rights import EVERYTHING, Rights
 from ..settings import BrokerSettings
 from ..wire import MDP02, Frames, printable
-from . import management
+from . import figures, management
 from .clients import Clients
 from .fingerprints import Fingerprints
 from .state import Counters, Owner, PendingRequest, Service, WorkerState
@@ -97,7 +98,8 @@ class Broker:
     """Call `receive` for each message and `tick` at the `deadline`: both return messages to send.
 
     `instance` identifies this run of the broker: 8 random bytes. `started_at` is Unix time, for
-    display. `user` runs the broker, on machine `host`: peers are told both.
+    display. `user` runs the broker, on machine `host`: peers are told both. `process` returns
+    figures of the broker's process, for `mmi.metrics`.
     """
 
     def __init__(
@@ -109,16 +111,19 @@ class Broker:
         started_at: float = 0.0,
         user: str = "",
         host: str = "",
+        process: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self.settings = settings
         self.instance = instance
         self.started_at = started_at
         self.user = user
         self.host = host
+        self.process = process
         self.services: dict[bytes, Service] = {}
         self.workers: dict[bytes, WorkerState] = {}
         self.clients = Clients(settings)  # those that wait for an answer
         self.counters = Counters()
+        self.received_bytes = 0  # of the bodies of requests and answers
         self.draining = False
         self._started = now
         about = {"instance": instance.hex(), "user": user, "host": host}
@@ -287,6 +292,7 @@ class Broker:
             return self._refuse_new(peer, request, 503, _DRAINING, now)
         owner = self.clients.owner(peer, now, rights)
         size = sum(map(len, request.body))
+        self.received_bytes += size
         if why_not := self.clients.why_refused(owner, service, size):
             return self._refuse_new(peer, request, *why_not, now)
         job = self.clients.add(owner, peer, request, service, size, now, rights)
@@ -320,6 +326,8 @@ class Broker:
                 earlier = self.counters.cancelled
                 out = self._cancel_named(request.body, now, rights)
                 body = management.ok({"cancelled": self.counters.cancelled - earlier})
+            case figures.METRICS:
+                body = management.ok(figures.report(self, rights, now))
             case management.WORKERS if not rights.may_operate:
                 self._forbid(rights, f"{management.WORKERS.decode()} asks for an operator", now)
                 text = f"key {rights.name!r} is a {rights.role}'s, want an operator's"
@@ -384,6 +392,8 @@ class Broker:
         self.counters.refused += 1
         self._throttle.warning(now, "refused a request with %d: %s", code, text)
         body = wire.error_body(code, text)
+        if service := self.services.get(request.service):
+            service.count_failed(body[1])
         return [request.dialect.to_client(peer, request.service, body, final=True)]
 
     # Messages from workers.
@@ -415,6 +425,7 @@ class Broker:
             fingerprint=announced.fingerprint,
             facts=announced.facts,
             rights=rights,
+            named=figures.is_named(peer, len(self.workers)),
         )
         self.workers[peer] = worker
         service.workers += 1
@@ -459,6 +470,7 @@ class Broker:
             self.counters.workers_lost += 1
             out = [worker.dialect.disconnect_to(worker.name)]
             return out + self._forget(worker, now, "lost a part of its answer", counts=False)
+        self.received_bytes += sum(map(len, reply.body))
         if not reply.final:
             return self._on_partial(worker, job, reply, now)
         out = []
@@ -467,8 +479,11 @@ class Broker:
             self._end(job)
             self._answered = job
             self.counters.answered += 1
-            worker.service.answered += 1
-            worker.service.times.add(now - worker.asked_at)
+            service = worker.service
+            service.answered += 1
+            worker.times.count(service.times.add(now - worker.asked_at))
+            if len(body) == 3 and body[0] == wire.ERROR:
+                service.count_failed(body[1])
             out.append(_answer(job, body, final=True))
             if log.isEnabledFor(logging.DEBUG):
                 all_s, held_s, name = (
@@ -522,6 +537,7 @@ class Broker:
         worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
         worker.parts = 0
         worker.asked_at = worker.sent_at = now
+        service.waiting.add(now - job.queued_at)
         limit_s = service.time_limit_s()
         if limit_s < math.inf:
             worker.limit_at = now + limit_s
@@ -536,6 +552,7 @@ class Broker:
         throttle = self._lives if code in (502, 504) else self._throttle
         throttle.warning(now, line, job.service.text, code, now - job.accepted_at, text)
         body = wire.error_body(code, text)
+        job.service.count_failed(body[1])
         return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
 
     def _requeue(self, job: PendingRequest, now: float, why: str) -> list[Frames]:
@@ -552,6 +569,7 @@ class Broker:
         line = "%s: requeued a request of %.1f s: worker %s"
         self._lives.warning(now, line, service.text, now - job.accepted_at, why)
         job.worker = None
+        job.queued_at = now
         service.queue.put_back(job.client.owner, job)  # it has waited longest
         return []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -17,6 +18,7 @@ from ..keys.rights import EVERYTHING
 from ..settings import BrokerSettings
 from ..sockets import Gate, Poll, Router, Unread, Wakeup, clock, new_context, unix_time
 from ..system.contact import Contact, host_name, user_name
+from ..system.loop_meter import LoopMeter
 from ..system.private_files import make_folder_of
 from ..wire import Frames
 from .broker import Broker
@@ -94,6 +96,7 @@ def serve_broker(
         )
         try:
             time = RunningTime(settings.heartbeats.interval_s)
+            meter = LoopMeter()
             broker = Broker(
                 settings,
                 time.now(),
@@ -101,6 +104,7 @@ def serve_broker(
                 started_at=unix_time(),
                 user=user_name(),
                 host=host_name(),
+                process=functools.partial(_process_figures, meter, router, time),
             )
             log.info("serving at %s", ", ".join(router.endpoints))
             if folder is not None:
@@ -111,12 +115,21 @@ def serve_broker(
                 for thread in (ring, keeper):
                     if thread is not None:
                         stack.enter_context(thread)
-                run_broker(broker, router, stop, time, keeper, guard, ends_at=serving.ends_at)
+                ends_at = serving.ends_at
+                run_broker(broker, router, stop, time, keeper, guard, meter, ends_at=ends_at)
         finally:
             router.close()
     finally:
         context.term()
     log.info("stopped: %s", broker.counters)
+
+
+def _process_figures(meter: LoopMeter, router: Router, time: RunningTime) -> dict[str, float]:
+    return {
+        **meter.report(),
+        "sent_bytes": router.sent_bytes,
+        "stopped_s": time.stopped_s,
+    }
 
 
 def _keeper(
@@ -157,6 +170,11 @@ class RunningTime:
         self._stopped_s = 0.0
         self._throttle = Throttle(log)
 
+    @property
+    def stopped_s(self) -> float:
+        """The time for which the process was stopped since its start."""
+        return self._stopped_s
+
     def now(self) -> float:
         late_s = clock() - self._expected
         if late_s > self._interval_s / 2:
@@ -184,6 +202,7 @@ def run_broker(
     time: RunningTime,
     keeper: ContactKeeper | None,
     guard: Guard,
+    meter: LoopMeter,
     *,
     ends_at: float = math.inf,
 ) -> None:
@@ -194,11 +213,13 @@ def run_broker(
     drains_at = _drains_at(ends_at, broker.settings.drain_s)
     look_at = -math.inf
     while True:
-        ready = time.wait(poll, min(broker.deadline(), give_up_at))
+        due_at = broker.deadline()
+        ready = time.wait(poll, min(due_at, give_up_at))
         now = time.now()
         _deliver(broker, router, guard.work(broker, ready, now), now)
         _route(broker, router, time)
         now = time.now()
+        meter.note(now - due_at, now)
         _deliver(broker, router, broker.tick(now), now)  # every turn: heartbeats must not starve
         if (stop.count or now >= look_at) and not broker.draining:
             look_at = now + broker.settings.heartbeats.interval_s

@@ -4,7 +4,7 @@ Each client has a queue of its own, first in, first out. The clients take turns 
 client with one request waits for at most one request of each other client, whatever they have
 queued. Interactive clients take their turns before the others; but after `INTERACTIVE_IN_A_ROW` of
 their requests one request of another client is served, if there is one. Every operation takes
-constant time, whatever is queued, except `heads`, which looks at one request of each client.
+constant time, whatever is queued, except `heads` and `lengths`, which look at each client.
 """
 
 from __future__ import annotations
@@ -82,6 +82,12 @@ class FairQueue(Generic[C, R]):
         for turns in (self._interactive, self._others):
             for queue in turns.values():
                 yield next(iter(queue))
+
+    def lengths(self) -> Iterator[tuple[C, int]]:
+        """Yield each client that has requests in the queue, and their number."""
+        for turns in (self._interactive, self._others):
+            for client, queue in turns.items():
+                yield client, len(queue)
 
     def _whose_turn(self) -> _Turns[C, R]:
         if not self.length:

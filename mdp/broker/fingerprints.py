@@ -167,6 +167,7 @@ FACTS: dict[str, Callable[[object], Any]] = {
     "version": _text,
     "until": _instant,  # Unix time at which the worker leaves
     "log": _path,
+    "restarts": _count,  # of its child process, since the worker began
 }
 """What a worker may say about itself, and how each fact is checked: None means that it is wrong."""
 

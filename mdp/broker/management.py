@@ -91,7 +91,7 @@ def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
         "workers": [
             {
                 "service": worker.service.text,
-                "address": _shown(worker.name),
+                "address": shown(worker.name),
                 "dialect": worker.dialect.name,
                 "fingerprint": printable(worker.fingerprint),
                 "retired": worker.retired,
@@ -105,7 +105,7 @@ def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
     }
 
 
-def _shown(name: bytes) -> str:
+def shown(name: bytes) -> str:
     """Return a short name of a worker for the report, and not the name by which it is reached.
 
     Who connects under the name of a worker that has just left may get its next request. And a name

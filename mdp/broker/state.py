@@ -14,12 +14,18 @@ from .. import wire
 from ..keys.rights import EVERYTHING, Rights
 from ..wire import Frames, printable
 from .fair_queue import FairQueue
-from .serving_times import ServingTimes
+from .serving_times import ServingTimes, WaitingTimes
 
 # The time limit of a service whose workers are regular: so many times the 99 % quantile of the
 # times in which they answered, once so many were measured.
 LIMIT_FACTOR, LEAST_LIMIT_S = 10.0, 60.0
 MEASURED, UNMEASURED_LIMIT_S = 100, 600.0
+
+_UPDATE_EVERY = 2500  # answers of a worker: nobody reads its `p99`
+ERROR_CODES = (400, 404, 413, 429, 500, 502, 503, 504)
+OTHER = "other"
+_CODES = {b"%d" % code: str(code) for code in ERROR_CODES}
+"""The codes of errors that are counted by themselves: a worker may answer any code."""
 
 
 @dataclass
@@ -123,6 +129,7 @@ class PendingRequest:
         "over",
         "overtimes",
         "parts_sent",
+        "queued_at",
         "service",
         "worker",
     )
@@ -140,7 +147,7 @@ class PendingRequest:
         self.service = service
         self.body = tuple(request.body)
         self.body_bytes = body_bytes  # and of `gathered`
-        self.accepted_at = now
+        self.accepted_at = self.queued_at = now  # queued: since it was accepted, or requeued
         self.worker: WorkerState | None = None  # the worker that holds it; None: it is queued
         self.deaths = 0  # of workers that held it: their child process died
         self.losses = 0  # of workers that held it: their host or their connection went away
@@ -170,6 +177,7 @@ class WorkerState:
         "rights",
         "sent_at",
         "service",
+        "times",
         "token",
     )
 
@@ -183,6 +191,7 @@ class WorkerState:
         fingerprint: bytes = b"",
         facts: Mapping[str, object] | None = None,
         rights: Rights = EVERYTHING,
+        named: bool = True,
     ) -> None:
         self.name = name
         self.dialect = dialect
@@ -192,6 +201,8 @@ class WorkerState:
         # It is a worker of ours: it understands `mmi.stop`, and says when its child has died.
         self.is_ours = facts is not None
         self.rights = rights  # of the key that it has connected with
+        # for which it held the requests that it answered; the rest of the service shares one
+        self.times = ServingTimes(_UPDATE_EVERY) if named else service.rest
         self.registered_at = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
         self.retired = False  # it will leave, and gets no more requests
@@ -217,6 +228,7 @@ class Service:
         "alarm_at",
         "answered",
         "body_bytes",
+        "failed",
         "fingerprint",
         "idle",
         "limit_s",
@@ -224,9 +236,11 @@ class Service:
         "queue",
         "regular",
         "requeued",
+        "rest",
         "retired",
         "times",
         "unserved_since",
+        "waiting",
         "workers",
     )
 
@@ -246,6 +260,9 @@ class Service:
         self.limit_s = limit_s  # set by the user; None: not set
         self.regular = regular  # without `limit_s`, its limit follows from the times measured
         self.times = ServingTimes()  # for which its workers held the requests that they answered
+        self.rest = ServingTimes()  # as `times`, of the workers that reports do not name
+        self.waiting = WaitingTimes()  # in the queue, of the requests that were handed out
+        self.failed: dict[str, int] = {}  # errors that its clients got, by code
         self.alarm_at = math.inf
 
     @property
@@ -264,6 +281,11 @@ class Service:
     @property
     def text(self) -> str:
         return printable(self.name)
+
+    def count_failed(self, code: object) -> None:
+        """Count an error; code: as on the wire."""
+        text = _CODES.get(code, OTHER) if isinstance(code, bytes) else OTHER
+        self.failed[text] = self.failed.get(text, 0) + 1
 
     def time_limit_s(self) -> float:
         """Return how long a worker may hold a request."""

@@ -80,6 +80,7 @@ from .command_line import (
     option,
     options_named,
 )
+from .metrics.command import METRICS_HELP, metrics
 from .worker_options import with_worker_life
 
 if TYPE_CHECKING:
@@ -674,3 +675,6 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise SettingsError(f"want {option} as numbers with commas, got {text!r}") from None
+
+
+app.command(help=METRICS_HELP)(metrics)

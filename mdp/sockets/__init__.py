@@ -12,7 +12,7 @@ from .descriptors import (
     no_descriptors,
     require_descriptors,
 )
-from .endpoints import Target, connect, target
+from .endpoints import Target, connect, target, tcp_family
 from .gate import Gate, new_key_pair, require_curve
 from .loop import Poll, Pollable, Wakeup, clock, new_context, pause, unix_time
 from .messages import SMALL_BYTES, as_bytes, buffer_of, receive_message, send_message
@@ -50,6 +50,7 @@ __all__ = [
     "require_descriptors",
     "send_message",
     "target",
+    "tcp_family",
     "unix_time",
     "why_unreachable",
 ]

@@ -49,6 +49,12 @@ def _only_ipv6(address: Address) -> bool:
     return os_socket.AF_INET not in {family for family, *_ in entries}
 
 
+def tcp_family(address: Address) -> os_socket.AddressFamily:
+    """Return the family of a socket that is to be bound to a TCP address."""
+    is_ipv6 = address.ip is not None and address.ip.version == 6
+    return os_socket.AF_INET6 if is_ipv6 else os_socket.AF_INET
+
+
 def connect(socket: zmq.Socket[bytes], to: Target) -> None:
     """Connect a socket. Raises `MDPError` if libzmq refuses the endpoint."""
     socket.ipv6 = to.ipv6

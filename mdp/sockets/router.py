@@ -41,6 +41,7 @@ class Router:
         self._gate = gate
         self.owner: Any = everybody
         """Whose key the last message came with; `everybody`, if there is no gate."""
+        self.sent_bytes = 0  # of all frames, without what ZMTP and CURVE add
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 500  # ms, for the last messages of a broker that stops
         socket.router_mandatory = True  # report that a peer is gone, instead of dropping
@@ -84,13 +85,16 @@ class Router:
         """Send to the peer named by the first frame; False if it is gone or does not read."""
         try:
             if (size := sum(map(len, frames))) > SMALL_BYTES:
-                return self._send_large(frames, size)
-            send_message(self._socket, frames)
+                is_sent = self._send_large(frames, size)
+            else:
+                send_message(self._socket, frames)
+                is_sent = True
         except zmq.ZMQError as error:  # only the first frame can be refused
             if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 return False
             raise
-        return True
+        self.sent_bytes += size * is_sent
+        return is_sent
 
     def _send_large(self, frames: Sequence[Frame], size: int) -> bool:
         peer = frames[0]

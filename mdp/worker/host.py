@@ -215,6 +215,8 @@ class Host:
         was_killed = state is Child.KILLED  # by this host, so the service has not crashed
         wait_s = 0.0 if was_killed else self._restart_wait_s(state)
         self._restart_at = now + wait_s
+        facts = self.session.facts  # the next session announces them
+        facts["restarts"] = facts.get("restarts", 0) + 1
         if self.child is Child.DEAD and was_killed:
             log.info("%s: the killed child is started again", self.name)
         elif self.child is Child.DEAD:

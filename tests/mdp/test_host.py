@@ -23,6 +23,8 @@ FACTS = b"\x81\xa7regular\xc2"  # msgpack: {"regular": False}
 ANNOUNCED = Send([b"MDPC02", b"\x01", b"mmi.fingerprint", b"echo", b"", FACTS])
 READY = Send([b"MDPW02", b"\x01", b"echo"])
 OPENED = [Open(), ANNOUNCED, READY]
+FACTS_AFTER_A_DEATH = b"\x82\xa7regular\xc2\xa8restarts\x01"  # ..., "restarts": 1}
+OPENED_AFTER_A_DEATH = [Open(), Send([*ANNOUNCED.frames[:-1], FACTS_AFTER_A_DEATH]), READY]
 HEARTBEAT = Send([b"MDPW02", b"\x05"])
 DISCONNECT = Send([b"MDPW02", b"\x06"])
 CRASHED = Send([b"MDPC02", b"\x01", b"mmi.crashed", b"t"])
@@ -181,7 +183,7 @@ def test_a_crash_while_busy_is_told_to_the_broker_so_that_it_requeues() -> None:
     assert host.died("was killed by SIGSEGV", 1.0) == [CRASHED, DISCONNECT, Close(flush=True)]
     assert host.deadline() == 1.0
     assert host.tick(1.0) == [StartChild()]
-    assert host.ready(9.0) == OPENED
+    assert host.ready(9.0) == OPENED_AFTER_A_DEATH
 
 
 def test_a_crash_while_idle_takes_the_worker_off_the_broker() -> None:
@@ -615,7 +617,7 @@ def test_a_child_that_does_not_finish_a_cancelled_request_is_killed(
     assert host.answered(1, [b"z"], final=True, now=11.1) == []
     assert host.died("was killed by SIGKILL", 11.2) == [DISCONNECT, Close(flush=True)]
     assert host.tick(11.2) == [StartChild()]
-    assert host.ready(12.0) == OPENED
+    assert host.ready(12.0) == OPENED_AFTER_A_DEATH
     lines = [record.getMessage() for record in caplog.records]
     assert any("cancelled" in line and "10 s" in line for line in lines)
     assert any("killed the child" in line and "cancelled" in line for line in lines)
@@ -641,7 +643,7 @@ def test_a_request_that_takes_too_long_ends_with_its_child_at_once(
     assert host.died("was killed by SIGKILL", 1.2) == []
     assert host.tick(1.2) == [StartChild()]
     assert host.ready(1.5) == []
-    assert host.tick(2.0) == OPENED
+    assert host.tick(2.0) == OPENED_AFTER_A_DEATH
     assert "killed the child" in caplog.text
     assert "1.0 s" in caplog.text
 
@@ -832,7 +834,7 @@ class HostWalk(RuleBasedStateMachine):
         if frames == RETIRE.frames:
             assert self.ready_sent
             return
-        if frames == ANNOUNCED.frames:
+        if frames[:-1] == ANNOUNCED.frames[:-1]:
             assert not self.ready_sent
             return
         if frames[:3] == [b"MDPC02", b"\x01", b"mmi.crashed"]:

@@ -44,9 +44,10 @@ ADDRESSES = [
     ("call", "--broker", "node7:5555"),
     ("services", "--broker", "node7:5555"),
     ("bench", "--broker", "node7:5555"),
+    ("metrics", "--broker", "node7:5555"),
 ]
 COMMANDS = [
-    *("broker", "worker", "call", "services", "bench"),
+    *("broker", "worker", "call", "services", "bench", "metrics"),
     *("keys", "keys new", "keys list", "keys revoke", "keys rotate"),
 ]
 SSNET = [

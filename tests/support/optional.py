@@ -17,6 +17,8 @@ PARTS = {
     "matplotlib": "pip install matplotlib",
     "mypy": "pip install mypy",
     "onnxruntime": "pip install onnxruntime",
+    "prometheus_client": "pip install prometheus_client",
+    "Prometheus": "`make install-prometheus` as root (apt-get: prometheus)",
     "torch": "`make test-torch`, or pip install torch (docs/install.md: a CPU build)",
     "shared": "the folder ../shared beside the checkout, or its path in SSNET_SHARED",
     "index": "a package index that pip reaches",

@@ -1,0 +1,1 @@
+"""`mdp metrics`: a broker's figures over HTTP, for Prometheus."""

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Install Prometheus with apt-get (as root, or by sudo) for the tests that need it.
+set -euo pipefail
+command -v prometheus >/dev/null && command -v promtool >/dev/null && exit
+get=(apt-get --yes --quiet=2 -o DPkg::Lock::Timeout=300)
+[ "$(id -u)" = 0 ] || get=(sudo --non-interactive "${get[@]}")
+export DEBIAN_FRONTEND=noninteractive
+"${get[@]}" update
+"${get[@]}" install --no-install-recommends prometheus
