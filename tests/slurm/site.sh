@@ -45,6 +45,7 @@ install_packages() {
     local get=(apt-get --yes --quiet=2 -o DPkg::Lock::Timeout=300)
     [ "$(id -u)" = 0 ] || get=(sudo --non-interactive "${get[@]}")
     export DEBIAN_FRONTEND=noninteractive
+    exec 9>"${TMPDIR:-/tmp}/tests-apt-$(id -u).lock" && flock 9 # Prometheus may be installed, too
     # shellcheck disable=SC2086
     "${get[@]}" install --no-install-recommends $packages >&2 ||
         { "${get[@]}" update && "${get[@]}" install --no-install-recommends $packages; } >&2
