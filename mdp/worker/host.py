@@ -25,6 +25,7 @@ busy       `orphan_s` is over                       killed    KillChild
 busy       mmi.stop, now: the time limit is over    killed    KillChild
 idle       session lost                             idle      open a new one when it may be
 killed     child died                               dead      close the session; restart at once
+any        mmi.leave: an operator has dismissed it  -         as `drain`
 any other  child died                               dead      close the session; restart time (1)
 any        fingerprint refused for too long (2)     ended     KillChild; `failure` has the reason
 any        `stop`                                   ended     close the session, KillChild
@@ -54,7 +55,7 @@ from ..broker.throttle import Throttle
 from ..settings import WorkerSettings
 from ..wire import Frame, Frames, error_body, printable
 from .lifetime import Lifetime
-from .session import Session, SocketStep, Stop, fixed_place, no_jitter
+from .session import Leave, Session, SocketStep, Stop, fixed_place, no_jitter
 
 log = logging.getLogger(__name__)
 
@@ -254,12 +255,18 @@ class Host:
 
     def receive(self, frames: Frames, now: float) -> list[Step]:
         was_open, was_heard = self.session.is_open, self.has_broker
+        was_paused = self.session.paused
         steps, order = self.session.receive(frames, now)
         out: list[Step] = list(steps)
+        if self.session.paused != was_paused:
+            self.life.paused(self.session.paused, now)
         if self.has_broker and not was_heard:
             self._on_found(now)
         if isinstance(order, Stop):
             out += self._on_stop(order, now)
+        elif isinstance(order, Leave):
+            log.info("%s: leaving: an operator has dismissed it", self.name)
+            out += self.drain(now)
         elif order is not None and self.child is Child.IDLE:
             self._number += 1
             self._asked_at = now
