@@ -77,6 +77,7 @@ from .command_line import (
     option,
     options_named,
 )
+from .operate import control
 from .worker_options import with_worker_life
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ app = new_app("mdp", "The Majordomo protocol: a broker, its workers and its clie
 app.add_typer(pool.app)
 app.add_typer(key_commands.app)
 pool_reports.add_to(pool.app)
+control.add_to(app)
 
 HEARTBEATS = Heartbeats()
 BROKER = BrokerSettings()
@@ -512,7 +514,8 @@ SERVICES_HELP = """Show the services of a broker: idle and busy workers, and que
 If you name a SERVICE, the exit code is 0 if it has a worker, else 1; --quiet then prints nothing. \
 --watch ends with Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP. To a file or a pipe it writes plain lines, \
 each with the time; with --json, it writes one object per line. --by-worker shows where each \
-worker runs (host, process id, job), with how many threads, on which device, and until when.
+worker runs (host, process id, job), with how many threads, on which device, and until when. \
+--by-client shows what each client waits for, and the ids of its oldest requests.
 
 [bold]Examples[/]
 
@@ -522,6 +525,7 @@ worker runs (host, process id, job), with how many threads, on which device, and
   mdp services --watch --json | jq '.services.echo.queued'
   mdp services --by-worker
   mdp services --by-worker --pool july
+  mdp services --by-client
   mdp services ssnet-plane2 --quiet && echo "there are workers"
   mdp services --json | jq '.services.echo.idle'
 """
@@ -535,6 +539,10 @@ def services(
     ] = None,
     by_worker: Annotated[
         bool, option(TERMINAL, "--by-worker", help="Also show a row for each worker.")
+    ] = False,
+    by_client: Annotated[
+        bool,
+        option(TERMINAL, "--by-client", help="Also show a row for each client that waits."),
     ] = False,
     watch: WatchIt = False,
     every: Every = None,
@@ -552,7 +560,9 @@ def services(
     if not verbose:
         logging.getLogger("mdp").setLevel(logging.ERROR)
     with options_named(timeout_s="--timeout"):
-        look = discovery.Look(broker, service, workers=by_worker, timeout_s=timeout)
+        look = discovery.Look(
+            broker, service, workers=by_worker, clients=by_client, timeout_s=timeout
+        )
     if every is not None and not watch:
         raise SettingsError("--every needs --watch")
     if quiet and (watch or json or service is None):
