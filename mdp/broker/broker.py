@@ -261,8 +261,8 @@ class Broker:
             self._end(job)
             worker = job.worker
             if worker is not None and worker.is_ours:
-                line = "%s: told worker %s that its request was cancelled"
-                self._lives.info(now, line, job.service.text, worker.name.hex())
+                line = "%s: told worker %s that its request was cancelled: request %s"
+                self._lives.info(now, line, job.service.text, worker.name.hex(), job.id.hex())
                 out.append(MDP02.stop_to(worker.name, worker.token, wire.GRACE))
         return out
 
@@ -476,15 +476,14 @@ class Broker:
             worker.service.answered += 1
             worker.service.times.add(now - worker.asked_at)
             out.append(_answer(job, body, final=True))
-            if log.isEnabledFor(logging.DEBUG):
-                all_s, held_s, name = (
-                    now - job.accepted_at,
-                    now - worker.asked_at,
-                    worker.name.hex(),
-                )
-                log.debug(
-                    "%s: %s answered in %.3f s of %.3f s", job.service.text, name, held_s, all_s
-                )
+            if len(body) == 3 and body[0] == wire.ERROR:
+                line = "%s: answered with error %s%s: request %s"
+                self._lives.info(now, line, *_failure(job, worker, body))
+            elif log.isEnabledFor(logging.DEBUG):
+                line = "%s: %s answered in %.3f s of %.3f s: request %s"
+                held_s, all_s = now - worker.asked_at, now - job.accepted_at
+                name = worker.name.hex()
+                log.debug(line, job.service.text, name, held_s, all_s, job.id.hex())
         worker.job = None
         worker.limit_at = math.inf
         if not worker.retired:
@@ -582,9 +581,10 @@ class Broker:
         """Answer the client with an error, in place of the service."""
         self._end(job)
         self.counters.refused += 1
-        line = "%s: refused a request with %d after %.1f s: %s"
+        line = "%s: refused with %d after %.1f s: %s: request %s"
         throttle = self._lives if code in (502, 504) else self._throttle
-        throttle.warning(now, line, job.service.text, code, now - job.accepted_at, text)
+        age_s = now - job.accepted_at
+        throttle.warning(now, line, job.service.text, code, age_s, text, job.id.hex())
         body = wire.error_body(code, text)
         return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
 
@@ -599,8 +599,8 @@ class Broker:
             return self._refuse(job, 502, f"{text} (--max-lost); the last: {why}", now)
         self.counters.requeued += 1
         service.requeued += 1
-        line = "%s: requeued a request of %.1f s: worker %s"
-        self._lives.warning(now, line, service.text, now - job.accepted_at, why)
+        line = "%s: requeued after %.1f s: worker %s: request %s"
+        self._lives.warning(now, line, service.text, now - job.accepted_at, why, job.id.hex())
         job.worker = None
         service.queue.put_back(job.client.owner, job)  # it has waited longest
         return []
@@ -751,6 +751,12 @@ def _answer(job: PendingRequest, body: Frames, *, final: bool) -> Frames:
     if foreign or (final and not job.parts_sent):
         return job.dialect.to_client(client.name, service, body, final=final)
     return MDP02.part_to_lane(client.name, service, job.parts_sent, body, final=final)
+
+
+def _failure(job: PendingRequest, worker: WorkerState, body: Frames) -> tuple[object, ...]:
+    """Return the values of a line in the log: a worker has answered with an error."""
+    code = bytes(body[1])[:3].decode("ascii", "replace")  # type: ignore[call-overload]
+    return job.service.text, wire.one_line(code), worker.place, job.id.hex()
 
 
 def _may_not_serve(rights: Rights, service: bytes) -> str:

@@ -127,7 +127,7 @@ class Orders:
         ]
         if jobs:
             whose = wanted.get("client", "one request")
-            line = "%d requests were cancelled by %s: client %s"
+            line = "cancelled %d by %s: client %s"
             self._log.warning(now, line, len(jobs), by, one_line(str(whose))[:_MAX_BY])
         return ok({"cancelled": [job.id.hex() for job in jobs]}), out
 

@@ -34,7 +34,8 @@ from ..sockets import (
     why_unreachable,
 )
 from ..system.contact import host_name, locate, user_name
-from ..system.process import raise_file_limit, timestamp
+from ..system.logs import timestamp
+from ..system.process import raise_file_limit
 from ..wire import CLIENT_ID_BYTES, lane_name, who_frame
 from . import lane, steps
 

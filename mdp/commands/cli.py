@@ -33,14 +33,9 @@ from ..settings import (
 from ..system import batch_job
 from ..system.contact import NoContact, locate
 from ..system.contact import read as read_contact
+from ..system.logs import chosen, configure_logging, logging_of_children
 from ..system.machine import memory_bytes
-from ..system.process import (
-    configure_logging,
-    ended_by_signals,
-    errors_reported,
-    raise_file_limit,
-    stop_signal,
-)
+from ..system.process import ended_by_signals, errors_reported, raise_file_limit, stop_signal
 from ..wire import service_name
 from ..worker.worker import Worker, load
 from . import keys as key_commands
@@ -413,7 +408,7 @@ def worker(
         settings = WorkerSettings(heartbeats=Heartbeats(heartbeat, liveness), life=life)
     configure_logging(verbose=verbose, quiet=quiet)
     factory: Callable[[], Worker] = functools.partial(load, module, name)
-    prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
+    prepare = logging_of_children(verbose=verbose, quiet=quiet)
     raise_file_limit()
     with stop_signal() as stop:
         serve_workers(
@@ -557,7 +552,7 @@ def services(
 
     configure_logging(verbose=verbose, quiet=quiet)
     broker = broker_of(context, pool_name, broker)
-    if not verbose:
+    if not verbose and not chosen().level:
         logging.getLogger("mdp").setLevel(logging.ERROR)
     with options_named(timeout_s="--timeout"):
         look = discovery.Look(

@@ -14,7 +14,7 @@ from ..client.client import Client
 from ..errors import MDPError, RequestTimeout, SettingsError
 from ..settings import ClientSettings
 from ..sockets import clock, unix_time
-from ..system.process import timestamp
+from ..system.logs import timestamp
 from . import tables
 from .watching import WIDE, Watch
 

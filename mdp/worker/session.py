@@ -54,6 +54,7 @@ from ..wire import (
     CRASHED,
     FINGERPRINT,
     GRACE,
+    ID_BYTES,
     LEAVE,
     MDP02,
     NOW,
@@ -144,6 +145,7 @@ class Session:
         self.wrong_broker: str | None = None  # why the broker is not the one that is looked for
         self.max_bytes: int | None = None  # the largest answer that the broker takes, if known
         self.broker_user, self.broker_host = "", ""  # who runs the broker, and where, if known
+        self.broker_instance = b""  # of a broker of ours
         self.refusal: str | None = None  # the broker's latest reason for refusing the fingerprint
         self.refused_s = 0.0  # how long it has refused it, up to its latest answer
         self._refused_at = 0.0  # the first refusal in a row; only with a refusal
@@ -152,6 +154,16 @@ class Session:
         self._parts = 0  # of the answer that were sent under the token
         self._heard_at = 0.0
         self._sent_at = 0.0
+
+    @property
+    def request(self) -> bytes:
+        """The id of the request that is held; empty if the broker has given it none.
+
+        A broker of ours puts its instance, a number and the id into its tokens.
+        """
+        token = self.token or b""
+        is_ours = len(token) == 16 + ID_BYTES and token[:8] == self.broker_instance
+        return token[-ID_BYTES:] if is_ours else b""
 
     def open(self, now: float) -> list[SocketStep]:
         """Open a session; return no steps, and stay closed, if the broker cannot be located."""
@@ -240,6 +252,7 @@ class Session:
             self.refusal, self.refused_s = None, 0.0
             self.max_bytes = _max_bytes(verdict[1:])
             self.broker_user, self.broker_host = _who(verdict[1:])
+            self.broker_instance = _instance(verdict[1:])
         if len(verdict) == 2 and verdict[0] in (b"409", b"403"):
             if self.refusal is None:
                 self._refused_at = now
@@ -313,6 +326,15 @@ def _who(limits: Frames) -> tuple[str, str]:
     if not (isinstance(user, str) and isinstance(host, str)):
         return "", ""
     return one_line(user), one_line(host)
+
+
+def _instance(limits: Frames) -> bytes:
+    """Return the instance of the broker; empty if it does not say so."""
+    try:
+        (packed,) = limits
+        return bytes.fromhex(msgpack.unpackb(packed)["instance"])
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+        return b""
 
 
 def _max_bytes(limits: Frames) -> int | None:

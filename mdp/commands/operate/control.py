@@ -16,7 +16,7 @@ from ...client.client import Client
 from ...errors import RequestTimeout, SettingsError
 from ...settings import DEFAULT_ENDPOINT, ClientSettings
 from ...system.contact import host_name, locate, user_name
-from ...system.process import configure_logging
+from ...system.logs import configure_logging
 from ..command_line import (
     SERVED,
     TERMINAL,
