@@ -27,7 +27,7 @@ def numbers(text: str) -> tuple[int, ...]:
 def log_warnings(*, verbose: bool, quiet: bool = False) -> None:
     """Log warnings and, unless quiet, the program's choices; log each step only if verbose."""
     configure_logging(verbose=verbose, quiet=quiet)
-    if chosen().level:
+    if chosen().level or chosen().file:
         return
     if not verbose:
         logging.getLogger().setLevel(logging.WARNING)

@@ -72,7 +72,7 @@ from .command_line import (
     option,
     options_named,
 )
-from .operate import control
+from .operate import control, top
 from .worker_options import with_worker_life
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ app.add_typer(pool.app)
 app.add_typer(key_commands.app)
 pool_reports.add_to(pool.app)
 control.add_to(app)
+top.add_to(app)
 
 HEARTBEATS = Heartbeats()
 BROKER = BrokerSettings()
