@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,17 @@ from mdp.system.logs import LogFileError, LogSettings, configure_logging
 LINES = 300
 
 
+def set_up(**settings: Any) -> None:
+    """Configure the log as in a new process: without the handlers of pytest."""
+    logging.getLogger().handlers[:] = []
+    configure_logging(**settings)
+
+
 @pytest.fixture(autouse=True)
 def root() -> Iterator[logging.Logger]:
-    """The root logger without handlers, as in a new process; afterwards as it was."""
+    """The root logger, which is afterwards as it was."""
     logger = logging.getLogger()
     before, level = list(logger.handlers), logger.level
-    logger.handlers[:] = []
     yield logger
     for handler in logger.handlers:
         handler.close()
@@ -57,7 +63,7 @@ def told(path: Path) -> list[str]:
 def test_the_level_follows_from_log_level_or_from_the_flags(
     settings: dict[str, str], flags: dict[str, bool], level: str, root: logging.Logger
 ) -> None:
-    configure_logging(**flags, log=LogSettings(**settings))  # type: ignore[arg-type]
+    set_up(**flags, log=LogSettings(**settings))  # type: ignore[arg-type]
     assert logging.getLevelName(root.level) == level
 
 
@@ -75,14 +81,14 @@ def test_a_level_that_contradicts_a_flag_is_refused(
     level: str, flags: dict[str, bool], named: str
 ) -> None:
     with pytest.raises(SettingsError, match=named):
-        configure_logging(**flags, log=LogSettings(level=level))  # type: ignore[arg-type]
+        set_up(**flags, log=LogSettings(level=level))
 
 
 def test_with_a_file_quiet_is_about_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "x.log"
-    configure_logging(quiet=True, log=LogSettings(level="debug", file=str(path)))
+    set_up(quiet=True, log=LogSettings(level="debug", file=str(path)))
     logging.getLogger("mdp").debug("fine")
     logging.getLogger("mdp").warning("bad")
     assert [line.split()[1] for line in told(path)] == ["DEBUG", "WARNING"]
@@ -101,7 +107,7 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
 def test_each_line_of_json_says_when_with_its_zone_where_and_which_request(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    configure_logging(log=LogSettings(json=True))
+    set_up(log=LogSettings(json=True))
     log = logging.getLogger("mdp.x")
     log.warning("echo: requeued\nagain: request 00ff00ff00ff00ff")
     with logs.computing("1234567890abcdef"):
@@ -122,7 +128,7 @@ def test_each_line_of_json_says_when_with_its_zone_where_and_which_request(
 
 
 def test_text_has_the_request_that_is_computed(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging()
+    set_up()
     with logs.computing("1234567890abcdef"):
         logging.getLogger("x").warning("of a library")
     assert re.search(r"of a library \[request 1234567890abcdef\]$", capsys.readouterr().err.strip())
@@ -133,7 +139,7 @@ def test_text_has_the_request_that_is_computed(capsys: pytest.CaptureFixture[str
 
 def test_a_full_file_is_renamed_and_the_oldest_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "x.log"
-    configure_logging(log=LogSettings(file=str(path), size_bytes=1000, kept=2))
+    set_up(log=LogSettings(file=str(path), size_bytes=1000, kept=2))
     for number in range(100):
         logging.getLogger("x").info("line %03d", number)
     files = sorted(p.name for p in path.parent.iterdir())
@@ -146,15 +152,14 @@ def test_a_full_file_is_renamed_and_the_oldest_is_dropped(tmp_path: Path) -> Non
 
 def test_a_line_longer_than_the_limit_is_written_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    configure_logging(log=LogSettings(file=str(path), size_bytes=100, kept=0))
+    set_up(log=LogSettings(file=str(path), size_bytes=100, kept=0))
     logging.getLogger("x").info("y" * 500)
     logging.getLogger("x").info("short")
     assert [line[-5:] for line in told(path)] == ["short"]
 
 
 def _write_lines(path: str, name: int) -> None:
-    logging.getLogger().handlers[:] = []
-    configure_logging(log=LogSettings(file=path, size_bytes=5000, kept=100))
+    set_up(log=LogSettings(file=path, size_bytes=5000, kept=100))
     for number in range(LINES):
         logging.getLogger("x").info("from %d: %d", name, number)
 
@@ -177,7 +182,7 @@ def test_processes_share_a_file_and_no_line_is_lost_or_torn(tmp_path: Path) -> N
 
 def test_a_removed_file_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    configure_logging(log=LogSettings(file=str(path)))
+    set_up(log=LogSettings(file=str(path)))
     logging.getLogger("x").info("one")
     path.unlink()
     logging.getLogger("x").info("two")
@@ -187,7 +192,7 @@ def test_a_removed_file_is_made_again(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_an_error_that_names_the_option(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(LogFileError, match=r"--log-file .*folder: Is a directory"):
-        configure_logging(log=LogSettings(file=str(tmp_path / "folder")))
+        set_up(log=LogSettings(file=str(tmp_path / "folder")))
 
 
 def test_a_full_disk_is_said_once_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -38,6 +39,11 @@ class Site:
     def log(self, name: str, *options: str) -> tuple[str, ...]:
         return ("--log-file", str(self.folder / f"{name}.log"), *options)
 
+    def everywhere(self, text: str) -> dict[str, list[str]]:
+        """Wait until this text is in the logs of client, broker and worker; return its lines."""
+        until(lambda: len(self.grep(text)) == 3, f"{text} is in all three logs")
+        return self.grep(text)
+
     def grep(self, text: str) -> dict[str, list[str]]:
         """The lines with this text, by the name of the log: `grep TEXT *.log`."""
         found = {}
@@ -59,9 +65,7 @@ def test_grep_finds_a_failed_request_in_all_three_logs(
     )
     [request] = re.findall(r"\brequest ([0-9a-f]{16})\b", done.stderr)
     assert "LookupError: the reason" in done.stderr
-    found = until(
-        lambda: len(got := site.grep(request)) == 3 and got, "the request is in all three logs"
-    )
+    found = site.everywhere(request)
     assert set(found) == {"client", "broker", "worker"}
     assert any("answered with error 500" in line for line in found["broker"])
     assert any("handle() failed" in line for line in found["worker"])
@@ -73,7 +77,7 @@ def test_the_lines_are_json_and_name_the_request(processes: Processes, tmp_path:
     options = site.log("client", "--log-json")
     done = mdp("call", "echo", "raise", "no", "--broker", site.address, *options, code=1)
     [request] = re.findall(r"\brequest ([0-9a-f]{16})\b", done.stderr)
-    found = until(lambda: len(got := site.grep(request)) == 3 and got, "it is in all three logs")
+    found = site.everywhere(request)
     objects = [json.loads(line) for lines in found.values() for line in lines]
     assert {one["request"] for one in objects} == {request}
     pids = {name: {json.loads(line)["pid"] for line in lines} for name, lines in found.items()}
@@ -95,8 +99,11 @@ def test_many_requests_on_the_same_lanes_have_different_ids(
     assert len(set(ids)) == 12
     for number, (request, error) in enumerate(zip(ids, errors, strict=True)):
         assert f"request {request}" in str(error)
-        in_worker = until(lambda wanted=request: site.grep(wanted).get("worker"), "it is logged")
-        assert any("handle() failed" in line for line in in_worker), number
+        until(functools.partial(_failed_at_worker, site, request), f"number {number} is logged")
+
+
+def _failed_at_worker(site: Site, request: str) -> bool:
+    return any("handle() failed" in line for line in site.grep(request).get("worker", []))
 
 
 def test_an_error_before_the_log_is_set_up_is_still_said_and_json_errors_are_json() -> None:

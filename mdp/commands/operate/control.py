@@ -202,7 +202,7 @@ def cancel(
     ] = None,
     request: Annotated[
         str | None,
-        option(SERVED, "--request", metavar="ID", help="The request with this id."),
+        option(SERVED, "--request", metavar="ID", help="Only the request with this id."),
     ] = None,
     yes: Yes = False,
     broker: Broker = DEFAULT_ENDPOINT,
