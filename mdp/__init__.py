@@ -2,6 +2,7 @@
 
 from .client.client import Client
 from .errors import (
+    Cancelled,
     ClientClosed,
     Draining,
     MDPError,
@@ -25,6 +26,7 @@ __version__ = VERSION
 
 __all__ = [
     "BrokerSettings",
+    "Cancelled",
     "Client",
     "ClientClosed",
     "ClientSettings",

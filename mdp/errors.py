@@ -10,6 +10,8 @@ class MDPError(Exception):
 
     code = 500
     """The code in an error reply."""
+    request: str = ""
+    """The id of the request that failed, as the logs of client, broker and worker have it."""
     exit_code: ClassVar[int] = 1
     """The exit code of a command that this error ends: 1 failed, 2 misused."""
 
@@ -54,6 +56,12 @@ class NotServed(ServiceError, LookupError):
     code = 404
 
 
+class Cancelled(ServiceError):
+    """An operator has cancelled the request (`mdp cancel`)."""
+
+    code = 410
+
+
 class TooLarge(ServiceError):
     """The request, or its answer, is larger than the broker takes; and will never fit."""
 
@@ -90,6 +98,7 @@ _BY_CODE: dict[int, type[MDPError]] = {
         Refused,
         ServiceError,
         NotServed,
+        Cancelled,
         TooLarge,
         QueueFull,
         WorkersDied,

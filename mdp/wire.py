@@ -31,11 +31,17 @@ RETIRE = b"mmi.retire"
 FINGERPRINT = b"mmi.fingerprint"
 CANCEL = b"mmi.cancel"
 STOP = b"mmi.stop"
+LEAVE = b"mmi.leave"
+"""The broker tells a worker of ours to end, as at SIGTERM: an operator has dismissed it."""
+PAUSED = b"mmi.paused"
+"""The broker tells a worker of ours whether its service is paused; the body: `1` or `0`."""
 CRASHED = b"mmi.crashed"
 """A worker of ours says that its child died of the request that it holds; the body: the token."""
 NUMBERED_PARTIAL, NUMBERED_FINAL = b"\x12", b"\x13"
 """Commands between peers of ours, for answers in parts; a number comes before the body."""
 GRACE, NOW = b"grace", b"now"
+ID_BYTES = 8
+"""The length of a request's id. It is for logs: nothing is decided by it."""
 MAX_SERVICE_BYTES = 255
 MAX_FRAMES = 1024
 MAX_BODY_FRAMES = MAX_FRAMES - 8  # 8: room for the longest envelope
@@ -93,12 +99,23 @@ class Dialect:
 
     def stop_to(self, worker: bytes, token: bytes, how: bytes) -> Frames:
         """Tell a worker of ours that nobody waits for the request which it holds under `token`."""
-        return [worker, *self.client_prefix, *self.client_final, STOP, token, how]
+        return self.notice_to(worker, STOP, token, how)
+
+    def notice_to(self, worker: bytes, service: bytes, *body: bytes) -> Frames:
+        """Tell a worker of ours something, in the form of an answer of one of our services."""
+        return [worker, *self.client_prefix, *self.client_final, service, *body]
 
     # Messages of a client or a worker. Its DEALER socket has one peer, so it needs no address.
 
     def request(self, service: bytes, body: Sequence[Frame]) -> Frames:
         return [*self.client_prefix, *self.client_request, service, *body]
+
+    def request_with_id(self, service: bytes, body: Sequence[Frame], id: bytes) -> Frames:
+        """Like `request`, for a broker that says `request_ids` in `mmi.broker`.
+
+        The id follows the command in the same frame: another frame would cost more.
+        """
+        return [*self.client_prefix, self.client_request[0] + id, service, *body]
 
     def ready(self, service: bytes) -> Frames:
         return [*self.worker_prefix, READY, service]
@@ -165,6 +182,9 @@ class Request(NamedTuple):
     dialect: Dialect
     service: bytes
     body: Frames
+    id: bytes = b""
+    """The id that the client gave it; empty: it follows from the client's name, or the broker
+    gives it one."""
 
 
 class Ready(NamedTuple):
@@ -216,11 +236,21 @@ def _number(frame: Frame) -> int:
 
 def _parse_client(dialect: Dialect, frames: Frames, at: int) -> Message:
     command = dialect.client_request
+    id = b""
     if command:
-        if frames[at] != command[0]:
-            raise WireError(f"want a client's REQUEST, got another command in {dialect.name}")
+        head = frames[at]
+        if head != command[0]:
+            id = _id(dialect, head)
         at += 1
-    return Request(dialect, _service(frames[at]), frames[at + 1 :])
+    return Request(dialect, _service(frames[at]), frames[at + 1 :], id)
+
+
+def _id(dialect: Dialect, head: Frame) -> bytes:
+    """Return the id in a frame with REQUEST and an id, which only clients of ours send."""
+    is_ours = dialect is MDP02 and len(head) == 1 + ID_BYTES and isinstance(head, bytes)
+    if not is_ours or not head.startswith(MDP02.client_request):  # type: ignore[attr-defined]
+        raise WireError(f"want a client's REQUEST, got another command in {dialect.name}")
+    return bytes(head)[1:]  # type: ignore[call-overload, no-any-return]
 
 
 def _parse_worker(dialect: Dialect, frames: Frames, at: int) -> Message:
@@ -348,6 +378,11 @@ def owner(peer: bytes) -> bytes:
     return peer
 
 
+def id_of_lane(lane: bytes) -> bytes:
+    """Return the id of the first request on a lane: the random part of the lane's name."""
+    return lane[-ID_BYTES:]
+
+
 def is_interactive(peer: bytes) -> bool:
     """True if the lane belongs to a client whose requests are served before the others."""
     return len(peer) == _LANE_BYTES and peer[:1] == _INTERACTIVE
@@ -371,6 +406,23 @@ def lease_of(body: Frames) -> float | None:
     except ValueError:
         return None
     return seconds if 0 < seconds < math.inf else None
+
+
+_WHO = b"who="
+_MAX_WHO = 256  # bytes
+
+
+def who_frame(host: str, pid: int, user: str) -> bytes:
+    """Say where a client runs, in its heartbeat: `who=n7:812 taritree`."""
+    return (_WHO + f"{host}:{pid} {user}".encode("utf-8", "backslashreplace"))[:_MAX_WHO]
+
+
+def who_of(body: Frames) -> str | None:
+    """Return where a client runs, from its heartbeat; None if it does not say so."""
+    frame = body[-2] if len(body) > 1 else b""
+    if not isinstance(frame, bytes) or not frame.startswith(_WHO) or len(frame) > _MAX_WHO:
+        return None
+    return printable(frame.removeprefix(_WHO))
 
 
 def error_body(code: int, text: str) -> Frames:

@@ -22,10 +22,12 @@ PURE = (
     *("wire", "settings", "errors", "addresses", "pipe", "sockets/unread", "keys/rights"),
     *("broker/broker", "broker/state", "broker/fingerprints", "broker/management"),
     *("broker/clients", "broker/fair_queue", "broker/serving_times", "broker/figures"),
+    "broker/orders",
     *("broker/throttle", "worker/session", "worker/host"),
     *("worker/lifetime", "worker/broker_search"),
     *("pool/keeper", "pool/pool_settings", "pool/job_script", "pool/launcher"),
     *("client/lane", "client/probe", "client/steps", "client/deadlines"),
+    "commands/operate/selection",
     *("client/patience", "pool/advice", "pool/launcher", "pool/pending"),
 )
 PURE_IMAGES = (

@@ -25,6 +25,7 @@ EACH = pytest.mark.parametrize(
 
 SAME_WORD = {
     "--broker": "pool start also takes here and job",
+    "--job": "pool logs shows the log of a job, retire ends its workers",
     "--failed": "pool logs shows jobs, campaign list shows files",
     "--idle": "with --adapt, a pool passes it to its workers",
     "--device": "the workers of planes can use all visible GPUs",

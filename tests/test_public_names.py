@@ -23,7 +23,15 @@ SERVICES = {
 MDP = {
     *("Client", "ClientSettings", "Worker", "WorkerSettings", "BrokerSettings", "Heartbeats"),
     *("MDPError", "SettingsError", "WireError", "RequestTimeout", "ClientClosed"),
-    *("WorkerFailed", "Refused", "ServiceError", "NotServed", "QueueFull", "WorkersDied"),
+    *(
+        "Cancelled",
+        "WorkerFailed",
+        "Refused",
+        "ServiceError",
+        "NotServed",
+        "QueueFull",
+        "WorkersDied",
+    ),
     *("Draining", "TooLarge", "TooSlow", "__version__"),
 }
 LARTPC = {

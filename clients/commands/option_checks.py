@@ -7,7 +7,7 @@ import logging
 import typer
 
 from mdp import SettingsError
-from mdp.system.process import configure_logging
+from mdp.system.logs import chosen, configure_logging
 
 CHOICES = ("lartpc.files.reader", "clients.files.choices", "clients.pictures.event_pictures")
 """The loggers that report what the program chose because no option decided."""
@@ -27,6 +27,8 @@ def numbers(text: str) -> tuple[int, ...]:
 def log_warnings(*, verbose: bool, quiet: bool = False) -> None:
     """Log warnings and, unless quiet, the program's choices; log each step only if verbose."""
     configure_logging(verbose=verbose, quiet=quiet)
+    if chosen().level or chosen().file:
+        return
     if not verbose:
         logging.getLogger().setLevel(logging.WARNING)
     for name in () if quiet else CHOICES:

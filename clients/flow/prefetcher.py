@@ -39,6 +39,10 @@ class Question(Protocol):
     def where(self) -> str:
         """The input of the question, for error messages: `run7.root entry 41`."""
 
+    @property
+    def named(self) -> str:
+        """The same with the event, if it is known: `run7.root entry 41 (1, 0, 5)`."""
+
 
 Q = TypeVar("Q", bound=Question)
 
@@ -155,7 +159,9 @@ class _Asked(Generic[Q]):
         except MDPError as error:
             if tolerated(error):
                 return error
-            raise type(error)(f"{self.question.where}: {error}") from error
+            named = type(error)(f"{self.question.named}: {error}")
+            named.code, named.request = error.code, error.request
+            raise named from error
 
     def cancel(self) -> None:
         for future in self._futures:

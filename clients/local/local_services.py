@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mdp import BrokerSettings, Client, MDPError, RequestTimeout
-from mdp.system.process import configure_logging, raise_file_limit, stop_signal
+from mdp.system.logs import configure_logging
+from mdp.system.process import raise_file_limit, stop_signal
 
 from ..flow.progress import Progress
 from ..flow.stopwatch import Stopwatch

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from mdp import Worker, WorkerSettings
 from mdp.system import batch_job
-from mdp.system.process import configure_logging, raise_file_limit, stop_signal
+from mdp.system.logs import logging_of_children
+from mdp.system.process import raise_file_limit, stop_signal
 
 Factories = list[tuple[str, Callable[[], Worker]]]
 """For each worker: its service, and a function that makes the worker in its process."""
@@ -65,7 +65,7 @@ def serve(
     """Serve a pool's workers at a broker until a stop signal. The caller has set up the log."""
     from mdp.worker.worker_loop import serve_workers
 
-    prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
+    prepare = logging_of_children(verbose=verbose, quiet=quiet)
     raise_file_limit()
     with stop_signal() as stop:
         serve_workers(

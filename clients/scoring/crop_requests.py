@@ -49,6 +49,11 @@ class EventQuestion:
         return self.entry.where
 
     @property
+    def named(self) -> str:
+        rse = self.entry.rse
+        return f"{self.where} ({rse.run}, {rse.subrun}, {rse.event})"
+
+    @property
     def nbytes(self) -> int:
         return sum(len(frame) for request in self.requests for frame in request.frames)
 

@@ -319,6 +319,9 @@ class _Run:
     def _take(self, question: EventQuestion, outcomes: Sequence[Outcome]) -> list[Info]:
         """Write an event; returns what the workers reported with its answers."""
         failures = failures_of(question, outcomes)
+        for failure in failures:
+            rse = (failure.run, failure.subrun, failure.event)
+            log.info("event %s failed with %d: %s", rse, failure.code, failure)
         self._tally.count(failures)
         replies = [outcome for outcome in outcomes if not isinstance(outcome, MDPError)]
         self._count(question, replies)

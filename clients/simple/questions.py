@@ -53,6 +53,13 @@ class SimpleQuestion:
         return self.entries[0].where + (f" and {more} more of its batch" if more else "")
 
     @property
+    def named(self) -> str:
+        first = self.entries[0]
+        more = len(self.entries) - 1
+        rse = f" ({first.rse.run}, {first.rse.subrun}, {first.rse.event})"
+        return first.where + rse + (f" and {more} more of its batch" if more else "")
+
+    @property
     def nbytes(self) -> int:
         return sum(len(frame) for frame in self.frames)
 

@@ -78,14 +78,15 @@ import math
 from collections.abc import Callable, Mapping
 
 from .. import wire
-from ..errors import WireError
+from ..errors import Cancelled, WireError
 from ..keys.rights import EVERYTHING, Rights
 from ..settings import BrokerSettings
 from ..wire import MDP02, Frames, printable
 from . import figures, management
 from .clients import Clients
 from .fingerprints import Fingerprints
-from .state import Counters, Owner, PendingRequest, Service, WorkerState
+from .orders import ORDERS, Orders
+from .state import Counters, Owner, Pause, PendingRequest, Service, WorkerState
 from .throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class Broker:
         self.process = process
         self.services: dict[bytes, Service] = {}
         self.workers: dict[bytes, WorkerState] = {}
-        self.clients = Clients(settings)  # those that wait for an answer
+        self.clients = Clients(settings, instance)  # those that wait for an answer
         self.counters = Counters()
         self.received_bytes = 0  # of the bodies of requests and answers
         self.draining = False
@@ -135,6 +136,7 @@ class Broker:
         self._answered: PendingRequest | None = None  # by the latest message
         self._throttle = Throttle(log)
         self._lives = Throttle(log, burst=_LINES)  # of workers and requests
+        self.orders = Orders(self, self._lives)
 
     # Called by the loop that has the socket.
 
@@ -264,8 +266,8 @@ class Broker:
             self._end(job)
             worker = job.worker
             if worker is not None and worker.is_ours:
-                line = "%s: told worker %s that its request was cancelled"
-                self._lives.info(now, line, job.service.text, worker.name.hex())
+                line = "%s: told worker %s that its request was cancelled: request %s"
+                self._lives.info(now, line, job.service.text, worker.name.hex(), job.id.hex())
                 out.append(MDP02.stop_to(worker.name, worker.token, wire.GRACE))
         return out
 
@@ -297,7 +299,7 @@ class Broker:
             return self._refuse_new(peer, request, *why_not, now)
         job = self.clients.add(owner, peer, request, service, size, now, rights)
         self._watch(owner, now + owner.lease_s)
-        if service.idle:
+        if service.idle and service.pause is None:
             return [self._hand_out(job, now)]  # a worker is idle only if nothing is queued
         service.queue.append(owner, job)
         if not service.workers:
@@ -307,7 +309,7 @@ class Broker:
     def _manage(
         self, peer: bytes, request: wire.Request, now: float, rights: Rights
     ) -> list[Frames]:
-        """Answer an `mmi.` request: four of these services change the broker, others report."""
+        """Answer an `mmi.` request: peers send four of these, operators `ORDERS`; others report."""
         out: list[Frames] = []
         body: Frames
         match request.service:
@@ -328,10 +330,12 @@ class Broker:
                 body = management.ok({"cancelled": self.counters.cancelled - earlier})
             case figures.METRICS:
                 body = management.ok(figures.report(self, rights, now))
-            case management.WORKERS if not rights.may_operate:
-                self._forbid(rights, f"{management.WORKERS.decode()} asks for an operator", now)
+            case name if name in (*management.NAMES_PEERS, *ORDERS) and not rights.may_operate:
+                self._forbid(rights, f"{name.decode()} asks for an operator", now)
                 text = f"key {rights.name!r} is a {rights.role}'s, want an operator's"
                 body = [b"403", text.encode()]
+            case name if name in ORDERS:
+                body, out = self.orders.obey(name, request.body, now, rights)
             case _:
                 if owner := self.clients.heartbeat(peer, request.body, now, rights):
                     self._watch(owner, now + owner.lease_s)
@@ -436,6 +440,8 @@ class Broker:
         line = "%s: worker %s%s is ready (%s), %d now"
         self._lives.info(now, line, service.text, name, worker.place, dialect, count)
         self._watch(worker, self._due(worker))
+        if service.pause is not None and worker.is_ours:
+            return [MDP02.notice_to(peer, wire.PAUSED, b"1")]
         return self._dispatch(service, now)
 
     def _on_disconnect(self, worker: WorkerState, now: float) -> list[Frames]:
@@ -485,19 +491,20 @@ class Broker:
             if len(body) == 3 and body[0] == wire.ERROR:
                 service.count_failed(body[1])
             out.append(_answer(job, body, final=True))
-            if log.isEnabledFor(logging.DEBUG):
-                all_s, held_s, name = (
-                    now - job.accepted_at,
-                    now - worker.asked_at,
-                    worker.name.hex(),
-                )
-                log.debug(
-                    "%s: %s answered in %.3f s of %.3f s", job.service.text, name, held_s, all_s
-                )
+            if len(body) == 3 and body[0] == wire.ERROR:
+                line = "%s: answered with error %s%s: request %s"
+                self._lives.info(now, line, *_failure(job, worker, body))
+            elif log.isEnabledFor(logging.DEBUG):
+                line = "%s: %s answered in %.3f s of %.3f s: request %s"
+                held_s, all_s = now - worker.asked_at, now - job.accepted_at
+                name = worker.name.hex()
+                log.debug(line, job.service.text, name, held_s, all_s, job.id.hex())
         worker.job = None
         worker.limit_at = math.inf
         if not worker.retired:
             worker.service.idle[worker] = None
+        elif worker.dismissed and not worker.is_ours:
+            return [*out, *self.dismiss(worker, now)]
         if worker.service.queue.length:
             out += self._dispatch(worker.service, now)
         return out
@@ -519,13 +526,55 @@ class Broker:
         text = f"the parts of the answer do not fit into {limit} bytes; use MDP/0.2, it has parts"
         return self._refuse(job, 413, text, now)
 
+    # What an operator orders (`orders`).
+
+    def set_pause(self, service: Service, pause: Pause | None, now: float) -> list[Frames]:
+        """Hand out no requests of a service any more, or hand them out again.
+
+        Its workers stay: those of ours are told, because idle ones may leave after a while. While
+        it is paused, its requests do not expire; after that, they have all of `expiry_s` again.
+        """
+        service.pause = pause
+        flag = b"1" if pause else b"0"
+        out = [
+            MDP02.notice_to(worker.name, wire.PAUSED, flag)
+            for worker in self.workers.values()
+            if worker.service is service and worker.is_ours
+        ]
+        if pause is None and not service.workers:
+            service.unserved_since = now
+            self._watch(service, now + self.settings.expiry_s)
+        return out + self._dispatch(service, now)
+
+    def dismiss(self, worker: WorkerState, now: float) -> list[Frames]:
+        """Let a worker finish its request, and then end; it gets no other one.
+
+        A worker of ours is told to end. A foreign one gets DISCONNECT when it holds no request.
+        """
+        self._retire(worker)
+        worker.dismissed = True
+        if worker.is_ours:
+            return [MDP02.notice_to(worker.name, wire.LEAVE)]
+        if worker.job is not None:
+            return []
+        out = [worker.dialect.disconnect_to(worker.name)]
+        return out + self._forget(worker, now, "was dismissed")
+
+    def abort(self, job: PendingRequest, text: str, now: float) -> list[Frames]:
+        """Answer a request with error 410, and tell the worker that holds it to stop."""
+        worker = job.worker
+        out = self._refuse(job, Cancelled.code, text, now)
+        if worker is not None and worker.is_ours:
+            out.append(MDP02.stop_to(worker.name, worker.token, wire.GRACE))
+        return out
+
     # Requests.
 
     def _dispatch(self, service: Service, now: float) -> list[Frames]:
         """Give the next requests of the queue to the least recently used workers."""
         out: list[Frames] = []
         queue, idle = service.queue, service.idle
-        while queue.length and idle:
+        while queue.length and idle and service.pause is None:
             out.append(self._hand_out(queue.pop(), now))
         return out
 
@@ -534,7 +583,7 @@ class Broker:
         worker, _ = service.idle.popitem(last=False)
         job.worker = worker
         worker.job = job
-        worker.token = self.instance + next(self._tokens).to_bytes(8, "big")
+        worker.token = self.instance + next(self._tokens).to_bytes(8, "big") + job.id
         worker.parts = 0
         worker.asked_at = worker.sent_at = now
         service.waiting.add(now - job.queued_at)
@@ -548,9 +597,10 @@ class Broker:
         """Answer the client with an error, in place of the service."""
         self._end(job)
         self.counters.refused += 1
-        line = "%s: refused a request with %d after %.1f s: %s"
+        line = "%s: refused with %d after %.1f s: %s: request %s"
         throttle = self._lives if code in (502, 504) else self._throttle
-        throttle.warning(now, line, job.service.text, code, now - job.accepted_at, text)
+        age_s = now - job.accepted_at
+        throttle.warning(now, line, job.service.text, code, age_s, text, job.id.hex())
         body = wire.error_body(code, text)
         job.service.count_failed(body[1])
         return [job.dialect.to_client(job.client.name, job.service.name, body, final=True)]
@@ -566,8 +616,8 @@ class Broker:
             return self._refuse(job, 502, f"{text} (--max-lost); the last: {why}", now)
         self.counters.requeued += 1
         service.requeued += 1
-        line = "%s: requeued a request of %.1f s: worker %s"
-        self._lives.warning(now, line, service.text, now - job.accepted_at, why)
+        line = "%s: requeued after %.1f s: worker %s: request %s"
+        self._lives.warning(now, line, service.text, now - job.accepted_at, why, job.id.hex())
         job.worker = None
         job.queued_at = now
         service.queue.put_back(job.client.owner, job)  # it has waited longest
@@ -668,7 +718,7 @@ class Broker:
     def _check_service(self, service: Service, now: float) -> list[Frames]:
         """Refuse the requests that have waited too long for a worker of the service."""
         out: list[Frames] = []
-        while service.queue.length and not service.workers:
+        while service.queue.length and not service.workers and service.pause is None:
             waiting = [(self._expires_at(job), job) for job in service.queue.heads()]
             expired = [job for expires_at, job in waiting if expires_at <= now]
             if not expired:
@@ -687,7 +737,11 @@ class Broker:
         if service is not None:
             return service
         if len(self.services) >= self.settings.max_services:
-            unused = [s for s in self.services.values() if not (s.workers or s.queue.length)]
+            unused = [
+                service
+                for service in self.services.values()
+                if not (service.workers or service.queue.length or service.pause)
+            ]
             for old in unused:
                 del self.services[old.name]
             if not unused:
@@ -715,6 +769,12 @@ def _answer(job: PendingRequest, body: Frames, *, final: bool) -> Frames:
     if foreign or (final and not job.parts_sent):
         return job.dialect.to_client(client.name, service, body, final=final)
     return MDP02.part_to_lane(client.name, service, job.parts_sent, body, final=final)
+
+
+def _failure(job: PendingRequest, worker: WorkerState, body: Frames) -> tuple[object, ...]:
+    """Return the values of a line in the log: a worker has answered with an error."""
+    code = bytes(body[1])[:3].decode("ascii", "replace")  # type: ignore[call-overload]
+    return job.service.text, wire.one_line(code), worker.place, job.id.hex()
 
 
 def _may_not_serve(rights: Rights, service: bytes) -> str:

@@ -221,9 +221,10 @@ def run_broker(
         now = time.now()
         meter.note(now - due_at, now)
         _deliver(broker, router, broker.tick(now), now)  # every turn: heartbeats must not starve
-        if (stop.count or now >= look_at) and not broker.draining:
+        is_ordered = broker.orders.drained_by is not None
+        if (stop.count or is_ordered or now >= look_at) and not broker.draining:
             look_at = now + broker.settings.heartbeats.interval_s
-            if why := _why_over(stop, keeper, drains_at):
+            if why := _why_over(stop, keeper, drains_at, broker.orders.drained_by):
                 log.info("%s", why)
                 left_s = max(0.0, ends_at - unix_time() - 1.0)
                 give_up_at = now + min(broker.settings.drain_s, left_s)
@@ -243,10 +244,14 @@ def _drains_at(ends_at: float, drain_s: float) -> float:
     return ends_at - min(drain_s, max(_END_S, _END_SHARE * left_s))
 
 
-def _why_over(stop: Wakeup, keeper: ContactKeeper | None, drains_at: float) -> str:
+def _why_over(
+    stop: Wakeup, keeper: ContactKeeper | None, drains_at: float, drained_by: str | None
+) -> str:
     """Return why the broker has to end; empty if it goes on."""
     if stop.count:
         return "stopped by a signal"
+    if drained_by is not None:
+        return f"drained by {drained_by}"
     if keeper is not None and keeper.is_replaced:
         return "handing over to the broker that the contact file names"
     if drains_at < math.inf and unix_time() >= drains_at:

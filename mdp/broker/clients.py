@@ -7,6 +7,7 @@ the `Owner` of those lanes, and limits and turns are the owner's. It sends heart
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -24,11 +25,13 @@ _OVERHEAD_BYTES = PendingRequest.OVERHEAD_BYTES
 class Clients:
     """All requests that are not over, by client."""
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, instance: bytes = b"") -> None:
         self.lanes: dict[bytes, ClientState] = {}  # by peer
         self.owners: dict[bytes, Owner] = {}
         self.memory = 0  # bytes that all requests take
         self._settings = settings
+        self._instance = instance
+        self._numbers = itertools.count(1)  # of requests of foreign clients, for their ids
 
     def __iter__(self) -> Iterator[PendingRequest]:
         return (job for client in self.lanes.values() for job in client.jobs)
@@ -63,6 +66,7 @@ class Clients:
             return None
         owner.heard_at = now
         owner.lease_s = min(lease_s, _MAX_LEASE_S)
+        owner.where = wire.who_of(body) or owner.where
         names = {frame for frame in body if isinstance(frame, bytes)}
         for lane in owner.lanes.values():
             lane.unnamed = 0 if lane.name in names else lane.unnamed + 1
@@ -122,6 +126,9 @@ class Clients:
             client = self.lanes[peer] = owner.lanes[peer] = ClientState(peer, owner, rights)
             self.owners[owner.name] = owner
         job = PendingRequest(client, request, service, size, now)
+        if owner.name == client.name and not job.given_id:  # a foreign client
+            number = next(self._numbers) % (1 << 32)
+            job.given_id = self._instance[:4] + number.to_bytes(wire.ID_BYTES - 4, "big")
         client.jobs[job] = None
         memory = size + _OVERHEAD_BYTES
         service.body_bytes += size

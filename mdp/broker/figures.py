@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..keys.rights import Rights
 from ..version import VERSION
-from .management import Reported, shown
+from .management import Reported, short_name
 from .serving_times import BOUNDS_S, ServingTimes, WaitingTimes
 from .state import Owner, Service, WorkerState
 
@@ -30,7 +30,7 @@ the sum to a name of its own. The clients with most requests are named.
 def is_named(worker: bytes, workers: int) -> bool:
     """Return whether reports name a new worker, beside so many others.
 
-    A worker without a name of its own is not named: see `management.shown`.
+    A worker without a name of its own is not named: see `management.short_name`.
     """
     return workers < MOST_WORKERS and not worker.startswith(b"\0")
 
@@ -111,7 +111,7 @@ def _worker(worker: WorkerState, now: float) -> dict[str, Any]:
     facts = worker.facts
     return {
         "service": worker.service.text,
-        "worker": shown(worker.name),
+        "worker": short_name(worker.name),
         "host": facts.get("host", ""),
         "job": facts.get("job", ""),
         "device": facts.get("device", ""),
@@ -141,7 +141,7 @@ def _clients(broker: Reported) -> dict[str, Any]:
     named = heapq.nlargest(MOST_CLIENTS, with_name, key=count_of)
     clients: list[dict[str, Any]] = [
         {
-            "client": shown(owner.name),
+            "client": short_name(owner.name),
             "key": owner.rights.name,
             "waiting": waiting.get(owner, 0),
             "in_flight": in_flight.get(owner, 0),

@@ -6,6 +6,7 @@ RFC 8 (https://rfc.zeromq.org/spec/8/) defines `mmi.service`; the others are ext
 from __future__ import annotations
 
 import hashlib
+import heapq
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,12 +16,16 @@ import msgpack
 
 from ..settings import BrokerSettings
 from ..version import VERSION
-from ..wire import NAME_BYTES, Frames, lease_of, printable
+from ..wire import NAME_BYTES, Frames, lease_of, printable, who_of
 from .clients import Clients
-from .state import Counters, Service, WorkerState
+from .state import Counters, Owner, PendingRequest, Service, WorkerState
 
 PREFIX = b"mmi."
 WORKERS = b"mmi.workers"
+CLIENTS = b"mmi.clients"
+NAMES_PEERS = (WORKERS, CLIENTS)
+"""Reports that only an operator's key may read."""
+_SHOWN_REQUESTS = 20  # of each client, the oldest ones
 
 
 class Reported(Protocol):
@@ -73,9 +78,16 @@ def _services(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
             "requeued": service.requeued,
             "time_limit_s": _finite(service.time_limit_s()),
             "serving_s": _serving(service),
+            "paused": _pause(service, now),
         }
         for service in broker.services.values()
     }
+
+
+def _pause(service: Service, now: float) -> dict[str, Any] | None:
+    """Report who has paused a service, and for how long it has been paused; None: it is not."""
+    pause = service.pause
+    return None if pause is None else {"by": pause.by, "for_s": now - pause.at}
 
 
 def _serving(service: Service) -> dict[str, float] | None:
@@ -91,10 +103,11 @@ def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
         "workers": [
             {
                 "service": worker.service.text,
-                "address": shown(worker.name),
+                "address": short_name(worker.name),
                 "dialect": worker.dialect.name,
                 "fingerprint": printable(worker.fingerprint),
                 "retired": worker.retired,
+                "dismissed": worker.dismissed,
                 "since_s": now - worker.registered_at,
                 "busy_s": None if worker.job is None else now - worker.asked_at,
                 "heard_s": now - worker.heard_at,
@@ -105,8 +118,8 @@ def _workers(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
     }
 
 
-def shown(name: bytes) -> str:
-    """Return a short name of a worker for the report, and not the name by which it is reached.
+def short_name(name: bytes) -> str:
+    """Return a short name of a peer for the report, and not the name by which it is reached.
 
     Who connects under the name of a worker that has just left may get its next request. And a name
     that the ROUTER gave out (RFC 28: it starts with a zero byte) is a counter: who knew it
@@ -115,13 +128,54 @@ def shown(name: bytes) -> str:
     return "(given by the broker)" if name[:1] == b"\0" else hashlib.sha256(name).hexdigest()[:16]
 
 
+def _clients(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
+    """Report the clients that wait for answers, each with the oldest of its requests."""
+    return {"clients": [_client(owner, now) for owner in _waiting(broker.clients)]}
+
+
+def _waiting(clients: Clients) -> list[Owner]:
+    """Return the clients that have requests: one for each key, if several use one name."""
+    return [*{id(lane.owner): lane.owner for lane in clients.lanes.values()}.values()]
+
+
+def _client(owner: Owner, now: float) -> dict[str, Any]:
+    jobs = [job for lane in owner.lanes.values() for job in lane.jobs]
+    oldest = heapq.nsmallest(_SHOWN_REQUESTS, jobs, key=lambda job: job.accepted_at)
+    return {
+        "client": short_name(owner.name),
+        "key": owner.rights.name,
+        "where": owner.where,
+        "interactive": owner.interactive,
+        "queued": sum(job.worker is None for job in jobs),
+        "held": sum(job.worker is not None for job in jobs),
+        "bytes": owner.body_bytes,
+        "services": sorted({job.service.text for job in jobs}),
+        "oldest_s": max((now - job.accepted_at for job in jobs), default=0.0),
+        "requests": [_request(job, now) for job in oldest],
+    }
+
+
+def _request(job: PendingRequest, now: float) -> dict[str, Any]:
+    worker = job.worker
+    return {
+        "id": job.id.hex(),
+        "service": job.service.text,
+        "worker": None if worker is None else short_name(worker.name),
+        "age_s": now - job.accepted_at,
+        "held_s": None if worker is None else now - worker.asked_at,
+    }
+
+
 def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
     """Report the broker's state, and of the lanes named in the body what they wait for.
 
     `lost`: those that have no requests here. `unserved`: the services without a worker in whose
-    queues their requests are, and for how many seconds each has had none.
+    queues their requests are, and for how many seconds each has had none. `paused`: the services
+    in whose queues they wait because an operator has paused them. `request_ids`: this broker
+    understands `Dialect.request_with_id`.
     """
     names = _names(body)
+    wanted = _wanted(broker, names)
     return {
         "instance": broker.instance.hex(),
         "version": VERSION,
@@ -137,24 +191,26 @@ def _broker(broker: Reported, body: Frames, now: float) -> dict[str, Any]:
         "counters": asdict(broker.counters),
         "bytes": broker.clients.memory,
         "lost": [name for name in names if name not in broker.clients.lanes],
-        "unserved": _unserved(broker, names, now),
+        "unserved": {s.text: now - s.unserved_since for s in wanted if not s.workers},
+        "paused": {s.text: _pause(s, now) for s in wanted if s.pause is not None},
+        "request_ids": True,
     }
 
 
-def _unserved(broker: Reported, lanes: list[bytes], now: float) -> dict[str, float]:
+def _wanted(broker: Reported, lanes: list[bytes]) -> set[Service]:
+    """Return the services in whose queues these lanes have requests."""
     jobs = [
         job
         for name in lanes
         if name in broker.clients.lanes
         for job in broker.clients.requests_of(name)
     ]
-    services = {job.service for job in jobs if job.worker is None and not job.service.workers}
-    return {service.text: now - service.unserved_since for service in services}
+    return {job.service for job in jobs if job.worker is None}
 
 
 def _names(body: Frames) -> list[bytes]:
     """Return the names in a heartbeat; not the long ones: an answer must not become too large."""
-    frames = body if lease_of(body) is None else body[:-1]
+    frames = body if lease_of(body) is None else body[: -1 if who_of(body) is None else -2]
     return [name for name in frames if isinstance(name, bytes) and len(name) <= NAME_BYTES]
 
 
@@ -165,5 +221,6 @@ def _finite(seconds: float) -> float | None:
 _REPORTS: dict[bytes, Callable[[Reported, Frames, float], dict[str, Any]]] = {
     b"mmi.services": _services,
     WORKERS: _workers,
+    CLIENTS: _clients,
     b"mmi.broker": _broker,
 }

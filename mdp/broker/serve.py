@@ -13,13 +13,8 @@ from dataclasses import asdict
 from typing import NoReturn
 
 from ..settings import BrokerSettings, Heartbeats
-from ..system.process import (
-    configure_logging,
-    die_with,
-    errors_reported,
-    raise_file_limit,
-    stop_signal,
-)
+from ..system.logs import LogSettings, chosen, configure_logging
+from ..system.process import die_with, errors_reported, raise_file_limit, stop_signal
 from .broker_loop import Serving, serve_broker
 from .supervisor import Supervisor
 
@@ -42,6 +37,7 @@ def become_broker(
     plan = {"endpoints": endpoints, "settings": asdict(settings), "supervise": supervise}
     plan["serving"] = asdict(serving)
     plan["logging"] = {"verbose": verbose, "quiet": quiet}
+    plan["log"] = asdict(chosen())
     os.execv(sys.executable, _command(plan))
 
 
@@ -52,7 +48,7 @@ def _command(plan: dict[str, object]) -> list[str]:
 
 def main(plan: str) -> None:
     options = json.loads(plan)
-    configure_logging(**options["logging"])
+    configure_logging(**options["logging"], log=LogSettings(**options["log"]))
     if options["supervise"]:
         child = _command({**options, "supervise": False, "parent_pid": os.getpid()})
         sys.exit(Supervisor(child).run())

@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .. import wire
 from ..keys.rights import EVERYTHING, Rights
@@ -68,6 +69,14 @@ class Counters:
     while they held one."""
 
 
+class Pause(NamedTuple):
+    """An operator's order that a service's requests wait in the queue."""
+
+    by: str
+    """The name of the key, and who has used it; for people."""
+    at: float
+
+
 class Owner:
     """A client: all its lanes share its turns and its limits. A foreign client has one socket.
 
@@ -84,6 +93,7 @@ class Owner:
         "memory",
         "name",
         "rights",
+        "where",
     )
 
     def __init__(self, name: bytes, *, interactive: bool, lease_s: float, now: float) -> None:
@@ -96,6 +106,7 @@ class Owner:
         self.heard_at = now
         self.alarm_at = math.inf
         self.rights = EVERYTHING  # of the key that its lanes connect with
+        self.where = ""  # as it says itself: `n7:812 taritree`
 
 
 class ClientState:
@@ -125,6 +136,7 @@ class PendingRequest:
         "deaths",
         "dialect",
         "gathered",
+        "given_id",
         "losses",
         "over",
         "overtimes",
@@ -155,6 +167,12 @@ class PendingRequest:
         self.over = False  # answered, refused or cancelled
         self.parts_sent = 0
         self.gathered: Frames | None = None  # parts, for a client of MDP/0.1
+        self.given_id = request.id
+
+    @property
+    def id(self) -> bytes:
+        """The request's id in logs, `ID_BYTES` long, which client, broker and worker know."""
+        return self.given_id or wire.id_of_lane(self.client.name)
 
 
 class WorkerState:
@@ -164,6 +182,7 @@ class WorkerState:
         "alarm_at",
         "asked_at",
         "dialect",
+        "dismissed",
         "facts",
         "fingerprint",
         "heard_at",
@@ -206,6 +225,7 @@ class WorkerState:
         self.registered_at = self.heard_at = self.sent_at = now
         self.alarm_at = math.inf
         self.retired = False  # it will leave, and gets no more requests
+        self.dismissed = False  # an operator wants it to end; then it has retired, too
         self.job: PendingRequest | None = None
         # For the job that it holds: token, start, time limit, and
         # the number of parts that it has sent.
@@ -233,6 +253,7 @@ class Service:
         "idle",
         "limit_s",
         "name",
+        "pause",
         "queue",
         "regular",
         "requeued",
@@ -255,6 +276,7 @@ class Service:
         self.fingerprint = b""  # of its workers that have not retired; while it has some
         self.idle: OrderedDict[WorkerState, None] = OrderedDict()  # least recently used first
         self.unserved_since = now  # meaningful only while it has no workers
+        self.pause: Pause | None = None  # its requests wait in the queue
         self.answered = 0  # FINALs sent to clients; not those of cancelled requests
         self.requeued = 0
         self.limit_s = limit_s  # set by the user; None: not set

@@ -202,8 +202,10 @@ class Client:
         code, *packed = self.request(f"mmi.{report}", body, timeout_s=timeout_s, tries=1)
         if code != b"200" or not packed:
             answer = f"answered {code.decode('ascii', 'replace')}"
-            if code == b"403" and packed:  # what the client's key does not allow
+            if packed:  # what the client's key does not allow, say
                 answer = packed[0].decode("utf-8", "replace")
+            elif code == b"501":
+                answer = "the broker does not know it; its version is older, or it is a foreign one"
             raise ServiceError(f"mmi.{report}: {answer}")
         unpacked: dict[str, Any] = msgpack.unpackb(packed[0])
         return unpacked

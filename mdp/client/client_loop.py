@@ -30,11 +30,13 @@ from ..sockets import (
     no_descriptors,
     require_descriptors,
     target,
+    unix_time,
     why_unreachable,
 )
-from ..system.contact import locate, user_name
+from ..system.contact import host_name, locate, user_name
+from ..system.logs import timestamp
 from ..system.process import raise_file_limit
-from ..wire import CLIENT_ID_BYTES, lane_name
+from ..wire import CLIENT_ID_BYTES, lane_name, who_frame
 from . import lane, steps
 
 log = logging.getLogger(__name__)
@@ -257,6 +259,8 @@ class ClientLoop(threading.Thread):
                 self._close(name)
             case steps.Silent(silent_s, reason):
                 self._say_silent(silent_s, reason)
+            case steps.Paused(service, by, for_s, ends):
+                _say_paused(service, by, for_s, ends=ends)
             case steps.Met(user, host):
                 self._check_user(user, host)
 
@@ -355,6 +359,16 @@ _OTHER_USER = (
 )
 
 
+def _say_paused(service: str, by: str, for_s: float, *, ends: bool) -> None:
+    """Log who has paused a service and since when, or that it goes on."""
+    if ends:
+        log.warning("%s is not paused any more", service)
+        return
+    since = timestamp(unix_time() - for_s)
+    line = "%s is paused by %s since %s: its requests wait, and their time stands still"
+    log.warning(line, service, by or "somebody", since)
+
+
 def _say_silent(broker: str, to: Target | None, silent_s: float, reason: str) -> str:
     address = None if to is None else to.endpoint
     why = _why_silent(broker, to, reason)
@@ -386,7 +400,14 @@ def _lanes(settings: ClientSettings, locate: Callable[[], Place] | None) -> lane
     free -= min(_SPARE_DESCRIPTORS, free // 4)
     wanted = lane.sockets_for(settings.lanes)
     sockets = max(2, min(wanted, free // _DESCRIPTORS))
-    lanes = lane.Lanes(settings, new_name, random=random.random, sockets=sockets, locate=locate)
+    lanes = lane.Lanes(
+        settings,
+        new_name,
+        random=random.random,
+        sockets=sockets,
+        locate=locate,
+        who=who_frame(host_name(), os.getpid(), user_name()),
+    )
     if lanes.most_in_flight < settings.lanes:
         log.warning(
             "at most %d requests are in flight at a time instead of %d: this process may open %d"

@@ -79,7 +79,7 @@ from ..errors import (
 from ..settings import ClientSettings
 from ..wire import MDP02, Frames
 from .deadlines import Deadlines
-from .patience import Patience
+from .patience import EVERY_S, Patience
 from .probe import Probe, Report, Stranger, unpacked
 from .steps import (
     ClientRequest,
@@ -89,6 +89,7 @@ from .steps import (
     Met,
     OpenLane,
     PartialReply,
+    Paused,
     SendOnLane,
     Silent,
     Step,
@@ -103,6 +104,7 @@ __all__ = [
     "Met",
     "OpenLane",
     "PartialReply",
+    "Paused",
     "SendOnLane",
     "Silent",
     "Step",
@@ -133,6 +135,7 @@ class Lanes:
     head. random: returns a number from 0 to below 1. sockets: the most sockets at a time; if they
     are too few for `lanes`, fewer requests are in flight at a time. locate: reads the contact file,
     and returns the place of the broker or raises `MDPError`; None: its address never changes.
+    who: the frame that tells the broker where this client runs.
     """
 
     def __init__(
@@ -143,6 +146,7 @@ class Lanes:
         random: Callable[[], float] = _no_jitter,
         sockets: int | None = None,
         locate: Callable[[], Place] | None = None,
+        who: bytes = b"",
     ) -> None:
         self.settings = settings
         self.place: Place | None = None  # as the contact file has it, or had it last
@@ -153,7 +157,7 @@ class Lanes:
         self.pending: OrderedDict[ClientRequest, None] = OrderedDict()  # they wait for a lane
         self.backing_off: dict[ClientRequest, None] = {}  # sent again at `due_at`
         self.new_name = new_name
-        self._probe = Probe(settings, new_name, random)
+        self._probe = Probe(settings, new_name, random, who)
         self._log = Throttle(log)
         self._closing: deque[float] = deque()  # when the sockets of closed lanes are freed
         self._deadlines: Deadlines[ClientRequest] = Deadlines()
@@ -165,6 +169,8 @@ class Lanes:
         self._located_at = -math.inf
         self._patience = Patience()
         self._unserved: dict[str, float] = {}  # services without workers; since when it waits
+        self._paused: dict[str, float] = {}  # services that are paused; when the log names them
+        self._reported_at = -math.inf  # the latest answer of the probe
         self._heard_at = -math.inf  # a message of the broker
         self._wanted_since = -math.inf  # some call is not over
         self._look_at = -math.inf if settings.waits else math.inf
@@ -345,11 +351,13 @@ class Lanes:
         out: list[Step] = []
         if self.idle and not call.needs_fresh_lane:
             call.lane = self.idle.pop()
+            call.id = call.id or wire.id_of_lane(self.new_name())
         else:
             if self.idle and len(self.in_flight) + len(self.idle) >= self.most_in_flight:
                 out.append(CloseLane(self.idle.pop(0)))
                 self._closing.append(now + _CLOSING_S)
             call.lane = self.new_name()
+            call.id = call.id or wire.id_of_lane(call.lane)
             out.append(OpenLane(call.lane))
             if self.place is not None and self.place.instance is not None:
                 call.is_checking = True
@@ -362,12 +370,20 @@ class Lanes:
         call.due_at = min(now + call.timeout_s, self._give_up_at(call))
         call.misses = call.parts_skipped = 0
         self._deadlines.set(call, call.due_at)
-        if call.is_checking:
-            frames = MDP02.request(b"mmi.broker", ())
-        else:
-            frames = MDP02.request(call.service, call.body)
+        frames = MDP02.request(b"mmi.broker", ()) if call.is_checking else self._request(call)
         out.append(SendOnLane(call.lane, frames))
         return out
+
+    def _request(self, call: ClientRequest) -> Frames:
+        """Return a request. It carries its id if that does not follow from the lane's name."""
+        assert call.lane is not None
+        if log.isEnabledFor(logging.DEBUG):
+            line = "%s: sent, try %d of %d%s"
+            log.debug(line, call.text, call.tries_used, call.tries, call.id_text)
+        follows = call.id == wire.id_of_lane(call.lane)
+        if follows or not self._probe.knows_ids or len(call.id) != wire.ID_BYTES:
+            return MDP02.request(call.service, call.body)
+        return MDP02.request_with_id(call.service, call.body, call.id)
 
     def _on_check(self, call: ClientRequest, answer: wire.Answer, now: float) -> list[Step]:
         """Send the request, if its new lane has reached the broker of the contact file."""
@@ -375,7 +391,7 @@ class Lanes:
         assert self.place is not None
         if unpacked(answer).get("instance") == self.place.instance:
             call.is_checking, call.sent_at = False, now
-            return [SendOnLane(call.lane, MDP02.request(call.service, call.body))]
+            return [SendOnLane(call.lane, self._request(call))]
         out = self._close_lane(call, now)
         call.tries_used -= 1
         self._put_first(call)
@@ -401,6 +417,8 @@ class Lanes:
             self.idle.append(call.lane)
             self._let_go(call)
         if error is None:
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s: answered after %s%s", call.text, call.spent(now), call.id_text)
             return [*out, FinalReply(call, answer.body), *self._start(now)]
         if isinstance(error, Draining) and self._back_off(call, now):
             # the broker did not try it; another one will start soon
@@ -423,8 +441,8 @@ class Lanes:
 
     def _on_gap(self, call: ClientRequest, now: float) -> list[Step]:
         """Send a call again: its connection broke, and a part of the answer was lost with it."""
-        line = "%s: a part of the answer was lost; sent again"
-        self._log.warning(now, line, call.text)
+        line = "%s: a part of the answer was lost; sent again%s"
+        self._log.warning(now, line, call.text, call.id_text)
         out = self._leave(call, now)
         call.tries_used -= 1
         return out + self._send_again(call, now)
@@ -432,8 +450,8 @@ class Lanes:
     def _on_timeout(self, call: ClientRequest, now: float) -> list[Step]:
         out = self._leave(call, now)
         if call.tries_used < call.tries and now < self._give_up_at(call):
-            line = "%s did not answer in %g s; sent again"
-            self._log.warning(now, line, call.text, call.timeout_s)
+            line = "%s did not answer in %g s; sent again%s"
+            self._log.warning(now, line, call.text, call.timeout_s, call.id_text)
             return out + self._send_again(call, now)
         return [*out, self._too_late(call, now)]
 
@@ -451,8 +469,8 @@ class Lanes:
         self._deadlines.set(call, self._give_up_at(call))
 
     def _answered(self, call: ClientRequest, error: MDPError, now: float) -> Failed:
-        text = f"{call.text} answered {error.code} after {call.spent(now)}: {error}"
-        return Failed(call, from_code(error.code, text))
+        text = f"{call.text} answered {error.code} after {call.spent(now)}{call.id_text}: {error}"
+        return _failed(call, from_code(error.code, text))
 
     def _too_late(self, call: ClientRequest, now: float) -> Failed:
         silent = "" if self.instance else "; no broker has answered at all"
@@ -460,8 +478,8 @@ class Lanes:
             silent += f"; {self._why}"
         elif silent and self.why_silent:
             silent += f": {self.why_silent}"
-        text = f"{call.text} did not answer within {call.spent(now)}{silent}"
-        return Failed(call, RequestTimeout(text))
+        text = f"{call.text} did not answer within {call.spent(now)}{call.id_text}{silent}"
+        return _failed(call, RequestTimeout(text))
 
     def _is_too_large(self, call: ClientRequest) -> bool:
         return call.body_bytes > self._probe.limit.max_bytes
@@ -575,6 +593,7 @@ class Lanes:
         self._heard_at, self._may_send, self._why = now, True, ""
         is_met = report.is_new and report.user
         out: list[Step] = [Met(report.user, report.host)] if is_met else []
+        out += self._wait_while_paused(report, now)
         out += self._check_losses(report, now)
         if report.draining:
             out += self._follow(now)
@@ -615,13 +634,44 @@ class Lanes:
             return []
         if not restarted:
             call.patience *= 2
-            line = "%s: the request, or its answer, was lost; sent again"
-            self._log.warning(now, line, call.text)
+            line = "%s: the request, or its answer, was lost; sent again%s"
+            self._log.warning(now, line, call.text, call.id_text)
         out = [*self._leave(call, now), *self._close_idle(now)]
         call.tries_used -= 1  # the request or its answer was lost: not a try
         return out + self._send_again(call, now)
 
     # What the client waits for.
+
+    def _wait_while_paused(self, report: Report, now: float) -> list[Step]:
+        """Let the time of calls stand still whose service is paused, and say so.
+
+        Each answer of the probe gives them the time since the answer before.
+        """
+        passed_s = min(now - self._reported_at, 2 * self.settings.heartbeats.silence_s)
+        if report.paused:
+            for call in (*self.in_flight.values(), *self.backing_off, *self.pending):
+                if call.text in report.paused and not math.isnan(call.started_at):
+                    self._postpone(call, min(passed_s, now - call.started_at))
+        self._reported_at = now
+        out: list[Step] = []
+        for name, pause in report.paused.items():
+            if now >= self._paused.get(name, -math.inf):
+                self._paused[name] = now + EVERY_S
+                out.append(Paused(name, pause.by, pause.for_s))
+        waits_for = {call.text for call in self.in_flight.values()}
+        for name in [name for name in self._paused if name not in report.paused]:
+            del self._paused[name]
+            if name in waits_for:
+                out.append(Paused(name, "", 0.0, ends=True))
+        return out
+
+    def _postpone(self, call: ClientRequest, by_s: float) -> None:
+        call.started_at += by_s
+        if call.lane is not None and call.paused_at is None:
+            call.due_at += by_s
+            self._deadlines.set(call, call.due_at)
+        elif call in self.pending:
+            self._deadlines.set(call, self._give_up_at(call))
 
     def _note_unserved(self, report: Report, now: float) -> None:
         """Keep in mind which services have no workers, and since when the client waits for them."""
@@ -646,3 +696,8 @@ class Lanes:
             names, waited_s = ", ".join(sorted(due)), max(due.values())
             log.warning("waiting for workers of %s, %.0f s", names, waited_s)
         return [] if silent_s is None else [Silent(silent_s, self._why)]
+
+
+def _failed(call: ClientRequest, error: MDPError) -> Failed:
+    error.request = call.id.hex()
+    return Failed(call, error)

@@ -42,6 +42,13 @@ class Limit(NamedTuple):
     option: str = ""
 
 
+class Pause(NamedTuple):
+    """Who has paused a service, and for how long it has been paused, in s."""
+
+    by: str
+    for_s: float
+
+
 class Report(NamedTuple):
     """A broker's answer."""
 
@@ -57,6 +64,8 @@ class Report(NamedTuple):
     """The services without workers for which it holds requests of this client: since when, in s."""
     user: str = ""
     host: str = ""
+    paused: Mapping[str, Pause] = {}
+    """The paused services for which it holds requests of this client."""
 
 
 class Stranger(NamedTuple):
@@ -68,7 +77,8 @@ class Stranger(NamedTuple):
 class Probe:
     """The lane that asks who the broker is, and what it holds.
 
-    new_name: returns a name for a lane. random: returns a number from 0 to below 1.
+    new_name: returns a name for a lane. random: returns a number from 0 to below 1. who: the frame
+    that says where this client runs (`wire.who_frame`); empty: none.
     """
 
     def __init__(
@@ -76,7 +86,11 @@ class Probe:
         settings: ClientSettings,
         new_name: Callable[[], bytes],
         random: Callable[[], float],
+        who: bytes = b"",
     ) -> None:
+        self._who = [who] if who else []
+        self.knows_ids = False
+        """The broker understands requests with an id (`Dialect.request_with_id`)."""
         self.lane: bytes | None = None
         self.instance: str | None = None  # the broker's id; None: not known yet
         self.wanted: str | None = None  # the id in the contact file; None: any broker is right
@@ -118,6 +132,8 @@ class Probe:
         """Send the question, on a new lane if the last question got no answer."""
         out: list[Step] = []
         was_silent = not self._answered
+        if was_silent:
+            self.knows_ids = False  # another broker may have taken its place
         if was_silent and self.instance is None:
             longest_s = max(_MAX_WAIT_S, self._heartbeats.silence_s)
             self._wait_s = min(
@@ -135,7 +151,10 @@ class Probe:
         self._answered = self._others_answered = False
         # a thread that was late once (another one held the GIL) may be late again
         lease = wire.lease_frame(2 * (self._heartbeats.silence_s + self._late_s))
-        return [*out, SendOnLane(self.lane, MDP02.request(b"mmi.broker", [*lanes, lease]))]
+        return [
+            *out,
+            SendOnLane(self.lane, MDP02.request(b"mmi.broker", [*lanes, *self._who, lease])),
+        ]
 
     def cancel(self, lane: bytes) -> list[Step]:
         """Have the broker drop the request of a lane that was given up."""
@@ -164,12 +183,14 @@ class Probe:
 
     def rest(self, now: float) -> list[Step]:
         """Ask again after an interval, on a new lane: nobody knows where the broker is."""
+        self.knows_ids = False
         self._answered, self._works = True, True
         self._due_at = now + self._heartbeats.interval_s
         return self.close()
 
     def ask_now(self) -> list[Step]:
         """Make the next question due at once, on a new lane."""
+        self.knows_ids = False
         self._answered, self._works, self._due_at = True, True, -math.inf
         return self.close()
 
@@ -198,6 +219,7 @@ class Probe:
         try:
             instance, lost = str(report["instance"]), set(report["lost"])
         except (TypeError, KeyError):
+            self.knows_ids = False
             if self.instance is None:
                 log.info("the broker does not know mmi.broker: only timeouts show its restarts")
                 self._works = False
@@ -205,6 +227,7 @@ class Probe:
         is_new = self.instance != instance
         is_restarted = is_new and self.instance is not None
         self.instance = instance
+        self.knows_ids = report.get("request_ids") is True
         self.limit = _limit(report.get("settings"))
         self._heard_at = now
         self._wait_s = self._heartbeats.silence_s
@@ -216,6 +239,7 @@ class Probe:
             unserved=_unserved(report.get("unserved")),
             user=_name(report, "user"),
             host=_name(report, "host"),
+            paused=_paused(report.get("paused")),
         )
 
     def knows_limit(self, now: float) -> bool:
@@ -251,6 +275,16 @@ def _unserved(services: object) -> dict[str, float]:
         wire.one_line(str(name)): float(seconds)
         for name, seconds in services.items()
         if isinstance(seconds, (int, float)) and seconds >= 0
+    }
+
+
+def _paused(services: object) -> dict[str, Pause]:
+    if not isinstance(services, dict):
+        return {}
+    return {
+        wire.one_line(str(name)): Pause(_name(pause, "by"), float(pause["for_s"]))
+        for name, pause in services.items()
+        if isinstance(pause, dict) and isinstance(pause.get("for_s"), (int, float))
     }
 
 

@@ -36,6 +36,7 @@ class ClientRequest:
         self.tries = tries
         self.streams = streams
         self.is_unwanted = False  # given up by the caller, in the caller's thread
+        self.id = b""  # from its first try on; in the logs of client, broker and worker
         self.lane: bytes | None = None  # None: pending, backing off, or over
         self.needs_fresh_lane = streams  # or because an idle one may hang on a dead connection
         self.tries_used = 0
@@ -53,6 +54,11 @@ class ClientRequest:
     def text(self) -> str:
         """The service's name, for messages."""
         return printable(self.service)
+
+    @property
+    def id_text(self) -> str:
+        """The id for messages: `, request 5f0c...`; empty before the first try."""
+        return f", request {self.id.hex()}" if self.id else ""
 
     def spent(self, now: float) -> str:
         return f"{now - self.started_at:.1f} s (try {self.tries_used} of {self.tries})"
@@ -105,6 +111,15 @@ class Met(NamedTuple):
     host: str
 
 
+class Paused(NamedTuple):
+    """An operator has paused a service for which requests wait; `ends`: not any more."""
+
+    service: str
+    by: str
+    for_s: float
+    ends: bool = False
+
+
 class Silent(NamedTuple):
     """The broker has not answered for so long. An empty `reason` is not known to the core."""
 
@@ -112,4 +127,6 @@ class Silent(NamedTuple):
     reason: str
 
 
-Step = OpenLane | SendOnLane | CloseLane | PartialReply | FinalReply | Failed | Met | Silent
+Step = (
+    OpenLane | SendOnLane | CloseLane | PartialReply | FinalReply | Failed | Met | Paused | Silent
+)

@@ -35,14 +35,9 @@ from ..settings import (
 from ..system import batch_job
 from ..system.contact import NoContact, locate
 from ..system.contact import read as read_contact
+from ..system.logs import chosen, configure_logging, logging_of_children
 from ..system.machine import memory_bytes
-from ..system.process import (
-    configure_logging,
-    ended_by_signals,
-    errors_reported,
-    raise_file_limit,
-    stop_signal,
-)
+from ..system.process import ended_by_signals, errors_reported, raise_file_limit, stop_signal
 from ..wire import service_name
 from ..worker.worker import Worker, load
 from . import keys as key_commands
@@ -81,6 +76,7 @@ from .command_line import (
     options_named,
 )
 from .metrics.command import METRICS_HELP, metrics
+from .operate import control, top
 from .worker_options import with_worker_life
 
 if TYPE_CHECKING:
@@ -90,6 +86,8 @@ app = new_app("mdp", "The Majordomo protocol: a broker, its workers and its clie
 app.add_typer(pool.app)
 app.add_typer(key_commands.app)
 pool_reports.add_to(pool.app)
+control.add_to(app)
+top.add_to(app)
 
 HEARTBEATS = Heartbeats()
 BROKER = BrokerSettings()
@@ -427,7 +425,7 @@ def worker(
         settings = WorkerSettings(heartbeats=Heartbeats(heartbeat, liveness), life=life)
     configure_logging(verbose=verbose, quiet=quiet)
     factory: Callable[[], Worker] = functools.partial(load, module, name)
-    prepare = functools.partial(configure_logging, verbose=verbose, quiet=quiet)
+    prepare = logging_of_children(verbose=verbose, quiet=quiet)
     raise_file_limit()
     with stop_signal() as stop:
         serve_workers(
@@ -528,7 +526,8 @@ SERVICES_HELP = """Show the services of a broker: idle and busy workers, and que
 If you name a SERVICE, the exit code is 0 if it has a worker, else 1; --quiet then prints nothing. \
 --watch ends with Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP. To a file or a pipe it writes plain lines, \
 each with the time; with --json, it writes one object per line. --by-worker shows where each \
-worker runs (host, process id, job), with how many threads, on which device, and until when.
+worker runs (host, process id, job), with how many threads, on which device, and until when. \
+--by-client shows what each client waits for, and the ids of its oldest requests.
 
 [bold]Examples[/]
 
@@ -538,6 +537,7 @@ worker runs (host, process id, job), with how many threads, on which device, and
   mdp services --watch --json | jq '.services.echo.queued'
   mdp services --by-worker
   mdp services --by-worker --pool july
+  mdp services --by-client
   mdp services ssnet-plane2 --quiet && echo "there are workers"
   mdp services --json | jq '.services.echo.idle'
 """
@@ -552,6 +552,10 @@ def services(
     by_worker: Annotated[
         bool, option(TERMINAL, "--by-worker", help="Also show a row for each worker.")
     ] = False,
+    by_client: Annotated[
+        bool,
+        option(TERMINAL, "--by-client", help="Also show a row for each client that waits."),
+    ] = False,
     watch: WatchIt = False,
     every: Every = None,
     timeout: Timeout = LOOK_TIMEOUT_S,
@@ -565,10 +569,12 @@ def services(
 
     configure_logging(verbose=verbose, quiet=quiet)
     broker = broker_of(context, pool_name, broker)
-    if not verbose:
+    if not verbose and not chosen().level:
         logging.getLogger("mdp").setLevel(logging.ERROR)
     with options_named(timeout_s="--timeout"):
-        look = discovery.Look(broker, service, workers=by_worker, timeout_s=timeout)
+        look = discovery.Look(
+            broker, service, workers=by_worker, clients=by_client, timeout_s=timeout
+        )
     if every is not None and not watch:
         raise SettingsError("--every needs --watch")
     if quiet and (watch or json or service is None):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,8 @@ from ..settings import DEFAULT_ENDPOINT, seconds_of
 from ..sockets import unix_time
 from ..system import batch_job
 from ..version import VERSION
+from .log_options import PANEL as LOG
+from .log_options import with_log_options
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ def new_app(name: str, help: str) -> typer.Typer:
 
 def new_group(name: str, help: str) -> typer.Typer:
     """Commands under one name, with -h and --help; without a command it shows its help."""
-    return typer.Typer(
+    return _App(
         name=name,
         help=help,
         no_args_is_help=True,
@@ -44,6 +46,19 @@ def new_group(name: str, help: str) -> typer.Typer:
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
     )
+
+
+class _App(typer.Typer):
+    """An app whose commands have the options of the log, beside --verbose and --quiet."""
+
+    def command(self, *names: Any, **settings: Any) -> Callable[[Any], Any]:
+        register = super().command(*names, **settings)
+
+        def add(function: Any) -> Any:
+            register(with_log_options(function))
+            return function
+
+        return add
 
 
 def _show_version(context: typer.Context, wanted: bool) -> None:
@@ -125,7 +140,7 @@ SERVED = "Workers and broker"
 SECURITY = "Keys"
 FAILURES = "Failures and resuming"
 TERMINAL = "Output on the terminal"
-PANELS = (FILES, COMPUTED, LEARNED, DRAWN, SERVED, SECURITY, FAILURES, TERMINAL)
+PANELS = (FILES, COMPUTED, LEARNED, DRAWN, SERVED, SECURITY, FAILURES, TERMINAL, LOG)
 
 
 def option(panel: str, *names: str, help: str, **more: Any) -> Any:
@@ -338,7 +353,7 @@ Every = Annotated[
         TERMINAL,
         min=0.1,
         callback=finite,
-        help="Seconds between updates of --watch. Default: 1.",
+        help="Seconds between updates. Default: 1.",
     ),
 ]
 Json = Annotated[bool, option(TERMINAL, "--json", help="Print JSON instead of tables.")]

@@ -14,7 +14,7 @@ from ..client.client import Client
 from ..errors import MDPError, RequestTimeout, SettingsError
 from ..settings import ClientSettings
 from ..sockets import clock, unix_time
-from ..system.process import timestamp
+from ..system.logs import timestamp
 from . import tables
 from .watching import WIDE, Watch
 
@@ -27,11 +27,18 @@ class Look:
     """Shows a broker's own reports, for one service or for all."""
 
     def __init__(
-        self, broker: str, service: str | None, *, workers: bool, timeout_s: float
+        self,
+        broker: str,
+        service: str | None,
+        *,
+        workers: bool,
+        clients: bool = False,
+        timeout_s: float,
     ) -> None:
         self._broker = broker
         self._service = service
         self._workers = workers
+        self._clients = clients
         self._timeout_s = timeout_s
         if not timeout_s > 0:
             raise SettingsError(f"want timeout_s above 0, got {timeout_s}")
@@ -77,6 +84,10 @@ class Look:
             workers = client.management("workers", timeout_s=self._timeout_s)["workers"]
             wanted = self._service
             report["workers"] = [w for w in workers if wanted in (None, w["service"])]
+        if self._clients:
+            clients = client.management("clients", timeout_s=self._timeout_s)["clients"]
+            wanted = self._service
+            report["clients"] = [c for c in clients if wanted is None or wanted in c["services"]]
         return report
 
     def _no_answer(self, client: Client) -> str:
@@ -106,4 +117,6 @@ class Look:
         shown: list[RenderableType] = [tables.services(report["services"], rates=rates)]
         if "workers" in report:
             shown += [Text(""), tables.workers(report["workers"])]
+        if "clients" in report:
+            shown += [Text(""), tables.clients(report["clients"])]
         return Group(*shown)

@@ -19,7 +19,7 @@ from ..sockets import new_key_pair, pause
 from ..system.broker_report import is_alive
 from ..system.contact import NoContact, write_own_keys
 from ..system.contact import read as read_contact
-from ..system.process import configure_logging, timestamp
+from ..system.logs import configure_logging, timestamp
 from .command_line import CONTACT_HELP, FILES, SECURITY, SERVED, Quiet, Verbose, new_app, option
 
 log = logging.getLogger(__name__)

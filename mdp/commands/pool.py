@@ -16,7 +16,8 @@ from ..errors import SettingsError
 from ..pool.launcher import Resources
 from ..pool.pool_folder import PoolFolder
 from ..pool.pool_settings import Kind, PoolSettings, adapt_range, checked_broker, checked_raw
-from ..system.process import configure_logging, stop_signal
+from ..system.logs import configure_logging
+from ..system.process import stop_signal
 from ..wire import service_name
 from .command_line import (
     FAILURES,
@@ -273,7 +274,7 @@ def start_pool(
     """Run `start`, for `mdp pool` and `ssnet pool`. settings: None: those of the folder."""
     from ..pool import start as verbs
 
-    configure_logging(verbose=verbose, quiet=quiet or not verbose)
+    configure_logging(verbose=verbose, quiet=quiet, default="warning")
     pool = PoolFolder(name)
     if dry_run:
         if settings is None:
@@ -300,7 +301,7 @@ def scale_pool(
     """Run `scale`. optional: kinds of jobs that a pool gets if their workers are asked for."""
     from ..pool import start as verbs
 
-    configure_logging(verbose=verbose, quiet=quiet or not verbose)
+    configure_logging(verbose=verbose, quiet=quiet, default="warning")
     with options_named(adapt="--adapt"):
         low_high = None if adapt is None else adapt_range(adapt)
     pool, say = PoolFolder(name), _say(quiet)
@@ -321,14 +322,14 @@ def workers_by_service(texts: Sequence[str] | None) -> dict[str, int]:
 def stop_pool(name: Path, *, now: bool, verbose: bool, quiet: bool) -> None:
     from ..pool import start as verbs
 
-    configure_logging(verbose=verbose, quiet=quiet or not verbose)
+    configure_logging(verbose=verbose, quiet=quiet, default="warning")
     verbs.stop(PoolFolder(name), _say(quiet), now=now)
 
 
 def script_of(name: Path, *, verbose: bool, quiet: bool) -> None:
     from ..pool import start as verbs
 
-    configure_logging(verbose=verbose, quiet=quiet or not verbose)
+    configure_logging(verbose=verbose, quiet=quiet, default="warning")
     pool = PoolFolder(name)
     pool.require()
     verbs.script(pool, pool.read_settings(), typer.echo)

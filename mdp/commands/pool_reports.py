@@ -22,7 +22,8 @@ from ..pool.job_logs import Follower, cause, end_of, lives, whole
 from ..pool.observe import Observer, launcher_of
 from ..pool.pool_folder import PoolError, PoolFolder
 from ..sockets import unix_time
-from ..system.process import configure_logging, ended_by_signals
+from ..system.logs import configure_logging
+from ..system.process import ended_by_signals
 from ..wire import one_line
 from .command_line import (
     FAILURES,
@@ -387,7 +388,7 @@ def add_to(group: typer.Typer) -> None:
 
 def prepare(*, verbose: bool, quiet: bool) -> None:
     """Set up the log of a command that reports; at a silent broker it says so itself."""
-    configure_logging(verbose=verbose, quiet=quiet or not verbose)
+    configure_logging(verbose=verbose, quiet=quiet, default="warning")
 
 
 def status(

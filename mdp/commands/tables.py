@@ -10,8 +10,22 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-_LEFT = ("service", "worker", "dialect", "state", "fingerprint", "host", "job", "device")
+_LEFT = (
+    "client",
+    "where",
+    "key",
+    "requests",
+    "service",
+    "worker",
+    "dialect",
+    "state",
+    "fingerprint",
+    "host",
+    "job",
+    "device",
+)
 _SHORT = 24  # characters of a fingerprint
+_SHOWN_IDS = 3  # of the requests of a client
 
 
 def size(count: float) -> str:
@@ -34,19 +48,43 @@ def duration(seconds: float) -> str:
 
 
 def services(
-    report: Mapping[str, Mapping[str, int]], *, rates: Mapping[str, float] | None = None
+    report: Mapping[str, Mapping[str, Any]], *, rates: Mapping[str, float] | None = None
 ) -> Table:
     """Return a table with one row per service. `rates`, in answers/s, adds a column."""
     table = _table("service", "workers", "idle", "busy", "queued", "bytes", "answered", "requeued")
     if rates is not None:
         table.add_column("per s", justify="right")
+    pauses = {name: row["paused"] for name, row in report.items() if row.get("paused")}
+    if pauses:
+        table.add_column("paused", justify="left")
     for name in sorted(report):
         row = report[name]
         workers = str(row["workers"]) if row["workers"] else "[bold red]0[/]"
         queued = f"[yellow]{row['queued']}[/]" if row["queued"] else "0"
         cells: list[str | Text] = [Text(name), workers, str(row["idle"]), str(row["busy"]), queued]
         cells += [size(row["bytes"]), str(row["answered"]), str(row["requeued"])]
-        table.add_row(*cells, *([] if rates is None else [f"{rates.get(name, 0.0):.1f}"]))
+        cells += [] if rates is None else [f"{rates.get(name, 0.0):.1f}"]
+        if pauses:
+            cells.append(Text(paused_text(pauses.get(name)), style="yellow"))
+        table.add_row(*cells)
+    return table
+
+
+def paused_text(pause: Mapping[str, Any] | None) -> str:
+    """Describe a pause: `by key ann, 3 min 20 s`; empty if the service is not paused."""
+    return f"by {pause['by']}, {duration(pause['for_s'])}" if pause else ""
+
+
+def clients(report: list[Mapping[str, Any]]) -> Table:
+    """Return a table with one row per client that waits, the one that has waited longest first."""
+    table = _table("client", "where", "key", "queued", "held", "bytes", "oldest", "requests")
+    for row in sorted(report, key=lambda row: -row["oldest_s"]):
+        ids = [request["id"] for request in row["requests"][:_SHOWN_IDS]]
+        more = row["queued"] + row["held"] - len(ids)
+        requests = " ".join([*ids, f"and {more} more"] if more else ids)
+        named = [Text(row[name]) for name in ("client", "where", "key")]
+        counts = (str(row["queued"]), str(row["held"]), size(row["bytes"]))
+        table.add_row(*named, *counts, duration(row["oldest_s"]), Text(requests))
     return table
 
 

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..sockets import clock, unix_time
-from ..system.process import timestamp
+from ..system.logs import timestamp
 
 WIDE = 1000  # columns, if stdout is not a terminal
 

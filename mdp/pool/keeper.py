@@ -79,6 +79,8 @@ class ServiceSeen:
     """The median time of a request at a worker; None: none was answered."""
     longest_s: float = 0.0
     """The 95 % quantile."""
+    paused: bool = False
+    """An operator has paused it: its workers stay, whatever is queued."""
 
 
 @dataclass(frozen=True)
@@ -511,6 +513,10 @@ class Keeper:
             return memory.needs[-1][1] if memory.needs else self.settings.want[service]
         if not memory.needs and now - self._watched_since < self.settings.idle_s:
             return self.settings.want[service]  # as the user asked, until --idle has passed
+        if state.paused:
+            memory.saturated_since = None
+            before = memory.needs[-1][1] if memory.needs else self.settings.want[service]
+            return max(before, state.busy + state.idle)
         asked = state.queued + state.busy
         if not asked:
             memory.saturated_since = None

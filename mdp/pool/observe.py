@@ -193,6 +193,7 @@ def seen_by_keeper(sight: Sight) -> Seen:
             idle=report.get("idle", 0),
             serving_s=(report.get("serving_s") or {}).get("p50"),
             longest_s=(report.get("serving_s") or {}).get("p95", 0.0),
+            paused=report.get("paused") is not None,
         )
         for name, report in (sight.services or {}).items()
     }

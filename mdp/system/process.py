@@ -1,9 +1,8 @@
-"""Set up the process of a command: error reports, log, signals and limits."""
+"""Set up the process of a command: error reports, signals and limits."""
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import math
 import os
 import resource
@@ -11,13 +10,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from types import FrameType
 
-from ..errors import SettingsError
 from ..sockets import Wakeup, clock
 from ..wire import one_line
 from .interrupts import drop_closed_terminal, interrupted_by_signals, stop_signals
+from .logs import log_error
 
 Explain = Callable[[Exception], "str | None"]
 
@@ -31,7 +29,8 @@ def errors_reported(program: str = "mdp", *, explain: Explain | None = None) -> 
 
     explain: returns a better text for an error, or None; an error with such a text but without an
     `exit_code` exits with 1. An error with neither is a bug, and is raised. Ctrl-C exits with 130.
-    If the reader of stdout is gone, the process exits with 1 and prints nothing.
+    If the reader of stdout is gone, the process exits with 1 and prints nothing. The error is also
+    the last line of a log in a file (--log-file), or as JSON (--log-json).
     """
     try:
         try:
@@ -49,28 +48,10 @@ def errors_reported(program: str = "mdp", *, explain: Explain | None = None) -> 
         if code is None and text is None:
             raise
         line = " ".join((text or str(error)).split())
-        print(f"{program}: {one_line(line)}", file=sys.stderr)
+        shown = f"{program}: {one_line(line)}"
+        if not log_error(shown):
+            print(shown, file=sys.stderr)
         sys.exit(FAILED if code is None else code)
-
-
-def configure_logging(*, verbose: bool, quiet: bool = False) -> None:
-    """Log to stderr, one line per event, with time and zone; `quiet`: only warnings and errors."""
-    if verbose and quiet:
-        raise SettingsError("--quiet cannot be combined with --verbose")
-    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
-
-
-class _Formatter(logging.Formatter):
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        return timestamp(record.created)
-
-
-def timestamp(unix_s: float) -> str:
-    """Format a time as ISO 8601, local with its zone: `2026-11-28T01:12:10.123+00:00`."""
-    return datetime.fromtimestamp(unix_s).astimezone().isoformat(timespec="milliseconds")
 
 
 @contextmanager

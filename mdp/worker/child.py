@@ -22,6 +22,7 @@ from ..broker.fingerprints import fingerprint_of, known_facts
 from ..broker.throttle import Throttle
 from ..errors import MDPError, Refused
 from ..sockets import ChildEnd, Stream, clock
+from ..system.logs import computing
 from ..system.process import die_with
 from ..wire import MAX_BODY_FRAMES, error_body
 from .worker import Worker
@@ -70,8 +71,9 @@ def run_child(
     host.send([READY, fingerprint, regular, facts])
     while (message := host.receive()) is not None:
         number, *frames = message
-        for final, body in answers(worker, frames, name=name):
-            host.send([FINAL if final else PARTIAL, number, *body])
+        with computing(number[8:].hex()):  # the request's id follows the number
+            for final, body in answers(worker, frames, name=name):
+                host.send([FINAL if final else PARTIAL, number, *body])
 
 
 def facts_of(worker: Worker) -> dict[str, Any]:

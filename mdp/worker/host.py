@@ -25,6 +25,7 @@ busy       `orphan_s` is over                       killed    KillChild
 busy       mmi.stop, now: the time limit is over    killed    KillChild
 idle       session lost                             idle      open a new one when it may be
 killed     child died                               dead      close the session; restart at once
+any        mmi.leave: an operator has dismissed it  -         as `drain`
 any other  child died                               dead      close the session; restart time (1)
 any        fingerprint refused for too long (2)     ended     KillChild; `failure` has the reason
 any        `stop`                                   ended     close the session, KillChild
@@ -54,7 +55,7 @@ from ..broker.throttle import Throttle
 from ..settings import WorkerSettings
 from ..wire import Frame, Frames, error_body, printable
 from .lifetime import Lifetime
-from .session import Session, SocketStep, Stop, fixed_place, no_jitter
+from .session import Leave, Session, SocketStep, Stop, fixed_place, no_jitter
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Work(NamedTuple):
 
     number: int
     body: Frames
+    request: bytes = b""
+    """The request's id, for the log; empty if the broker has given it none."""
 
 
 Step = SocketStep | StartChild | KillChild | Work
@@ -118,6 +121,7 @@ class Host:
         self._connections = Throttle(log, every_s=60.0, burst=5)  # a broker may be away for days
         self.draining = False
         self._leave_at = math.inf  # draining: an idle child may end, confirmed by the broker or not
+        self._request = ""  # the id of the child's request, or of its latest one
         self._number = 0  # of the child's request, or of its latest one
         self._asked_at = 0.0
         self._orphan_until = math.inf  # nobody waits for its answer any more: time to finish
@@ -186,11 +190,16 @@ class Host:
             out += self.session.reply(self._too_large, final=True, now=now)
         if not final:
             return out
-        log.debug("%s: answered after %.3f s", self.name, now - self._asked_at)
+        log.debug("%s: answered after %.3f s%s", self.name, now - self._asked_at, self._about)
         self._crashes = 0
         self.child = Child.IDLE
         self._orphan_until = math.inf
         return out + self.tick(now)
+
+    @property
+    def _about(self) -> str:
+        """The end of a line about the child's request: `: request 5f0c...`."""
+        return f": request {self._request}" if self._request else ""
 
     def _refused_as_too_large(self, body: Sequence[Frame], now: float) -> Frames | None:
         """Return error 413 if the broker does not take an answer, or a part, of this size."""
@@ -200,7 +209,7 @@ class Host:
             return None
         what = f"an answer of {printable(self.session.service)} has {size} bytes"
         text = f"{what}, want at most {limit} (--max-queue-bytes of mdp broker)"
-        self._throttle.warning(now, "%s: %s", self.name, text)
+        self._throttle.warning(now, "%s: %s%s", self.name, text, self._about)
         return error_body(413, text)
 
     def died(self, how: str, now: float) -> list[Step]:
@@ -220,8 +229,9 @@ class Host:
         if self.child is Child.DEAD and was_killed:
             log.info("%s: the killed child is started again", self.name)
         elif self.child is Child.DEAD:
-            line = "%s: the child %s while %s; it is started again in %.1f s"
-            log.warning(line, self.name, how, state.value, wait_s)
+            line = "%s: the child %s while %s; it is started again in %.1f s%s"
+            about = self._about if state is Child.BUSY else ""
+            log.warning(line, self.name, how, state.value, wait_s, about)
         return [*crashed, *self.session.close(now)]
 
     def not_started(self, why: str, now: float) -> list[Step]:
@@ -256,19 +266,26 @@ class Host:
 
     def receive(self, frames: Frames, now: float) -> list[Step]:
         was_open, was_heard = self.session.is_open, self.has_broker
+        was_paused = self.session.paused
         steps, order = self.session.receive(frames, now)
         out: list[Step] = list(steps)
+        if self.session.paused != was_paused:
+            self.life.paused(self.session.paused, now)
         if self.has_broker and not was_heard:
             self._on_found(now)
         if isinstance(order, Stop):
             out += self._on_stop(order, now)
+        elif isinstance(order, Leave):
+            log.info("%s: leaving: an operator has dismissed it", self.name)
+            out += self.drain(now)
         elif order is not None and self.child is Child.IDLE:
             self._number += 1
             self._asked_at = now
             self._too_large = None
             self.child = Child.BUSY
             self.life.began(now)
-            out.append(Work(self._number, order))
+            self._request = self.session.request.hex()
+            out.append(Work(self._number, order, self.session.request))
         if self.draining and self.session.retired:
             self._leave_at = min(now, self._leave_at)
         if self._is_refused_for_good:
@@ -309,8 +326,8 @@ class Host:
             return self._kill(f"its request took too long ({now - self._asked_at:.1f} s)")
         if self._orphan_until == math.inf:
             grace_s = self.settings.orphan_s
-            line = "%s: the request was cancelled; the child has %g s to finish it"
-            self._throttle.info(now, line, self.name, grace_s)
+            line = "%s: the request was cancelled; the child has %g s to finish it%s"
+            self._throttle.info(now, line, self.name, grace_s, self._about)
             self._give_grace("it did not finish a cancelled request", now)
         return []
 
@@ -320,7 +337,7 @@ class Host:
         self._orphan_reason = f"{reason} in {self.settings.orphan_s:g} s"
 
     def _kill(self, reason: str) -> list[Step]:
-        log.warning("%s: killed the child: %s", self.name, reason)
+        log.warning("%s: killed the child: %s%s", self.name, reason, self._about)
         self._orphan_until = math.inf
         self.child = Child.KILLED
         return [KillChild()]

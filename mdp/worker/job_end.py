@@ -7,7 +7,7 @@ import math
 
 from ..sockets import unix_time
 from ..system.batch_job import BatchJob, asked_end_time, end_time
-from ..system.process import timestamp
+from ..system.logs import timestamp
 
 log = logging.getLogger(__name__)
 

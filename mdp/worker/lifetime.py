@@ -33,6 +33,7 @@ class Lifetime:
         self._usual_s = 0.0  # what a request takes: the quantile, or the longest time
         self._began_at = math.inf  # of the request that is computed; infinite: there is none
         self._idle_since = math.inf  # infinite: no broker could ask
+        self._is_paused = False  # the broker hands out no requests of the service
         self.ends_at = math.inf
         self._stagger_s = 0.0
         self._confirmed_end: float | None = None  # the end for which it was asked again
@@ -51,16 +52,25 @@ class Lifetime:
         self._times.add(took_s)
         is_enough = self._times.measured >= _ENOUGH
         self._usual_s = self._times.quantile(0.95) if is_enough else max(self._usual_s, took_s)
-        self._began_at, self._idle_since = math.inf, now
+        self._began_at, self._idle_since = math.inf, self._idle_from(now)
 
     def offered(self, now: float) -> None:
         """Note that a broker can ask from now on."""
         if self._began_at == math.inf:
-            self._idle_since = now
+            self._idle_since = self._idle_from(now)
+
+    def _idle_from(self, now: float) -> float:
+        return math.inf if self._is_paused else now
+
+    def paused(self, paused: bool, now: float) -> None:
+        """Note that the broker hands out no requests, or does so again: this is no idle time."""
+        self._is_paused = paused
+        if self._began_at == math.inf:
+            self._idle_since = self._idle_from(now)
 
     def withdrawn(self) -> None:
         """Note that no broker can ask: the session was lost, or the child died."""
-        self._idle_since = math.inf
+        self._idle_since, self._is_paused = math.inf, False
 
     def died(self) -> None:
         self._began_at = self._idle_since = math.inf

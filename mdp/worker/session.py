@@ -12,6 +12,8 @@ REQUEST                          -                   -> request (1)  ignored
 `reply`, final                   dropped             dropped         FINAL, -> open
 `reply`, not final               dropped             dropped         PARTIAL
 mmi.stop with its token          -                   -               passed to the host
+mmi.leave                        -                   passed on       passed to the host
+mmi.paused                       -                   noted           noted
 `crashed`                        -                   -               mmi.crashed with its token
 DISCONNECT                       -                   -> closed (2)   -> closed (2)
 the connection breaks            -                   -> closed (2)   -> closed (2)
@@ -48,7 +50,21 @@ from ..addresses import ClientKeys, Place
 from ..broker.fingerprints import known_facts
 from ..errors import MDPError, WireError
 from ..settings import WorkerSettings
-from ..wire import CRASHED, FINGERPRINT, GRACE, MDP02, NOW, RETIRE, STOP, Frame, Frames, one_line
+from ..wire import (
+    CRASHED,
+    FINGERPRINT,
+    GRACE,
+    ID_BYTES,
+    LEAVE,
+    MDP02,
+    NOW,
+    PAUSED,
+    RETIRE,
+    STOP,
+    Frame,
+    Frames,
+    one_line,
+)
 
 _JITTER = 0.25  # of a wait: it is shortened by up to this share
 _ANSWER = [*MDP02.client_prefix, *MDP02.client_final]
@@ -78,6 +94,10 @@ class Close(NamedTuple):
 
 
 SocketStep = Open | Send | Close
+
+
+class Leave(NamedTuple):
+    """The broker's message that an operator has dismissed this worker: it is to end."""
 
 
 class Stop(NamedTuple):
@@ -118,12 +138,14 @@ class Session:
         self.is_heard = False  # the broker has sent something in this session
         self.token: bytes | None = None
         self.retired = False  # the broker has confirmed that it sends no more requests
+        self.paused = False  # an operator has paused the service
         self.fingerprint = b""  # of the child; known when the session is opened
         self.regular = False  # of the child: each of its requests takes about equally long
         self.facts: dict[str, Any] = {}  # more facts of the announcement
         self.wrong_broker: str | None = None  # why the broker is not the one that is looked for
         self.max_bytes: int | None = None  # the largest answer that the broker takes, if known
         self.broker_user, self.broker_host = "", ""  # who runs the broker, and where, if known
+        self.broker_instance = b""  # of a broker of ours
         self.refusal: str | None = None  # the broker's latest reason for refusing the fingerprint
         self.refused_s = 0.0  # how long it has refused it, up to its latest answer
         self._refused_at = 0.0  # the first refusal in a row; only with a refusal
@@ -133,6 +155,16 @@ class Session:
         self._heard_at = 0.0
         self._sent_at = 0.0
 
+    @property
+    def request(self) -> bytes:
+        """The id of the request that is held; empty if the broker has given it none.
+
+        A broker of ours puts its instance, a number and the id into its tokens.
+        """
+        token = self.token or b""
+        is_ours = len(token) == 16 + ID_BYTES and token[:8] == self.broker_instance
+        return token[-ID_BYTES:] if is_ours else b""
+
     def open(self, now: float) -> list[SocketStep]:
         """Open a session; return no steps, and stay closed, if the broker cannot be located."""
         try:
@@ -141,7 +173,7 @@ class Session:
             self._wait(now)
             return []
         self.is_open, self.retired, self.max_bytes = True, False, None
-        self.is_heard, self.wrong_broker = False, None
+        self.is_heard, self.wrong_broker, self.paused = False, None, False
         self._heard_at = self._sent_at = now
         facts = {"regular": self.regular, **self.facts}
         if place.instance is not None:
@@ -171,14 +203,16 @@ class Session:
         self.is_open, self.token, self.closed_until = False, None, now
         return [Send(MDP02.disconnect_to(b"")[1:]), Close(flush=True)]
 
-    def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | Stop | None]:
-        """Handle one message of the broker; return the steps, and what the child is to do.
+    def receive(
+        self, frames: Frames, now: float
+    ) -> tuple[list[SocketStep], Frames | Stop | Leave | None]:
+        """Handle one message of the broker; return the steps, and what the worker is to do.
 
-        That is the body of a request, or `Stop` for the request that is held, or None.
+        That is the body of a request, `Stop` for the request that is held, `Leave`, or None.
         """
         if frames[:2] == _ANSWER:
-            stop = self._on_answer(frames[2:], now)
-            return self._break_off(now) if self.wrong_broker else [], stop
+            wish = self._on_answer(frames[2:], now)
+            return self._break_off(now) if self.wrong_broker else [], wish
         try:
             order = wire.parse_order(frames)
         except WireError:
@@ -193,7 +227,7 @@ class Session:
                 return [], body
         return [], None
 
-    def _on_answer(self, frames: Frames, now: float) -> Stop | None:
+    def _on_answer(self, frames: Frames, now: float) -> Stop | Leave | None:
         """Handle a message of one of the broker's own services."""
         match frames:
             case [bytes(service), *_] if service == RETIRE:
@@ -205,6 +239,11 @@ class Session:
                 self._heard_at, self._wait_s = now, self.settings.reconnect_s
                 if self.token is not None and token == self.token and how in (GRACE, NOW):
                     return Stop(at_once=how == NOW)
+            case [bytes(service)] if service == LEAVE:
+                self._heard_at, self.is_heard = now, True
+                return Leave()
+            case [bytes(service), flag] if service == PAUSED:
+                self._heard_at, self.is_heard, self.paused = now, True, flag == b"1"
         return None
 
     def _on_verdict(self, verdict: Frames, now: float) -> None:
@@ -213,6 +252,7 @@ class Session:
             self.refusal, self.refused_s = None, 0.0
             self.max_bytes = _max_bytes(verdict[1:])
             self.broker_user, self.broker_host = _who(verdict[1:])
+            self.broker_instance = _instance(verdict[1:])
         if len(verdict) == 2 and verdict[0] in (b"409", b"403"):
             if self.refusal is None:
                 self._refused_at = now
@@ -286,6 +326,15 @@ def _who(limits: Frames) -> tuple[str, str]:
     if not (isinstance(user, str) and isinstance(host, str)):
         return "", ""
     return one_line(user), one_line(host)
+
+
+def _instance(limits: Frames) -> bytes:
+    """Return the instance of the broker; empty if it does not say so."""
+    try:
+        (packed,) = limits
+        return bytes.fromhex(msgpack.unpackb(packed)["instance"])
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+        return b""
 
 
 def _max_bytes(limits: Frames) -> int | None:

@@ -258,9 +258,9 @@ class _Slot:
                 case session.Send(frames):
                     if self._dealer is not None:  # else its socket could not be opened
                         self._dealer.send(frames)
-                case host.Work(number, body):
+                case host.Work(number, body, request):
                     assert self._channel is not None
-                    self._channel.send([number.to_bytes(8, "big"), *body])
+                    self._channel.send([number.to_bytes(8, "big") + request, *body])
                     self._watch_channel()
                 case session.Open(address, keys):
                     self._open(address, keys, now)
@@ -339,7 +339,7 @@ class _Slot:
             return self.host.setup_failed(rest[0].decode(), now)
         number, *body = rest
         final = kind == child.FINAL
-        return self.host.answered(int.from_bytes(number, "big"), body, final=final, now=now)
+        return self.host.answered(int.from_bytes(number[:8], "big"), body, final=final, now=now)
 
     def _watch_channel(self) -> None:
         assert self._channel is not None

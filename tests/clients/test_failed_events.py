@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import socket
 from collections.abc import Iterator
@@ -116,11 +117,17 @@ def test_three_poison_events_among_two_hundred_are_named_and_mended_by_a_retry(
 
 @pytest.mark.parametrize(("end", "code"), [("refuse", 400), ("raise", 500)])
 def test_what_a_handler_refuses_or_stumbles_over_is_named(
-    job: ScoringJob, pools: Pools, end: str, code: int
+    job: ScoringJob, pools: Pools, end: str, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = calm(job, pools)
     pools.poison(end, expected[5].rse.event)
+    caplog.set_level(logging.INFO, "clients")
     done = score(job)
+    rse = expected[5].rse
+    lines = [line for line in caplog.messages if line.startswith("event ")]
+    named = re.escape(f"event ({rse.run}, {rse.subrun}, {rse.event}) failed with {code}: ")
+    assert len(lines) == len(PLANES)
+    assert all(re.match(rf"{named}.*, request [0-9a-f]{{16}}: ", line) for line in lines)
     assert {item.entry for item in done.failed} == {5}
     assert {(row["code"], row["entry"]) for row in report(job)} == {(code, 5)}
     assert {row["plane"] for row in report(job)} == set(PLANES)

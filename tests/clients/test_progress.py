@@ -68,7 +68,7 @@ def command(job: ScoringJob, *options: str) -> list[str]:
 PROGRAM = """
 import logging, sys, time
 from clients.terminal import screen
-from mdp.system.process import configure_logging
+from mdp.system.logs import configure_logging
 configure_logging(verbose=False)
 with screen.progress("events", command="test", interval_s=0.2) as show:
     show.step("waiting for the moon")

@@ -118,7 +118,8 @@ def test_all_sockets_of_a_client_have_names_of_one_owner_and_the_pulse_a_lease(
                 else:
                     requests.append(name)
             assert len({name[:9] for name in (*requests, pulse[0])}) == 1
-            assert set(pulse[1:-1]) <= set(requests)
+            assert set(pulse[1:-2]) <= set(requests)
+            assert pulse[-2].startswith(b"who=")
             assert pulse[-1] == b"lease=3.000"
             for future in futures:
                 future.cancel()

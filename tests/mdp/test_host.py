@@ -1116,3 +1116,55 @@ def test_without_standby_a_refused_worker_ends() -> None:
         host.receive(REFUSED, float(second))
     assert host.ended
     assert host.failure is not None
+
+
+# What an operator wants.
+
+LEAVE: Frames = [b"MDPC02", b"\x03", b"mmi.leave"]
+
+
+def test_an_idle_worker_that_is_dismissed_retires_and_ends() -> None:
+    host = idle()
+    host.receive(HEARD, 0.1)
+    assert RETIRE in host.receive(LEAVE, 0.2)
+    assert DISCONNECT in [*host.receive(RETIRED, 0.3), *host.tick(0.3)]
+    assert host.ended
+    assert host.failure is None
+
+
+def test_a_busy_worker_that_is_dismissed_answers_first() -> None:
+    host = idle()
+    host.receive(request(b"t", b"x"), 0.1)
+    assert host.receive(LEAVE, 0.2) == [RETIRE]
+    host.receive(RETIRED, 0.3)
+    assert not host.ended
+    assert reply(b"t", b"y") in host.answered(1, [b"y"], final=True, now=1.0)
+    assert host.ended
+
+
+def test_a_paused_worker_does_not_leave_because_it_is_idle() -> None:
+    host = a_host(WorkerSettings(life=WorkerLife(idle_s=5.0)))
+    host.tick(0.0)
+    host.ready(0.0)
+    host.receive(HEARD, 0.1)
+    host.receive([b"MDPC02", b"\x03", b"mmi.paused", b"1"], 1.0)
+    for second in range(2, 20):
+        host.receive(HEARD, float(second))
+        host.tick(float(second))
+    assert not host.draining
+    host.receive([b"MDPC02", b"\x03", b"mmi.paused", b"0"], 20.0)
+    for second in range(20, 27):
+        host.receive(HEARD, float(second))
+        host.tick(float(second))
+    assert host.draining
+
+
+def test_the_id_of_a_request_is_read_from_the_tokens_of_brokers_of_ours_only() -> None:
+    host = idle()
+    verdict = msgpack.packb({"max_bytes": 10_000, "instance": b"INSTANCE".hex()})
+    host.receive([b"MDPC02", b"\x03", b"mmi.fingerprint", b"200", verdict], 0.1)
+    work = list(host.receive(request(b"another broker's, 24 b.."), 0.2))
+    assert work == [Work(1, [], b"")]
+    host.answered(1, [b"y"], final=True, now=0.3)
+    token = b"INSTANCE" + bytes(8) + b"IDENTITY"
+    assert host.receive(request(token), 0.4) == [Work(2, [], b"IDENTITY")]

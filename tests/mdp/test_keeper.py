@@ -443,3 +443,32 @@ def test_a_refusal_pauses_unless_hosts_were_excluded(exclude: tuple[str, ...]) -
     keeper.refused(Submit("work", 1, exclude, ""), "no such nodes")
     assert bool(keeper.paused) is not bool(exclude)
     assert keeper.excluded == {}
+
+
+def test_a_job_whose_workers_were_dismissed_is_replaced_and_is_no_bad_end() -> None:
+    cluster = Cluster(walltime_s=36000.0)
+    cluster.run(40)
+    before = {job.id for job in cluster.living()}
+    for _ in range(4):  # more often than bad ends would pause the kind
+        [job, *_] = cluster.ready()
+        cluster.end(job, "COMPLETED")  # a process whose workers have retired exits with 0
+        cluster.run(40)
+    assert not any(note.fields["bad"] for note in cluster.events("ended"))
+    assert cluster.keeper.paused == {}
+    assert cluster.keeper.excluded == {}
+    assert len(cluster.living()) == len(before)
+
+
+def test_adapt_keeps_its_workers_while_a_service_is_paused() -> None:
+    cluster = Cluster(settings=replace(ADAPT, want={"echo": 4}), walltime_s=36000.0)
+    cluster.run(60)
+    count = len(cluster.ready())
+    assert count == 4
+    for queued in (0, 1000):  # neither fewer because they are idle, nor more for the queue
+        cluster.service = ServiceSeen(queued=queued, idle=count, serving_s=1.0, paused=True)
+        cluster.run(300)
+        assert len(cluster.ready()) == count
+    assert cluster.submitted == count
+    cluster.service = ServiceSeen(idle=count, serving_s=1.0)
+    cluster.run(300)
+    assert cluster.living() == []

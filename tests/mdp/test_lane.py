@@ -23,6 +23,7 @@ from mdp.client.lane import (
     Met,
     OpenLane,
     PartialReply,
+    Paused,
     SendOnLane,
     Silent,
     Step,
@@ -99,7 +100,7 @@ class Shell:
         self.probes: list[tuple[bytes, Frames]] = []
         self.cancels: list[tuple[bytes, Frames]] = []
         self.parts: list[Sequence[Frame]] = []
-        self.told: list[Met | Silent] = []
+        self.told: list[Met | Paused | Silent] = []
         self.ends: dict[ClientRequest, FinalReply | Failed] = {}
         self.now = 0.0
         self.closed_at: list[float] = []
@@ -158,7 +159,7 @@ class Shell:
             kinds.get(name, self.requests).append((step.lane, step.frames))
         elif isinstance(step, PartialReply):
             self.parts.append(step.body)
-        elif isinstance(step, Met | Silent):
+        elif isinstance(step, Met | Paused | Silent):
             self.told.append(step)
         else:
             assert step.call not in self.ends

@@ -20,6 +20,7 @@ from mdp.client.lane import (
     Met,
     OpenLane,
     PartialReply,
+    Paused,
     SendOnLane,
     Silent,
     Step,
@@ -108,7 +109,7 @@ class ClientWalk(RuleBasedStateMachine):
             elif isinstance(step, SendOnLane):
                 assert step.lane in self.open, "a closed lane gets no Send"
                 self._on_send(step.lane, step.frames)
-            elif not isinstance(step, Met | Silent):
+            elif not isinstance(step, Met | Paused | Silent):
                 self._on_said(step)
 
     def _on_send(self, lane: bytes, frames: Frames) -> None:

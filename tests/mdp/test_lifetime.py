@@ -140,3 +140,25 @@ def test_an_idle_worker_leaves_after_its_time_from_when_it_could_be_asked() -> N
     assert life.why_leave(2060.0) is not None
     life.withdrawn()
     assert life.why_leave(9000.0) is None
+
+
+def test_the_time_of_a_pause_is_no_idle_time() -> None:
+    life = a_life(idle_s=10.0)
+    life.offered(0.0)
+    life.paused(True, 5.0)
+    assert life.why_leave(1000.0) is None
+    assert life.deadline() == math.inf
+    life.paused(False, 1000.0)
+    assert life.why_leave(1009.0) is None
+    assert life.why_leave(1010.0) is not None
+
+
+def test_a_request_that_ends_in_a_pause_begins_no_idle_time() -> None:
+    life = a_life(idle_s=10.0)
+    life.began(0.0)
+    life.paused(True, 1.0)
+    life.finished(2.0)
+    assert life.why_leave(1000.0) is None
+    life.withdrawn()  # the broker has gone, and the pause with it
+    life.offered(1000.0)
+    assert life.why_leave(1010.0) is not None

@@ -111,6 +111,7 @@ def test_mmi_services_counts_workers_requests_and_bytes() -> None:
             "answered": 1,
             "requeued": 0,
             "time_limit_s": None,
+            "paused": None,
         },
         "plane0": {
             "workers": 0,
@@ -123,6 +124,7 @@ def test_mmi_services_counts_workers_requests_and_bytes() -> None:
             "requeued": 0,
             "time_limit_s": None,
             "serving_s": None,
+            "paused": None,
         },
     }
     broker.receive(RFC18.disconnect(b"w2"), 0.0)
@@ -166,6 +168,7 @@ def test_mmi_workers_says_who_they_are_and_what_they_do() -> None:
                 "dialect": "MDP/0.1",
                 "fingerprint": "",
                 "retired": False,
+                "dismissed": False,
                 "since_s": 5.0,
                 "busy_s": 3.0,
                 "heard_s": 0.5,
@@ -177,6 +180,7 @@ def test_mmi_workers_says_who_they_are_and_what_they_do() -> None:
                 "dialect": "majortomo",
                 "fingerprint": "",
                 "retired": False,
+                "dismissed": False,
                 "since_s": 4.0,
                 "busy_s": None,
                 "heard_s": 4.0,

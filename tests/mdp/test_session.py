@@ -14,7 +14,7 @@ from mdp.addresses import Place
 from mdp.errors import MDPError
 from mdp.settings import Heartbeats, WorkerSettings
 from mdp.wire import Frame, Frames
-from mdp.worker.session import Close, Open, Send, Session, SocketStep, Stop
+from mdp.worker.session import Close, Leave, Open, Send, Session, SocketStep, Stop
 from tests.support.steps import Steps
 
 Step = TypeVar("Step")
@@ -29,7 +29,9 @@ class Watched(Session):
     def close(self, now: float) -> list[SocketStep]:
         return Steps(super().close(now))
 
-    def receive(self, frames: Frames, now: float) -> tuple[list[SocketStep], Frames | Stop | None]:
+    def receive(
+        self, frames: Frames, now: float
+    ) -> tuple[list[SocketStep], Frames | Stop | Leave | None]:
         steps, order = super().receive(frames, now)
         return Steps(steps), order
 

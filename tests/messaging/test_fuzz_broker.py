@@ -90,7 +90,7 @@ class Fuzzer:
 
     def take(self, frames: list[bytes]) -> None:
         """Keep the token of a request that a peer got."""
-        tokens = [frame for frame in frames[:5] if len(frame) == 16]
+        tokens = [frame for frame in frames[:5] if len(frame) == 24]
         self.tokens = [*self.tokens[-20:], *tokens]
 
 

@@ -21,11 +21,15 @@ from tests.support.processes import ROOT
 ARGUMENTS = {
     "worker": ["echo", "mdp.echo:Echo"],
     "call": ["echo"],
+    **{f"service {name}": ["echo"] for name in ("pause", "resume")},
+    "retire": ["--host", "n7"],
+    "cancel": ["--client", "bob"],
     **{f"keys {name}": ["bob", "--contact", "none.json"] for name in ("new", "revoke")},
     **{f"keys {name}": ["--contact", "none.json"] for name in ("list", "rotate")},
 }
 ENOUGH = {"--every": ["--watch"]}
-"""Options that want another one."""
+"""Options that want another one, but in `ALONE`."""
+ALONE = {("top", "--every")}
 NUMBERS_IN_TEXT = [
     ("broker", "--time-limit", "echo=0"),
     ("broker", "--time-limit", "echo=nan"),
@@ -43,11 +47,15 @@ ADDRESSES = [
     ("worker", "--broker", "node7:5555"),
     ("call", "--broker", "node7:5555"),
     ("services", "--broker", "node7:5555"),
+    ("retire", "--broker", "node7:5555"),
+    ("drain", "--broker", "node7:5555"),
+    ("top", "--broker", "node7:5555"),
     ("bench", "--broker", "node7:5555"),
     ("metrics", "--broker", "node7:5555"),
 ]
 COMMANDS = [
     *("broker", "worker", "call", "services", "bench", "metrics"),
+    *("service", "service pause", "service resume", "retire", "cancel", "drain", "top"),
     *("keys", "keys new", "keys list", "keys revoke", "keys rotate"),
 ]
 SSNET = [
@@ -80,7 +88,8 @@ def test_a_bad_number_names_its_option(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = [*ARGUMENTS.get(command, []), *ENOUGH.get(option, []), f"{option}={value}"]
+    others = [] if (command, option) in ALONE else ENOUGH.get(option, [])
+    words = [*ARGUMENTS.get(command, []), *others, f"{option}={value}"]
     stderr = misused(main, *command.split(), *words, monkeypatch=monkeypatch, capsys=capsys)
     assert option in stderr
 
@@ -188,7 +197,7 @@ def test_help_and_version_load_no_heavy_library(module: str, option: str) -> Non
 @pytest.mark.parametrize(
     ("module", "program", "typed", "offered"),
     [
-        ("mdp.commands.cli", "mdp", "mdp serv", "services"),
+        ("mdp.commands.cli", "mdp", "mdp call", "call"),
         ("clients.cli", "ssnet", "ssnet disp", "display"),
     ],
 )

@@ -270,3 +270,23 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert "Not a directory" in line
+
+
+def test_a_retired_worker_is_no_bad_end_and_the_pool_starts_another_job(pool: PoolFolder) -> None:
+    assert mdp("start", str(pool.path), *ECHO, "-n", "1").returncode == 0
+    with Client(f"@{pool.contact_file}", settings=ClientSettings(waits=True)) as client:
+        client.request("echo", [b"x"])
+        until(lambda: events_of(pool, "ready"), "the keeper has seen the worker")
+        words = ("retire", "--host", os.uname().nodename, "--pool", str(pool.path), "--yes")
+        command = [sys.executable, "-m", "mdp", *words]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, check=True, timeout=60, env=environment, cwd=ROOT)
+        [ended] = until(lambda: events_of(pool, "ended"), "the job has ended", within_s=60.0)
+        assert ended["code"] == "COMPLETED"
+        assert not ended["bad"]
+        assert client.request("echo", [b"y"]) == [b"y"], "another job serves"
+    assert events_of(pool, "paused") == events_of(pool, "excluded") == []
+
+
+def events_of(pool: PoolFolder, name: str) -> list[dict[str, object]]:
+    return [event for event in pool.history() if event.get("event") == name]

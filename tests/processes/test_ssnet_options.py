@@ -17,7 +17,7 @@ from tests.support.optional import optional
 
 ARGUMENTS = {
     "batches": ["no.root"],
-    "campaign check": ["no"],
+    **{f"campaign {name}": ["no"] for name in ("cancel", "check", "list", "report")},
     "campaign merge": ["no", "-o", "no.root"],
     "campaign retry": ["no"],
     "campaign start": ["no.root", "-o", "no"],
@@ -25,7 +25,9 @@ ARGUMENTS = {
     "check": ["no.root", "out.root"],
     "demo": ["-o", "no"],
     "display": ["no.root", "-o", "no.png"],
-    "pool logs": ["no"],
+    "files": ["no.root"],
+    "ledger": ["no.ledger"],
+    **{f"pool {name}": ["no"] for name in ("doctor", "logs", "script", "stop")},
     "pool scale": ["no", "--adapt", "0:1"],
     "pool start": ["no"],
     "pool status": ["no", "--watch"],

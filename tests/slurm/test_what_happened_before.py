@@ -44,7 +44,8 @@ ANOTHER_USER = """
 import os, sys
 from mdp import BrokerSettings
 from mdp.broker.broker_loop import serve_broker
-from mdp.system.process import configure_logging, stop_signal
+from mdp.system.logs import configure_logging
+from mdp.system.process import stop_signal
 os.setuid(65534)
 configure_logging(verbose=False)
 with stop_signal() as stop:

@@ -18,6 +18,8 @@ from clients.cli import app as ssnet
 from mdp.commands.cli import app as mdp
 from mdp.commands.command_line import PANELS
 
+LOG_OPTIONS = {"--log-level", "--log-json", "--log-file", "--log-size", "--log-keep"}
+"""Options of all commands: the page does not list the commands."""
 APPS = {"mdp": mdp, "ssnet": ssnet}
 
 
@@ -158,7 +160,14 @@ def _row(options: list[Option]) -> str:
         for text, commands in defaults.items()
     )
     meaning = " / ".join(meanings).replace("|", "\\|")
+    if {option.long for option in options} <= LOG_OPTIONS:
+        where = _of_all(defaults)
     return f"| {names} | {meaning} | {where.replace('|', '/')} |"
+
+
+def _of_all(defaults: dict[str, list[str]]) -> str:
+    [text] = defaults
+    return f"all{': ' + text if text else ''}"
 
 
 def numeric_options(app: typer.Typer) -> list[tuple[str, str, type]]:

@@ -13,7 +13,7 @@ from mdp import Heartbeats, WorkerSettings
 from mdp.commands.command_line import HEARTBEAT_OPTIONS, new_group, options_named
 from mdp.commands.worker_options import with_worker_life
 from mdp.settings import DEFAULT_ENDPOINT, WorkerLife
-from mdp.system.process import configure_logging
+from mdp.system.logs import configure_logging
 
 from ..option_checks import numbers
 from ..options import (

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from ...errors import MDPError
 from ...settings import DEFAULT_ENDPOINT
-from ...system.process import configure_logging, ended_by_signals
+from ...system.logs import configure_logging
+from ...system.process import ended_by_signals
 from ..command_line import (
     SERVED,
     Broker,

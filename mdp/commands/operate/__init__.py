@@ -1,0 +1,1 @@
+"""Commands of an operator: what a running broker does, and what its peers get to do."""
