@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import optional, tether
 from tests.support.processes import Processes, free_port
@@ -23,6 +24,11 @@ SLOW_FOLDERS = {
 }
 SLOW_FIXTURES = {"processes", "endpoint", "served", "pools", "farm", "root"}
 """They start processes, or load ROOT."""
+
+
+# none of the tests is timed, and the machine may be busy
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -93,7 +93,8 @@ def program(wait_s: float = 0, stop: int = 99) -> list[str]:
 
 
 def test_a_run_into_a_file_says_what_it_does_at_the_start_and_at_the_end(job: ScoringJob) -> None:
-    choice, first, last = ssnet(*command(job)).stderr.splitlines()
+    choice, first, *between, last = ssnet(*command(job)).stderr.splitlines()
+    assert all("so far" in line or "waiting" in line for line in between)  # on a slow machine
     assert "tick order backward: the regions of interest" in choice
     for line in (first, last):
         assert re.match(rf"{STAMP} ssnet run: ", line)
