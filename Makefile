@@ -43,9 +43,10 @@ test: $(VENV)/installed lint
 test-slurm: $(VENV)/installed
 	$(BIN)/pytest tests/slurm $(SLURM_PARALLEL) --durations 15 $(PYTEST)
 
+# threads of torch that wait for a core keep another one busy
 test-torch: $(TORCH_VENV)/installed
 	$(call lint,$(TORCH_VENV))
-	$(TORCH_VENV)/bin/pytest -m torch --require torch $(PYTEST)
+	OMP_NUM_THREADS=1 $(TORCH_VENV)/bin/pytest -m torch --require torch $(PYTEST)
 
 # a warning, such as one of a broken link, fails it; the variable silences a note of mkdocs-material
 docs: $(DOCS_VENV)/installed
