@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zmq
 
 from mdp import Client, ServiceError
 from mdp.broker.broker import Broker
@@ -30,6 +31,7 @@ from tests.support.processes import (
     until,
     wait_for_workers,
 )
+from tests.support.raw_peer import RawPeer
 
 HANDLERS = "tests.faults.handlers:Obedient"
 WAITS = replace(QUICK_CLIENT, waits=True)
@@ -334,6 +336,30 @@ def test_a_worker_whose_key_is_revoked_while_it_computes_is_replaced_by_another(
         assert counters(client)["answered"] == 1
     assert "its key farm was revoked" in broker.stderr
     assert re.search(r"key|accepts connections, but no broker answers", revoked.stderr)
+
+
+def test_an_open_connection_of_a_revoked_key_gets_no_more_answers(
+    processes: Processes, file: Path
+) -> None:
+    """Its peer may be one that does not care what the broker tells it: the broker must end it."""
+    published(processes, file)
+    place = contact.locate(new(file, "bob"))
+    assert place.keys is not None
+    context = zmq.Context[zmq.Socket[bytes]]()
+    context.setsockopt(zmq.CURVE_SERVERKEY, place.keys.broker.encode())
+    context.setsockopt(zmq.CURVE_PUBLICKEY, place.keys.public.encode())
+    context.setsockopt(zmq.CURVE_SECRETKEY, place.keys.secret.encode())
+    with RawPeer(place.address, context=context) as bob:
+
+        def is_answered() -> bool:
+            return bob.try_to_send(b"MDPC02", b"\x01", b"mmi.services") and bool(
+                bob.socket.poll(500) and bob.socket.recv_multipart()
+            )
+
+        assert all(is_answered() for _ in range(3))
+        mdp("keys", "revoke", "bob", "--contact", file)
+        until(lambda: not is_answered(), "the connection has ended", within_s=30.0)
+        assert not any(is_answered() for _ in range(4))
 
 
 def test_a_rotation_with_a_take_over_loses_nothing(
