@@ -149,6 +149,10 @@ def test_a_pool_has_keys_and_gives_them_to_other_people(pool: PoolFolder, tmp_pa
     with Client(f"@{bob}", settings=settings) as client:
         assert client.submit("echo", [b"x"]).result() == [b"x"]
     assert [row for row in findings(pool) if row["level"] != "ok"] == []
+    mdp("stop", str(pool.path))
+    assert mdp("start", str(pool.path), *ECHO).returncode == 0  # without --publish
+    assert is_alive(contact.read(pool.contact_file))
+    assert not published.exists()
 
 
 def test_the_keys_of_a_pool_are_rotated_under_load_and_nothing_is_lost(pool: PoolFolder) -> None:
