@@ -237,12 +237,12 @@ def _set_done(out: Path) -> None:
 
 def _files(folder: Path, count: int, *, events: int) -> list[Path]:
     folder.mkdir(parents=True)
-    made = list(toy.events(_DISTINCT, seed=1, settings=_TOYS))
+    toys = list(toy.events(_DISTINCT, seed=1, settings=_TOYS))
     paths = [folder / f"f{number:04d}.root" for number in range(count)]
     for number, path in enumerate(paths):
         with open_writer(path) as writer:
             for k in range(events):
-                event = made[(number * events + k) % _DISTINCT]
+                event = toys[(number * events + k) % _DISTINCT]
                 writer.write(replace(event, rse=RSE(1, number, k)))
     return paths
 

@@ -69,7 +69,7 @@ class Work(Protocol):
     progression: Progression
 
     def request(self, number: int) -> FileRequest:
-        """Return the request for a file that is to be asked for now."""
+        """Return the request to send for a file."""
 
     def take(self, answers: list[Answer]) -> None:
         """Take the answers that have come since the last call, at least one."""

@@ -136,7 +136,7 @@ class Progression:
     # What the driver asks.
 
     def next_files(self, now: float) -> list[int]:
-        """Return the files to ask for now; they are in flight from here on."""
+        """Return the files to request now, and count them as in flight."""
         if self.draining:
             return []
         free = self.limit - len(self._in_flight)

@@ -183,15 +183,15 @@ class Checking:
             for one in looks
             if one.file.state == "changed" and not one.text.startswith(_INPUT)
         )
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         for one in looks:
             number = one.file.number
             if one.text:
-                found[number] = one.text
+                reasons[number] = one.text
             else:
                 self._looked[number] = one
                 self.progression.add([number])
-        self._record(found, [one for one in looks if one.changed])
+        self._record(reasons, [one for one in looks if one.changed])
 
     # What the loop asks.
 
@@ -212,7 +212,7 @@ class Checking:
     def take(self, answers: list[Answer]) -> None:
         """Write what the readers found to the catalogue."""
         self._lease.check()
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         changed: list[Looked] = []
         over: list[int] = []
         now = time.monotonic()
@@ -226,12 +226,12 @@ class Checking:
                 self._shown(1)
                 continue
             over.append(number)
-            found[number] = text = _text(looked.file, answer)
+            reasons[number] = text = _text(looked.file, answer)
             if _is_changed(looked.file, answer):
                 changed.append(looked._replace(text=text, changed=True))
             if not looked.file.is_repeat:
                 self._names.append((looked.file.output, unpacked(answer.event_names)))
-        self._record(found, changed)
+        self._record(reasons, changed)
         self.progression.published(over)
 
     def turn(self, now: float) -> bool:

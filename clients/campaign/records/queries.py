@@ -240,9 +240,9 @@ class ReadCatalogue:
 
     def check_damage(self) -> None:
         """Raise `CatalogueDamaged` if SQLite finds damage in the file."""
-        found = self.rows("PRAGMA quick_check(1)")[0][0]
-        if found != "ok":
-            raise damaged(self.path, found)
+        damage = self.rows("PRAGMA quick_check(1)")[0][0]
+        if damage != "ok":
+            raise damaged(self.path, damage)
 
     def _one_file(self, where: str, *values: Any) -> File:
         rows = self.rows(f"SELECT {_FILE} FROM files WHERE {where}", *values)

@@ -48,14 +48,14 @@ def catalogues(folder: Path) -> dict[int, Path]:
         return {}
     except OSError as error:
         raise CatalogueFailed(f"cannot read {campaign_folder(folder)}: {error.strerror}") from error
-    found = {int(match[1]): match[0] for match in map(_NAME.fullmatch, names) if match}
-    return {epoch: campaign_folder(folder) / name for epoch, name in found.items()}
+    names_by_epoch = {int(match[1]): match[0] for match in map(_NAME.fullmatch, names) if match}
+    return {epoch: campaign_folder(folder) / name for epoch, name in names_by_epoch.items()}
 
 
 def catalogue_file(folder: Path) -> Path:
     """Return the newest catalogue of DIR. Raises `NoCampaign`."""
-    if found := catalogues(folder):
-        return found[max(found)]
+    if paths := catalogues(folder):
+        return paths[max(paths)]
     what = "an empty or another folder" if folder.is_dir() else "no such folder"
     if folder.is_file():
         what = "a file"

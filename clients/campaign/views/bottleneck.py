@@ -67,8 +67,8 @@ def services_of(looks: Sequence[Mapping[str, Report]]) -> list[Service]:
     if not looks:
         return []
     names = {name for look in looks for name in look}
-    found = [_service(name, [look[name] for look in looks if name in look]) for name in names]
-    wanted = [one for one in found if one.is_plane or one.name == READERS]
+    services = [_service(name, [look[name] for look in looks if name in look]) for name in names]
+    wanted = [one for one in services if one.is_plane or one.name == READERS]
     return sorted(wanted, key=lambda one: (not one.is_plane, one.name))
 
 

@@ -82,12 +82,12 @@ def standing_of(
 
 
 def _by_state(files: Iterable[tuple[Any, ...]]) -> dict[str, Sums]:
-    found: dict[str, Sums] = {}
+    by_state: dict[str, Sums] = {}
     for state, _, number, size, entries, failed, _, seconds, wrong in files:
-        sums = found.get(state, Sums())
+        sums = by_state.get(state, Sums())
         added = (number, int(size), int(entries), int(failed), seconds, int(wrong))
-        found[state] = Sums(*(old + new for old, new in zip(sums, added, strict=True)))
-    return found
+        by_state[state] = Sums(*(old + new for old, new in zip(sums, added, strict=True)))
+    return by_state
 
 
 def _whole_rate(
@@ -128,10 +128,10 @@ def _worst(catalogue: ReadCatalogue) -> list[WorstFile]:
 
 def _files_of(catalogue: ReadCatalogue, numbers: Iterable[int]) -> dict[int, tuple[str, int]]:
     """Return path and size of those of the files that wait."""
-    found: dict[int, tuple[str, int]] = {}
+    waiting: dict[int, tuple[str, int]] = {}
     for number in numbers:
         rows: list[tuple[Any, ...]] = catalogue.rows(
             "select path, bytes from files where number = ? and state = 'waiting'", number
         )
-        found.update((number, (path, size)) for path, size in rows)
-    return found
+        waiting.update((number, (path, size)) for path, size in rows)
+    return waiting

@@ -107,7 +107,7 @@ def suspects(hosts: Sequence[HostSums]) -> list[Suspect]:
     A host is compared with all others together: by the share of its own tries, not by the number,
     and only where the difference is no chance (three standard deviations).
     """
-    found = []
+    suspects = []
     usual_s = _usual_event_s(hosts)
     for host in hosts:
         why = [text for text in (_failing(host, hosts), _losing(host, hosts)) if text]
@@ -115,8 +115,8 @@ def suspects(hosts: Sequence[HostSums]) -> list[Suspect]:
             why.append(f"takes {event_s / usual_s:.1f} times as long for an event as the others")
         if why:
             text = "; ".join(why)
-            found.append(Suspect(host.host, text, host.share, host.failed, host.tries))
-    return found
+            suspects.append(Suspect(host.host, text, host.share, host.failed, host.tries))
+    return suspects
 
 
 def _usual_event_s(hosts: Sequence[HostSums]) -> float:

@@ -187,17 +187,17 @@ def _check_tables(outcome: CheckOutcome) -> list[Table]:
             counts.add_row(kind, str(number))
     if outcome.repeated:
         counts.add_row("events that come again", str(len(outcome.repeated)))
-    found = screen.table("what", "output", "why", left=3)
+    details = screen.table("what", "output", "why", left=3)
     for kind, rows in kinds.items():
         for row in rows[:_MOST_SHOWN]:
-            found.add_row(kind, screen.escaped(row.output), screen.escaped(row.reason))
+            details.add_row(kind, screen.escaped(row.output), screen.escaped(row.reason))
         if len(rows) > _MOST_SHOWN:
-            found.add_row(kind, "...", f"and {len(rows) - _MOST_SHOWN} more (--json)")
+            details.add_row(kind, "...", f"and {len(rows) - _MOST_SHOWN} more (--json)")
     for text in outcome.repeated[:_MOST_SHOWN]:
-        found.add_row("comes again", "", screen.escaped(text))
+        details.add_row("comes again", "", screen.escaped(text))
     if outcome.stopped:
-        found.add_row("stopped", "", screen.escaped(outcome.stopped))
-    return [counts, found] if found.row_count else [counts]
+        details.add_row("stopped", "", screen.escaped(outcome.stopped))
+    return [counts, details] if details.row_count else [counts]
 
 
 def merge(

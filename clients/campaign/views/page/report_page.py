@@ -84,12 +84,12 @@ def _status(report: Report) -> tuple[str, str]:
 
 def _head(report: Report, time_text: TimeText) -> Html:
     status, kind = _status(report)
-    made = f"{report.folder} · as of {time_text(report.standing.now)}"
+    where_and_when = f"{report.folder} · as of {time_text(report.standing.now)}"
     return element(
         "header",
         element("h1", f"Campaign {report.name}"),
         element("span", status, class_=f"chip {kind}"),
-        element("span", made, class_="dim path"),
+        element("span", where_and_when, class_="dim path"),
         element("p", with_code(report.driven_by)),
     )
 
