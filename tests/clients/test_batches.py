@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import threading
@@ -24,9 +23,9 @@ from tests.support.processes import (
     QUICK,
     Process,
     Processes,
-    children,
     free_port,
     held,
+    kill_a_child,
     until,
     wait_for_workers,
 )
@@ -99,9 +98,8 @@ def test_workers_that_are_killed_change_nothing(
         for batch in batches:
             taken.append(batch)
             if len(taken) % 3 == 0:
-                for pid in dice.sample(children(host), k=1):
-                    os.kill(pid, signal.SIGKILL)
-                    killed += 1
+                kill_a_child(host, dice)
+                killed += 1
     assert killed >= 3
     assert images_of(taken) == made
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from lartpc.crops import chain
 from mdp import Client
 from services.planes import PLANES, service_name
 from tests.support import plane_pools, tiny_networks
-from tests.support.processes import QUICK, Process, Processes, children, wait_for_workers
+from tests.support.processes import QUICK, Process, Processes, kill_a_child, wait_for_workers
 
 EVENTS = 200
 KILL_EVERY = 25  # events
@@ -66,9 +64,8 @@ def test_killed_workers_lose_no_event_and_change_no_score(
         if done % KILL_EVERY:
             return
         for host in hosts:
-            for pid in dice.sample(children(host), k=1):
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
+            kill_a_child(host, dice)
+            killed += 1
 
     stormy = replace(calm, output=tmp_path / "stormy.root")
     score(stormy, on_progress=kill)

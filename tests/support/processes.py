@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -148,6 +149,12 @@ def marked(name: str, value: str) -> set[int]:
 def children(host: Process) -> list[int]:
     """The processes in which a worker's host lets compute."""
     return [pid for pid in host.alive() if "spawn_main" in _command(pid)]
+
+
+def kill_a_child(host: Process, dice: random.Random) -> None:
+    """Kill one of a host's children by SIGKILL, as soon as there is one."""
+    pids = until(lambda: children(host), "a child lives")
+    os.kill(dice.choice(pids), signal.SIGKILL)
 
 
 def _command(pid: int) -> str:
