@@ -202,7 +202,7 @@ def test_a_supervised_broker_has_the_values_of_the_file_also_after_a_kill(tmp_pa
         supervisor = processes.python("-m", "mdp", "broker", "--config", str(path))
 
         def limit() -> int:
-            return int(client.management("broker", timeout_s=30)["max_bytes"])
+            return int(client.management("metrics", timeout_s=30)["max_bytes"])
 
         assert limit() == 123_456_789
         path.write_text("this is not TOML")
