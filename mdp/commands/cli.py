@@ -75,6 +75,7 @@ from .command_line import (
     option,
     options_named,
 )
+from .config_file import shown, with_config_file
 from .metrics.command import METRICS_HELP, metrics
 from .operate import control, top
 from .worker_options import with_worker_life
@@ -123,11 +124,16 @@ a second signal stops it at once, but a SIGTERM within 2 s of another one does n
   mdp broker --max-bytes 20000000000 --supervise
   mdp broker --bind tcp://0.0.0.0:0 --public --contact july/broker.json    # any free port
   mdp broker --bind tcp://0.0.0.0:0 --public --contact july/broker.json --take-over --until auto
+  mdp broker --max-queue 1000 --show-config > broker.toml
+  mdp broker --config broker.toml
 """
 
 
 @app.command(help=BROKER_HELP)
+@with_config_file
 def broker(
+    context: typer.Context,
+    show_config: bool,
     bind: Bind = None,
     public: Annotated[
         bool,
@@ -291,6 +297,9 @@ def broker(
         command=shlex.join(["mdp", *(word for word in sys.argv[1:] if word != "--take-over")]),
         insecure=insecure,
     )
+    if show_config:
+        print(shown(context))
+        return
     become_broker(
         endpoints, settings, verbose=verbose, quiet=quiet, supervise=supervise, serving=serving
     )
