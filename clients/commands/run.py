@@ -167,7 +167,7 @@ def run(
     from ..files import choices
     from ..flow.stopwatch import Stopwatch
     from ..scoring import closing_tables, score
-    from ..scoring.canary.share import Canary as CanaryShare
+    from ..scoring.canary.crop_share import Canary as CanaryShare
     from ..scoring.job import ScoringJob
     from ..terminal import screen
 
@@ -219,7 +219,7 @@ def run(
         bad_input=bad_input.value,
         max_failed=max_failed,
         retry_failed=retry_failed,
-        canary=shadow,
+        shadow=shadow,
         command=tuple(sys.argv),
     )
     watch = Stopwatch()

@@ -12,7 +12,7 @@ from mdp import Heartbeats, SettingsError
 from services.planes import PLANES
 
 from ..files.file_job import FileJob
-from .canary.share import Canary
+from .canary.crop_share import Canary
 
 BadInput = Literal["stop", "fail"]
 
@@ -58,7 +58,7 @@ class ScoringJob(FileJob):
     bad_input: BadInput = "stop"
     """What to do with an entry that cannot be read, planned or cut: stop the run, or count it as a
     failed event."""
-    canary: Canary | None = None
+    shadow: Canary | None = None
     """The canary that gets a share of the crops as well; None: that of the broker's contact file,
     if it has one. It changes nothing in the output."""
     retry_failed: bool = False

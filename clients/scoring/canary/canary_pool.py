@@ -47,10 +47,13 @@ def canary_settings(
 
 
 def stop(pool: PoolFolder, say: Say) -> None:
-    """Stop the canary's workers; nothing happens if there are none."""
+    """Stop the canary's workers; nothing happens if there are none.
+
+    They end at once, without a drain: nobody waits for their answers.
+    """
     shadow = beside(pool)
     if shadow.exists:
-        verbs.stop(shadow, say)
+        verbs.stop(shadow, say, now=True)
 
 
 def how_to_promote(pool: PoolFolder, settings: PoolSettings, network: str) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from mdp import MDPError
 from mdp.system.private_files import write_whole
 
-from .share import Canary
+from .crop_share import Canary
 
 FORMAT = "ssnet canary 1"
 State = Literal["starting", "running", "promoted", "dropped"]

@@ -30,7 +30,7 @@ from ..scores import Floats, checked_answer
 from .agreement import Agreement, CropName, Pair, compare
 from .canary_report import CanaryReport, CropPixels, Kept, read, read_kept, report_path, write
 from .canary_state import running_canary
-from .share import Canary, is_chosen
+from .crop_share import Canary, is_chosen
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Shadow:
         if now < self._looked_at + _LOOK_S:
             return
         self._looked_at = now
-        canary = self._job.canary or running_canary(self._job.broker)
+        canary = self._job.shadow or running_canary(self._job.broker)
         if canary == self._canary:
             return
         if self._canary:

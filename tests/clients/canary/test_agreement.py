@@ -31,7 +31,7 @@ from clients.scoring.canary.canary_report import (
     read_kept,
     write,
 )
-from clients.scoring.canary.share import Canary, is_chosen
+from clients.scoring.canary.crop_share import Canary, is_chosen
 from lartpc import RSE
 from mdp import SettingsError
 

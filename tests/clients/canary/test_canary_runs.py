@@ -16,7 +16,7 @@ from clients.scoring.canary import shadow
 from clients.scoring.canary.agreement import Agreement
 from clients.scoring.canary.canary_report import CanaryReport, files_of, merged, read_kept
 from clients.scoring.canary.canary_state import CanaryState, canary_folder, write_state
-from clients.scoring.canary.share import Canary, is_chosen
+from clients.scoring.canary.crop_share import Canary, is_chosen
 from clients.scoring.job import ScoringJob
 from clients.scoring.score import ScoringReport, score
 from lartpc import Reader, open_reader
@@ -85,7 +85,7 @@ def with_canary(
     plain = replace(job, output=job.output.with_name("plain.root"))
     score(plain)
     folder = job.output.with_name("canary")
-    done = score(replace(job, canary=Canary(label, share, folder)))
+    done = score(replace(job, shadow=Canary(label, share, folder)))
     assert plane_pools.same(plane_pools.read(plain.output), plane_pools.read(job.output))
     assert _record(plain.output) == _record(job.output)
     assert not done.failed

@@ -18,9 +18,9 @@ from mdp.commands.command_line import new_group
 from ..option_checks import log_warnings
 from ..options import (
     FILES,
-    SERVED,
     Canary,
     Json,
+    LongWait,
     PoolName,
     Quiet,
     Share,
@@ -54,7 +54,7 @@ START_HELP = """Start a canary: workers with the networks in FOLDER, beside thos
 The workers are a pool of their own, NAME-canary, with the same launcher and options; `-n` says \
 how many for each plane. When each plane has one, the share is recorded beside the contact file \
 of the pool, where its clients find it within 10 s. A start that was interrupted goes on with the \
-same command; a second canary is refused.
+same command; a second canary is refused. Without `--wait` it waits an hour for the workers.
 
 [bold]Examples[/]
 
@@ -127,9 +127,6 @@ PageTo = Annotated[
     Path | None,
     option(FILES, "--output", "-o", help="Page to write, with the worst crops: .html."),
 ]
-CanaryWait = Annotated[
-    float, option(SERVED, "--ready", min=0, help="Seconds to wait until the workers are ready.")
-]
 
 
 @app.command(help=START_HELP)
@@ -139,7 +136,7 @@ def start(
     canary: Canary = "next",
     share: Share = 0.02,
     workers: Workers = 1,
-    ready: CanaryWait = 3600.0,
+    wait: LongWait = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -150,7 +147,7 @@ def start(
     from ...flow.waiting import wait_for_workers
     from ...scoring.canary import canary_pool
     from ...scoring.canary.canary_state import write_state
-    from ...scoring.canary.share import Canary as Checked
+    from ...scoring.canary.crop_share import Canary as Checked
 
     log_warnings(verbose=verbose, quiet=quiet)
     pool, records = _pool(pool_name)
@@ -169,7 +166,7 @@ def start(
     start_command = f"ssnet worker planes --network {folder} --canary {canary}"
     with Client(f"@{pool.contact_file}") as client:
         names = dict.fromkeys(wanted.want, start_command)
-        wait_for_workers(client, names, wait_s=ready)
+        wait_for_workers(client, names, wait_s=3600.0 if wait is None else wait)
     write_state(records, state.now("running"))
     _say(quiet)(f"canary   {canary} gets {100 * share:g} % of the crops of {pool.name}")
 
