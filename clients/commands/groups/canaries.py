@@ -142,6 +142,7 @@ def start(
 ) -> None:
     from mdp import Client
     from mdp.pool import start as verbs
+    from mdp.pool.observe import Outlook
     from services import networks
 
     from ...flow.waiting import wait_for_workers
@@ -151,6 +152,7 @@ def start(
 
     log_warnings(verbose=verbose, quiet=quiet)
     pool, records = _pool(pool_name)
+    Outlook(pool).check()
     settings = pool.read_settings()
     planes = canary_pool.planes_of(settings)
     Checked(canary, share, records)

@@ -29,7 +29,7 @@ Matrix = list[list[int]]
 
 
 def classes_of(scores: Scores) -> Labels:
-    """Return each pixel's class, as an index of `NAMES`: (2, rows, cols) -> (rows, cols).
+    """Return each pixel's class, as an index of `NAMES`: (2, ...) -> (...), such as (rows, cols).
 
     Of two equal scores the first class counts.
     """
@@ -158,17 +158,20 @@ def compare(name: CropName, charge: Pixels, old: Scores, new: Scores, *, low: fl
     charge: (rows, cols) in ADC; old, new: (2, rows, cols), finite; low: the threshold in ADC.
     """
     charged = charge >= np.float32(low)
-    before, after = classes_of(old), classes_of(new)
-    difference = np.abs(new.astype(np.float64) - old.astype(np.float64))
-    largest = [float(value) for value in difference.max(axis=(1, 2), initial=0.0)]
+    busy = charged | _is_set(old) | _is_set(new)  # most pixels have neither charge nor scores
+    before, after = classes_of(old[:, busy]), classes_of(new[:, busy])
+    difference = np.abs(new[:, busy].astype(np.float64) - old[:, busy].astype(np.float64))
+    largest = [float(value) for value in difference.max(axis=1, initial=0.0)]
     is_equal = old.dtype == new.dtype and old.tobytes() == new.tobytes()
+    confusion_all = _confusion(before, after)
+    confusion_all[0][0] += charge.size - int(busy.sum())
     agreement = Agreement(
         crops=1,
         equal_crops=int(is_equal),
         pixels=charge.size,
         charged=int(charged.sum()),
-        confusion=_confusion(before[charged], after[charged]),
-        confusion_all=_confusion(before.ravel(), after.ravel()),
+        confusion=_confusion(before[charged[busy]], after[charged[busy]]),
+        confusion_all=confusion_all,
         max_difference=largest,
         sum_difference=[int(np.rint(part * _UNIT).sum()) for part in difference],
     )
@@ -176,6 +179,13 @@ def compare(name: CropName, charge: Pixels, old: Scores, new: Scores, *, low: fl
         crop = WorstCrop(agreement.changed, max(largest), name, agreement.charged)
         agreement.worst = [crop]
     return agreement
+
+
+def _is_set(scores: Scores) -> npt.NDArray[np.bool_]:
+    """Return which pixels have a score whose bits are not all 0: (2, r, c) -> (r, c)."""
+    bits = np.ascontiguousarray(scores).view(f"u{scores.dtype.itemsize}")
+    is_set: npt.NDArray[np.bool_] = (bits[0] | bits[1]) != 0
+    return is_set
 
 
 def _confusion(before: Labels, after: Labels) -> Matrix:

@@ -23,6 +23,7 @@ from lartpc import LArTPCError, unpack
 from mdp import Client, ClientSettings, MDPError
 from services.planes import Origin
 
+from ...errors import AnswerError
 from ...flow.prefetcher import Reply
 from ..crop_requests import CropRequest, EventQuestion
 from ..job import ScoringJob
@@ -43,6 +44,7 @@ _SILENT_S = 1.0
 _LOOK_S = 10.0  # between two looks whether the pool has a canary
 _WRITE_S = 30.0  # between two reports
 _SCORE_BYTES = 20  # of a pixel: its charge, and two scores of two networks
+_MOST_SCORE = 1e3  # scores are probabilities; sums of larger numbers may overflow
 _WRONG = "wrong answer"
 _EXPECTED = (MDPError, LArTPCError, OSError, ValueError)
 
@@ -195,7 +197,7 @@ class Shadow:
                 if pending.real is None:
                     continue
                 self._compare_one(pending, pending.real, reply)
-            except (MDPError, LArTPCError) as error:
+            except _EXPECTED as error:
                 self._report.failed[_reason(error)] += 1
                 log.debug("canary: %s", error)
             self._forget(pending)
@@ -203,6 +205,8 @@ class Shadow:
     def _compare_one(self, pending: _Pending, old: Floats, reply: Reply) -> None:
         request = pending.request
         answer = checked_answer(request, pending.size, reply, pending.where)
+        if np.abs(answer.array).max(initial=0) > _MOST_SCORE:
+            raise AnswerError(f"{pending.where}: want scores from 0 to 1, got larger ones")
         [asked] = unpack(request.frames)
         charge, new = np.asarray(asked.array[0, 0], np.float32), answer.array[0]
         plane, low = request.plane, self._job.low_adc
@@ -260,7 +264,6 @@ class Shadow:
 
 def _reason(error: Exception) -> str:
     """Return a reason to count by: the code of an error reply, or a wrong answer."""
-    if not isinstance(error, MDPError):
-        return _WRONG
-    kind = type(error).__name__
-    return _WRONG if kind == "AnswerError" else f"{error.code} {kind}"
+    if isinstance(error, MDPError) and not isinstance(error, AnswerError):
+        return f"{error.code} {type(error).__name__}"
+    return _WRONG

@@ -140,6 +140,7 @@ def test_the_share_is_that_which_the_hash_foretells(site: Site, job: ScoringJob)
         ("WrongShape", "wrong answer"),
         ("WrongMeta", "wrong answer"),
         ("NoFrames", "wrong answer"),
+        ("Huge", "wrong answer"),
         ("Refusing", "400 Refused"),
     ],
 )
