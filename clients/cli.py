@@ -13,6 +13,7 @@ from .commands.groups import (
     campaign_finish,
     campaign_views,
     campaigns,
+    canaries,
     pool_views,
     pools,
     worker,
@@ -34,6 +35,7 @@ pool_views.add_to(pools.app)
 app.add_typer(campaigns.app)
 campaign_finish.add_to(campaigns.app)
 campaign_views.add_to(campaigns.app)
+app.add_typer(canaries.app)
 app.command(help=batches.HELP)(batches.batches)
 app.command(help=train.HELP)(train.train)
 

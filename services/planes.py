@@ -7,6 +7,7 @@ descriptions.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -14,11 +15,12 @@ from typing import Any
 
 import msgpack
 
-from mdp import MDPError
+from mdp import MDPError, SettingsError
 
 DESCRIBE = b"describe"
 """A request with only this frame asks for the service's description and sends no images."""
 _MAX_TEXT = 200
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _HASH = 16  # characters of a sha256: 64 bits
 
 PLANES = (0, 1, 2)
@@ -31,9 +33,20 @@ def who() -> dict[str, str]:
     return {"worker": f"{host}:{os.getpid()}", "host": host}
 
 
-def service_name(plane: int) -> str:
-    """Return the name of the service that scores this plane's images."""
-    return f"ssnet-plane{plane}"
+def service_name(plane: int, canary: str = "") -> str:
+    """Return the name of the service that scores this plane's images.
+
+    canary: the label of a canary, for the shadow name that its workers serve. A shadow name does
+    not begin with `ssnet-plane`, so nothing that watches the planes takes it for one. Raises
+    `SettingsError` for a label that is not short and plain.
+    """
+    if not canary:
+        return f"ssnet-plane{plane}"
+    if not _LABEL.fullmatch(canary):
+        raise SettingsError(
+            f"want a label of up to 40 letters, digits, '.', '_' and '-' (--canary), got {canary!r}"
+        )
+    return f"ssnet-canary-{canary}-plane{plane}"
 
 
 def answer_name(plane: int) -> str:

@@ -129,6 +129,25 @@ Window = Annotated[int, option(SERVED, min=1, help="Events in flight at once.")]
 Local = Annotated[
     bool, option(SERVED, "--local", help="Start a broker and workers on this machine.")
 ]
+Canary = Annotated[
+    str,
+    option(
+        SERVED,
+        metavar="LABEL",
+        help="Label of a canary: its workers serve `ssnet-canary-LABEL-plane0` and so on, and its"
+        " clients send them a share of the crops.",
+    ),
+]
+Share = Annotated[
+    float,
+    option(
+        SERVED,
+        min=0,
+        max=1,
+        callback=finite,
+        help="Share of the crops, 0 to 1, that is sent to a canary as well.",
+    ),
+]
 Readers = Annotated[int, option(SERVED, min=0, help="Readers of files to start.")]
 Cache = Annotated[
     int,

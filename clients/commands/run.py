@@ -24,6 +24,7 @@ from .options import (
     SIDE,
     BadInput,
     Broker,
+    Canary,
     Ceiling,
     CheckpointSeconds,
     CopyInput,
@@ -49,6 +50,7 @@ from .options import (
     Quiet,
     RepeatInputs,
     Rois,
+    Share,
     Size,
     Start,
     Strict,
@@ -94,6 +96,7 @@ which network).
   ssnet run event.root -o out.root --local --mode tiles --tick-order forward
   ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
   ssnet run in.root -o out.root --retry-failed
+  ssnet run in.root -o out.root --broker tcp://node7:5555 --canary next --share 0.02
 """
 
 
@@ -141,6 +144,8 @@ def run(
     pool_name: PoolName = None,
     local: Local = False,
     workers: Workers = 1,
+    canary: Canary = "",
+    share: Share = 0.02,
     window: Window = 8,
     wait: LongWait = None,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
@@ -162,6 +167,7 @@ def run(
     from ..files import choices
     from ..flow.stopwatch import Stopwatch
     from ..scoring import closing_tables, score
+    from ..scoring.canary.crop_share import Canary as CanaryShare
     from ..scoring.job import ScoringJob
     from ..terminal import screen
 
@@ -181,6 +187,9 @@ def run(
     wanted = tuple(sorted(numbers(planes)))
     entries = range(start, sys.maxsize if end is None else end)
     choices.check_size(inputs, chosen, planes=wanted, entries=entries)
+    shadow = None
+    if canary:
+        shadow = CanaryShare(canary, share, output.with_name(f"{output.name}.canary"))
     job = ScoringJob(
         inputs=tuple(inputs),
         output=output,
@@ -210,6 +219,7 @@ def run(
         bad_input=bad_input.value,
         max_failed=max_failed,
         retry_failed=retry_failed,
+        shadow=shadow,
         command=tuple(sys.argv),
     )
     watch = Stopwatch()
@@ -239,6 +249,8 @@ def _check_local(context: typer.Context, *, local: bool) -> None:
             raise SettingsError(f"{shown} cannot be combined with --local")
     for name in () if local else ("workers", "network"):
         check_useful(context, name, needs="--local")
+    if not context.params["canary"]:
+        check_useful(context, "share", needs="--canary")
 
 
 def _services(

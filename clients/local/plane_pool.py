@@ -49,10 +49,13 @@ class PlanePool:
     max_pixels: int = PlaneSettings.max_pixels
     per_gpu: int | None = None
     """Workers of each plane for each GPU, in place of `workers`; only with `auto`."""
+    canary: str = ""
+    """The label of a canary: the workers serve its shadow names; empty: they serve the planes."""
 
     def __post_init__(self) -> None:
         if not self.planes:
             raise SettingsError("want planes as in --planes 0,1,2, got none")
+        service_name(0, self.canary)  # a bad label is an error now
         if self.per_gpu is not None and self.device != AUTO:
             raise SettingsError(f"--per-gpu needs --device auto, got --device {self.device}")
         if self.per_gpu is not None and self.workers != 1:
@@ -123,7 +126,10 @@ class PlanePool:
     def factories(self) -> Factories:
         """For each worker its service and the function that makes it; `mdp` starts them."""
         return [
-            (service_name(plane), functools.partial(SSNet, self.settings(plane, device)))
+            (
+                service_name(plane, self.canary),
+                functools.partial(SSNet, self.settings(plane, device)),
+            )
             for plane in self.planes
             for device in self.devices
         ]

@@ -12,6 +12,7 @@ from mdp import Heartbeats, SettingsError
 from services.planes import PLANES
 
 from ..files.file_job import FileJob
+from .canary.crop_share import Canary
 
 BadInput = Literal["stop", "fail"]
 
@@ -57,6 +58,9 @@ class ScoringJob(FileJob):
     bad_input: BadInput = "stop"
     """What to do with an entry that cannot be read, planned or cut: stop the run, or count it as a
     failed event."""
+    shadow: Canary | None = None
+    """The canary that gets a share of the crops as well; None: that of the broker's contact file,
+    if it has one. It changes nothing in the output."""
     retry_failed: bool = False
     """Score only the events that failed in an earlier run, and copy all others to the new file."""
 

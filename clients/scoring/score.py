@@ -30,6 +30,7 @@ from ..flow.progress import OnProgress, Progress, progress_of
 from ..flow.signals import uninterrupted
 from ..flow.stopwatch import Stopwatch
 from ..flow.waiting import wait_for_workers
+from .canary.shadow import Shadow
 from .crop_requests import Cutter, EventQuestion, failures_of
 from .job import ScoringJob
 from .output.failures import Tally, is_permanent
@@ -98,14 +99,17 @@ def score(
             names = [answer_name(plane) for plane in job.planes]
             opened = open_output(job, reader, order, provenance, images=names)
             output = stack.enter_context(opened)
+        shadow = stack.enter_context(Shadow(job))
+        known = {} if known is None else known
         report = (
-            _send(job, reader, output, watch, progress, stack, {} if known is None else known)
+            _send(job, reader, output, watch, progress, stack, known, shadow)
             if output.needs_services
             else ScoringReport()
         )
         progress.step("finishing the output")
         with watch.stage("close"):
             output.close()
+        shadow.finish()
     report.earlier = len(order) - report.events
     report.failed = output.failed
     report.output, report.tick_order = job.output, reader.tick_order
@@ -123,6 +127,7 @@ def _send(
     progress: Progress,
     stack: ExitStack,
     known: dict[int, Description],
+    shadow: Shadow,
 ) -> ScoringReport:
     """Send the requests. `stack` closes after the output, so only then the ledger says `done`."""
     settings = ClientSettings(
@@ -137,6 +142,7 @@ def _send(
         with watch.stage("workers"):
             described = describe(client, job, progress, known)
         origins = {plane: service.origin for plane, service in described.items()}
+        shadow.compared_with(origins)
         output.check_networks({str(plane): asdict(origin) for plane, origin in origins.items()})
         if not output.asked:
             return ScoringReport(networks=origins)
@@ -144,7 +150,7 @@ def _send(
         asked = len(output.asked)
         done = output.entries - asked  # by earlier runs; all but the failed ones before a retry
         recorder = stack.enter_context(recorded(job, client, watch, events=asked, done=done))
-        run = _Run(fitting, described, reader, output, watch, recorder)
+        run = _Run(fitting, described, reader, output, watch, recorder, shadow)
         progress.step("waiting for scores")
         failed = len(events_of(output.failed))
         line = statement(fitting, reader, output, origins)
@@ -272,12 +278,14 @@ class _Run:
         output: Output,
         watch: Stopwatch,
         recorder: Recorder | NoRecorder,
+        shadow: Shadow,
     ) -> None:
         self._job = job
         self._reader = reader
         self._output = output
         self._watch = watch
         self._recorder = recorder
+        self._shadow = shadow
         origins = {plane: service.origin for plane, service in described.items()}
         self._scores = Scores(origins)
         self._tally = Tally(max_failed=job.max_failed, strict=job.strict, copied=output.reused)
@@ -290,6 +298,7 @@ class _Run:
                 with self._watch.stage("send"):
                     future = client.submit(service_name(request.plane), request.frames)
                 yield future
+            self._shadow.offer(question)
 
         recorder = self._recorder
         asked = self._questions(self._output.asked)
@@ -328,9 +337,11 @@ class _Run:
         infos: list[Info] = []
         if failures:
             event = self._scores.empty_event(question)
+            self._shadow.take(question, None)
         else:
             with self._watch.stage("check"):
                 scores, infos = self._scores.check(question, replies)
+            self._shadow.take(question, scores)
             with self._watch.stage("stitch"):
                 event = self._scores.stitch(question, scores)
         with self._watch.stage("write"):

@@ -58,31 +58,11 @@ class Scores:
             number = len(scores[request.plane])
             where = f"{question.where} plane {request.plane} crop {number}"
             size = (crop.meta.rows, crop.meta.cols)
-            answer = self._check_one(request, size, reply, where)
+            answer = checked_answer(request, size, reply, where)
+            self._remember(request.plane, answer.info, where)
             scores[request.plane].append(answer.array[0])
             infos.append(answer.info)
         return CheckedScores([scores[plane.plane] for plane in question.plan.planes], infos)
-
-    def _check_one(
-        self, request: CropRequest, size: tuple[int, int], reply: Reply, where: str
-    ) -> Batch:
-        try:
-            answer, *more = unpack(reply)
-        except FrameError as error:
-            raise AnswerError(f"{where}: want scores, got other frames: {error}") from None
-        name, shape = answer_name(request.plane), (1, len(chain.CLASSES), *size)
-        if more or answer.name != name:
-            names = [answer.name, *(batch.name for batch in more)]
-            raise AnswerError(f"{where}: want one answer named {name}, got {names}")
-        if answer.meta != request.text:
-            raise AnswerError(f"{where}: want an answer to {request.text}, got {answer.meta[:200]}")
-        if answer.array.shape != shape or answer.array.dtype.kind != "f":
-            got = f"{answer.array.dtype} {answer.array.shape}"
-            raise AnswerError(f"{where}: want scores {shape}, got {got}")
-        if not all_finite(answer.array):
-            raise AnswerError(f"{where}: want finite scores, got NaN or Inf")
-        self._remember(request.plane, answer.info, where)
-        return answer
 
     def _remember(self, plane: int, info: Info, where: str) -> None:
         origin, expected = Origin.of(info), self.origins[plane]
@@ -111,6 +91,29 @@ class Scores:
     def empty_event(self, question: EventQuestion) -> Event:
         """Return the event without images, for an event that failed."""
         return Event(question.entry.rse, dict.fromkeys(map(answer_name, self.origins), ()))
+
+
+def checked_answer(request: CropRequest, size: tuple[int, int], reply: Reply, where: str) -> Batch:
+    """Return the scores, (1, 2, rows, cols), that answer a request for a crop.
+
+    size: (rows, cols) of the crop; where: its name, for errors. Raises `AnswerError`.
+    """
+    try:
+        answer, *more = unpack(reply)
+    except (FrameError, ValueError) as error:
+        raise AnswerError(f"{where}: want scores, got other frames: {error}") from None
+    name, shape = answer_name(request.plane), (1, len(chain.CLASSES), *size)
+    if more or answer.name != name:
+        names = [answer.name, *(batch.name for batch in more)]
+        raise AnswerError(f"{where}: want one answer named {name}, got {names}")
+    if answer.meta != request.text:
+        raise AnswerError(f"{where}: want an answer to {request.text}, got {answer.meta[:200]}")
+    if answer.array.shape != shape or answer.array.dtype.kind != "f":
+        got = f"{answer.array.dtype} {answer.array.shape}"
+        raise AnswerError(f"{where}: want scores {shape}, got {got}")
+    if not all_finite(answer.array):
+        raise AnswerError(f"{where}: want finite scores, got NaN or Inf")
+    return answer
 
 
 def nbytes(replies: Sequence[Reply]) -> int:

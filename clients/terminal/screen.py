@@ -288,6 +288,14 @@ def close(tables: Sequence[Table], values: Mapping[str, Any], *, quiet: bool, js
         show(*tables)
 
 
+def show_values(tables: Sequence[Rows | Pairs], values: Mapping[str, Any], *, json: bool) -> None:
+    """Print a report: one JSON object, or tables."""
+    if json:
+        sys.stdout.write(dumps(values) + "\n")
+    else:
+        show(*tables)
+
+
 def line(text: str) -> None:
     """Write a line to stderr."""
     with suppress(OSError):  # an error in writing the log does not end a run

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clients.files.provenance import Provenance
+from clients.scoring.canary.crop_share import Canary
 from clients.scoring.job import ScoringJob
 from clients.scoring.output.run_settings import run_settings
 from lartpc import open_reader
@@ -31,6 +32,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "command": ("other",),
     "ledger": Path("other.ledger"),
     "part_s": 1.0,
+    "shadow": Canary("next", 0.5, Path("other.canary")),
     # what happens with failed events, bad entries and earlier outputs
     "fresh": True,
     "force": True,

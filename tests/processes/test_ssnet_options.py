@@ -22,6 +22,8 @@ ARGUMENTS = {
     "campaign retry": ["no"],
     "campaign start": ["no.root", "-o", "no"],
     "campaign status": ["no", "--watch"],
+    **{f"canary {name}": ["--pool", "no"] for name in ("drop", "promote", "report", "status")},
+    "canary start": ["no", "--pool", "no"],
     "check": ["no.root", "out.root"],
     "demo": ["-o", "no"],
     "display": ["no.root", "-o", "no.png"],

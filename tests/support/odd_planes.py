@@ -55,6 +55,11 @@ class NotFinite(_Liar):
         return pack([replace(answer, array=np.full_like(answer.array, np.nan))])
 
 
+class Huge(_Liar):
+    def lie(self, answer: Batch) -> list[bytes]:
+        return pack([replace(answer, array=np.full_like(answer.array, 3e38))])
+
+
 class TwoAnswers(_Liar):
     def lie(self, answer: Batch) -> list[bytes]:
         return pack([answer, answer])

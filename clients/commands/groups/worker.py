@@ -25,6 +25,7 @@ from ..options import (
     SERVED,
     Broker,
     Cache,
+    Canary,
     Heartbeat,
     Labels,
     Liveness,
@@ -81,6 +82,7 @@ they compute on the CPU. The log says which worker is on which device, with how 
   ssnet worker planes --planes 2 --engine caffe --device cuda:0
   ssnet worker planes --planes 0,1,2 --device auto --broker @july/broker.json --idle 10m
   ssnet worker planes --planes 2 --device auto --per-gpu 3 --until 4:00:00
+  ssnet worker planes --network new --canary next --broker @broker.json
 """
 
 FILES_HELP = """Start readers, which score the files of campaigns.
@@ -193,6 +195,7 @@ def planes(
     dtype: Dtypes = Dtype.float16,
     max_pixels: MaxPixels = 4096 * 4096,
     workers: Workers = 1,
+    canary: Canary = "",
     broker: Broker = DEFAULT_ENDPOINT,
     life: WorkerLife,
     heartbeat: Heartbeat = HEARTBEATS.interval_s,
@@ -216,6 +219,7 @@ def planes(
             threshold_adc=threshold,
             dtype=dtype.value,
             max_pixels=max_pixels,
+            canary=canary,
         )
 
     _serve(pool, broker, life, heartbeat, liveness, verbose=verbose, quiet=quiet)
