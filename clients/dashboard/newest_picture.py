@@ -13,6 +13,7 @@ from lartpc import LArTPCError
 from mdp import MDPError
 
 from ..campaign.records.reading import reading
+from ..campaign.records.rows import NoCampaign
 from ..local import subprocesses
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,10 @@ class NewestPicture:
             return Wanted(self._files, -1, "", changed_at)
         newest: Wanted | None = None
         for folder in self._campaigns:
-            found = _newest_of(folder)
+            try:
+                found = _newest_of(folder)
+            except NoCampaign:  # it has not begun
+                continue
             if found and (newest is None or found.changed_at > newest.changed_at):
                 newest = found
         return newest

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "campaign start": ["no.root", "-o", "no"],
     "campaign status": ["no", "--watch"],
     "check": ["no.root", "out.root"],
+    "dashboard": [],
     "demo": ["-o", "no"],
     "display": ["no.root", "-o", "no.png"],
     "files": ["no.root"],

@@ -25,6 +25,7 @@ function rate(value) {
 
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "-";
+  if (seconds < 1) return `${Math.round(1000 * seconds)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);

@@ -67,10 +67,10 @@ const SERVICES = [
   ["queued", "queued", (row) => count(row.queued)],
   ["oldest", "oldest", (row) => row.queued ? duration(row.oldest_s) : "", "wide"],
   ["busy", "busy", (row) => count(row.busy)],
-  ["idle", "idle", (row) => count(row.idle)],
+  ["idle", "idle", (row) => count(row.idle), "wide"],
   ["leaving", "retired", (row) => count(row.retired), "wide"],
   ["answered", "answered", (row) => count(row.answered)],
-  ["per s", "rate", (row) => rate(row.rate)],
+  ["per s", "rate", (row) => rate(row.rate), "wide"],
   ["95 % within", "p95", (row) => duration(row.p95_s), "wide"],
   ["failed", "failed", (row) => count(row.failed)],
   ["", "order", (row, cell) => pauseCell(row, cell)],
@@ -233,6 +233,7 @@ function showPicture(picture) {
 
 const LOOK = { busy: [1, " "], idle: [0.22, " "], leaving: [0.45, "/"], left: [0.1, " "], lost: [0.9, "x"] };
 const LOST = "#8b8b8b";
+const EM = parseFloat(getComputedStyle(document.documentElement).fontSize);
 
 async function makeCharts() {
   const made = await (await fetch(`/charts?theme=${theme}`)).json();
@@ -240,6 +241,10 @@ async function makeCharts() {
   const find = async (item, target, name) => {
     const views = await Bokeh.embed.embed_item(item, target);
     const plot = views.roots[0].model;
+    for (const axis of [...plot.left, ...plot.below]) {
+      axis.major_label_text_font_size = `${Math.round(0.75 * EM)}px`;
+      axis.axis_label_text_font_size = `${Math.round(0.8 * EM)}px`;
+    }
     return { plot, source: plot.document.get_model_by_name(name) };
   };
   lanesChart = await find(made.lanes, "lanes", "segments");
@@ -314,7 +319,7 @@ function drawLanes() {
     lanesChart.shown.push(worker);
   }
   const plot = lanesChart.plot, rows = Math.max(state.lanes.length, 1);
-  const high = Math.round(Math.min(Math.max(rows * 18, 60), 0.7 * innerHeight)) + 50;
+  const high = Math.round(Math.min(Math.max(rows * 1.2 * EM, 4 * EM), 0.6 * innerHeight) + 3.5 * EM);
   if (plot.height !== high) plot.height = high;
   if (plot.y_range.start !== rows) plot.y_range.start = rows;
   lanesChart.source.data = data;
