@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -23,6 +24,8 @@ _NEWEST = (
     " on tries.file = files.number where files.state = 'done' and files.entries > 0"
     " and tries.outcome = 'done' group by files.number order by 4 desc limit 1"
 )
+PICTURE_S = 30.0
+"""Seconds between two pictures, at least."""
 _MOST_BYTES = 4 << 20
 
 
@@ -54,14 +57,15 @@ class NewestPicture:
         self._files = tuple(files)
         self._last: Wanted | None = None
         self._number = 0
+        self._next_at = 0.0
 
     def look(self) -> None:
         """Draw the picture if there is another one than the last time."""
         try:
             wanted = self._wanted()
-            if wanted is None or wanted == self._last:
+            if wanted is None or wanted == self._last or time.monotonic() < self._next_at:
                 return
-            self._last = wanted
+            self._last, self._next_at = wanted, time.monotonic() + PICTURE_S
             picture = subprocesses.call(draw, wanted)
         except (
             LArTPCError,

@@ -1,6 +1,6 @@
 """What the page shows besides the broker: campaigns, the pool, and the last event as a picture.
 
-Two threads look while a page is open, since a shared file system or a batch system may not answer
+Threads look while a page is open, since a shared file system or a batch system may not answer
 for minutes: what they have seen last stays on the page.
 """
 
@@ -25,8 +25,8 @@ from .newest_picture import NewestPicture
 
 log = logging.getLogger(__name__)
 
-CAMPAIGN_S, POOL_S, PICTURE_S = 3.0, 10.0, 30.0
-"""Seconds between looks at a campaign, at the pool, and between two pictures."""
+CAMPAIGN_S, POOL_S = 3.0, 10.0
+"""Seconds between looks at campaigns, and at the pool."""
 _MOST_JOBS = 200
 
 
@@ -49,7 +49,7 @@ class Sources:
         work: list[tuple[str, float, Callable[[], None]]] = [
             ("campaigns", CAMPAIGN_S, self._look_at_campaigns),
             ("pool", POOL_S, self._look_at_pool),
-            ("pictures", PICTURE_S, self.picture.look),
+            ("pictures", CAMPAIGN_S, self.picture.look),
         ]
         for name, every_s, look in work:
             # they end with the process: nothing has to be finished
