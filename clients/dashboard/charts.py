@@ -22,7 +22,8 @@ THEMES = {
     "light": {"paper": "#ffffff", "ink": "#1b1f24", "grid": "#d8dde3"},
     "dark": {"paper": "#161b22", "ink": "#e6edf3", "grid": "#30363d"},
 }
-_LANES = ("left", "right", "top", "bottom", "colour", "alpha", "hatch", "lane", "who", "state")
+_LANES = ("left", "right", "top", "bottom", "colour", "alpha", "who", "state")
+_MARKS = ("left", "right", "top", "bottom", "hatch")
 
 
 @functools.lru_cache(maxsize=len(THEMES))
@@ -42,13 +43,23 @@ def _lanes(theme: str) -> Any:
         source=source,
         fill_color="colour",
         fill_alpha="alpha",
+        line_color=None,
+        nonselection_fill_alpha="alpha",
+        nonselection_line_color=None,
+    )
+    # a hatch for each quad would make the page slow, so the few that have one are drawn again
+    marks = ColumnDataSource({name: [] for name in _MARKS}, name="marks")
+    plot.quad(
+        left="left",
+        right="right",
+        top="top",
+        bottom="bottom",
+        source=marks,
+        fill_color=None,
+        line_color=None,
         hatch_pattern="hatch",
         hatch_color=THEMES[theme]["ink"],
         hatch_alpha=0.7,
-        line_color=None,
-        nonselection_fill_alpha="alpha",
-        nonselection_hatch_alpha=0.7,
-        nonselection_line_color=None,
     )
     tips = [("worker", "@who"), ("state", "@state")]
     plot.add_tools(HoverTool(renderers=[quads], tooltips=tips), TapTool(renderers=[quads]))

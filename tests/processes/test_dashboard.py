@@ -182,7 +182,8 @@ def test_the_figures_are_those_of_mdp_services_and_of_the_metrics(site: Site) ->
     until(lambda: figure(site, "ssnet-files", "busy") == "0", "the reader is idle")
     services = json.loads(mdp("services", "-b", site.endpoint, "--json").stdout)["services"]
     assert services["ssnet-files"]["answered"] == 4
-    assert (answered := services["ssnet-plane0"]["answered"]) > 4
+    answered = services["ssnet-plane0"]["answered"]
+    assert answered > 4
     assert services["echo"]["answered"] == 5
     until(
         lambda: figure(site, "ssnet-plane0", "answered") == str(answered),

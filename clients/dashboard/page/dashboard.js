@@ -249,6 +249,7 @@ async function makeCharts() {
   };
   lanesChart = await find(made.lanes, "lanes", "segments");
   ratesChart = await find(made.rates, "rates", "lines");
+  lanesChart.marks = lanesChart.plot.document.get_model_by_name("marks");
   lanesChart.source.selected.properties.indices.change.connect(() => {
     const place = lanesChart.source.selected.indices[0];
     const lane = place === undefined ? null : lanesChart.shown[place];
@@ -275,13 +276,9 @@ function takeLanes(lanes) {
     }
   }
   const left = lanes.left_out ? `, ${count(lanes.left_out)} more are not shown` : "";
-  const shown = state.lanes.filter((lane) => !gone(lane.number)).length;
+  const going = [...state.segments.values()].filter((one) => !one.end);
+  const shown = going.filter((one) => one.what !== "lost" && one.what !== "left").length;
   setText(byId("lanes-note"), `${count(shown)} in lanes of the last two minutes${left}`);
-}
-
-function gone(number) {
-  const last = [...state.segments.values()].filter((one) => one.lane === number && !one.end)[0];
-  return Boolean(last && (last.what === "lost" || last.what === "left"));
 }
 
 function showWorkers() {
@@ -298,8 +295,9 @@ function showWorkers() {
 function drawLanes() {
   if (!lanesChart) return;
   const place = new Map(state.lanes.map((lane, row) => [lane.number, row]));
-  const data = { left: [], right: [], top: [], bottom: [], colour: [], alpha: [], hatch: [],
-    lane: [], who: [], state: [] };
+  const data = { left: [], right: [], top: [], bottom: [], colour: [], alpha: [],
+    who: [], state: [] };
+  const marks = { left: [], right: [], top: [], bottom: [], hatch: [] };
   lanesChart.shown = [];
   const gap = state.lanes.length > 100 ? 0 : 0.08;
   for (const { lane, what, begin, end } of state.segments.values()) {
@@ -312,8 +310,10 @@ function drawLanes() {
     data.bottom.push(row + 1 - gap);
     data.colour.push(what === "lost" ? LOST : colourOf(worker.service));
     data.alpha.push(alpha);
-    data.hatch.push(hatch);
-    data.lane.push(lane);
+    if (hatch !== " ") {
+      for (const side of ["left", "right", "top", "bottom"]) marks[side].push(data[side].at(-1));
+      marks.hatch.push(hatch);
+    }
     data.who.push(`${worker.service} ${worker.process || worker.address}`);
     data.state.push(`${what} for ${duration((end || state.at) - begin)}`);
     lanesChart.shown.push(worker);
@@ -323,6 +323,7 @@ function drawLanes() {
   if (plot.height !== high) plot.height = high;
   if (plot.y_range.start !== rows) plot.y_range.start = rows;
   lanesChart.source.data = data;
+  if (marks.hatch.length || lanesChart.marks.data.hatch.length) lanesChart.marks.data = marks;
   labelServices(plot);
 }
 
