@@ -39,6 +39,7 @@ def figures(look: Look, folder: Path) -> dict[str, Any]:
         "share": share,
         "events_per_s": standing.recent.events_per_s,
         "left_s": standing.left_s if look.is_driven else None,
+        "limiting": limit.text,
         "limit": f"{limit.text}; {limit.todo}" if limit.todo else limit.text,
         "hosts": [
             {"host": one.host or "unknown", "why": one.why}

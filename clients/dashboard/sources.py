@@ -65,8 +65,8 @@ class Sources:
         """Return in words what limits each campaign that goes on."""
         going = [one for one in self.campaigns if one.get("limit") and not one["complete"]]
         if len(going) == 1:
-            return [going[0]["limit"]]
-        return [f"{one['name']}: {one['limit']}" for one in going]
+            return [going[0]["limiting"]]
+        return [f"{one['name']}: {one['limiting']}" for one in going]
 
     def figures(self) -> dict[str, Any]:
         """Return what was seen last."""
