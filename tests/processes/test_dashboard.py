@@ -122,7 +122,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Processes(folder) as processes:
         try:
             for seed in range(1, 5):
-                toy = ("toy", "--events", "4", "--rows", "64", "--cols", "64", "--seed", str(seed))
+                toy = ("toy", "--events", "16", "--rows", "64", "--cols", "64", "--seed", str(seed))
                 mdp(*toy, "-o", folder / f"in{seed}.h5", module="clients")
             broker = processes.broker(endpoint, *QUICK)
             command = ("-m", "clients", "worker")
@@ -160,7 +160,7 @@ def goes_on(processes: Processes, site: Site) -> None:
         "return [...state.segments.values()].some((one) => one.what === 'busy' && state.lanes.some("
         "(lane) => lane.number === one.lane && lane.service === 'ssnet-files'))"
     )
-    until(lambda: site.browser.run(busy), "the lane of the reader is busy", within_s=15.0)
+    until(lambda: site.browser.run(busy), "the lane of the reader is busy")
     assert campaign.exit_code(within_s=60.0) == 0
 
 
