@@ -7,6 +7,7 @@
 # make simulate    runs SEEDS simulated sites, with faults, from the seed FIRST
 # make install-slurm  installs Slurm with apt-get (as root, or by sudo) for the tests that need it
 # make install-prometheus  the same for Prometheus
+# make install-browser  the same for Debian's Chromium, which shows pages to the tests
 # make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
@@ -27,7 +28,7 @@ SLURM_PARALLEL ?= -n 2 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm \
-	install-prometheus clean
+	install-prometheus install-browser clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -78,6 +79,9 @@ install-slurm:
 
 install-prometheus:
 	tests/support/install_prometheus.sh
+
+install-browser:
+	tests/support/install_browser.sh
 
 MINUTES ?= 30
 SEED    ?= 1

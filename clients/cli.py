@@ -8,7 +8,19 @@ from __future__ import annotations
 from mdp.commands.command_line import new_app
 from mdp.system.interrupts import interrupted_by_signals
 
-from .commands import batches, check, demo, display, files, ledger, run, simple, toy, train
+from .commands import (
+    batches,
+    check,
+    dashboard,
+    demo,
+    display,
+    files,
+    ledger,
+    run,
+    simple,
+    toy,
+    train,
+)
 from .commands.groups import (
     campaign_finish,
     campaign_views,
@@ -27,6 +39,7 @@ app.command(help=toy.HELP)(toy.toy)
 app.command(help=files.HELP)(files.files)
 app.command(help=check.HELP)(check.check)
 app.command(help=ledger.HELP)(ledger.ledger)
+app.command(help=dashboard.HELP)(dashboard.dashboard)
 app.command(help=display.HELP)(display.display)
 app.command(help=simple.HELP)(simple.simple)
 app.add_typer(worker.app)

@@ -44,8 +44,9 @@ def test_the_workflow_runs_every_step_of_ci_run(make_commands: list[list[str]]) 
 
 
 def test_no_part_may_be_missing_but_the_shared_data(make_commands: list[list[str]]) -> None:
-    _, prometheus, test, install, test_slurm, test_torch, *others = make_commands[-1]
+    _, prometheus, browser, test, install, test_slurm, test_torch, *others = make_commands[-1]
     assert prometheus == "make install-prometheus"
+    assert browser == "make install-browser"
     assert install == "make install-slurm"
     assert test.startswith("make test PYTEST=--require all")
     assert test.endswith(TORCH)

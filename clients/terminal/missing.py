@@ -16,6 +16,7 @@ from services import extras
 _COMMANDS = {
     "batches": "client",
     "check": "client",
+    "dashboard": "dashboard",
     "demo": "all",
     "display": "display",
     "files": "client",

@@ -25,6 +25,7 @@ ARGUMENTS = {
     **{f"canary {name}": ["--pool", "no"] for name in ("drop", "promote", "report", "status")},
     "canary start": ["no", "--pool", "no"],
     "check": ["no.root", "out.root"],
+    "dashboard": [],
     "demo": ["-o", "no"],
     "display": ["no.root", "-o", "no.png"],
     "files": ["no.root"],

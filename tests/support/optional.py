@@ -13,6 +13,9 @@ import pytest
 
 PARTS = {
     "ROOT": "pip install 'root>=0.1a12' (Linux)",
+    "bokeh": "pip install 'bokeh>=3.4' 'tornado>=6.2'",
+    "browser": "`make install-browser` as root (apt-get: chromium chromium-driver), and"
+    " pip install selenium",
     "h5py": "pip install h5py",
     "matplotlib": "pip install matplotlib",
     "mypy": "pip install mypy",

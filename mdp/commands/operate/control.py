@@ -268,7 +268,7 @@ def add_to(app: typer.Typer) -> None:
         app.command(help=text)(command)
 
 
-class _Orders:
+class OrderSender:
     """A broker that is asked what there is, and given orders."""
 
     def __init__(self, client: Client, timeout_s: float) -> None:
@@ -299,13 +299,13 @@ class _Orders:
 @contextmanager
 def _operator(
     context: typer.Context, broker: str, pool: Path | None, timeout_s: float
-) -> Iterator[_Orders]:
+) -> Iterator[OrderSender]:
     """Connect to the broker that the options name. Raises `RequestTimeout` if none answers."""
     broker = broker_of(context, pool, broker)
     locate(broker)  # an error at once, if there is no contact file
     with Client(broker, _SETTINGS) as client:
         try:
-            orders = _Orders(client, timeout_s)
+            orders = OrderSender(client, timeout_s)
         except RequestTimeout:
             text = f"no broker answers at {client.broker_shown} within {timeout_s:g} s"
             raise RequestTimeout(f"{text}: {client.why_silent()}") from None

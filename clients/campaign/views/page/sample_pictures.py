@@ -68,7 +68,9 @@ def _entry(catalogue: ReadCatalogue, number: int) -> int:
 def _drawn(title: str, source: Path, output: Path, entry: int, producer: str) -> Picture:
     caption = f"entry {entry}: charge above scores"
     try:
-        png, width, height = _png(source, output, entry, producer)
+        # with --copy-input the output has the charge, too
+        files = (source, output) if source.exists() else (output,)
+        png, width, height = small_png(files, entry, producer)
     except (LArTPCError, OSError, ImportError, ValueError) as error:
         log.info("no picture of %s: %s", output, error)
         trouble = " ".join(str(error).split())
@@ -76,19 +78,23 @@ def _drawn(title: str, source: Path, output: Path, entry: int, producer: str) ->
     return Picture(title, str(output), caption, png, width, height)
 
 
-def _png(source: Path, output: Path, entry: int, producer: str) -> tuple[str, int, int]:
-    """Draw an event; return a PNG with few colours in base64, its width and its height."""
+def small_png(files: tuple[Path, ...], entry: int, producer: str) -> tuple[str, int, int]:
+    """Draw an event; return a PNG with few colours in base64, its width and its height.
+
+    files: the last one has the scores. producer: of the charge; empty: draw what the files hold.
+    """
     from PIL import Image
 
     from ....pictures import event_pictures, picture_choice, picture_events
 
-    # with --copy-input the output has the charge, too
-    files = (source, output) if source.exists() else (output,)
-    names = map(picture_choice.score_name, picture_choice.holdings(output).images)
-    scores = [name for name in dict.fromkeys(names) if name != producer]
+    asked = picture_choice.RequestedPicture()
+    if producer:
+        names = map(picture_choice.score_name, picture_choice.holdings(files[-1]).images)
+        scores = tuple(name for name in dict.fromkeys(names) if name != producer)
+        asked = picture_choice.RequestedPicture(charge=(producer,), scores=scores)
     picture = event_pictures.PictureRequest(
         files=files,
-        asked=picture_choice.RequestedPicture(charge=(producer,), scores=tuple(scores)),
+        asked=asked,
         events=picture_events.select((str(entry),), ()),
         view="charge",
         region=None,

@@ -1,0 +1,1 @@
+"""`ssnet dashboard`: a page that shows a site live, in a browser."""
