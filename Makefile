@@ -6,8 +6,7 @@
 # make demo        runs the main job and shows its result
 # make simulate    runs SEEDS simulated sites, with faults, from the seed FIRST
 # make install-slurm  installs Slurm with apt-get (as root, or by sudo) for the tests that need it
-# make install-prometheus  the same for Prometheus
-# make install-browser  the same for Debian's Chromium, which shows pages to the tests
+# make install-tools  the same for Prometheus, Chromium and systemd
 # make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
@@ -28,7 +27,7 @@ SLURM_PARALLEL ?= -n 2 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm \
-	install-prometheus install-browser clean
+	install-tools clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -77,11 +76,8 @@ simulate: $(VENV)/installed
 install-slurm:
 	tests/slurm/site.sh install
 
-install-prometheus:
-	tests/support/install_prometheus.sh
-
-install-browser:
-	tests/support/install_browser.sh
+install-tools:
+	tests/support/install_tools.sh
 
 MINUTES ?= 30
 SEED    ?= 1

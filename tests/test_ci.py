@@ -44,17 +44,51 @@ def test_the_workflow_runs_every_step_of_ci_run(make_commands: list[list[str]]) 
 
 
 def test_no_part_may_be_missing_but_the_shared_data(make_commands: list[list[str]]) -> None:
-    _, prometheus, browser, test, install, test_slurm, test_torch, *others = make_commands[-1]
-    assert prometheus == "make install-prometheus"
-    assert browser == "make install-browser"
+    _, tools, test, install, test_slurm, test_torch, *others = make_commands[-1]
+    assert tools == "make install-tools"
     assert install == "make install-slurm"
     assert test.startswith("make test PYTEST=--require all")
-    assert test.endswith(TORCH)
+    assert TORCH in test
     assert test_slurm.startswith("make test-slurm PYTEST=--require all")
-    assert test_slurm.endswith(TORCH)
+    assert TORCH in test_slurm
     assert test_torch.startswith("make test-torch PYTEST=--require all")
     assert TORCH not in test_torch
     assert others == ["make simulate SEEDS=1000", "make demo", "make docs"]
+
+
+FAKE_MAKE = """#!/bin/bash
+echo "make $@" >> {calls}
+[[ "$*" == *--last-failed* ]] && exit {again}
+[ "$1" = install-tools ] && exit
+cache=$(sed 's/.*cache_dir=\\([^ ]*\\).*/\\1/' <<< "$*")
+mkdir -p "$cache/v/cache"
+for i in $(seq {failures}); do echo "test_x.py::test_$i" >> "$cache/v/cache/lastfailed"; done
+exit 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("failures", "again", "code", "calls"),
+    [(0, 0, 1, 2), (1, 0, 0, 3), (5, 0, 0, 3), (5, 2, 2, 3), (6, 0, 1, 2)],
+)
+def test_a_few_tests_that_fail_run_once_more_and_must_pass_then(
+    tmp_path: Path, failures: int, again: int, code: int, calls: int
+) -> None:
+    noted = tmp_path / "calls"
+    make = tmp_path / "make"
+    make.write_text(FAKE_MAKE.format(calls=noted, failures=failures, again=again))
+    make.chmod(0o755)
+    ci = tmp_path / ".ci"
+    ci.mkdir()
+    script = (ROOT / ".ci" / "run").read_text()
+    (ci / "run").write_text(script)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    run = ["bash", str(ci / "run"), "test"]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(noted.read_text().splitlines())) == (code, calls), done.stdout
+    if calls == 3:
+        assert f"{failures} of the tests failed" in done.stdout
+        assert "test_x.py::test_1" in done.stdout
 
 
 def test_make_test_runs_in_parallel_and_leaves_slurm_to_another_step() -> None:

@@ -19,7 +19,7 @@ LEAST = 16
 
 @dataclass(frozen=True)
 class Access:
-    """The token of a server, and the host name or address at which it listens."""
+    """The token of a server, and the host name or address in its URL."""
 
     token: str
     host: str

@@ -74,7 +74,7 @@ _TOKEN = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 def serve(dashboard: Dashboard) -> None:
     """Serve the page until KeyboardInterrupt. The broker need not run yet."""
-    access = Access(token_of(dashboard.token_file), dashboard.listen.host)
+    access = Access(token_of(dashboard.token_file), _name_of(dashboard.listen))
     server = WebServer(dashboard.listen)
     sources = Sources(dashboard.campaigns, dashboard.pool, dashboard.pictures)
     with Client(dashboard.broker, _CLIENT) as client:
@@ -99,9 +99,13 @@ def serve(dashboard: Dashboard) -> None:
             watcher.stop()
 
 
+def _name_of(listen: Address) -> str:
+    """Return the host in the URL: this machine's name, if the server listens everywhere."""
+    return contact.host_name() if listen.host in ("*", "0.0.0.0", "::") else listen.host
+
+
 def _say(listen: Address, port: int, token: str) -> None:
-    everywhere = listen.host in ("*", "0.0.0.0", "::")
-    host = contact.host_name() if everywhere else listen.host
+    host = _name_of(listen)
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"http://{shown}:{port}/?token={token}\n")
     if listen.is_local:

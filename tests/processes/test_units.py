@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import optional
 from tests.support.commands_of_mdp import mdp
 from tests.support.processes import ROOT
 
@@ -18,7 +19,7 @@ ANALYZE = shutil.which("systemd-analyze")
 
 def analysed(*arguments: str) -> str:
     if ANALYZE is None:
-        pytest.skip("needs systemd-analyze")
+        optional.missing("systemd", "needs systemd-analyze")
     done = subprocess.run([ANALYZE, *arguments], capture_output=True, text=True, timeout=60)
     return done.stdout + done.stderr
 

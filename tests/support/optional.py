@@ -14,17 +14,18 @@ import pytest
 PARTS = {
     "ROOT": "pip install 'root>=0.1a12' (Linux)",
     "bokeh": "pip install 'bokeh>=3.4' 'tornado>=6.2'",
-    "browser": "`make install-browser` as root (apt-get: chromium chromium-driver), and"
+    "browser": "`make install-tools` as root (apt-get: chromium chromium-driver), and"
     " pip install selenium",
     "h5py": "pip install h5py",
     "matplotlib": "pip install matplotlib",
     "mypy": "pip install mypy",
     "onnxruntime": "pip install onnxruntime",
     "prometheus_client": "pip install prometheus_client",
-    "Prometheus": "`make install-prometheus` as root (apt-get: prometheus)",
+    "Prometheus": "`make install-tools` as root (apt-get: prometheus)",
     "torch": "`make test-torch`, or pip install torch (docs/install.md: a CPU build)",
     "shared": "the folder ../shared beside the checkout, or its path in SSNET_SHARED",
     "index": "a package index that pip reaches",
+    "systemd": "`make install-tools` as root (apt-get: systemd)",
     "Slurm": "`tests/slurm/site.sh install` as root (apt-get: slurmctld slurmd slurm-client munge)",
 }
 """Each part, and how to get it."""
