@@ -7,10 +7,11 @@ The dialects are MDP/0.1 (https://rfc.zeromq.org/spec/7/), MDP/0.2
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .errors import MDPError, SettingsError, WireError, from_code
 
@@ -423,6 +424,53 @@ def who_of(body: Frames) -> str | None:
     if not isinstance(frame, bytes) or not frame.startswith(_WHO) or len(frame) > _MAX_WHO:
         return None
     return printable(frame.removeprefix(_WHO))
+
+
+_PROGRESS = b"progress="
+_MAX_PROGRESS = 2048  # bytes
+_MAX_TEXT = 200  # characters
+_MAX_NUMBER = 1 << 53
+_NUMBERS = ("done", "of", "failed", "before", "begun_at")
+
+
+def progress_frame(progress: Mapping[str, Any]) -> bytes:
+    """Say how far a client's work is, in its heartbeat, as JSON. See `progress_of`."""
+    texts = {key: value[-_MAX_TEXT:] for key, value in progress.items() if isinstance(value, str)}
+    return _PROGRESS + json.dumps({**progress, **texts}, ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    )
+
+
+def progress_in(body: Frames) -> bytes:
+    """Return the frame of `progress_frame` in a client's heartbeat; empty if it has none."""
+    frame = body[-3] if len(body) > 2 else b""
+    is_one = isinstance(frame, bytes) and frame.startswith(_PROGRESS)
+    return frame if is_one and len(frame) <= _MAX_PROGRESS else b""  # type: ignore[return-value]
+
+
+def progress_of(frame: bytes) -> dict[str, Any] | None:
+    """Return what a client says about its work; None if nothing in it is usable.
+
+    what: text, such as `events`; output: text; done, of, failed, before: counts, `before` those
+    that were done by earlier runs; begun_at: Unix time.
+    """
+    try:
+        found = json.loads(frame.removeprefix(_PROGRESS))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    kept: dict[str, Any] = {
+        key: one_line(found[key])[:_MAX_TEXT]
+        for key in ("what", "output")
+        if isinstance(found.get(key), str)
+    }
+    for key in _NUMBERS:
+        value = found.get(key)
+        is_number = isinstance(value, float if key == "begun_at" else int)
+        if is_number and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER:
+            kept[key] = value
+    return kept if "done" in kept else None
 
 
 def error_body(code: int, text: str) -> Frames:

@@ -129,7 +129,9 @@ def progress_of(progress: Any, now: float) -> dict[str, Any]:
         return {}
     total = whole if _is_number(whole) and whole > 0 else None
     passed_s = max(now - begun_at, 0.0)
-    rate = done / passed_s if passed_s > 0 else 0.0
+    earlier = progress.get("before")
+    done_now = max(done - earlier, 0) if _is_number(earlier) else done
+    rate = done_now / passed_s if passed_s > 0 else 0.0
     left_s = max(total - done, 0) / rate if total is not None and rate > 0 else None
     failed = progress.get("failed")
     return {

@@ -309,14 +309,22 @@ class _Run:
             for question, outcomes in prefetcher.outcomes(tolerated=is_permanent):
                 infos = self._take(question, outcomes)
                 recorder.append(question, outcomes, infos)
-                self._show(progress)
+                self._show(client, progress)
         self._report.workers = len(self._scores.workers)
         self._report.computed_s = self._scores.computed_s
         return self._report
 
-    def _show(self, progress: Progress) -> None:
+    def _show(self, client: Client, progress: Progress) -> None:
         failed = self._failed_earlier + self._tally.failed
-        progress(self._output.written, self._output.entries, failed)
+        output = self._output
+        progress(output.written, output.entries, failed)
+        client.tell_progress(
+            output.written,
+            output.entries,
+            before=output.reused,
+            failed=failed,
+            output=str(self._job.output),
+        )
 
     def _questions(self, order: Sequence[int]) -> Iterator[EventQuestion]:
         job = self._job

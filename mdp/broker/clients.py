@@ -67,6 +67,7 @@ class Clients:
         owner.heard_at = now
         owner.lease_s = min(lease_s, _MAX_LEASE_S)
         owner.where = wire.who_of(body) or owner.where
+        owner.progress = wire.progress_in(body)
         names = {frame for frame in body if isinstance(frame, bytes)}
         for lane in owner.lanes.values():
             lane.unnamed = 0 if lane.name in names else lane.unnamed + 1

@@ -16,7 +16,7 @@ import msgpack
 
 from ..settings import BrokerSettings
 from ..version import VERSION
-from ..wire import NAME_BYTES, Frames, lease_of, printable, who_of
+from ..wire import NAME_BYTES, Frames, lease_of, printable, progress_in, progress_of, who_of
 from .clients import Clients
 from .state import Counters, Owner, PendingRequest, Service, WorkerState
 
@@ -152,6 +152,7 @@ def _client(owner: Owner, now: float) -> dict[str, Any]:
         "services": sorted({job.service.text for job in jobs}),
         "oldest_s": max((now - job.accepted_at for job in jobs), default=0.0),
         "requests": [_request(job, now) for job in oldest],
+        "progress": progress_of(owner.progress) if owner.progress else None,
     }
 
 
@@ -210,7 +211,9 @@ def _wanted(broker: Reported, lanes: list[bytes]) -> set[Service]:
 
 def _names(body: Frames) -> list[bytes]:
     """Return the names in a heartbeat; not the long ones: an answer must not become too large."""
-    frames = body if lease_of(body) is None else body[: -1 if who_of(body) is None else -2]
+    frames = body
+    if lease_of(body) is not None:
+        frames = body[: -1 if who_of(body) is None else -2 - bool(progress_in(body))]
     return [name for name in frames if isinstance(name, bytes) and len(name) <= NAME_BYTES]
 
 

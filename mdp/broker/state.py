@@ -92,6 +92,7 @@ class Owner:
         "lease_s",
         "memory",
         "name",
+        "progress",
         "rights",
         "where",
     )
@@ -107,6 +108,7 @@ class Owner:
         self.alarm_at = math.inf
         self.rights = EVERYTHING  # of the key that its lanes connect with
         self.where = ""  # as it says itself: `n7:812 taritree`
+        self.progress = b""  # of its work, as it says itself (`wire.progress_of`)
 
 
 class ClientState:

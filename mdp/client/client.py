@@ -16,7 +16,8 @@ from .. import addresses
 from ..errors import MDPError, ServiceError, SettingsError
 from ..pipe import flat
 from ..settings import DEFAULT_ENDPOINT, ClientSettings, check_number
-from ..wire import MAX_BODY_FRAMES, Frame, service_name
+from ..sockets import unix_time
+from ..wire import MAX_BODY_FRAMES, Frame, progress_frame, service_name
 from .client_loop import ClientLoop
 from .listeners import Listener, Parts, Promise
 from .steps import ClientRequest
@@ -49,6 +50,7 @@ class Client:
     ) -> None:
         self.settings = settings or ClientSettings()
         self.broker = broker
+        self._made_at = unix_time()
         self._loop = ClientLoop(broker, self.settings)
         try:
             self._loop.start()
@@ -66,6 +68,28 @@ class Client:
     def broker_shown(self) -> str:
         """The broker for messages: the `broker` argument and, for an @FILE, the address, too."""
         return addresses.shown(self.broker, self.address)
+
+    def tell_progress(
+        self,
+        done: int,
+        of: int | None = None,
+        *,
+        before: int = 0,
+        failed: int = 0,
+        what: str = "events",
+        output: str = "",
+    ) -> None:
+        """Tell the broker how far this client's work is; operators see it in `mmi.clients`.
+
+        It goes with the client's heartbeats, at most once in an interval, while requests are in
+        flight. done, of: how many of how many; of=None: nobody knows. before: those of `done` that
+        earlier runs did. failed: those of `done` that failed. what: the unit, in the plural.
+        output: what the work makes, such as a path.
+        """
+        progress = {"what": what, "done": done, "of": of, "failed": failed, "before": before}
+        self._loop.tell_progress(
+            progress_frame({**progress, "output": output, "begun_at": self._made_at})
+        )
 
     def why_silent(self) -> str:
         """Return why no broker answers, and what to type. It tries to connect, for 2 s at most."""

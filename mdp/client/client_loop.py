@@ -92,6 +92,9 @@ class ClientLoop(threading.Thread):
 
     # Called by other threads.
 
+    def tell_progress(self, frame: bytes) -> None:
+        self._lanes.tell_progress(frame)
+
     @property
     def address(self) -> str | None:
         """The broker's address; None if its contact file has not been read yet."""

@@ -185,6 +185,10 @@ class Lanes:
         """The name of the lane that asks `mmi.broker`."""
         return self._probe.lane
 
+    def tell_progress(self, frame: bytes) -> None:
+        """Let the next heartbeats say how far the client's work is. Any thread may call it."""
+        self._probe.progress = frame
+
     # Called by the loop that has the sockets.
 
     def submit(self, call: ClientRequest, now: float) -> list[Step]:

@@ -89,6 +89,8 @@ class Probe:
         who: bytes = b"",
     ) -> None:
         self._who = [who] if who else []
+        self.progress = b""
+        """The frame that says how far the client's work is (`wire.progress_frame`); empty: none."""
         self.knows_ids = False
         """The broker understands requests with an id (`Dialect.request_with_id`)."""
         self.lane: bytes | None = None
@@ -151,9 +153,10 @@ class Probe:
         self._answered = self._others_answered = False
         # a thread that was late once (another one held the GIL) may be late again
         lease = wire.lease_frame(2 * (self._heartbeats.silence_s + self._late_s))
+        about = [self.progress, *self._who] if self._who and self.progress else self._who
         return [
             *out,
-            SendOnLane(self.lane, MDP02.request(b"mmi.broker", [*lanes, *self._who, lease])),
+            SendOnLane(self.lane, MDP02.request(b"mmi.broker", [*lanes, *about, lease])),
         ]
 
     def cancel(self, lane: bytes) -> list[Step]:

@@ -77,15 +77,26 @@ def paused_text(pause: Mapping[str, Any] | None) -> str:
 
 def clients(report: list[Mapping[str, Any]]) -> Table:
     """Return a table with one row per client that waits, the one that has waited longest first."""
-    table = _table("client", "where", "key", "queued", "held", "bytes", "oldest", "requests")
+    table = _table(
+        *("client", "where", "key", "queued", "held", "bytes", "oldest", "progress", "requests")
+    )
     for row in sorted(report, key=lambda row: -row["oldest_s"]):
         ids = [request["id"] for request in row["requests"][:_SHOWN_IDS]]
         more = row["queued"] + row["held"] - len(ids)
         requests = " ".join([*ids, f"and {more} more"] if more else ids)
         named = [Text(row[name]) for name in ("client", "where", "key")]
         counts = (str(row["queued"]), str(row["held"]), size(row["bytes"]))
-        table.add_row(*named, *counts, duration(row["oldest_s"]), Text(requests))
+        progress = Text(progress_text(row.get("progress")))
+        table.add_row(*named, *counts, duration(row["oldest_s"]), progress, Text(requests))
     return table
+
+
+def progress_text(progress: Mapping[str, Any] | None) -> str:
+    """Describe what a client says about its work: `12 of 100 events`."""
+    if not progress:
+        return ""
+    whole = f" of {progress['of']}" if "of" in progress else ""
+    return f"{progress['done']}{whole} {progress.get('what', '')}".rstrip()
 
 
 def workers(report: list[Mapping[str, Any]]) -> Table:
