@@ -430,7 +430,8 @@ _PROGRESS = b"progress="
 _MAX_PROGRESS = 2048  # bytes
 _MAX_TEXT = 200  # characters
 _MAX_NUMBER = 1 << 53
-_NUMBERS = ("done", "of", "failed", "before", "begun_at")
+_COUNTS = ("done", "of", "failed", "before")
+_NUMBERS: dict[str, type[int] | type[float]] = {**dict.fromkeys(_COUNTS, int), "begun_at": float}
 
 
 def progress_frame(progress: Mapping[str, Any]) -> bytes:
@@ -465,10 +466,9 @@ def progress_of(frame: bytes) -> dict[str, Any] | None:
         for key in ("what", "output")
         if isinstance(found.get(key), str)
     }
-    for key in _NUMBERS:
+    for key, kind in _NUMBERS.items():
         value = found.get(key)
-        is_number = isinstance(value, float if key == "begun_at" else int)
-        if is_number and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER:
+        if isinstance(value, kind) and type(value) is not bool and 0 <= value < _MAX_NUMBER:
             kept[key] = value
     return kept if "done" in kept else None
 
