@@ -91,7 +91,7 @@ def test_a_peer_that_asks_much_and_reads_nothing_does_not_fill_the_broker(
             time.sleep(0.01)
         until(lambda: broker.popen.poll() is None, "the broker lives")
     assert sent > 20, "300 MB were to come"
-    assert peak.growth_bytes < 120 * MIB
+    assert peak.growth_bytes < 200 * MIB  # a few messages of 14 MB are on their way
 
 
 def test_reports_that_are_not_taken_have_a_bound_in_bytes(

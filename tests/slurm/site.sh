@@ -100,9 +100,9 @@ steps() { # [NODE]: prints the site's slurmstepds, which a slurmd names by its n
 }
 
 free_ports() { # the first of 100, below those of `free_port` and of outgoing connections
-    local base offset
-    for _ in $(seq 100); do
-        base=$((10000 + 100 * (RANDOM % 100)))
+    local base offset try
+    for try in $(seq 100); do
+        base=$((10000 + 100 * (($$ + try) % 100))) # sites that start at once begin at different ones
         for offset in 0 $(seq 10 20); do
             ! (exec 3<>"/dev/tcp/127.0.0.1/$((base + offset))") 2>/dev/null || continue 2
         done
