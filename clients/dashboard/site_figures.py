@@ -174,6 +174,9 @@ def tiles(
     }
 
 
+_LIMITS = "limits you: "  # as `advice` begins
+
+
 def headline(
     looks: Sequence[Look],
     *,
@@ -251,4 +254,15 @@ def _limiting(looks: Sequence[Look]) -> str:
                 typical_s=float((last.get("serving_s") or {}).get("p50", 0.0)),
             )
         )
-    return "; ".join(f"{label(name)}: {text}" for name, text in advice(loads, label).items())
+    by_text: dict[str, list[str]] = {}
+    for name, text in advice(loads, label).items():
+        by_text.setdefault(text, []).append(label(name))
+    return "; ".join(_sentence(names, text) for text, names in by_text.items())
+
+
+def _sentence(names: Sequence[str], text: str) -> str:
+    """Return `plane 0 and plane 1 limit: add workers` for advice `limits you: add workers`."""
+    what_to_do = text.removeprefix(_LIMITS)
+    if what_to_do == text:
+        return f"{_listed(names)}: {text}"
+    return f"{_listed(names)} {'limits' if len(names) == 1 else 'limit'}: {what_to_do}"

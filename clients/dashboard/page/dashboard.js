@@ -201,7 +201,8 @@ function showFailures(message) {
 const JOBS = [
   ["job", "id", (row) => row.id], ["kind", "kind", (row) => row.kind, "text"],
   ["state", "state", (row) => row.state], ["host", "host", (row) => row.host || ""],
-  ["ends", "ends", (row) => row.ends_at ? `in ${duration(Math.max(row.ends_at - state.at, 0))}` : "no end"],
+  ["ends", "ends", (row) => !row.ends_at ? "no end" :
+    row.ends_at > state.at ? `in ${duration(row.ends_at - state.at)}` : "-"],
   ["at", "at", (row) => clockTime(row.ends_at), "wide"],
   ["reason", "reason", (row) => row.reason, "text"],
 ];
@@ -365,7 +366,10 @@ function showLegend() {
   box.replaceChildren(...state.services.slice(0, 12).flatMap((service) => {
     const swatch = element("span", "", "swatch");
     swatch.style.background = colourOf(service);
-    return [swatch, element("span", service)];
+    const entry = element("span", " ");
+    entry.style.whiteSpace = "nowrap";
+    entry.append(swatch, element("span", service));
+    return [entry, " "];
   }), element("span", "  full colour: busy; pale: idle; stripes: leaving; grey crosses: lost", "dim"));
 }
 

@@ -95,7 +95,19 @@ def test_a_plane_with_a_full_queue_limits() -> None:
     full = service(queued=90, answered=10, **busy)
     rest = service(answered=100, serving_s={"p50": 0.1, "p95": 0.1})
     looks = [look(float(k), {"ssnet-plane2": full, "ssnet-plane0": rest}) for k in range(5)]
-    assert "plane 2" in words(*looks)
+    assert words(*looks) == "running; plane 2 limits: add workers"
+
+
+def test_planes_that_limit_alike_are_named_together() -> None:
+    full = service(queued=90, answered=10, busy=1, idle=0, serving_s={"p50": 1.0, "p95": 1.0})
+    rest = service(answered=100, serving_s={"p50": 0.1, "p95": 0.1})
+    planes = {"ssnet-plane2": full, "ssnet-plane0": rest, "ssnet-plane1": full}
+    looks = [look(float(k), planes) for k in range(5)]
+    assert words(*looks) == "running; plane 1 and plane 2 limit: add workers"
+    planes["ssnet-plane0"] = full
+    looks = [look(float(k), planes) for k in range(5)]
+    text = "running; plane 0, plane 1 and plane 2: all are busy: more workers help"
+    assert words(*looks) == text
 
 
 def test_progress_of_a_client_gives_rate_and_time() -> None:
