@@ -1,8 +1,10 @@
-"""How fluent `ssnet dashboard` is with many workers, and what it costs the broker.
+"""How fluent `ssnet dashboard` is with many workers; what it and `mdp metrics` cost the broker.
 
 Stand-in workers are raw sockets in this process: each holds a request or none, changing at random.
-With and without a page, in turn, in the same run, the CPU time of the broker is compared. The page
-is shown by Debian's Chromium, headless and without a GPU, which counts frames for some seconds.
+Without them, with scrapes, with a page and with both, in turn, in the same run, the CPU time of the
+broker is compared. `mdp metrics` is scraped each second, which is the most that it asks the broker.
+The page is shown by Debian's Chromium, headless and without a GPU, which counts frames for some
+seconds.
 
     python -m benches.dashboard_frames --workers 500 --seconds 10
 """
@@ -10,6 +12,7 @@ is shown by Debian's Chromium, headless and without a GPU, which counts frames f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import random
 import subprocess
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +95,7 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=500, help="stand-in workers (500)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (10)")
-    parser.add_argument("--port", type=int, default=28_700, help="the first of two ports (28700)")
+    parser.add_argument("--port", type=int, default=28_700, help="the first of three ports (28700)")
     options = parser.parse_args()
     endpoint, listen = f"tcp://127.0.0.1:{options.port}", f"127.0.0.1:{options.port + 1}"
     over = threading.Event()
@@ -116,8 +120,12 @@ def main() -> None:
                     [*module, *show, "--token-file", str(token), "-q"], stdout=subprocess.DEVNULL
                 )
             )
+            scraped = f"127.0.0.1:{options.port + 2}"
+            export = ["mdp", "metrics", "--broker", endpoint, "--listen", scraped, "-q"]
+            started.append(subprocess.Popen([*module, *export]))
             time.sleep(8.0)
-            measure(endpoint, f"http://{listen}/?token={_TOKEN}", folder, options.seconds)
+            page, metrics = f"http://{listen}/?token={_TOKEN}", f"http://{scraped}/metrics"
+            measure(endpoint, page, metrics, folder, options.seconds)
         finally:
             over.set()
             for process in reversed(started):
@@ -128,8 +136,29 @@ def main() -> None:
                     thread.join()
 
 
-def measure(endpoint: str, url: str, folder: str, seconds: float) -> None:
-    """Print frames and CPU time, without a page and with one."""
+class Scrapes:
+    """Scrapes of `mdp metrics`, one a second, while the block runs."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(1.0):
+            with urllib.request.urlopen(self._url, timeout=10) as answer:
+                answer.read()
+
+
+def measure(endpoint: str, page: str, metrics: str, folder: str, seconds: float) -> None:
+    """Print frames and CPU time in each of the four states, twice."""
     from selenium import webdriver
 
     flags = webdriver.ChromeOptions()
@@ -140,15 +169,22 @@ def measure(endpoint: str, url: str, folder: str, seconds: float) -> None:
     driver: Any = webdriver.Chrome(options=flags, service=service)
     driver.set_script_timeout(seconds + 60.0)
     try:
-        for name in ("about:blank", url, "about:blank", url):
-            driver.get(name)
-            time.sleep(5.0)
-            before, began = cpu_s(endpoint), clock()
-            times = driver.execute_async_script(_COUNT, seconds)
-            share = (cpu_s(endpoint) - before) / (clock() - began)
+        for is_shown, is_scraped in [
+            (False, False),
+            (False, True),
+            (True, False),
+            (True, True),
+        ] * 2:
+            driver.get(page if is_shown else "about:blank")
+            with Scrapes(metrics) if is_scraped else contextlib.nullcontext():
+                time.sleep(5.0)
+                before, began = cpu_s(endpoint), clock()
+                times = driver.execute_async_script(_COUNT, seconds)
+                share = (cpu_s(endpoint) - before) / (clock() - began)
             longest = max(b - a for a, b in itertools.pairwise(times))
             rate = (len(times) - 1) / (times[-1] - times[0]) * 1000
-            what = "no page" if name != url else "a page"
+            shown, scraped = "a page" if is_shown else "no page", "" if is_scraped else "not "
+            what = f"{shown}, {scraped}scraped"
             frames = f"{rate:.1f} frames/s, longest {longest:.0f} ms"
             print(f"{what}: {frames}, broker {share:.3f} of a core", flush=True)
         drawn = driver.execute_script("return [state.lanes.length, state.segments.size]")
