@@ -109,7 +109,10 @@ def test_a_pool_reaches_another_process_with_every_field(tmp_path: Path) -> None
 
     settings = TrainingSettings((tmp_path / "a.h5",), "x", "y", "forward", True, 7)
     pools: list[Pool] = [
-        PlanePool((2,), 3, None, Path("p"), Path("w"), "caffe", "cuda:1", 4, 12.0, "float32", 9),
+        PlanePool(
+            *((2,), 3, None, Path("p"), Path("w"), "caffe", "cuda:1", 4, 12.0, "float32", 9),
+            canary="new",
+        ),
         PlanePool((0, 2), network=Path("folder")),
         PlanePool((1,), device="auto", per_gpu=3),
         FeedPool(settings, 3),

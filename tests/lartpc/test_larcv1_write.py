@@ -15,6 +15,7 @@ import pytest
 import uproot
 
 from lartpc import (
+    ROI,
     RSE,
     Event,
     Image,
@@ -29,7 +30,7 @@ from lartpc import (
 from lartpc.files.larcv1.root_writer import CHECKSUMS
 from tests.support.images import event, image, meta, numbers, same, same_image
 from tests.support.root_tools import root_says
-from tests.support.shared import ROOT, data
+from tests.support.shared import ROOT, case, data
 
 pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.slow]
 
@@ -234,6 +235,78 @@ def test_copy_input_follows_the_entries_that_were_written(tmp_path: Path) -> Non
         assert other.rse == one.rse
         assert other.rois == one.rois
         assert all(map(same_image, one.images["wire"], other.images["wire"]))
+
+
+COPY = """
+import sys
+from lartpc import Event, open_reader, open_writer
+
+source, target, *chosen = sys.argv[1:]
+with (
+    open_reader(source, tick_order="backward") as reader,
+    open_writer(target, copy_input=reader) as writer,
+):
+    for entry in map(int, chosen):
+        writer.write(Event(reader.rse(entry), {"score": ()}), entry=entry)
+"""
+
+
+def copied(source: Path, target: Path, chosen: Sequence[int]) -> None:
+    """Copy entries in a process of its own: ROOT may abort it."""
+    command = [sys.executable, "-c", COPY, str(source), str(target), *map(str, chosen)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def leaves(path: Path, tree: str) -> dict[str, list[Any]]:
+    """What uproot can read of a product: all but the boxes of its regions."""
+    values = {}
+    with uproot.open(path) as file:
+        for name, branch in file[tree].items(recursive=True):
+            try:
+                values[name] = branch.array().tolist()
+            except NotImplementedError:
+                assert name.endswith(("_branch", "_part_v", "_bb_v"))
+    assert len(values) > 40
+    return values
+
+
+@pytest.mark.parametrize("name", ["rois_0120.root", "rois_1120_real_larcv1.root"])
+def test_copy_input_of_chosen_entries_whose_regions_grow_in_number(
+    name: str, tmp_path: Path
+) -> None:
+    source, target = case(name, "larcv1"), tmp_path / "out.root"
+    chosen = [1, 2, 3, 0, 2]
+    copied(source, target, chosen)
+    before, after = (leaves(path, "partroi_croi_tree") for path in (source, target))
+    assert after == {key: [column[k] for k in chosen] for key, column in before.items()}
+    with open_reader(source, tick_order="backward", rois=["croi"]) as reader:
+        expected = [reader[entry].rois for entry in chosen]
+    assert [one.rois for one in read(target, rois=["croi"])] == expected
+
+
+def test_copy_input_of_chosen_entries_with_any_numbers_of_images_and_regions(
+    tmp_path: Path,
+) -> None:
+    dice = np.random.default_rng(4)
+
+    def some(number: int) -> Event:
+        images = tuple(
+            image(int(dice.integers(99)), rows=3, cols=4) for _ in range(dice.integers(5))
+        )
+        box = meta(3, 4)
+        rois = tuple(ROI((box,) * int(dice.integers(7)), k, 0) for k in range(dice.integers(9)))
+        return Event(RSE(1, 0, number), {"wire": images}, {"croi": rois})
+
+    events = [some(number) for number in range(60)]
+    source = write(tmp_path / "in.root", events, images=["wire"], rois=["croi"])
+    chosen = [int(entry) for entry in dice.integers(60, size=90)]
+    copied(source, tmp_path / "out.root", chosen)
+    got = read(tmp_path / "out.root", images=["wire"], rois=["croi"])
+    for entry, one in zip(chosen, got, strict=True):
+        assert one.rois == events[entry].rois
+        assert all(map(same_image, events[entry].images["wire"], one.images["wire"]))
+        assert len(events[entry].images["wire"]) == len(one.images["wire"])
 
 
 def test_copy_input_of_several_whole_files(tmp_path: Path) -> None:

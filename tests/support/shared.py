@@ -20,9 +20,9 @@ def data(name: str) -> Path:
     return _shared_file(Path("data", name))
 
 
-def case(name: str) -> Path:
+def case(name: str, folder: str = "files") -> Path:
     """A file with one odd property; skips or fails the test as `data` does."""
-    return _shared_file(Path("cases", "files", name))
+    return _shared_file(Path("cases", folder, name))
 
 
 def _shared_file(name: Path) -> Path:

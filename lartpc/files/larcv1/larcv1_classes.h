@@ -77,6 +77,7 @@ class EventImage2D : public EventBase {
  public:
   virtual ~EventImage2D() {}
   void resize(size_t images) { _image_v.resize(images); }
+  void clear() { std::vector<larcv::Image2D>().swap(_image_v); }
   larcv::Image2D& image(size_t i) { return _image_v.at(i); }
 
  private:
@@ -131,6 +132,7 @@ class EventROI : public EventBase {
  public:
   virtual ~EventROI() {}
   void resize(size_t rois) { _part_v.assign(rois, larcv::ROI()); }
+  void clear() { std::vector<larcv::ROI>().swap(_part_v); }
   larcv::ROI& roi(size_t i) { return _part_v.at(i); }
 
  private:

@@ -87,13 +87,21 @@ def _declare(root: Any) -> None:
             raise WriteError(f"want checksum {want:08x} of larcv::{name} from ROOT, got {got:08x}")
 
 
+def _event(root: Any, name: str) -> Any:
+    """Return an event object for a product: `partroi_croi`; None: its class is not declared."""
+    kind, _, _ = name.partition("_")
+    if kind == "image2d":
+        return root.larcv.EventImage2D()
+    return root.larcv.EventROI() if kind == "partroi" else None
+
+
 class _Tree:
     """The tree of a product, and the event object that its branch reads."""
 
     def __init__(self, root: Any, file: Any, kind: str, producer: str, basket_bytes: int) -> None:
         self.producer = producer
-        self.event = root.larcv.EventImage2D() if kind == "image2d" else root.larcv.EventROI()
         name = f"{kind}_{producer}"
+        self.event = _event(root, name)
         self.tree = root.TTree(f"{name}_tree", f"{producer} tree", 99, file)
         self.tree.Branch(f"{name}_branch", self.event, 32000, 99)
         # otherwise ROOT makes baskets of 30 MB, which are decompressed whole to read one entry
@@ -275,8 +283,15 @@ class ROOTSink:
         if not len(source):
             return self._clone(source.paths, source.sizes, name)
         chain = self._chain(source.paths, source.sizes, name)
+        event = _event(self._root, name)
+        if event is not None:
+            chain.SetBranchAddress(f"{name}_branch", event)
         clone = _want_tree(chain.CloneTree(0), name)
         for entry in self._entries:
+            if event is not None:
+                # ROOT knows the class only by its declaration, and breaks the heap when it makes a
+                # vector larger or smaller that has elements
+                event.clear()
             if chain.GetEntry(entry) <= 0 or clone.Fill() <= 0:
                 path, local = source.locate(entry)
                 raise ReadError(f"want {name} copied, ROOT could not read {path} entry {local}")
