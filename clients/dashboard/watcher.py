@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 WATCHED_S, UNWATCHED_S = 1.0, 10.0
 """Seconds between looks while a page is open, and while none is."""
 _KEPT_LOOKS = 6
+_ODD = (KeyError, TypeError, ValueError, AttributeError)
 
 Message = dict[str, Any]
 
@@ -106,7 +107,12 @@ class Watcher:
         if self._is_over:
             return
         with self._lock:
-            message = self._taken(look)
+            try:
+                message = self._taken(look)
+            except _ODD as error:  # a broker of another version
+                self._looks.clear()
+                why = f"its reports are not understood: {type(error).__name__}: {error}"
+                message = self._taken({"at": look["at"], "error": why})
         self._publish({**message, **self._sources.figures()})
 
     def _look(self) -> Look:
@@ -118,7 +124,7 @@ class Watcher:
                 for name in ("workers", "clients"):
                     report = self._client.management(name, timeout_s=self._timeout_s)
                     look[name] = report[name]
-        except (MDPError, ValueError, KeyError, msgpack.UnpackException) as error:
+        except (MDPError, msgpack.UnpackException, *_ODD) as error:
             return {"at": look["at"], "error": self._why_silent(error)}
         return {**look, "at": time.time()}
 

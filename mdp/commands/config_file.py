@@ -67,7 +67,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None or context.resilient_parsing:
         return path
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         table = tomlkit.parse(text).unwrap()
     except OSError as error:
         raise SettingsError(f"--config {path}: {error.strerror or error}") from None
@@ -195,12 +195,19 @@ def _entry(context: typer.Context, parameter: Any, path: Path | None) -> str:
 def _as_toml(value: Any) -> str:
     if isinstance(value, Path):
         value = str(value)
+    if any(not _is_text(item) for item in (value if isinstance(value, tuple) else (value,))):
+        raise SettingsError(f"want options in UTF-8 for --show-config, got {value!r}")
     try:
         return str(
             tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string()
         ).strip()
     except (TypeError, ValueError):
         return repr(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Return False for a text with bytes that are not UTF-8, as paths may have them."""
+    return not isinstance(value, str) or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -188,6 +188,19 @@ def test_a_file_that_cannot_be_read_is_one_line(kind: str, tmp_path: Path) -> No
     assert str(path) in line
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = text_file(tmp_path, "\ufeffmax-queue = 5\n")
+    assert "max-queue = 5" in printed(monkeypatch, capsys, "--config", path)
+
+
+def test_a_path_that_toml_cannot_hold_is_refused() -> None:
+    contact = os.fsdecode(b"a\xffb")
+    [line] = mdp("broker", "--contact", contact, "--show-config", code=2).stderr.splitlines()
+    assert "UTF-8" in line
+
+
 def test_an_option_of_the_command_line_is_not_said_to_be_in_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, max_queue=5)
     [line] = mdp("broker", "--config", path, "--max-queue", 0, code=2).stderr.splitlines()

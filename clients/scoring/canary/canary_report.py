@@ -13,6 +13,7 @@ import io
 import json
 import os
 import secrets
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from .agreement import Agreement, CropName, Pair, total
 FORMAT = "ssnet canary report 1"
 COUNTS = ("chosen", "sent", "skipped", "unfinished")
 _TOKEN = secrets.token_hex(4)
+_WRONG = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+_DAMAGED = (*_WRONG, OSError, EOFError, BadZipFile, zlib.error)
 _MAX_BYTES = 16 << 20
 
 
@@ -141,7 +144,7 @@ def read(path: Path) -> CanaryReport:
             return CanaryReport.of(json.loads(file.read(_MAX_BYTES)))
     except OSError as error:
         raise ReportError(f"cannot read {path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except _WRONG as error:
         raise ReportError(
             f"want the report of a canary in {path}: {type(error).__name__}: {error}"
         ) from None
@@ -151,7 +154,7 @@ def read_kept(path: Path) -> Kept:
     """Read the worst crops of the report in `path`; those that cannot be read are left out."""
     kept: Kept = {}
     with (
-        contextlib.suppress(OSError, ValueError, KeyError, TypeError, BadZipFile),
+        contextlib.suppress(*_DAMAGED),
         np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays,
     ):
         for number in range(sum(key.endswith(".name") for key in arrays)):

@@ -93,7 +93,7 @@ def read_state(folder: Path) -> CanaryState | None:
         return None
     except OSError as error:
         raise CanaryError(f"cannot read {path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise CanaryError(
             f"want the state of a canary in {path}: {type(error).__name__}: {error}"
         ) from None
@@ -104,8 +104,11 @@ def _state(raw: dict[str, Any]) -> CanaryState:
         raise ValueError(f"want format {FORMAT!r}, got {raw['format']!r}")
     if raw["state"] not in get_args(State):
         raise ValueError(f"want a state of {get_args(State)}, got {raw['state']!r}")
+    identity = str(raw["id"])
+    if not identity.replace("-", "").isalnum():  # it names a folder
+        raise ValueError(f"want letters, digits and dashes as id, got {identity!r}")
     return CanaryState(
-        id=Path(str(raw["id"])).name,
+        id=identity,
         state=raw["state"],
         label=str(raw["label"]),
         share=float(raw["share"]),

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from types import TracebackType
@@ -92,7 +92,7 @@ class Shadow:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(*_EXPECTED):
+        with self._guarded():
             self._end()
 
     def compared_with(self, origins: Mapping[int, Origin]) -> None:
@@ -103,21 +103,17 @@ class Shadow:
 
     def offer(self, question: EventQuestion) -> None:
         """Send those crops of an event that are in the share, if there is room for them."""
-        with self._lock:
+        with self._lock, self._guarded():
             self._look()
-            if self._canary is None:
-                return
-            try:
+            if self._canary is not None:
                 self._offer(question, self._canary)
-            except _EXPECTED as error:
-                self._warn(error)
 
     def take(self, question: EventQuestion, scores: Sequence[Sequence[Floats]] | None) -> None:
         """Note the real scores of an event, by plane and crop; None: it failed.
 
         What the canary has answered by now is compared.
         """
-        with self._lock:
+        with self._lock, self._guarded():
             if not self._pending:
                 return
             rse = question.entry.rse
@@ -145,7 +141,7 @@ class Shadow:
         if canary == self._canary:
             return
         if self._canary:
-            with contextlib.suppress(*_EXPECTED):
+            with self._guarded():
                 self._end()
         self._canary = canary
 
@@ -254,6 +250,14 @@ class Shadow:
             self._warn(error)
             return
         self._report, self._kept = CanaryReport(), {}
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Let no error of a canary reach the run: files and answers of others decide what it is."""
+        try:
+            yield
+        except Exception as error:
+            self._warn(error)
 
     def _warn(self, error: Exception) -> None:
         """Say once that a canary gives trouble; the run goes on."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,20 @@ from benches.stand_ins import VARIABLE
 from clients.files.provenance import Record
 from clients.scoring.canary import shadow
 from clients.scoring.canary.agreement import Agreement
-from clients.scoring.canary.canary_report import CanaryReport, files_of, merged, read_kept
-from clients.scoring.canary.canary_state import CanaryState, canary_folder, write_state
+from clients.scoring.canary.canary_report import (
+    CanaryReport,
+    ReportError,
+    files_of,
+    merged,
+    read,
+    read_kept,
+)
+from clients.scoring.canary.canary_state import (
+    CanaryState,
+    canary_folder,
+    running_canary,
+    write_state,
+)
 from clients.scoring.canary.crop_share import Canary, is_chosen
 from clients.scoring.job import ScoringJob
 from clients.scoring.score import ScoringReport, score
@@ -203,6 +216,44 @@ def test_the_canary_of_the_contact_file_is_found_and_left(site: Site, job: Scori
         assert merged(files_of([folder / "reports" / "one"])).clients == clients
     (folder / "canary.json").write_text("no JSON")
     assert score(job).events == EVENTS
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        '"planes": [Infinity]',
+        '"planes": 7',
+        '"share": 1%s' % ("0" * 400),
+        '"id": ".."',
+        '"id": ""',
+        '"state": ["running"]',
+    ],
+)
+def test_a_damaged_file_of_a_canary_counts_as_none(damage: str, tmp_path: Path) -> None:
+    broker = f"@{tmp_path / 'broker.json'}"
+    folder = canary_folder(broker)
+    assert folder is not None
+    state = CanaryState("one", "running", "new", 1.0, "new", (PLANE,), 0.0, "me")
+    write_state(folder, state)
+    assert running_canary(broker) is not None
+    path = folder / "canary.json"
+    key = damage.partition(":")[0]
+    rest = [line for line in path.read_text().splitlines() if key not in line]
+    path.write_text("\n".join([rest[0], f" {damage},", *rest[1:]]))
+    assert running_canary(broker) is None
+
+
+def test_damaged_reports_of_a_canary_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"clients": Infinity}')
+    with pytest.raises(ReportError):
+        read(path)
+    arrays: Any = {"0.name": np.zeros(4000)}
+    np.savez_compressed(path.with_suffix(".npz"), **arrays)
+    whole = bytearray(path.with_suffix(".npz").read_bytes())
+    whole[50:70] = b"\xff" * 20
+    path.with_suffix(".npz").write_bytes(whole)
+    assert read_kept(path) == {}
 
 
 def noisy_weights() -> dict[str, list[tiny_networks.Array]]:
