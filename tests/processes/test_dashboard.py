@@ -14,7 +14,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from mdp import Client
+from mdp import Cancelled, Client
 from tests.processes import test_metrics
 from tests.support.browser import Browser
 from tests.support.commands_of_mdp import mdp
@@ -281,6 +281,35 @@ def test_without_an_operators_key_the_buttons_are_disabled(
     assert not site.browser.find(row).is_enabled()
     assert not site.browser.find("#retire").is_enabled()
     assert "--role operator" in site.browser.text("#no-orders")
+    site.browser.open(site.url)
+    until(lambda: site.browser.run(_SHOWN), "the page shows figures")
+
+
+def test_a_run_is_cancelled_and_a_worker_retired_by_their_buttons(
+    site: Site, processes: Processes, tmp_path: Path
+) -> None:
+    endpoint, listen = (f"{kind}127.0.0.1:{free_port()}" for kind in ("tcp://", ""))
+    processes.broker(endpoint, *QUICK)
+    host = processes.worker(endpoint, "long", "tests.faults.handlers:Obedient", *QUICK)
+    start(processes, endpoint, listen, token=tmp_path / "token")
+    note, release = (os.fsencode(tmp_path / name) for name in ("note", "release"))
+    with Client(endpoint) as client:
+        wait_for_workers(client, "long", 1)
+        client.tell_progress(3, 12, output="out.root")
+        future = client.submit("long", [b"wait_for", b"", note, release])
+        site.browser.open(f"http://{listen}/?token={TOKEN}")
+        cancel = "button[data-order=abort]"
+        until(lambda: "3 of 12 events" in site.browser.text("#work"), "the run is shown")
+        site.browser.find(cancel).click()
+        assert not future.done()
+        site.browser.find("#yes").click()
+        with pytest.raises(Cancelled):
+            future.result(timeout=60)
+        (tmp_path / "release").touch()
+        until(lambda: site.browser.find("#retire").is_enabled(), "the worker may be retired")
+        site.browser.find("#retire").click()
+        site.browser.find("#yes").click()
+        assert host.exit_code(within_s=60.0) == 0
     site.browser.open(site.url)
     until(lambda: site.browser.run(_SHOWN), "the page shows figures")
 
