@@ -62,14 +62,14 @@ def holding(client: Client, tmp_path: Path, text: bytes = b"held") -> tuple[obje
 def test_a_pause_holds_requests_back_longer_than_their_time_and_idle_workers_stay(
     processes: Processes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site = site_of(processes, "--idle", "3")
+    site = site_of(processes, "--idle", "8")
     assert "echo is paused" in site.order("service", "pause", "echo").stdout
     assert "paused already" in site.order("service", "pause", "echo").stdout
     with Client(site.address, SHORT) as client:
         future = client.submit("echo", [b"reverse", b"abc"])
         until(lambda: "echo is paused by" in caplog.text, "the client says that it is paused")
-        until(lambda: _waits_longer_than(client, 5.0), "the request outlives its time")
-        assert client.services()["echo"]["workers"] == 2, "though they are idle for more than 3 s"
+        until(lambda: _waits_longer_than(client, 9.0), "the request outlives its time")
+        assert client.services()["echo"]["workers"] == 2, "though they are idle for more than 8 s"
         assert not future.done()
         done = site.order("service", "resume", "echo")
         assert "echo goes on" in done.stdout
