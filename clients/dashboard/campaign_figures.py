@@ -62,7 +62,7 @@ def _reasons(folder: Path) -> list[dict[str, Any]]:
             what: catalogue.rows(select, _MOST_READ)
             for what, select in (("files", _FILES), ("events", _EVENTS))
         }
-    found = []
+    kinds_shown = []
     for what, rows in read.items():
         kinds = reasons.Kinds()
         hosts: dict[str, dict[str, int]] = {}
@@ -70,7 +70,7 @@ def _reasons(folder: Path) -> list[dict[str, Any]]:
             counts = hosts.setdefault(kinds.add(reason or "no reason", path).kind, {})
             counts[host or "unknown"] = counts.get(host or "unknown", 0) + 1
         for kind in kinds.most_common[:_MOST_REASONS]:
-            found.append(
+            kinds_shown.append(
                 {
                     "what": what,
                     "count": kind.count,
@@ -78,7 +78,7 @@ def _reasons(folder: Path) -> list[dict[str, Any]]:
                     "hosts": _most(hosts[kind.kind]),
                 }
             )
-    return found
+    return kinds_shown
 
 
 def _most(counts: dict[str, int]) -> list[str]:

@@ -91,11 +91,11 @@ class NewestPicture:
         newest: Wanted | None = None
         for folder in self._campaigns:
             try:
-                found = _newest_of(folder)
+                scored = _newest_of(folder)
             except NoCampaign:  # it has not begun
                 continue
-            if found and (newest is None or found.changed_at > newest.changed_at):
-                newest = found
+            if scored and (newest is None or scored.changed_at > newest.changed_at):
+                newest = scored
         return newest
 
 

@@ -252,15 +252,15 @@ def status(
     state = _known(records)
     folder = reports_folder(records, state)
     report = canary_report.merged(canary_report.files_of([folder]))
-    said = sentence(report.total())
+    result = sentence(report.total())
     rows = [
         ("canary", _described(state)),
         ("share", f"{100 * state.share:g} % of the crops"),
         ("workers", f"`ssnet pool status {pool.path}-canary`"),
         ("reports", f"{folder}, of {report.clients} clients"),
-        ("result", said),
+        ("result", result),
     ]
-    values = {**asdict(state), "reports": str(folder), "sentence": said}
+    values = {**asdict(state), "reports": str(folder), "sentence": result}
     if as_json or not quiet:
         screen.show_values([Pairs(("pool", pool.name), rows)], values, json=as_json)
 
@@ -287,16 +287,16 @@ def report(
         _, records = _pool(pool_name)
         folders = [reports_folder(records, _known(records))]
     paths = list(canary_report.files_of(folders or ()))
-    found = canary_report.merged(paths)
+    merged = canary_report.merged(paths)
     if output is not None:
-        kept: canary_report.Kept = {}
+        pixels: canary_report.Kept = {}
         for path in paths:
-            kept |= canary_report.read_kept(path)
-        shown = [key for key in found.worst() if key in kept]
-        canary_tables.write_page(output, found, {key: kept[key] for key in shown})
+            pixels |= canary_report.read_kept(path)
+        shown = [key for key in merged.worst() if key in pixels]
+        canary_tables.write_page(output, merged, {key: pixels[key] for key in shown})
     if as_json or not quiet:
-        screen.show_values(canary_tables.tables(found), canary_tables.values(found), json=as_json)
-    whole = found.total()
+        screen.show_values(canary_tables.tables(merged), canary_tables.values(merged), json=as_json)
+    whole = merged.total()
     if not whole.crops:
         raise typer.Exit(1)
     if whole.changed_all:
@@ -315,8 +315,8 @@ def promote(pool_name: PoolName = None, quiet: Quiet = False, verbose: Verbose =
     if state.state in ("starting", "dropped"):
         raise CanaryError(f"want a canary that runs, got {_described(state)}")
     say = _say(quiet)
-    found = canary_report.merged(canary_report.files_of([reports_folder(records, state)]))
-    say(f"canary   {sentence(found.total())}")
+    merged = canary_report.merged(canary_report.files_of([reports_folder(records, state)]))
+    say(f"canary   {sentence(merged.total())}")
     write_state(records, state.now("promoted"))
     canary_pool.stop(pool, say)
     typer.echo(f"The workers of {pool.name} still have the old weights. To give it the new ones:")
