@@ -218,6 +218,17 @@ def test_the_canary_of_the_contact_file_is_found_and_left(site: Site, job: Scori
     assert score(job).events == EVENTS
 
 
+def test_no_error_on_the_side_of_the_canary_ends_a_run(
+    job: ScoringJob, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of the test")
+
+    monkeypatch.setattr(shadow, "running_canary", fail)
+    assert score(job).events == EVENTS
+    assert "the run goes on without it: of the test" in caplog.text
+
+
 @pytest.mark.parametrize(
     "damage",
     [
