@@ -25,8 +25,8 @@ COPIES_AT_END = False
 """False: the other products of an input are copied with each event."""
 
 
-def open_file(path: Path, tick_order: TickOrder) -> LArCV3File:
-    """Open a file to read."""
+def open_file(path: Path, tick_order: TickOrder, overrules: bool = False) -> LArCV3File:
+    """Open a file to read; nothing overrules the order of its rows."""
     return LArCV3File(path, tick_order)
 
 

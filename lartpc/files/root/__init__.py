@@ -1,4 +1,4 @@
-"""The format LArCV1 (ROOT): read with uproot, written with ROOT itself."""
+"""The formats LArCV1 and LArCV2 (ROOT): read with uproot, written with ROOT itself."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MAX_NUMBER = (1 << 64) - 1
 """The largest run, subrun or event."""
 
 
-def open_file(path: Path, tick_order: TickOrder) -> ROOTFile:
-    """Open a file to read."""
-    return ROOTFile(path, tick_order)
+def open_file(path: Path, tick_order: TickOrder, overrules: bool = False) -> ROOTFile:
+    """Open a file to read; `overrules`: LArCV2's rows have this order in the file."""
+    return ROOTFile(path, tick_order, overrules)
 
 
 def open_sink(
