@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from itertools import accumulate
@@ -19,7 +19,14 @@ import numpy.typing as npt
 from ..errors import LArTPCError, LibraryMissing, ProductMissing, ReadError
 from ..image import ROI, RSE, Event, Image, ImageMeta, TickOrder
 from .formats import Format
-from .names import Key, image_key, region_key, regions_for_crops
+from .names import (
+    Key,
+    image_key,
+    image_names,
+    region_key,
+    region_names,
+    regions_for_crops,
+)
 from .provenance_texts import tick_orders
 from .ticks import (
     AskedOrder,
@@ -112,6 +119,21 @@ def all_products(file: OneFile) -> tuple[Product, ...]:
         if isinstance(product, LArTPCError):
             raise product
     return tuple(product for product in products if isinstance(product, Product))
+
+
+def images_in(listed: Iterable[Product]) -> tuple[str, ...]:
+    """Return the names of the products that are read as images: `wire`, `sparse2d:wire`."""
+    return image_names(_keys(listed))
+
+
+def regions_in(listed: Iterable[Product]) -> tuple[str, ...]:
+    """Return the names of the products that are read as regions: `croi`, `particle:mcst`."""
+    return region_names(_keys(listed))
+
+
+def _keys(listed: Iterable[Product]) -> list[Key]:
+    """Return the products that are read; of LArCV3, that is image2d."""
+    return [one[:2] for one in listed if one.format != "larcv3" or one.kind == "image2d"]
 
 
 class Reader:

@@ -18,6 +18,7 @@ import numpy as np
 
 from lartpc import FileExists, LArTPCError, ReadError, open_reader, open_writer
 from lartpc.files.open import check_output, check_target
+from lartpc.files.ticks import turned_to
 from lartpc.files.whole_file import check_free, move, named
 from mdp import SettingsError
 
@@ -150,9 +151,9 @@ def _part(file: ScoredFile, joined: Path, number: int, pause: Callable[[], objec
         for name in sorted(file.products)
         if name.startswith("partroi_")
     ]
-    order = file.records[0].tick_order
+    order = turned_to(file.records[0].tick_order)
     with (
-        open_reader(file.path, tick_order=order, rois=rois, trust=True) as reader,
+        open_reader(file.path, tick_order=order, rois=rois) as reader,
         open_writer(copy, force=True, images=reader.images, rois=reader.rois) as writer,
     ):
         for event in reader:

@@ -35,6 +35,8 @@ def run_settings(
             "entries": [order.start, order.stop],
             **record_settings(job),
             "tick_order": job.tick_order,
+            # left out without LArCV2, which older software did not read
+            **({"overrules_larcv2": True} if reader.overrules else {}),
             "copy_input": job.copy_input,
         }
     )
