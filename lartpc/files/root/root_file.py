@@ -30,7 +30,7 @@ _TREE = re.compile(r"([^_]+)_(.+)_tree")
 _LARCV2_MEMBER = "_image_v._meta._p1.x"  # a branch that only LArCV2 writes
 _LARCV2_KINDS = {
     *(kind for kind in larcv2_trees.CLASSES if kind != "image2d"),
-    *("sparse3d", "cluster3d", "neutrino", "bbox3d", "meta"),
+    *("sparse3d", "cluster3d", "neutrino", "bbox3d", "meta", "trigger", "opflash", "crthit"),
 }
 _NAMES = {"larcv1": "LArCV1", "larcv2": "LArCV2"}
 _SHOWN_KEYS = 10
@@ -157,7 +157,9 @@ class ROOTFile:
             return "larcv2" if _LARCV2_MEMBER in tree else "larcv1"
         if kind in larcv1_trees.CLASSES or kind in _LARCV2_KINDS:
             return "larcv2" if kind in _LARCV2_KINDS else "larcv1"
-        return "larcv2" if "larcv::BBox2D" in self._root.file.streamers else "larcv1"
+        metas = self._root.file.streamers.get("larcv::ImageMeta", {})
+        members = {member.name for described in metas.values() for member in described.elements}
+        return "larcv2" if "larcv::BBox2D" in members else "larcv1"
 
     def _regions(self, kind: str) -> str:
         """Return the regions of LArCV2 that a file has, if those of LArCV1 are missing."""
