@@ -7,7 +7,7 @@ from typing import Any
 from lartpc import Reader
 from services.planes import PLANES
 
-from ...files.provenance import Provenance, mode_settings
+from ...files.provenance import Provenance, mode_settings, overruled
 from ..job import ScoringJob
 from .state import RunSettings, plain
 
@@ -35,8 +35,7 @@ def run_settings(
             "entries": [order.start, order.stop],
             **record_settings(job),
             "tick_order": job.tick_order,
-            # left out without LArCV2, which older software did not read
-            **({"overrules_larcv2": True} if reader.overrules else {}),
+            **overruled(reader),
             "copy_input": job.copy_input,
         }
     )
