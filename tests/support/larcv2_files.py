@@ -174,10 +174,11 @@ def images(entry: int, projections: Sequence[int]) -> list[Made]:
 
 
 def voxel_sets(pixels: npt.NDArray[np.float32]) -> list[list[tuple[int, float]]]:
-    """The pixels that are not zero, as three sets of voxels; the second set is empty."""
+    """The pixels that are not zero, as three sets of voxels, of which the second is empty; none if
+    all are zero."""
     flat = pixels.T.ravel()
     voxels = [(int(number), float(flat[number])) for number in np.flatnonzero(flat)]
-    return [voxels[::2], [], voxels[1::2]]
+    return [voxels[::2], [], voxels[1::2]] if voxels else []
 
 
 def particles(made: Sequence[Made]) -> list[Boxes]:
@@ -255,7 +256,7 @@ def _fill(file: _File, made: Sequence[Made]) -> None:
             target[place].img().assign(pixels.T.ravel().tolist())
         sets = voxel_sets(one.pixels)
         _set_voxels(sparse[place].voxels(), sorted(voxel for one_set in sets for voxel in one_set))
-        cluster[place].sets().resize(len(sets) if any(sets) else 0)
+        cluster[place].sets().resize(len(sets))
         for target, voxels in zip(cluster[place].sets(), sets, strict=True):
             _set_voxels(target.voxels(), voxels)
     its_particles = particles(made)
