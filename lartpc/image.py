@@ -138,7 +138,7 @@ class ImageMeta:
             cols=round(width / self.pixel_width) if self.pixel_width else 0,
             origin_x=min_x,
             origin_y=max_y if self.tick_order == "backward" else min_y,
-            corners=None,
+            corners=Corners(min_x, min_y, max_x, max_y) if self.corners else None,
         )
 
     def part(self, row: int, col: int, *, rows: int, cols: int) -> ImageMeta:
@@ -202,6 +202,9 @@ class ROI:
     index: int = 0
     mcst_index: int = INVALID_INDEX
     """The index of the MC shower or track that it belongs to; 65535 if there is none."""
+    by_plane: bool = False
+    """Each box states its plane, and planes may lack a box (LArCV2). Otherwise every region has all
+    planes, and the boxes of one number belong together (LArCV1)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from lartpc import (
     meta_text,
     open_reader,
 )
+from lartpc.files.ticks import TickChoice
 from lartpc.training.batches import BatchName, Dice, chosen
 from lartpc.training.sparse import SparseImage, sparse
 from lartpc.training.training_crops import draw, empty
@@ -75,9 +76,9 @@ class TrainingFiles:
         self._readers: OrderedDict[Path, Reader] = OrderedDict()
         self._cache: OrderedDict[int, tuple[SparseImage, ...]] = OrderedDict()
         self._cache_bytes = 0
-        self._tick_order = settings.tick_order
+        self._tick_order: AskedOrder | TickChoice = settings.tick_order
         with self._open(settings.files) as reader:
-            self._tick_order = reader.tick_order
+            self._tick_order = reader.tick_choice
             self._places = [reader.locate(number) for number in range(len(reader))]
             entries = [_entry(reader, number, settings) for number in range(len(reader))]
             self.fingerprint = _fingerprint(reader, entries, settings)
@@ -214,7 +215,8 @@ def _text(sizes: Sequence[tuple[int, int, int]]) -> str:
 def _fingerprint(reader: Reader, entries: Sequence[_Entry], settings: TrainingSettings) -> str:
     """Return a hash of the files' order, sizes and events; their paths do not matter."""
     digest = hashlib.sha256()
-    digest.update(repr((settings.image, settings.label, reader.tick_order)).encode())
+    order = (reader.tick_order, *(["overrules LArCV2"] if reader.overrules else []))
+    digest.update(repr((settings.image, settings.label, *order)).encode())
     digest.update(repr([(path.stat().st_size, n) for path, n in _files(reader)]).encode())
     for entry in entries:
         digest.update(repr((tuple(entry.rse), entry.sizes)).encode())

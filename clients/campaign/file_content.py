@@ -11,12 +11,16 @@ import numpy as np
 
 from lartpc import RSE, ReadError
 from lartpc.files.format_modules import module
-from lartpc.files.formats import container_of
+from lartpc.files.formats import Container, container_of
+from lartpc.files.names import IMAGE_KINDS, REGION_KINDS
 from lartpc.files.reader import OneFile
 
 from ..files.entries import Names, names
 
-_READ = ("image2d", "partroi")
+_READ: dict[Container, tuple[str, ...]] = {
+    "root": (*IMAGE_KINDS, *REGION_KINDS),
+    "hdf5": ("image2d",),
+}
 """The kinds of products whose entries can be read; of others only the number is compared."""
 
 
@@ -37,12 +41,14 @@ def content_of(path: Path, *, is_known: bool = False) -> Content:
     numbers of entries of the others are compared.
     A reader would also look for the tick order in the images, which takes ten times as long.
     """
-    file: OneFile = module(container_of(path)).open_file(path, "backward")
+    container = container_of(path)
+    read = _READ[container]
+    file: OneFile = module(container).open_file(path, "backward")
     with closing(file):
-        listed = sorted(file.names(), key=lambda name: name[0] not in _READ)
+        listed = sorted(file.names(), key=lambda name: name[0] not in read)
         events = names(())
         for number, (kind, producer) in enumerate(listed):
-            if kind in _READ and not (is_known and number):
+            if kind in read and not (is_known and number):
                 file.entries(kind, producer)  # raises for a product that is damaged
                 its_events = names(map(RSE._make, file.rses(kind, producer).tolist()))
                 same = not number or np.array_equal(its_events, events)

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from lartpc import (
     RSE,
+    AskedOrder,
     Event,
     LArTPCError,
     Reader,
@@ -24,7 +26,8 @@ from lartpc import (
 )
 from lartpc.crops import chain
 from lartpc.files import provenance
-from lartpc.files.ticks import order_shown_by
+from lartpc.files.open import format_of
+from lartpc.files.ticks import Basis, TickChoice, order_shown_by, turned_to
 from mdp import SettingsError
 from services.planes import answer_name
 
@@ -75,10 +78,13 @@ def check_output(check: Check, *, on_progress: OnProgress | None = None) -> list
         trust = given.trust_tick_order if given else True  # records of two orders are a finding
         planes = given.planes if given else planes_of(records[0])
         images = [answer_name(plane) for plane in planes]
-        output = open_reader(check.output, tick_order=order, images=images, trust=trust)
+        of_output = _order_of_output(check.output, order)
+        output = open_reader(check.output, tick_order=of_output, images=images, trust=trust)
         stack.enter_context(output)
         settings = given or common_settings(records, len(output), about_provenance)
-        inputs = stack.enter_context(_open_inputs(check.inputs, settings, trust=trust))
+        of_inputs = given.tick_order if given else _recorded(records[0])
+        reader = _open_inputs(check.inputs, settings, of_inputs, trust=trust)
+        inputs = stack.enter_context(reader)
         check_output = _Run(check, records, settings, inputs, output)
         return [about_provenance, *check_output.all(on_progress)]
 
@@ -89,17 +95,37 @@ def _given_settings(check: Check) -> ScoreSettings:
     if settings is None:
         usual = choices.scored(check.inputs)
         settings = ScoreSettings(mode=usual.mode, producer=usual.producer)
-    with _open_inputs(check.inputs, settings, trust=settings.trust_tick_order) as inputs:
+    order, trust = settings.tick_order, settings.trust_tick_order
+    with _open_inputs(check.inputs, settings, order, trust=trust) as inputs:
         return replace(settings, tick_order=inputs.tick_order)
 
 
-def _open_inputs(paths: Sequence[Path], settings: ScoreSettings | None, *, trust: bool) -> Reader:
+def _order_of_output(path: Path, order: AskedOrder) -> AskedOrder | TickChoice:
+    """The order in which an output is read: that of LArCV2 is defined, whatever the inputs had."""
+    if order == "auto" or format_of(path) != "larcv2":
+        return order
+    return turned_to(order)
+
+
+def _recorded(record: Record) -> TickChoice:
+    """The order in which a run read its inputs; it may have overruled LArCV2's definition."""
+    basis: Basis = next((b for b in get_args(Basis) if b == record.tick_order_basis), "format")
+    return TickChoice(record.tick_order, basis, record.tick_order_reason)
+
+
+def _open_inputs(
+    paths: Sequence[Path],
+    settings: ScoreSettings | None,
+    order: AskedOrder | TickChoice,
+    *,
+    trust: bool,
+) -> Reader:
     if settings is None:  # only the names of the events are read, which every producer has
-        return open_reader(paths, tick_order="backward", trust=True)
+        return open_reader(paths, tick_order=turned_to("backward"))
     rois = chain.rois_of(settings.mode)
     return open_reader(
         paths,
-        tick_order=settings.tick_order,
+        tick_order=order,
         images=(settings.producer,),
         rois=rois,
         trust=trust,

@@ -99,7 +99,7 @@ def differences(first: Record, record: Record) -> Iterator[str]:
             if what not in unknown and one[what] != other[what]:
                 shown = f"{what} {one[what]!r}, got {other[what]!r}"
                 yield f"want {name} from one network throughout, {shown}"
-    for name in (*_DECISIVE, "tick_order"):
+    for name in (*_DECISIVE, "overrules_larcv2", "tick_order"):
         want, got = (_setting(source, name) for source in (first, record))
         if want != got:
             yield f"want {name} {want} throughout, got {got}"

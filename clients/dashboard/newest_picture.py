@@ -128,9 +128,10 @@ def draw(wanted: Wanted) -> Picture:
 
 def _last_entry(path: Path) -> int:
     from lartpc import open_reader
+    from lartpc.files.ticks import turned_to
 
     from ..pictures.picture_choice import holdings
 
     images = holdings(path).images[:1]
-    with open_reader(path, tick_order="backward", images=images, trust=True) as reader:
+    with open_reader(path, tick_order=turned_to("backward"), images=images) as reader:
         return max(len(reader) - 1, 0)

@@ -23,6 +23,9 @@ from lartpc import (
     readable_products,
 )
 from lartpc.crops import chain
+from lartpc.files.names import regions_for_crops
+from lartpc.files.reader import images_in, regions_in
+from lartpc.files.ticks import turned_to
 from mdp import SettingsError
 
 log = logging.getLogger(__name__)
@@ -61,10 +64,10 @@ def scored(
         listed = readable_products(path)
     except LArTPCError:
         return Scored(producer or _USUAL_IMAGES, chain.Croi(rois or _USUAL_REGIONS, size))
-    images = [product.producer for product in listed if product.kind == "image2d"]
-    regions = [product.producer for product in listed if product.kind == "partroi"]
-    producer = _images(path, images, producer)
-    if mode is None and not regions and rois is None:
+    regions = regions_in(listed)
+    usual = regions_for_crops(product[:2] for product in listed)
+    producer = _images(path, images_in(listed), producer)
+    if mode is None and not usual and rois is None:
         log.info(
             "%s has no regions of interest: whole events are scored in tiles (--mode tiles)", path
         )
@@ -77,7 +80,7 @@ def scored(
     # the divisor depends on the networks, so it is not known before the services describe them
     match mode:
         case "croi":
-            return Scored(producer, chain.Croi(_regions(path, regions, rois), size))
+            return Scored(producer, chain.Croi(_regions(path, regions, rois, usual), size))
         case "tiles":
             return Scored(producer, chain.Tiles(size=size, overlap=overlap, divisor=1))
         case "whole":
@@ -96,18 +99,26 @@ def check_producers(paths: Sequence[Path], requested: Mapping[str, str]) -> None
     for path in paths[:1]:
         with suppress(ReadError, LibraryMissing):
             listed = readable_products(path)
-            present = [product.producer for product in listed if product.kind == "image2d"]
+            present = images_in(listed)
             for option, name in requested.items():
                 if name not in present:
                     raise ProductMissing(_missing("images", path, name, present, option))
 
 
 def _images(path: Path, present: Sequence[str], requested: str | None) -> str:
+    dense = [name for name in present if ":" not in name] or present
+    present = present if requested else dense
     return _producer(path, present, requested, what="images", usual=_USUAL_IMAGES, option="-p")
 
 
-def _regions(path: Path, present: Sequence[str], requested: str | None) -> str:
+def _regions(
+    path: Path, present: Sequence[str], requested: str | None, usual: Sequence[str]
+) -> str:
     what = "regions of interest"
+    wanted = requested or _USUAL_REGIONS
+    if wanted not in present and any(name.partition(":")[2] == wanted for name in present):
+        return wanted  # LArCV2's product of that name, whatever its kind; two are refused later
+    present = present if requested else usual or present
     return _producer(path, present, requested, what=what, usual=_USUAL_REGIONS, option="--rois")
 
 
@@ -174,9 +185,7 @@ def _better(meta: ImageMeta) -> str:
 
 def _reader(path: Path, scored: Scored) -> Reader:
     rois = chain.rois_of(scored.mode)
-    return open_reader(
-        path, tick_order="backward", images=(scored.producer,), rois=rois, trust=True
-    )
+    return open_reader(path, tick_order=turned_to("backward"), images=(scored.producer,), rois=rois)
 
 
 def _fitting(side: int) -> int:

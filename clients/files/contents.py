@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +18,14 @@ from lartpc import (
     open_reader,
 )
 from lartpc.files import provenance
-from lartpc.files.ticks import Survey, order_shown_by
+from lartpc.files.formats import Format
+from lartpc.files.reader import images_in, regions_in
+from lartpc.files.ticks import Survey, order_shown_by, turned_to
 from mdp.commands.tables import size
 
 from ..terminal.narrow import Rows
 
+_FORMATS: dict[Format, str] = {"larcv1": "LArCV1", "larcv2": "LArCV2", "larcv3": "LArCV3"}
 _SEEN = 8  # entries whose metas are read
 
 
@@ -54,20 +57,19 @@ class Contents(NamedTuple):
 
 def contents(path: Path, product: Product) -> Contents:
     """Return what `ssnet files` shows of a product of a file. Raises `ReadError`."""
-    if product.kind == "image2d":
-        return _image_contents(path, product)
-    if product.kind != "partroi":
+    if images := images_in([product]):
+        return _image_contents(path, product, images)
+    if not (regions := regions_in([product])):
         return Contents(product, "", None, None)
-    with open_reader(
-        path, tick_order="backward", trust=True, images=(), rois=(product.producer,)
-    ) as reader:
+    order = turned_to("backward")
+    with open_reader(path, tick_order=order, images=(), rois=regions) as reader:
         return Contents(product, "", *_first_and_last(reader))
 
 
-def _image_contents(path: Path, product: Product) -> Contents:
-    with open_reader(path, tick_order="backward", trust=True, images=(product.producer,)) as reader:
+def _image_contents(path: Path, product: Product, names: Sequence[str]) -> Contents:
+    with open_reader(path, tick_order=turned_to("backward"), images=names) as reader:
         ends = _first_and_last(reader)
-        by_entry = (event.images[product.producer] for event in reader)
+        by_entry = (event.images[name] for event in reader for name in names)
         images = next((images for images in by_entry if images), ())
         geometry = _geometry(reader)
     sizes = sorted({image.pixels.shape for image in images})
@@ -96,7 +98,7 @@ def _geometry(reader: Reader) -> Geometry | None:
 
 def _order(survey: Survey) -> str:
     if survey.stored:
-        return "stored in the file"
+        return "forward, as LArCV2 defines it" if survey.larcv2 else "stored in the file"
     try:
         choice = order_shown_by(survey)
     except TickOrderError:
@@ -127,11 +129,12 @@ def _first_and_last(reader: Reader) -> tuple[RSE | None, RSE | None]:
 
 def table(rows: Iterable[tuple[Path, Contents]]) -> Rows:
     """Return a table with a row for each product."""
-    columns = ("file", "product", "events", "images", "entries", "size")
+    columns = ("file", "product", "format", "events", "images", "entries", "size")
     cells = [
         (
             str(path),
             row.product.name,
+            _FORMATS[row.product.format] if row.product.format else "",
             _range(row),
             row.images,
             str(row.product.entries),
@@ -139,7 +142,7 @@ def table(rows: Iterable[tuple[Path, Contents]]) -> Rows:
         )
         for path, row in rows
     ]
-    return Rows(columns, cells, left=4, headings=2)
+    return Rows(columns, cells, left=5, headings=2)
 
 
 def _range(row: Contents) -> str:

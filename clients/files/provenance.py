@@ -202,9 +202,14 @@ class Provenance:
             start=min(order, default=0),
             end=max(order, default=-1) + 1,
             events=events,
-            settings={**settings, "copy_input": job.copy_input},
+            settings={**settings, **overruled(reader), "copy_input": job.copy_input},
             services={name: tuple(origins) for name, origins in services.items()},
         ).pack()
+
+
+def overruled(reader: Reader) -> dict[str, bool]:
+    """Return the setting that the user's tick order overruled LArCV2's definition, if it did."""
+    return {"overrules_larcv2": True} if reader.overrules else {}
 
 
 def check_repeats(

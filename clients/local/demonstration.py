@@ -16,6 +16,8 @@ from rich.table import Table
 from lartpc import ROI, AskedOrder, Event, Image, Reader, open_reader, products
 from lartpc.crops import chain
 from lartpc.display import drawing
+from lartpc.files.reader import images_in
+from lartpc.files.ticks import turned_to
 from lartpc.simulation import toy
 from lartpc.simulation.chamber import Chamber
 from mdp import Client
@@ -103,7 +105,7 @@ def run_demo(demo: Demo, bar: Bar) -> Shown:
         )
         report = score.score(job, on_progress=show, watch=watch)
     watch.finish()
-    _draw(demo, source, chosen.producer)
+    _draw(demo, source, chosen.producer, report)
     return Shown(served, report)
 
 
@@ -125,18 +127,15 @@ def _make_toys(demo: Demo, bar: Bar) -> Path:
 # The picture.
 
 
-def _draw(demo: Demo, source: Path, producer: str) -> None:
-    producers = [product.producer for product in products(source) if product.kind == "image2d"]
+def _draw(demo: Demo, source: Path, producer: str, report: score.ScoringReport) -> None:
+    producers = images_in(products(source))
     labels = [toy.SEGMENT] if toy.SEGMENT in producers else []
     names = [answer_name(plane) for plane in PLANES]
+    order = turned_to("forward" if report.tick_order == "forward" else "backward")
+    of_inputs = order if demo.tick_order == "auto" else order._replace(basis="asked")
     with (
-        open_reader(demo.scores, tick_order="auto", images=names) as scored,
-        open_reader(
-            source,
-            tick_order=scored.tick_order,
-            images=[producer, *labels],
-            trust=demo.trust_tick_order,
-        ) as inputs,
+        open_reader(demo.scores, tick_order=order, images=names) as scored,
+        open_reader(source, tick_order=of_inputs, images=[producer, *labels]) as inputs,
     ):
         entry = _most_telling(scored)
         event, scores = inputs[entry], scored[entry].images

@@ -23,7 +23,6 @@ from lartpc import (
     ParameterError,
     Reader,
     ReadError,
-    TickOrder,
     open_reader,
 )
 from lartpc.display import drawing, picture_files
@@ -94,9 +93,7 @@ def draw(picture: PictureRequest, output: Path) -> Drawn:
         picture.files,
         held,
         picture.asked,
-        open_images=lambda file, images: open_reader(
-            file, tick_order=order, images=images, trust=True
-        ),
+        open_images=lambda file, images: open_reader(file, tick_order=order, images=images),
         zoomed_to_roi=picture.roi is not None,
     )
     with ExitStack() as stack:
@@ -132,7 +129,7 @@ def _save_one(figures: Iterator[Figure], entries: Sequence[int], output: Path) -
 # The files.
 
 
-def _tick_order(picture: PictureRequest, held: Sequence[Held]) -> TickOrder:
+def _tick_order(picture: PictureRequest, held: Sequence[Held]) -> ticks.TickChoice:
     """The tick order of all files, which is logged if the files do not store it.
 
     Raises `TickOrderError` for files of different orders, in which an event lies at other ticks.
@@ -142,7 +139,9 @@ def _tick_order(picture: PictureRequest, held: Sequence[Held]) -> TickOrder:
     if any(survey.images for survey in surveys):
         level = {"assumed": logging.WARNING, "regions": logging.INFO, "ticks": logging.INFO}
         log.log(level.get(choice.basis, logging.DEBUG), "tick order %s: %s", *choice[::2])
-    return choice.order
+    if text := ticks.overruling(choice, surveys):
+        log.warning("%s", text)
+    return choice
 
 
 def _survey(file: Path, held: Held) -> ticks.Survey:
@@ -151,18 +150,21 @@ def _survey(file: Path, held: Held) -> ticks.Survey:
     for name in held.images:
         with (
             suppress(ReadError),
-            open_reader(file, tick_order="backward", images=(name,), trust=True) as reader,
+            open_reader(file, tick_order=ticks.turned_to("backward"), images=(name,)) as reader,
         ):
             surveys += reader.surveys
-    whole = ticks.Survey(file, stored=all(survey.stored for survey in surveys))
+    larcv2 = any(survey.larcv2 for survey in surveys)
+    stored = all(survey.stored for survey in surveys)
+    surveys = [survey for survey in surveys if not survey.stored]
+    whole = ticks.Survey(file, stored)
     for survey in surveys:
         images, regions = whole.images | survey.images, whole.regions | survey.regions
         whole = survey._replace(images=images, regions=regions)
-    return whole
+    return whole._replace(larcv2=larcv2)
 
 
 def _open_chosen(
-    picture: PictureRequest, choice: Choice, file: int, held: Held, order: TickOrder
+    picture: PictureRequest, choice: Choice, file: int, held: Held, order: ticks.TickChoice
 ) -> Reader:
     """Open all producers of a file that are drawn; if none is drawn, open one of them."""
     chosen = (name for row in choice.layers if row.file == file for name in row.producers)
@@ -171,7 +173,7 @@ def _open_chosen(
     if not images and not rois:
         images, rois = held.images[:1], held.rois[: not held.images]
     path = picture.files[file]
-    return open_reader(path, tick_order=order, images=images, rois=rois, trust=True)
+    return open_reader(path, tick_order=order, images=images, rois=rois)
 
 
 def _events(

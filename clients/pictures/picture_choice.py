@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, NoReturn
 import numpy as np
 
 from lartpc import Image, ImageError, ProductMissing, Reader, ReadError, readable_products
+from lartpc.files.reader import images_in, regions_in
 from lartpc.simulation.toy import CROI, SEGMENT, WIRE
 
 Kind = Literal["charge", "scores", "labels"]
@@ -92,8 +93,8 @@ def holdings(file: Path) -> Held:
     """Return the producers of a file. Raises `ReadError`."""
     listed = readable_products(file)
     return Held(
-        tuple(product.producer for product in listed if product.kind == "image2d"),
-        tuple(product.producer for product in listed if product.kind == "partroi"),
+        images_in(listed),
+        regions_in(listed),
     )
 
 

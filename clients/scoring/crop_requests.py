@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from lartpc import Event, ImageError, LArTPCError, Reader, ReadError, pack, stack
 from lartpc.crops import chain
+from lartpc.files.names import image_key
 from mdp import MDPError
 
 from ..files.entries import Entry, check_planes, read_entry
@@ -91,7 +92,8 @@ class Cutter:
         try:
             return self._question(entry, event, watch)
         except LArTPCError as error:
-            raise type(error)(f"{entry.where} image2d_{self.producer}: {error}") from error
+            product = "_".join(image_key(self.producer))
+            raise type(error)(f"{entry.where} {product}: {error}") from error
 
     def _question(self, entry: Entry, event: Event, watch: Stopwatch) -> EventQuestion:
         images = event.images[self.producer]

@@ -29,15 +29,15 @@ from .reader import (
     listed_products,
     raise_together,
 )
-from .ticks import AskedOrder
+from .ticks import AskedOrder, TickChoice
 from .whole_file import WholeFile, check_free
 from .writer import Sink, Writer, writing
 
 PathLike = str | os.PathLike[str]
 
 
-def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
-    opened: OneFile = module(container_of(path)).open_file(path, tick_order)
+def _open_one(path: Path, tick_order: TickOrder, overrules: bool = False) -> OneFile:
+    opened: OneFile = module(container_of(path)).open_file(path, tick_order, overrules)
     return opened
 
 
@@ -86,23 +86,26 @@ def producers(path: PathLike) -> tuple[str, ...]:
 def open_reader(
     paths: PathLike | Iterable[PathLike],
     *,
-    tick_order: AskedOrder,
+    tick_order: AskedOrder | TickChoice,
     images: Sequence[str] | None = None,
     rois: Sequence[str] = (),
     trust: bool = False,
 ) -> Reader:
     """Open files as one sequence of events.
 
-    `images`: the producers to read (None: all of the first file); `rois`: producers of ROIs.
+    `images`: the producers to read, `wire` or `sparse2d:wire` (None: all of image2d in the first
+    file); `rois`: producers of ROIs, `croi` or `particle:mcst`.
     `tick_order`: how the rows of LArCV1 files are ordered; with "auto", `ticks.py` finds the
-    order from the files. LArCV3 files store their order, and their images are turned to
-    `tick_order`. Every image has the order `reader.tick_order`; `reader.tick_choice` gives the
-    reason for it.
+    order from the files. LArCV2 and LArCV3 define the order, and images are turned to `tick_order`;
+    but "backward" overrules LArCV2: row 0 of its images is taken for the largest tick, with a
+    warning. A `TickChoice` (`reader.tick_choice`) reads in an order that was chosen before, without
+    checks; it overrules LArCV2 only if the user had asked for it.
+    Every image has the order `reader.tick_order`; `reader.tick_choice` gives the reason for it.
     `trust`: use `tick_order` even if the files contradict it.
     Raises `ReadError`, `ProductMissing` if a file lacks a producer, and `TickOrderError` if the
     files contradict `tick_order` or each other.
     """
-    if tick_order != "auto":
+    if isinstance(tick_order, str) and tick_order != "auto":
         check_tick_order(tick_order)
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     files = [Path(path) for path in several]

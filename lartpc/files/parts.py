@@ -27,8 +27,12 @@ class PartFiles:
         inputs: Iterable[Path],
         images: Sequence[str],
         copy_input: Reader | None,
+        whole: bool = False,
     ) -> None:
-        """Check the output; nothing is written yet. The parameters are those of `open_writer`."""
+        """Check the output; nothing is written yet. The parameters are those of `open_writer`.
+
+        `whole`: all entries of `copy_input` will be written, in order.
+        """
         format_module = check_output(path, force=force, inputs=inputs)
         self.path = path
         self._format = format
@@ -36,7 +40,7 @@ class PartFiles:
         self._copy_input = copy_input
         self._copies_at_end = bool(format_module.COPIES_AT_END)
         if copy_input is not None:
-            format_module.check_copied(copy_input, format)
+            format_module.check_copied(copy_input, format, whole=whole)
 
     def open(self, path: Path) -> Writer:
         """Open a part. With `copy_input`, `Writer.write` needs the input entry of every event."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from itertools import accumulate
@@ -16,11 +16,28 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
-from ..errors import LArTPCError, LibraryMissing, ReadError
+from ..errors import LArTPCError, LibraryMissing, ProductMissing, ReadError
 from ..image import ROI, RSE, Event, Image, ImageMeta, TickOrder
-from .formats import LARCV_NAMES, Format
+from .formats import Format
+from .names import (
+    Key,
+    image_key,
+    image_names,
+    region_key,
+    region_names,
+    regions_for_crops,
+)
 from .provenance_texts import tick_orders
-from .ticks import AskedOrder, Survey, TickSpan, choose, regions_of, spans_of
+from .ticks import (
+    AskedOrder,
+    Survey,
+    TickChoice,
+    TickSpan,
+    choose,
+    overruling,
+    regions_of,
+    spans_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +51,13 @@ class Product(NamedTuple):
     """One product of a file: its kind, its producer and its size."""
 
     kind: str
-    """`image2d`, `partroi` or another kind, as in the name of the tree."""
+    """`image2d`, `partroi`, `sparse2d` or another kind, as in the name of the tree."""
     producer: str
     entries: int
     bytes: int
     """The compressed size in the file."""
+    format: Format | None = None
+    """The format of the product; None if it is not one of LArCV's."""
 
     @property
     def name(self) -> str:
@@ -66,13 +85,13 @@ class OneFile(Protocol):
     def rses(self, kind: str, producer: str) -> npt.NDArray[Any]:
         """Return the (run, subrun, event) of all entries: (entries, 3), integers."""
 
-    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+    def metas(self, kind: str, producer: str, entry: int) -> tuple[ImageMeta, ...]:
         """Return the metas of an entry's images, without reading their pixels."""
 
-    def images(self, producer: str, entry: int) -> tuple[Image, ...]:
+    def images(self, kind: str, producer: str, entry: int) -> tuple[Image, ...]:
         """Return the images of an entry."""
 
-    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]:
+    def rois(self, kind: str, producer: str, entry: int) -> tuple[ROI, ...]:
         """Return the regions of interest of an entry."""
 
     def provenance(self) -> tuple[str, ...]:
@@ -102,6 +121,21 @@ def all_products(file: OneFile) -> tuple[Product, ...]:
     return tuple(product for product in products if isinstance(product, Product))
 
 
+def images_in(listed: Iterable[Product]) -> tuple[str, ...]:
+    """Return the names of the products that are read as images: `wire`, `sparse2d:wire`."""
+    return image_names(_keys(listed))
+
+
+def regions_in(listed: Iterable[Product]) -> tuple[str, ...]:
+    """Return the names of the products that are read as regions: `croi`, `particle:mcst`."""
+    return region_names(_keys(listed))
+
+
+def _keys(listed: Iterable[Product]) -> list[Key]:
+    """Return the products that are read; of LArCV3, that is image2d."""
+    return [one[:2] for one in listed if one.format != "larcv3" or one.kind == "image2d"]
+
+
 class Reader:
     """Events of one or several files as one sequence, with one entry in memory at a time.
 
@@ -112,18 +146,23 @@ class Reader:
     def __init__(
         self,
         paths: Sequence[Path],
-        open_one: Callable[[Path, TickOrder], OneFile],
+        open_one: Callable[[Path, TickOrder, bool], OneFile],
         *,
-        tick_order: AskedOrder,
+        tick_order: AskedOrder | TickChoice,
         images: Sequence[str],
         rois: Sequence[str],
         trust: bool = False,
     ) -> None:
         self.paths = tuple(paths)
-        self.tick_order: TickOrder = "backward" if tick_order == "auto" else tick_order
+        given = tick_order if isinstance(tick_order, TickChoice) else None
+        asked = tick_order if not isinstance(tick_order, TickChoice) else tick_order.order
+        self.tick_order: TickOrder = "backward" if asked == "auto" else asked
         """The tick order of every image that the reader returns."""
+        self._overrules = given.overrules if given else asked == "backward"
         self._open_one = open_one
-        self._choose(images, rois)
+        self.images, self.rois = tuple(images), tuple(rois)
+        self._image_keys: tuple[Key, ...] = ()
+        self._region_keys: tuple[Key, ...] = ()  # a plain name is another kind in another file
         self._file: OneFile | None = None
         self._open_index = -1
         surveyed = self._survey_all()
@@ -131,17 +170,25 @@ class Reader:
         """The number of entries of each file."""
         self._ends = list(accumulate(self.sizes))
         self.formats = tuple(format for _, format, _ in surveyed)
-        """The format of each file."""
+        """The format of each file, of the first product that is read."""
         self.surveys = tuple(survey for _, _, survey in surveyed)
         """What each file shows about its tick order."""
-        self.tick_choice = choose(tick_order, self.surveys, trust=trust)
+        self.tick_choice = given or choose(asked, self.surveys, trust=trust)
         """The tick order, and the reason for it."""
-        self._take_order(tick_order)
+        if given is None:
+            self._take_order(asked)
+
+    @property
+    def overrules(self) -> bool:
+        """Whether the user's tick order overrules the definition of LArCV2 for any file."""
+        return bool(overruling(self.tick_choice, self.surveys))
 
     def _take_order(self, asked: AskedOrder) -> None:
         if self.tick_choice.order != self.tick_order:
             self.close()  # the open file turns images to another order
             self.tick_order = self.tick_choice.order
+        if self.overrules:
+            log.warning("%s", overruling(self.tick_choice, self.surveys))
         if asked == "auto":
             shows = any(survey.images for survey in self.surveys)
             level = _LEVELS.get(self.tick_choice.basis, logging.DEBUG) if shows else logging.DEBUG
@@ -161,17 +208,20 @@ class Reader:
     ) -> dict[str, tuple[Image, ...]]:
         """Return an entry's images by producer, except the producers in `without`."""
         file, local = self._at(entry)
-        return {name: file.images(name, local) for name in self.images if name not in without}
+        keys = zip(self.images, self._image_keys, strict=True)
+        return {name: file.images(*key, local) for name, key in keys if name not in without}
 
     def metas_at(self, entry: int) -> dict[str, tuple[ImageMeta, ...]]:
         """Return the metas of an entry's images by producer, without reading their pixels."""
         file, local = self._at(entry)
-        return {name: file.metas(name, local) for name in self.images}
+        keys = zip(self.images, self._image_keys, strict=True)
+        return {name: file.metas(*key, local) for name, key in keys}
 
     def rois_at(self, entry: int) -> dict[str, tuple[ROI, ...]]:
         """Return an entry's regions of interest by producer."""
         file, local = self._at(entry)
-        return {name: file.rois(name, local) for name in self.rois}
+        keys = zip(self.rois, self._region_keys, strict=True)
+        return {name: file.rois(*key, local) for name, key in keys}
 
     def __iter__(self) -> Iterator[Event]:
         return self.events()
@@ -190,7 +240,8 @@ class Reader:
 
         They are read from the first product. Raises `ReadError`.
         """
-        return self._switch(file).rses(*self._names[0])
+        opened = self._switch(file)
+        return opened.rses(*self._names[0])
 
     def locate(self, entry: int) -> tuple[Path, int]:
         """Return the file that holds `entry`, and the entry's number in that file."""
@@ -201,7 +252,7 @@ class Reader:
 
     def products(self, file: int) -> tuple[Product, ...]:
         """Return all products of a file by its number, also those that are not read here."""
-        opened = self._open_one(self.paths[file], self.tick_order)
+        opened = self._open_one(self.paths[file], self.tick_order, self._overrules)
         try:
             return all_products(opened)
         finally:
@@ -223,9 +274,8 @@ class Reader:
         """
         other = copy(self)
         other._file, other._open_index = None, -1
-        other._choose(
-            self.images if images is None else images, self.rois if rois is None else rois
-        )
+        other.images = self.images if images is None else tuple(images)
+        other.rois = self.rois if rois is None else tuple(rois)
         return other
 
     def close(self) -> None:
@@ -240,17 +290,26 @@ class Reader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _choose(self, images: Sequence[str], rois: Sequence[str]) -> None:
-        self.images = tuple(images)
-        self.rois = tuple(rois)
-        self._names = [("image2d", name) for name in images] + [("partroi", name) for name in rois]
+    @property
+    def _names(self) -> tuple[Key, ...]:
+        """The kinds and producers that are read from the open file."""
+        return (*self._image_keys, *self._region_keys)
 
     def _switch(self, index: int) -> OneFile:
         if self._file is None or index != self._open_index:
             self.close()
-            self._file = self._open_one(self.paths[index], self.tick_order)
+            self._file = self._open_one(self.paths[index], self.tick_order, self._overrules)
+            self._find_keys(self._file, self.paths[index])
             self._open_index = index
         return self._file
+
+    def _find_keys(self, file: OneFile, path: Path) -> None:
+        present = file.names() if self.rois else ()
+        try:
+            self._image_keys = tuple(image_key(name) for name in self.images)
+            self._region_keys = tuple(region_key(name, present) for name in self.rois)
+        except ProductMissing as error:
+            raise ProductMissing(f"{path}: {error}") from None
 
     def _at(self, entry: int) -> tuple[OneFile, int]:
         _, local = self.locate(entry)
@@ -262,8 +321,8 @@ class Reader:
         errors: list[LArTPCError] = []
         for index in range(len(self.paths)):
             try:
-                count, format = self._count(index), self._format(index)
-                surveyed.append((count, format, self._survey(index, format)))
+                count, format = self._count(index), self._switch(index).format(*self._names[0])
+                surveyed.append((count, format, self._survey(index)))
             except LibraryMissing:
                 raise
             except LArTPCError as error:
@@ -279,45 +338,32 @@ class Reader:
             raise ReadError(f"want products of one length in {self.paths[index]}, got {counts}")
         return next(iter(counts.values()))
 
-    def _format(self, index: int) -> Format:
-        file = self._switch(index)
-        formats = {file.format(*name) for name in self._names}
-        if len(formats) != 1:
-            names = " and ".join(LARCV_NAMES[format] for format in sorted(formats))
-            raise ReadError(f"want products of one format, got {names} in {self.paths[index]}")
-        return next(iter(formats))
-
-    def _survey(self, index: int, format: Format) -> Survey:
+    def _survey(self, index: int) -> Survey:
         """Collect what a file shows about its tick order; unreadable products are skipped."""
         file, path = self._switch(index), self.paths[index]
-        if format != "larcv1":
-            return Survey(path, stored=True)
+        formats = {key: file.format(*key) for key in self._names}
+        larcv2 = "larcv2" in (formats[key] for key in self._image_keys)
+        crops: tuple[str, ...] = ()
+        present: tuple[Key, ...] = ()
+        with suppress(LArTPCError):
+            present = file.names()
+            crops = regions_for_crops(present)
+        if "larcv1" not in formats.values():
+            return Survey(path, stored=True, rois=crops, larcv2=larcv2)
         recorded: tuple[TickOrder, ...] = ()
-        rois: tuple[str, ...] = ()
         with suppress(LArTPCError):
             recorded = tick_orders(file.provenance())
-            rois = tuple(producer for kind, producer in file.names() if kind == "partroi")
+        images = [key for key in self._image_keys if formats[key] == "larcv1"]
         spans, regions = set[TickSpan](), set[tuple[TickSpan, TickSpan, float]]()
-        for entry in self._entries_with_images(file):
-            metas = [m for name in self.images for m in file.metas(name, entry)]
+        for entry in _entries_with_images(file, images):
+            metas = [m for key in images for m in file.metas(*key, entry)]
             spans |= spans_of(metas)
-            for name in rois:
+            for key in (key for key in present if key[0] == "partroi"):
                 with suppress(LArTPCError):
-                    regions |= regions_of(file.rois(name, entry), metas)
-        return Survey(path, False, recorded, frozenset(spans), frozenset(regions), rois)
-
-    def _entries_with_images(self, file: OneFile) -> Iterator[int]:
-        """Yield the first few entries that have readable images."""
-        entries = min((file.entries("image2d", name) for name in self.images), default=0)
-        seen = 0
-        for entry in range(min(entries, _SEARCHED)):
-            with suppress(LArTPCError):
-                metas = [file.metas(name, entry) for name in self.images]
-                if any(metas):
-                    seen += 1
-                    yield entry
-            if seen == _SURVEYED:
-                return
+                    regions |= regions_of(file.rois(*key, entry), metas)
+        return Survey(
+            path, False, recorded, frozenset(spans), frozenset(regions), crops, larcv2=larcv2
+        )
 
     def _rse(self, file: OneFile, local: int) -> RSE:
         rses = {f"{kind}_{name}": file.rse(kind, name, local) for kind, name in self._names}
@@ -325,6 +371,20 @@ class Reader:
             path = self.paths[self._open_index]
             raise ReadError(f"want one (run, subrun, event) in {path} entry {local}, got {rses}")
         return next(iter(rses.values()))
+
+
+def _entries_with_images(file: OneFile, images: Sequence[Key]) -> Iterator[int]:
+    """Yield the first few entries that have readable images."""
+    entries = min((file.entries(*key) for key in images), default=0)
+    seen = 0
+    for entry in range(min(entries, _SEARCHED)):
+        with suppress(LArTPCError):
+            metas = [file.metas(*key, entry) for key in images]
+            if any(metas):
+                seen += 1
+                yield entry
+        if seen == _SURVEYED:
+            return
 
 
 MAX_NAMED = 10

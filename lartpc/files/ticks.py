@@ -8,8 +8,10 @@ ticks, and one of them is often impossible. These facts decide, in this order:
     regions     the regions of interest lie on the images in one reading only
     ticks       images reach below tick 0 in one reading only
 
-If none of them decides, "auto" assumes "backward", which is LArCV1's order. LArCV3 files store
-their order. Refuses an order that contradicts the facts, and files of different orders.
+If none of them decides, "auto" assumes "backward", which is LArCV1's order. LArCV2 and LArCV3
+define the order, and their images are turned to the order that is chosen; only an order that the
+user asked for overrules LArCV2's definition. Refuses an order that contradicts the facts, and files
+of different orders.
 """
 
 from __future__ import annotations
@@ -37,6 +39,16 @@ class TickChoice(NamedTuple):
     basis: Basis
     reason: str
     """The reason in one line, for people; it names the file."""
+
+    @property
+    def overrules(self) -> bool:
+        """Whether rows of LArCV2 files have this order against the definition: the user said so."""
+        return self.order == "backward" and self.basis in ("asked", "trusted")
+
+
+def turned_to(order: TickOrder) -> TickChoice:
+    """Return the choice of a program that turns what it reads to an order, whatever it shows."""
+    return TickChoice(order, "format", "as the program needs it")
 
 
 class TickSpan(NamedTuple):
@@ -67,7 +79,9 @@ class Survey(NamedTuple):
     regions: frozenset[tuple[TickSpan, TickSpan, float]] = frozenset()
     """The boxes of regions of interest, each with its image and that image's ticks per pixel."""
     rois: tuple[str, ...] = ()
-    """All producers of regions of interest in the file."""
+    """The producers of regions of interest in the file that crops are made around."""
+    larcv2: bool = False
+    """Whether images of LArCV2 are read, so that the order can be overruled."""
 
     def ticks(self, order: TickOrder) -> tuple[float, float] | None:
         """Return the smallest and largest tick of all images in this order; None without images."""
@@ -165,6 +179,19 @@ def choose(asked: AskedOrder, surveys: Sequence[Survey], *, trust: bool = False)
     return _shown(shown, surveys) if shown else _assumed(surveys)
 
 
+def overruling(choice: TickChoice, surveys: Sequence[Survey]) -> str:
+    """Return a line that names the LArCV2 files whose definition is overruled; empty if none is."""
+    names = [str(survey.path) for survey in surveys if survey.larcv2]
+    if not names or not choice.overrules:
+        return ""
+    more = f" and {len(names) - 1} more files" if len(names) > 1 else ""
+    return (
+        f"--tick-order {choice.order}: row 0 of the images in {names[0]}{more} is taken for the"
+        " largest tick, although LArCV2 defines it as the smallest; --tick-order auto follows the"
+        " definition"
+    )
+
+
 def _shown(shown: Sequence[TickChoice], surveys: Sequence[Survey]) -> TickChoice:
     silent = sum(not survey.stored for survey in surveys) - len(shown)
     if not silent:
@@ -186,6 +213,6 @@ def _checked(asked: TickOrder, shown: Sequence[TickChoice]) -> TickChoice:
 def _assumed(surveys: Sequence[Survey]) -> TickChoice:
     silent = [survey for survey in surveys if not survey.stored]
     if not silent:
-        return TickChoice("backward", "format", "LArCV3 files store their tick order")
+        return TickChoice("backward", "format", "LArCV2 and LArCV3 define their tick order")
     reason = f"assumed, as LArCV1 has it: {silent[0].path} does not show it ({_ticks(silent[0])})"
     return TickChoice("backward", "assumed", reason)

@@ -190,6 +190,8 @@ def test_a_file_of_other_trees_is_refused(tmp_path: Path) -> None:
     with uproot.recreate(path) as file:
         for name in ("image2d_wire_tree", "notes"):
             file.mktree(name, {"x": "i4"}).extend({"x": np.arange(3, dtype="i4")})
-    with pytest.raises(ReadError, match=r"plain.root image2d_wire: want the class larcv::Event"):
+    with pytest.raises(
+        ReadError, match=r"plain.root image2d_wire: want LArCV1's class larcv::Event"
+    ):
         open_reader(path, tick_order="backward")
     assert [product.name for product in products(path)] == ["image2d_wire"]

@@ -226,10 +226,10 @@ def test_a_file_whose_first_entries_cannot_be_read_is_order_shown_by_the_others(
     path = write(tmp_path / "in.root", "forward", low=0, box=False)
     whole = ROOTFile.metas
 
-    def damaged(self: ROOTFile, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+    def damaged(self: ROOTFile, kind: str, producer: str, entry: int) -> tuple[ImageMeta, ...]:
         if entry == 0:
             raise ReadError("damaged")
-        return whole(self, producer, entry)
+        return whole(self, kind, producer, entry)
 
     monkeypatch.setattr(ROOTFile, "metas", damaged)
     with open_reader(path, tick_order="auto") as reader:
@@ -250,11 +250,3 @@ def test_the_real_files_are_told_right(
 ) -> None:
     with open_reader(data(name), tick_order="auto", images=[producer]) as reader:
         assert (reader.tick_order, reader.tick_choice.basis) == (order, basis)
-
-
-def test_a_larcv2_file_is_refused_by_name() -> None:
-    with (
-        open_reader(data("larcv2_wire_5ev.root"), tick_order="auto", images=["wire"]) as reader,
-        pytest.raises(ReadError, match="got LArCV2, which is not read yet"),
-    ):
-        reader[0]

@@ -27,6 +27,7 @@ from lartpc import (
 )
 from lartpc.files.formats import SUFFIXES
 from lartpc.files.open import check_output, check_target
+from lartpc.files.ticks import turned_to
 from lartpc.files.whole_file import check_free, move, named
 from mdp import SettingsError
 
@@ -164,9 +165,9 @@ def _part(
         for name in sorted(file.products)
         if name.startswith("partroi_")
     ]
-    order = file.records[0].tick_order
+    order = turned_to(file.records[0].tick_order)
     with (
-        open_reader(file.path, tick_order=order, rois=rois, trust=True) as reader,
+        open_reader(file.path, tick_order=order, rois=rois) as reader,
         open_writer(
             copy, format=format, force=True, images=reader.images, rois=reader.rois
         ) as writer,

@@ -98,6 +98,7 @@ def open_output(
             inputs=job.inputs,
             images=images,
             copy_input=reader if job.copy_input else None,
+            whole=order == range(len(reader)),
         )
         inputs = stack.enter_context(reader.again())  # another thread uses `reader`
         parts = stack.enter_context(

@@ -10,6 +10,7 @@ from typing import Any
 
 from lartpc import Reader, open_reader
 from lartpc.files import provenance
+from lartpc.files.ticks import turned_to
 from mdp import SettingsError
 
 from ...files.checksums import checksum
@@ -68,7 +69,8 @@ class Retry:
 
     def open(self, images: list[str]) -> Reader:
         """Open the existing output; `images`: its producers."""
-        return open_reader(self._output, tick_order=self._tick_order, images=images)
+        order = turned_to("forward" if self._tick_order == "forward" else "backward")
+        return open_reader(self._output, tick_order=order, images=images)
 
 
 def read_report(job: FileJob) -> FailedReport | None:

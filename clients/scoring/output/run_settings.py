@@ -7,7 +7,7 @@ from typing import Any
 from lartpc import Reader
 from services.planes import PLANES
 
-from ...files.provenance import Provenance, mode_settings
+from ...files.provenance import Provenance, mode_settings, overruled
 from ..job import ScoringJob
 from .state import RunSettings, plain
 
@@ -35,6 +35,7 @@ def run_settings(
             "entries": [order.start, order.stop],
             **record_settings(job),
             "tick_order": job.tick_order,
+            **overruled(reader),
             "copy_input": job.copy_input,
             # the other formats are known from the suffix; left out for runs of older software
             **({"format": job.format} if job.format == "larcv2" else {}),

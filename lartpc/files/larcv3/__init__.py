@@ -26,8 +26,8 @@ COPIES_AT_END = False
 """False: the other products of an input are copied with each event."""
 
 
-def open_file(path: Path, tick_order: TickOrder) -> LArCV3File:
-    """Open a file to read."""
+def open_file(path: Path, tick_order: TickOrder, overrules: bool = False) -> LArCV3File:
+    """Open a file to read; nothing overrules the order of its rows."""
     return LArCV3File(path, tick_order)
 
 
@@ -46,6 +46,6 @@ def open_sink(
     return HDF5Sink(part, copy_input, images)
 
 
-def check_copied(source: Reader, format: Format) -> None:
+def check_copied(source: Reader, format: Format, *, whole: bool) -> None:
     """Raise `WriteError` unless all other products of the inputs can be copied."""
     all_images(source)

@@ -25,6 +25,7 @@ from .extents import check_apart
 from .layout import CACHE_BYTES, DATASETS, EVENTS, MAX_IMAGES, MAX_PIXELS
 
 _MAX_ENTRIES_A_BYTE = 64  # an entry has 40 bytes or more; zlib expands a byte to 1032 at most
+_IMAGES_ONLY = "of LArCV3 only image2d is read"
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, AttributeError)
 
 
@@ -69,7 +70,7 @@ class LArCV3File:
         with self._reading(f" {kind}_{producer}"):
             columns = self._datasets(kind, producer, ("extents",))
             stored = sum(dataset.id.get_storage_size() for dataset in columns.values())
-            return Product(kind, producer, len(columns["extents"]), stored)
+            return Product(kind, producer, len(columns["extents"]), stored, "larcv3")
 
     def entries(self, kind: str, producer: str) -> int:
         with self._reading(f" {kind}_{producer}"):
@@ -99,16 +100,16 @@ class LArCV3File:
             rows = self._events[:]
             return np.stack([rows[name] for name in rows.dtype.names[:3]], axis=1)
 
-    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
-        with self._reading(f" entry {entry} image2d_{producer}"):
-            columns = self._columns("image2d", producer)
+    def metas(self, kind: str, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+        with self._reading(f" entry {entry} {kind}_{producer}"):
+            columns = self._columns(kind, producer)
             first, count = (int(number) for number in columns["extents"][entry])
             rows = _rows(columns["image_meta"], first, count)
             return tuple(_meta(row).in_order(self.tick_order) for row in rows)
 
-    def images(self, producer: str, entry: int) -> tuple[Image, ...]:
-        with self._reading(f" entry {entry} image2d_{producer}"):
-            columns = self._columns("image2d", producer)
+    def images(self, kind: str, producer: str, entry: int) -> tuple[Image, ...]:
+        with self._reading(f" entry {entry} {kind}_{producer}"):
+            columns = self._columns(kind, producer)
             first, count = (int(number) for number in columns["extents"][entry])
             _check_size(count, 0)
             extents = _rows(columns["image_extents"], first, count)
@@ -119,8 +120,8 @@ class LArCV3File:
                 for extent, meta in zip(extents, metas, strict=True)
             )
 
-    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]:
-        raise ProductMissing(f"{self.path}: want partroi_{producer}, LArCV3 files hold no ROIs")
+    def rois(self, kind: str, producer: str, entry: int) -> tuple[ROI, ...]:
+        raise ProductMissing(f"{self.path}: want {kind}_{producer}, got LArCV3: {_IMAGES_ONLY}")
 
     def provenance(self) -> tuple[str, ...]:
         with self._reading(f" {provenance_texts.NAME}"):
@@ -130,6 +131,8 @@ class LArCV3File:
 
     def _columns(self, kind: str, producer: str) -> dict[str, Any]:
         name = f"{kind}_{producer}"
+        if kind != "image2d":
+            raise ProductMissing(f"want {name}, got LArCV3: {_IMAGES_ONLY}")
         if name not in self._open:
             if f"{name}_group" not in self._file["Data"]:
                 others = [other for its_kind, other in self.names() if its_kind == kind]

@@ -9,7 +9,7 @@ from ..formats import Format
 from ..reader import Reader
 from ..writer import Sink
 from .root_file import ROOTFile
-from .writing.copied import products_to_copy
+from .writing.copied import check_chosen, products_to_copy
 from .writing.writer_process import RemoteSink, append_provenance
 
 __all__ = (
@@ -27,9 +27,9 @@ MAX_NUMBER = (1 << 64) - 1
 """The largest run, subrun or event."""
 
 
-def open_file(path: Path, tick_order: TickOrder) -> ROOTFile:
-    """Open a file to read."""
-    return ROOTFile(path, tick_order)
+def open_file(path: Path, tick_order: TickOrder, overrules: bool = False) -> ROOTFile:
+    """Open a file to read; `overrules`: LArCV2's rows have this order in the file."""
+    return ROOTFile(path, tick_order, overrules)
 
 
 def open_sink(
@@ -44,6 +44,11 @@ def open_sink(
     return RemoteSink(format, part, copied, images, rois)
 
 
-def check_copied(source: Reader, format: Format) -> None:
-    """Raise `WriteError` or `ReadError` unless all other products of the inputs can be copied."""
-    products_to_copy(source, format)
+def check_copied(source: Reader, format: Format, *, whole: bool) -> None:
+    """Raise `WriteError` or `ReadError` unless all other products of the inputs can be copied.
+
+    `whole`: all entries will be copied, in order.
+    """
+    copied = products_to_copy(source, format)
+    if not whole:
+        check_chosen(copied)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import cramjam
 import numpy as np
@@ -39,11 +39,30 @@ DAMAGE = (
 )
 
 
+_SIGNED = {1: ">i1", 2: ">i2", 3: ">i4", 4: ">i8", 16: ">i8"}
+_UNSIGNED = {11: ">u1", 12: ">u2", 13: ">u4", 14: ">u8", 17: ">u8", 18: ">u1"}
+_DTYPES = {**_SIGNED, **_UNSIGNED, 5: ">f4", 8: ">f8"}
+# by ROOT's numbers of the types (TVirtualStreamerInfo), as they are on disk
+
+
+class Layout(NamedTuple):
+    """A class as the file describes it."""
+
+    checksum: int
+    members: tuple[tuple[str, str], ...]
+    """Name, and dtype on disk or, if it is no number, C++ type of each member, in order."""
+
+
 class Column:
     """One branch, read entry by entry as raw bytes; it holds at most one decompressed basket."""
 
     def __init__(self, branch: Any) -> None:
         self._branch = branch
+        interpretation = branch.interpretation
+        # a vector of numbers in a split object is jagged
+        numbers = getattr(interpretation, "content", interpretation)
+        self.dtype = str(getattr(numbers, "from_dtype", "")) or None
+        """The dtype of its numbers on disk; None if it does not hold numbers."""
         self._starts: list[int] = [int(start) for start in branch.entry_offsets]
         self._index = -1
         self._basket: Any = None
@@ -63,16 +82,22 @@ class Column:
             return data[local * size : (local + 1) * size]
         return data[offsets[local] : offsets[local + 1]]
 
-    def all_numbers(self, dtype: str) -> npt.NDArray[Any]:
+    def all_numbers(self) -> npt.NDArray[Any]:
         """Return the numbers of all entries, one per entry."""
+        dtype = self._dtype()
         baskets = [self._branch.basket(index) for index in range(len(self._starts) - 1)]
         parts = [np.asarray(basket.data).view(np.uint8).view(dtype) for basket in baskets]
         return np.concatenate([np.empty(0, dtype), *parts])
 
-    def numbers(self, entry: int, dtype: str) -> list[Any]:
+    def numbers(self, entry: int) -> list[Any]:
         """Return the entry as a list of Python numbers."""
-        values: list[Any] = self.entry(entry).view(dtype).tolist()
+        values: list[Any] = self.entry(entry).view(self._dtype()).tolist()
         return values
+
+    def _dtype(self) -> str:
+        if self.dtype is None:
+            raise ReadError(f"want numbers in the branch {self._branch.name}, got others")
+        return self.dtype
 
 
 class Tree:
@@ -88,6 +113,7 @@ class Tree:
             for branch in top.itervalues(recursive=True)
         }
         self._columns: dict[str, Column] = {}
+        self._file = tree.file
 
     def __contains__(self, name: str) -> bool:
         return name in self._branches
@@ -99,10 +125,19 @@ class Tree:
             self._columns[name] = Column(self._branches[name])
         return self._columns[name]
 
+    def layout(self, name: str) -> Layout:
+        """Return the layout of a class: older LArCV2 has other members under the same version."""
+        described = self._file.streamer_named(name)
+        members = tuple(
+            (str(member.name), _DTYPES.get(member.member("fType"), str(member.typename)))
+            for member in described.elements
+        )
+        return Layout(described.member("fCheckSum") & 0xFFFFFFFF, members)
+
     def rse(self, entry: int) -> RSE:
-        return RSE(*(self[f"_{name}"].numbers(entry, ">u8")[0] for name in RSE._fields))
+        return RSE(*(int(self[f"_{name}"].numbers(entry)[0]) for name in RSE._fields))
 
     def rses(self) -> npt.NDArray[np.uint64]:
         """Return the (run, subrun, event) of all entries: (entries, 3)."""
-        columns = [self[f"_{name}"].all_numbers(">u8") for name in RSE._fields]
+        columns = [self[f"_{name}"].all_numbers() for name in RSE._fields]
         return np.stack(columns, axis=1).astype(np.uint64)

@@ -17,15 +17,10 @@ _META = "_image_v._meta."
 def metas(tree: Tree, entry: int, order: TickOrder) -> list[ImageMeta]:
     """Return the metas of the images; `order`: the tick order of the rows."""
     columns: list[list[Any]] = [
-        tree[_META + name].numbers(entry, dtype)
-        for name, dtype in (
-            ("_width", ">f8"),
-            ("_height", ">f8"),
-            ("_row_count", ">u8"),
-            ("_col_count", ">u8"),
-            ("_origin.x", ">f8"),
-            ("_origin.y", ">f8"),
-            ("_plane", ">u2"),
+        tree[_META + name].numbers(entry)
+        for name in (
+            *("_width", "_height", "_row_count", "_col_count"),
+            *("_origin.x", "_origin.y", "_plane"),
         )
     ]
     return [ImageMeta(*vectors.Box(*numbers), order) for numbers in zip(*columns, strict=True)]
@@ -46,8 +41,8 @@ def images(tree: Tree, entry: int, order: TickOrder) -> tuple[Image, ...]:
 
 def rois(tree: Tree, entry: int, order: TickOrder) -> tuple[ROI, ...]:
     """Return the regions of interest; `order`: the tick order of the images."""
-    indices = tree["_part_v._index"].numbers(entry, ">u2")
-    mcsts = tree["_part_v._mcst_index"].numbers(entry, ">u2")
+    indices = tree["_part_v._index"].numbers(entry)
+    mcsts = tree["_part_v._mcst_index"].numbers(entry)
     boxes = vectors.boxes(tree["_part_v._bb_v"].entry(entry), len(indices))
     return tuple(
         ROI(tuple(ImageMeta(*box, tick_order=order) for box in its), index, mcst)

@@ -2,7 +2,7 @@
 
 Trees `KIND_PRODUCER_tree` with one fully split branch. Each tree tells by its members which of the
 two wrote it: LArCV1 and LArCV2 use the same names of trees and classes. Refuses files that neither
-can have written. Writing is in `root_sink.py`.
+can have written.
 """
 
 from __future__ import annotations
@@ -20,22 +20,30 @@ from ...errors import LArTPCError, ProductMissing, ReadError
 from ...image import ROI, RSE, Image, ImageMeta, TickOrder
 from .. import provenance_texts
 from ..formats import Format, open_regular
+from ..names import region_names
 from ..reader import Product
-from . import larcv1_trees
+from . import larcv1_trees, larcv2_trees
 from .columns import DAMAGE, Tree
 from .root_head import check_closed
 
 _TREE = re.compile(r"([^_]+)_(.+)_tree")
-_LARCV2 = "_image_v._meta._p1.x"  # a branch that only LArCV2 writes
+_LARCV2_MEMBER = "_image_v._meta._p1.x"  # a branch that only LArCV2 writes
+_LARCV2_KINDS = {
+    *(kind for kind in larcv2_trees.CLASSES if kind != "image2d"),
+    *("sparse3d", "cluster3d", "neutrino", "bbox3d", "meta", "trigger", "opflash", "crthit"),
+}
+_NAMES = {"larcv1": "LArCV1", "larcv2": "LArCV2"}
 _SHOWN_KEYS = 10
 
 
 class ROOTFile:
     """An open file. Errors name the file, the entry (counted in this file) and the product."""
 
-    def __init__(self, path: Path, tick_order: TickOrder) -> None:
+    def __init__(self, path: Path, tick_order: TickOrder, overrules: bool = False) -> None:
+        """`overrules`: LArCV2's rows have this order too, against the format's definition."""
         self.path = path
         self.tick_order = tick_order
+        self._overrules = overrules
         self._file = open_regular(path)
         self._trees: dict[str, Tree] = {}
         try:
@@ -65,12 +73,14 @@ class ROOTFile:
 
     def format(self, kind: str, producer: str) -> Format:
         with self._reading(f" {kind}_{producer}"):
-            return _format(self._tree(kind, producer), kind)
+            return self._format(self._tree(kind, producer), kind)
 
     def product(self, kind: str, producer: str) -> Product:
         with self._reading(f" {kind}_{producer}"):
             tree = self._root[self._keys[kind, producer]]
-            return Product(kind, producer, int(tree.num_entries), int(tree.compressed_bytes))
+            sizes = int(tree.num_entries), int(tree.compressed_bytes)
+            its_format = self._format(Tree(tree), kind) if tree.branches else None
+            return Product(kind, producer, *sizes, its_format)
 
     def _check_any(self) -> None:
         """Raise `ProductMissing`, with what the file holds instead, if it has no product."""
@@ -97,18 +107,40 @@ class ROOTFile:
         with self._reading(f" {kind}_{producer} events"):
             return self._tree(kind, producer).rses()
 
-    def metas(self, producer: str, entry: int) -> tuple[ImageMeta, ...]:
-        with self._reading(f" entry {entry} image2d_{producer}"):
-            tree = self._tree("image2d", producer)
-            return tuple(larcv1_trees.metas(tree, entry, self.tick_order))
+    def metas(self, kind: str, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+        with self._reading(f" entry {entry} {kind}_{producer}"):
+            tree = self._tree(kind, producer)
+            if self._format(tree, kind) == "larcv1":
+                return tuple(larcv1_trees.metas(tree, entry, self.tick_order))
+            return tuple(larcv2_trees.metas(tree, kind, entry, self.tick_order))
 
-    def images(self, producer: str, entry: int) -> tuple[Image, ...]:
-        with self._reading(f" entry {entry} image2d_{producer}"):
-            return larcv1_trees.images(self._tree("image2d", producer), entry, self.tick_order)
+    def images(self, kind: str, producer: str, entry: int) -> tuple[Image, ...]:
+        with self._reading(f" entry {entry} {kind}_{producer}"):
+            tree = self._tree(kind, producer)
+            if self._format(tree, kind) == "larcv1":
+                return larcv1_trees.images(tree, entry, self.tick_order)
+            order, overruled = self.tick_order, self._overrules
+            return larcv2_trees.images(tree, kind, entry, order, overruled=overruled)
 
-    def rois(self, producer: str, entry: int) -> tuple[ROI, ...]:
-        with self._reading(f" entry {entry} partroi_{producer}"):
-            return larcv1_trees.rois(self._tree("partroi", producer), entry, self.tick_order)
+    def rois(self, kind: str, producer: str, entry: int) -> tuple[ROI, ...]:
+        with self._reading(f" entry {entry} {kind}_{producer}"):
+            tree = self._tree(kind, producer)
+            if self._format(tree, kind) == "larcv1":
+                return larcv1_trees.rois(tree, entry, self.tick_order)
+            return larcv2_trees.rois(tree, kind, entry, self.tick_order)
+
+    def class_checksums(self) -> dict[str, int]:
+        """Return the checksums of LArCV's classes in this file, by name and version.
+
+        LArCV2 never raises a class's version, so only the checksums tell its layouts apart.
+        """
+        with self._reading(" classes"):
+            return {
+                f"{name} {version}": int(described.member("fCheckSum")) & 0xFFFFFFFF
+                for name, versions in self._root.file.streamers.items()
+                if name.startswith("larcv::")
+                for version, described in versions.items()
+            }
 
     def provenance(self) -> tuple[str, ...]:
         with self._reading(f" {provenance_texts.NAME}"):
@@ -124,9 +156,28 @@ class ROOTFile:
             key = self._keys.get((kind, producer))
             if key is None:
                 others = [p for k, p in self._keys if k == kind]
-                raise ProductMissing(f"want {name}, got only {kind} of {others or 'no producer'}")
-            self._trees[name] = _checked(Tree(self._root[key]), kind)
+                got = f"{kind} of {others or 'no producer'}{self._regions(kind)}"
+                raise ProductMissing(f"want {name}, got only {got}")
+            tree = Tree(self._root[key])
+            _check_class(tree, kind, self._format(tree, kind))
+            self._trees[name] = tree
         return self._trees[name]
+
+    def _format(self, tree: Tree, kind: str) -> Format:
+        """Return the format of a tree; both formats have products like chstatus, which the other
+        classes of the file decide."""
+        if kind == "image2d":
+            return "larcv2" if _LARCV2_MEMBER in tree else "larcv1"
+        if kind in larcv1_trees.CLASSES or kind in _LARCV2_KINDS:
+            return "larcv2" if kind in _LARCV2_KINDS else "larcv1"
+        metas = self._root.file.streamers.get("larcv::ImageMeta", {})
+        members = {member.name for described in metas.values() for member in described.elements}
+        return "larcv2" if "larcv::BBox2D" in members else "larcv1"
+
+    def _regions(self, kind: str) -> str:
+        """Return the regions of LArCV2 that a file has, if those of LArCV1 are missing."""
+        names = region_names(self._keys) if kind == "partroi" else ()
+        return f"; regions of LArCV2: {', '.join(names)}" if names else ""
 
     @contextmanager
     def _reading(self, where: str) -> Iterator[None]:
@@ -148,15 +199,9 @@ def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _format(tree: Tree, kind: str) -> Format:
-    if kind not in larcv1_trees.CLASSES or _LARCV2 in tree:
-        return "larcv2"
-    return "larcv1"
-
-
-def _checked(tree: Tree, kind: str) -> Tree:
-    """Return the tree if it has the class of this kind. Raises `ReadError`."""
-    want = larcv1_trees.CLASSES.get(kind)
+def _check_class(tree: Tree, kind: str, its_format: Format) -> None:
+    """Raise `ReadError` unless the tree has the class of this kind."""
+    classes = larcv1_trees.CLASSES if its_format == "larcv1" else larcv2_trees.CLASSES
+    want = classes.get(kind)
     if want and tree.class_name != want:
-        raise ReadError(f"want the class {want}, got {tree.class_name}")
-    return tree
+        raise ReadError(f"want {_NAMES[its_format]}'s class {want}, got {tree.class_name}")

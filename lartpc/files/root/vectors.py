@@ -1,13 +1,13 @@
-"""Decodes the bytes of LArCV1's nested vectors. Refuses counts that do not fit the bytes. Pure.
+"""Decodes the bytes of LArCV's nested vectors. Refuses counts that do not fit the bytes. Pure.
 
-uproot decodes the vectors of pixels with slow general code, and the boxes not at all: ROOT streams
-a vector of ImageMeta "member-wise", which means all widths, then all heights, and so on.
+uproot decodes the vectors of pixels with slow general code, and vectors of objects not at all: ROOT
+streams them "member-wise", which means for boxes all widths, then all heights, and so on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,21 @@ from ...errors import ReadError
 
 _BYTE_COUNT = 0x40000000
 _MEMBER_WISE = 0x4000
+
+
+POINT: Final = "larcv::Point2D"
+"""The type of a member that is a point."""
+
+
+class Layout(Protocol):
+    """A class as its file describes it."""
+
+    @property
+    def checksum(self) -> int: ...
+
+    @property
+    def members(self) -> Sequence[tuple[str, str]]:
+        """Name, and dtype or C++ type of each member, in order."""
 
 
 class Box(NamedTuple):
@@ -60,6 +75,21 @@ class _Cursor:
             raise ReadError(f"want the byte count of {len(self.raw)} bytes, got {count:#x}")
         return self.number(">u2")
 
+    def block(self) -> int:
+        """Return where the bytes of an inner vector end, by its byte count."""
+        count = self.number(">u4")
+        stop = self.at + (count & ~_BYTE_COUNT)
+        if not count & _BYTE_COUNT or stop > len(self.raw):
+            raise ReadError(f"want a byte count of at most {len(self.raw)}, got {count:#x}")
+        return stop
+
+    def elements(self, version: int, layout: Layout) -> None:
+        """Check that elements follow member-wise, and that they are of this layout."""
+        if not version & _MEMBER_WISE:
+            raise ReadError("want vectors streamed member-wise, got object-wise")
+        if self.number(">u2") == 0 and (got := self.number(">u4")) != layout.checksum:
+            raise ReadError(f"want the class of checksum {layout.checksum:08x}, got {got:08x}")
+
     def end(self) -> None:
         if self.at != len(self.raw):
             raise ReadError(f"want {self.at} bytes, got {len(self.raw)}")
@@ -96,6 +126,61 @@ def boxes(raw: npt.NDArray[np.uint8], count: int) -> list[list[Box]]:
     vectors = [_one_vector(cursor) for _ in range(count)]
     cursor.end()
     return vectors
+
+
+Columns = dict[str, npt.NDArray[Any]]
+"""The members of the elements of one vector by name; a point's have the shape (elements, 2)."""
+
+
+def objects(raw: npt.NDArray[np.uint8], count: int, layout: Layout) -> list[Columns]:
+    """Decode one entry of LArCV2: `count` vectors of objects of this layout. Raises `ReadError`."""
+    if count == 0 and len(raw) == 0:
+        return []
+    cursor = _Cursor(raw)
+    cursor.elements(cursor.header(), layout)
+    vectors = [_columns(cursor, layout) for _ in range(count)]
+    cursor.end()
+    return vectors
+
+
+def nested_objects(
+    raw: npt.NDArray[np.uint8], count: int, outer: Layout, inner: Layout
+) -> list[list[Columns]]:
+    """Decode one entry: `count` vectors of `outer`, whose last member is a vector of `inner`.
+
+    Raises `ReadError`.
+    """
+    if count == 0 and len(raw) == 0:
+        return []
+    cursor = _Cursor(raw)
+    cursor.elements(cursor.header(), outer)
+    vectors = [_nested(cursor, outer, inner) for _ in range(count)]
+    cursor.end()
+    return vectors
+
+
+def _nested(cursor: _Cursor, outer: Layout, inner: Layout) -> list[Columns]:
+    count = cursor.number(">u4")
+    if not count:
+        return []
+    for _, kind in outer.members[:-1]:
+        cursor.take(kind, count)
+    stop = cursor.block()
+    cursor.elements(cursor.number(">u2"), inner)
+    vectors = [_columns(cursor, inner) for _ in range(count)]
+    if cursor.at != stop:
+        raise ReadError(f"want {stop} bytes up to the end of a vector, got {cursor.at}")
+    return vectors
+
+
+def _columns(cursor: _Cursor, layout: Layout) -> Columns:
+    count = cursor.number(">u4")
+    return {
+        name: np.array([_point(cursor) for _ in range(count)]).reshape(count, 2)
+        if kind == POINT
+        else cursor.take(kind, count)
+        for name, kind in layout.members
+    }
 
 
 def _one_vector(cursor: _Cursor) -> list[Box]:

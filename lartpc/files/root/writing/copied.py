@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import ReadError, WriteError
 from ...formats import LARCV_NAMES, Format
-from ...reader import Reader
+from ...reader import Product, Reader, all_products
+from ..root_file import ROOTFile
+from .declared import CHECKSUMS
 
 
 class Copied(NamedTuple):
@@ -25,6 +28,9 @@ class Copied(NamedTuple):
     """The number of entries of each file."""
     names: tuple[str, ...]
     """The products to copy: `partroi_croi`."""
+    foreign: tuple[str, ...] = ()
+    """Classes whose members differ from those that are declared here, as in files of an older
+    LArCV2. Their products can only be copied whole."""
 
     @property
     def entries(self) -> int:
@@ -42,31 +48,57 @@ def products_to_copy(source: Reader, format: Format) -> Copied:
 
     Raises `WriteError` for files of another format, and `ReadError` if the files differ.
     """
-    _check_format(source, format)
-    names = tuple(product.name for product in source.products(0))
-    for number, (path, size) in enumerate(zip(source.paths, source.sizes, strict=True)):
-        counts = {product.name: product.entries for product in source.products(number)}
+    names: tuple[str, ...] = ()
+    first: dict[str, int] = {}
+    for path, size in zip(source.paths, source.sizes, strict=True):
+        with closing(ROOTFile(path, "backward")) as file:
+            products, classes = all_products(file), file.class_checksums()
+        names, first = names or tuple(product.name for product in products), first or classes
+        _check_formats(path, products, format)
+        _check_classes(path, classes, source.paths[0], first)
+        counts = {product.name: product.entries for product in products}
         if set(counts) != set(names):
             odd = sorted(set(counts) ^ set(names))
             raise ReadError(f"want the same products in all inputs, {odd} are not in all: {path}")
         wrong = {name: count for name, count in counts.items() if count != size}
         if wrong:
             raise ReadError(f"want {size} entries of each product in {path}, got {wrong}")
-    return Copied(source.paths, source.sizes, names)
+    declared = {f"larcv::{name} 1": checksum for name, checksum in CHECKSUMS[format].items()}
+    foreign = [name for name in first.keys() & declared.keys() if first[name] != declared[name]]
+    return Copied(source.paths, source.sizes, names, tuple(sorted(foreign)))
 
 
-def _check_format(source: Reader, format: Format) -> None:
-    other = [
-        f"{path} ({LARCV_NAMES[its]})"
-        for path, its in zip(source.paths, source.formats, strict=True)
-        if its != format
-    ]
-    if other:
-        want = LARCV_NAMES[format]
+def check_chosen(copied: Copied) -> None:
+    """Raise `WriteError` if chosen entries of the products cannot be copied, but only all."""
+    if copied.foreign:
         raise WriteError(
-            f"want only {want} files to copy into a {want} file, got {', '.join(_few(other))}:"
-            " leave --copy-input out, or write that format (--format)"
+            f"{copied.paths[0]} was written by another version of LArCV: its"
+            f" {', '.join(_few(copied.foreign))} has other members, so its products can be copied"
+            " for all entries only: leave out --start and --end, or --copy-input"
         )
+
+
+def _check_classes(
+    path: Path, classes: dict[str, int], first_path: Path, first: dict[str, int]
+) -> None:
+    """Refuse classes of one name and version with different members, which ROOT mixes up."""
+    odd = sorted(name for name in classes.keys() & first.keys() if classes[name] != first[name])
+    if odd:
+        raise WriteError(
+            f"want inputs of one version of LArCV to copy, but {', '.join(_few(odd))} have other"
+            f" members in {path} than in {first_path}: leave --copy-input out, or write one output"
+            " for each version"
+        )
+
+
+def _check_formats(path: Path, products: Sequence[Product], format: Format) -> None:
+    for product in products:
+        if product.format not in (None, format):
+            got, want = LARCV_NAMES[product.format], LARCV_NAMES[format]
+            raise WriteError(
+                f"want only products of {want} to copy into a {want} file, got {product.name} of"
+                f" {path}, which is {got}: leave --copy-input out, or write {got} (--format)"
+            )
 
 
 def _few(names: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from ...formats import LARCV_NAMES, Format
 from ...reader import all_products
 from ...writer import OnPart, writing
 from ..root_file import ROOTFile
-from .copied import Copied
+from .copied import Copied, check_chosen
 from .declared import new_event
 from .plain_path import PlainPaths
 
@@ -243,6 +243,7 @@ class ROOTSink:
     def _copy_entries(self, source: Copied, name: str) -> int:
         if not source.entries:
             return self._clone(source.paths, source.sizes, name)
+        check_chosen(source)
         chain = self._chain(source.paths, source.sizes, name)
         event = new_event(self._root, self._format, name.partition("_")[0])
         if event is not None:

@@ -86,8 +86,8 @@ class _Writer:
 
 
 def _copied(fields: list[Any]) -> Copied:
-    paths, sizes, names = fields
-    return Copied(tuple(map(Path, paths)), tuple(sizes), tuple(names))
+    paths, sizes, names, foreign = fields
+    return Copied(tuple(map(Path, paths)), tuple(sizes), tuple(names), tuple(foreign))
 
 
 def main() -> None:

@@ -1,7 +1,10 @@
 """Starts the process that writes with ROOT, gives it orders, and says what happened if it dies.
 
 There is one writer process for each format, LArCV1 and LArCV2, because ROOT can know the classes of
-only one of them. It is started when it is first needed, and serves all files of this process.
+only one of them. It is started when it is first needed, and serves all files of this process that
+copy nothing. A file with copies of an input's products has a process of its own: ROOT remembers a
+class that it has seen, and writes wrong bytes for another input whose class of that name has other
+members.
 ROOT is never loaded here: so a ROOT that ends its process does not end the run, and a program that
 has loaded a real LArCV can write too.
 """
@@ -34,6 +37,7 @@ _STUCK_S = 600.0
 """A writer process that used no CPU time and moved no bytes for so long is ended."""
 _LOOK_S = 30.0
 _END_S = 10.0
+_SHOWN_BYTES = 2000
 _WAY_ON = (
     "; the products of the inputs cannot be copied: without --copy-input, and with --fresh, the run"
     " goes on without them"
@@ -48,8 +52,9 @@ class ROOTWriter:
         self.format = format
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115  (`end` closes it)
         """What the process prints."""
+        self.doing = "loaded ROOT"
+        """What the process does, or did last."""
         self._lock = threading.Lock()
-        self._doing = "ROOT was loaded"
         self._copying = False
         self._numbers = 0
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -69,6 +74,11 @@ class ROOTWriter:
             self.end()
             raise
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
@@ -83,7 +93,7 @@ class ROOTWriter:
         Raises the order's error, and `WriteError` if the process dies.
         """
         with self._lock:
-            self._doing, self._copying = doing, False
+            self.doing, self._copying = doing, False
             try:
                 send(self._orders, order)
             except (OSError, ValueError):  # ValueError: its pipe is closed, it died before
@@ -98,7 +108,7 @@ class ROOTWriter:
             except (EOFError, OSError):
                 raise self._died() from None
             if "at" in fields:
-                self._doing, self._copying = f"copied {fields['at']}", True
+                self.doing, self._copying = f"copied {fields['at']}", True
             elif "part" in fields:
                 on_part(fields["part"])
             elif "error" in fields:
@@ -125,18 +135,24 @@ class ROOTWriter:
         return ()
 
     def _died(self) -> WriteError:
+        said = self._last_line()
         self.end()
         code = self._process.returncode
         how = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        self._messages.seek(0, os.SEEK_END)
-        self._messages.seek(max(0, self._messages.tell() - 2000))
-        lines = self._messages.read().decode(errors="replace").strip().splitlines()
-        said = f" ({lines[-1].strip()})" if lines else ""
         way_on = _WAY_ON if self._copying else ""
         return WriteError(
             f"ROOT's process for {LARCV_NAMES[self.format]} ended {how}{said} while it"
-            f" {self._doing}{way_on}"
+            f" {self.doing}{way_on}"
         )
+
+    def _last_line(self) -> str:
+        """Return the last line that the process printed, in brackets."""
+        if self._messages.closed:
+            return ""
+        size = self._messages.seek(0, os.SEEK_END)
+        self._messages.seek(max(0, size - _SHOWN_BYTES))
+        lines = self._messages.read().decode(errors="replace").strip().splitlines()
+        return f" ({lines[-1].strip()})" if lines else ""
 
     def end(self) -> None:
         """End the process. Files that are not closed stay incomplete."""
@@ -148,6 +164,7 @@ class ROOTWriter:
             self._process.kill()
             self._process.wait()
         self._answers.close()
+        self._messages.close()
 
 
 def _error(name: str, text: str) -> Exception:
@@ -195,23 +212,28 @@ class RemoteSink:
         images: Sequence[str],
         rois: Sequence[str],
     ) -> None:
-        self._writer = writer_of(format)
-        self._number = self._writer.new_number()
+        self._own = ROOTWriter(format) if copied else None
+        self.writer = self._own or writer_of(format)
+        self._number = self.writer.new_number()
         self._part = part
-        self._order(
-            "opened",
-            order="open",
-            part=os.path.abspath(part),
-            copied=copied
-            and [list(map(os.path.abspath, copied.paths)), copied.sizes, copied.names],
-            images=list(images),
-            rois=list(rois),
-        )
+        paths = [os.path.abspath(path) for path in copied.paths] if copied else []
+        try:
+            self._order(
+                "opened",
+                order="open",
+                part=os.path.abspath(part),
+                copied=[paths, *copied[1:]] if copied else None,
+                images=list(images),
+                rois=list(rois),
+            )
+        except BaseException:
+            self._end()
+            raise
 
     def write(self, event: Event, entry: int | None) -> None:
         message = from_event(event)
         fields = {"order": "write", "sink": self._number, "entry": entry, **message.fields}
-        self._writer.obey(
+        self.writer.obey(
             Message(fields, message.arrays), f"wrote event {tuple(event.rse)} to {self._part}"
         )
 
@@ -229,15 +251,25 @@ class RemoteSink:
         )
 
     def close(self) -> None:
-        self._order("closed", order="close")
+        try:
+            self._order("closed", order="close")
+        finally:
+            self._end()
 
     def abort(self) -> None:
-        if self._writer.is_alive():
-            self._order("gave up", order="abort")
+        try:
+            if self.writer.is_alive():
+                self._order("gave up", order="abort")
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._own is not None:
+            self._own.end()
 
     def _order(self, doing: str, *, on_part: OnPart = lambda part: None, **fields: Any) -> Any:
         message = Message({"sink": self._number, **fields})
-        return self._writer.obey(message, f"{doing} {self._part}", on_part=on_part)
+        return self.writer.obey(message, f"{doing} {self._part}", on_part=on_part)
 
 
 def append_provenance(path: Path, records: Sequence[str]) -> None:

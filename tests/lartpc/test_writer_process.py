@@ -1,0 +1,135 @@
+"""The process that writes with ROOT may die or stand still: the caller gets an error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lartpc import ROI, RSE, Event, WriteError, open_reader, open_writer
+from lartpc.files.root.writing import writer_process
+from lartpc.files.root.writing.exchange import from_event, to_event
+from lartpc.image import Corners, ImageMeta
+from tests.support.images import event, image, same
+from tests.support.optional import optional
+from tests.support.processes import until
+from tests.support.shared import ROOT
+
+pytestmark = pytest.mark.slow
+
+MANY = 2000
+
+
+@pytest.fixture
+def writer() -> writer_process.ROOTWriter:
+    optional("ROOT")
+    return writer_process.writer_of("larcv1")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
+def test_a_writer_process_that_dies_is_one_error_and_the_next_file_is_written(
+    number: signal.Signals, writer: writer_process.ROOTWriter, tmp_path: Path
+) -> None:
+    with open_writer(tmp_path / "out.root") as opened:
+        opened.write(event(0))
+        os.kill(writer.pid, number)
+        with pytest.raises(WriteError, match=rf"out.root entry 1: .* ended of {number.name}"):
+            opened.write(event(1))
+        opened.discard()
+    assert names(tmp_path) == []
+    with open_writer(tmp_path / "next.root") as opened:
+        opened.write(event(2))
+    with open_reader(tmp_path / "next.root", tick_order="backward", images=["wire"]) as reader:
+        assert same(reader[0], event(2))
+
+
+def test_a_process_that_dies_while_it_copies_names_the_product_and_the_way_on(
+    writer: writer_process.ROOTWriter, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.root"
+    with open_writer(source) as opened:
+        for number in range(MANY):
+            opened.write(event(number, images=1, rois=1))
+
+    def kill() -> None:
+        until(lambda: "partroi_croi" in own.doing, "it copies", within_s=60)
+        os.kill(own.pid, signal.SIGABRT)
+
+    killer = threading.Thread(target=kill)
+    with open_reader(source, tick_order="backward", images=["wire"]) as reader:
+        opened = open_writer(tmp_path / "out.root", copy_input=reader)
+        assert isinstance(opened._sink, writer_process.RemoteSink)
+        own = opened._sink.writer
+        for entry in reversed(range(MANY)):
+            one = reader[entry]
+            opened.write(Event(one.rse, {"scores": one.images["wire"]}), entry=entry)
+        killer.start()
+        want = (
+            rf"SIGABRT while it copied partroi_croi of {source} entry \d+; .*--copy-input.*--fresh"
+        )
+        with pytest.raises(WriteError, match=want):
+            opened.close()
+        killer.join()
+    assert names(tmp_path) == ["in.root"]
+
+
+def test_a_process_that_stands_still_is_ended(
+    writer: writer_process.ROOTWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_process, "_LOOK_S", 0.1)
+    monkeypatch.setattr(writer_process, "_STUCK_S", 1.0)
+    opened = open_writer(tmp_path / "out.root")
+    os.kill(writer.pid, signal.SIGSTOP)
+    with pytest.raises(WriteError, match="ended of SIGKILL"):
+        opened.write(event(0))
+    opened.discard()
+    assert names(tmp_path) == []
+
+
+ENDS = """
+import os, signal, sys
+from lartpc import open_writer
+from lartpc.files.root.writing.writer_process import writer_of
+from tests.support.images import event
+writer = open_writer(sys.argv[1])
+writer.write(event())
+print(writer_of("larcv1").pid, flush=True)
+if sys.argv[2] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("how", ["kill", "exit"])
+def test_the_process_ends_with_its_parent(how: str, tmp_path: Path) -> None:
+    optional("ROOT")
+    command = [sys.executable, "-c", ENDS, str(tmp_path / "out.root"), how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the writer process ends", within_s=30)
+
+
+def test_messages_keep_every_bit() -> None:
+    corners = Corners(1 / 3, -1e-300, 1e6 / 7, 2.5)
+    odd = ImageMeta(0.1, 0.2, 5, 4, 1 / 3, -1e-300, 9, "forward", corners, 2)
+    empty = ImageMeta(0.0, 0.0, 0, 3, 0.0, 0.0, 1)
+    images = (image(1), image(2, rows=1, cols=9))
+    one = Event(
+        RSE(np.int64(1), (1 << 64) - 1, 3),  # type: ignore[arg-type]
+        {
+            "wire": images,
+            "none": (),
+            "empty": (type(images[0])(empty, np.zeros((0, 3), np.float32)),),
+        },
+        {"croi": (ROI((odd, empty), 3, 4), ROI(()))},
+    )
+    assert same(to_event(from_event(one)), one)
