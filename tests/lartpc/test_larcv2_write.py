@@ -49,10 +49,15 @@ FACTS = {
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LArCV2 file of every kind of product that the tests can make."""
+    """A LArCV2 file of today's classes, with more and fewer images and regions in each event."""
     optional("ROOT")
     path = tmp_path_factory.mktemp("larcv2") / "in.root"
-    return larcv2_files.write(path, "new", (5, 0, 3, 1, 4, 2))
+    with open_writer(path, format="larcv2") as writer:
+        for number, regions in enumerate((1, 0, 5)):
+            one = event(number, images=3 - number, rois=regions)
+            more = {"other": one.images["wire"][:regions]}
+            writer.write(Event(one.rse, {**one.images, **more}, {"croi": one.rois.get("croi", ())}))
+    return path
 
 
 def leaves(path: Path, product: str) -> dict[str, list[Any]]:
