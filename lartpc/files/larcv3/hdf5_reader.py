@@ -214,8 +214,8 @@ def _check_stored(columns: Mapping[str, Any]) -> None:
     pixels = int(columns["image_extents"][:MAX_IMAGES]["N"].sum(dtype=np.uint64))
     if pixels:
         raise ReadError(
-            f"want {pixels} pixels or more in images, got none: larcv3 loses all pixels of a product whose"
-            " first entry has no images, so make the file again from an entry with images on"
+            f"want {pixels} pixels or more in images, got none: larcv3 loses all pixels of a"
+            " product whose first entry has no images, so make the file again from an entry with images on"
         )
 
 
