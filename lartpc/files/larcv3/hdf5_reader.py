@@ -215,7 +215,8 @@ def _check_stored(columns: Mapping[str, Any]) -> None:
     if pixels:
         raise ReadError(
             f"want {pixels} pixels or more in images, got none: larcv3 loses all pixels of a"
-            " product whose first entry has no images, so make the file again from an entry with images on"
+            " product whose first entry has no images, so write the file again from an entry"
+            " with images on"
         )
 
 

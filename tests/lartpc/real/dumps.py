@@ -44,7 +44,7 @@ class Dump:
             },
             "tables": self.tables,
         }
-        flat = {
+        flat: dict[str, Any] = {
             f"pixels {name}": _joined([pixels for several in entries for _, pixels in several])
             for name, entries in columns.items()
         }
