@@ -30,6 +30,7 @@ from .files.ticks import AskedOrder, TickChoice
 from .files.writer import Writer
 from .frames import Batch, Limits, meta_text, pack, stack, unpack
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from .larcv_objects import from_larcv, to_larcv
 
 __all__ = [
     "ROI",
@@ -59,6 +60,7 @@ __all__ = [
     "chain",
     "check_fits",
     "check_target",
+    "from_larcv",
     "listing",
     "meta_text",
     "open_reader",
@@ -69,5 +71,6 @@ __all__ = [
     "provenance",
     "readable_products",
     "stack",
+    "to_larcv",
     "unpack",
 ]
