@@ -27,6 +27,15 @@ def check_tick_order(order: str) -> None:
         raise ImageError(f"want tick order 'backward' or 'forward', got {order!r}")
 
 
+class Corners(NamedTuple):
+    """The corners of an image as a file stores them: (x, y) in wires and ticks, or in cm."""
+
+    min_x: float
+    min_y: float
+    max_x: float
+    max_y: float
+
+
 class RSE(NamedTuple):
     """The run, subrun and event number that identify an event."""
 
@@ -52,6 +61,11 @@ class ImageMeta:
     origin_y: float
     plane: int
     tick_order: TickOrder = "backward"
+    corners: Corners | None = None
+    """The corners, where the format stores them and not the size (LArCV2). They are kept because
+    origin + size may differ from the stored corner in the last digit."""
+    unit: int = 0
+    """The unit of x and y in LArCV2: 0 unknown, 1 cm, 2 wires and ticks."""
 
     def __post_init__(self) -> None:
         check_tick_order(self.tick_order)
@@ -63,18 +77,22 @@ class ImageMeta:
 
     @property
     def min_x(self) -> float:
-        return self.origin_x
+        return self.corners.min_x if self.corners else self.origin_x
 
     @property
     def max_x(self) -> float:
-        return self.origin_x + self.width
+        return self.corners.max_x if self.corners else self.origin_x + self.width
 
     @property
     def min_y(self) -> float:
+        if self.corners:
+            return self.corners.min_y
         return self.origin_y - self.height if self.tick_order == "backward" else self.origin_y
 
     @property
     def max_y(self) -> float:
+        if self.corners:
+            return self.corners.max_y
         return self.origin_y if self.tick_order == "backward" else self.origin_y + self.height
 
     @property
@@ -117,6 +135,7 @@ class ImageMeta:
             cols=round(width / self.pixel_width) if self.pixel_width else 0,
             origin_x=min_x,
             origin_y=max_y if self.tick_order == "backward" else min_y,
+            corners=None,
         )
 
     def part(self, row: int, col: int, *, rows: int, cols: int) -> ImageMeta:
@@ -130,6 +149,7 @@ class ImageMeta:
             cols=cols,
             origin_x=self.origin_x + col * self.pixel_width,
             origin_y=self.origin_y + row * down,
+            corners=None,
         )
 
 

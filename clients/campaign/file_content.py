@@ -11,7 +11,7 @@ import numpy as np
 
 from lartpc import RSE, ReadError
 from lartpc.files.format_modules import module
-from lartpc.files.formats import format_of
+from lartpc.files.formats import container_of
 from lartpc.files.reader import OneFile
 
 from ..files.entries import Names, names
@@ -37,7 +37,7 @@ def content_of(path: Path, *, is_known: bool = False) -> Content:
     numbers of entries of the others are compared.
     A reader would also look for the tick order in the images, which takes ten times as long.
     """
-    file: OneFile = module(format_of(path)).open_file(path, "backward")
+    file: OneFile = module(container_of(path)).open_file(path, "backward")
     with closing(file):
         listed = sorted(file.names(), key=lambda name: name[0] not in _READ)
         events = names(())

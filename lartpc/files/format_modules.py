@@ -1,4 +1,4 @@
-"""Import the module that reads and writes a file format, when it is needed.
+"""Import the module that reads and writes the files of a container, when it is needed.
 
 Each module has `open_file` to read, `open_sink` to write, `check_copied` and `append_provenance`.
 """
@@ -8,22 +8,25 @@ from __future__ import annotations
 from types import ModuleType
 
 from ..errors import LibraryMissing
+from .formats import Container
 
-_NEEDED = {"larcv1": "'uproot>=5.3' 'awkward>=2.4'", "larcv3": "'h5py>=3.8'"}
-"""The libraries that each format needs, as arguments of pip."""
+_NEEDED = {"root": "'uproot>=5.3' 'awkward>=2.4'", "hdf5": "'h5py>=3.8'"}
+"""The libraries that each container needs, as arguments of pip."""
+_NAMES = {"root": "ROOT (LArCV1 and LArCV2)", "hdf5": "HDF5 (LArCV3)"}
 
 
-def module(name: str) -> ModuleType:
-    """Return the module of the format with this name; raises `LibraryMissing`."""
+def module(container: Container) -> ModuleType:
+    """Return the module of the files in this container; raises `LibraryMissing`."""
     # imported when needed: a worker reads no files and does not need the libraries
     try:
-        if name == "larcv1":
-            from . import larcv1
+        if container == "root":
+            from . import root
 
-            return larcv1
+            return root
         from . import larcv3
     except ImportError as error:
         raise LibraryMissing(
-            f"{name} files need {error.name}: pip install {_NEEDED[name]} (extra [client])"
+            f"{_NAMES[container]} files need {error.name}: pip install {_NEEDED[container]}"
+            " (extra [client])"
         ) from error
     return larcv3

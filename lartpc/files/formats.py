@@ -1,4 +1,6 @@
-"""Find the format of a file, LArCV1 (ROOT) or LArCV3 (HDF5), from its first bytes.
+"""The formats of files, and the container of a file, ROOT or HDF5, from its first bytes.
+
+A ROOT file may be of LArCV1 or of LArCV2: its trees tell (`OneFile.format`).
 
 All other formats are refused, and so is anything that is not a local, regular file: opening a FIFO
 would wait for its writer.
@@ -11,11 +13,20 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from ..errors import ReadError
 
-_MAGIC = {b"root": "larcv1", b"\x89HDF": "larcv3"}
+Format = Literal["larcv1", "larcv2", "larcv3"]
+"""The formats, by the version of LArCV whose classes or datasets the file holds."""
+
+Container = Literal["root", "hdf5"]
+
+CONTAINERS: dict[Format, Container] = {"larcv1": "root", "larcv2": "root", "larcv3": "hdf5"}
+SUFFIXES: dict[str, Container] = {".root": "root", ".h5": "hdf5", ".hdf5": "hdf5"}
+"""The container of a file to write, by the file's suffix."""
+
+_MAGIC: dict[bytes, Container] = {b"root": "root", b"\x89HDF": "hdf5"}
 # a Path has one slash where the URL had two
 _URL = re.compile(r"((?:x?root|xrootd|https?|davs?|ftp|gsiftp|srm|s3)s?):/+(.+)", re.IGNORECASE)
 _KINDS = {
@@ -27,8 +38,8 @@ _KINDS = {
 }
 
 
-def format_of(path: Path) -> str:
-    """Return "larcv1" or "larcv3", from the first bytes of the file. Raises `ReadError`."""
+def container_of(path: Path) -> Container:
+    """Return the container, from the first bytes of the file. Raises `ReadError`."""
     with open_regular(path) as file:
         magic = file.read(4)
     if magic not in _MAGIC:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..errors import ImageError, LArTPCError, LibraryMissing, ProductMissing, ReadError, WriteError
 from ..image import TickOrder, check_tick_order
 from .format_modules import module
-from .formats import format_of
+from .formats import SUFFIXES, Format, container_of
 from .names import check_name
 from .reader import (
     OneFile,
@@ -35,11 +35,9 @@ from .writer import Sink, Writer, writing
 
 PathLike = str | os.PathLike[str]
 
-_SUFFIXES = {".root": "larcv1", ".h5": "larcv3", ".hdf5": "larcv3"}
-
 
 def _open_one(path: Path, tick_order: TickOrder) -> OneFile:
-    opened: OneFile = module(format_of(path)).open_file(path, tick_order)
+    opened: OneFile = module(container_of(path)).open_file(path, tick_order)
     return opened
 
 
@@ -69,6 +67,15 @@ def readable_products(path: PathLike) -> tuple[Product, ...]:
     every = listing(path)
     readable = tuple(product for product in every if isinstance(product, Product))
     return readable or products(path)
+
+
+def format_of(path: PathLike) -> Format:
+    """Return the format of a file: that of its first product. Raises as `products` does."""
+    file = _open_one(Path(path), "backward")
+    try:
+        return file.format(*file.names()[0])
+    finally:
+        file.close()
 
 
 def producers(path: PathLike) -> tuple[str, ...]:
@@ -164,9 +171,9 @@ def check_target(path: PathLike) -> None:
 
 
 def _format_to_write(target: Path) -> ModuleType:
-    if target.suffix not in _SUFFIXES:
-        raise WriteError(f"want a suffix of {sorted(_SUFFIXES)} to write, got {target}")
-    return module(_SUFFIXES[target.suffix])
+    if target.suffix not in SUFFIXES:
+        raise WriteError(f"want a suffix of {sorted(SUFFIXES)} to write, got {target}")
+    return module(SUFFIXES[target.suffix])
 
 
 def check_output(path: PathLike, *, force: bool, inputs: Iterable[PathLike]) -> ModuleType:

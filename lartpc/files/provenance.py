@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .format_modules import module
-from .formats import format_of
+from .formats import container_of
 from .provenance_texts import check_encodable
 
 
@@ -24,12 +24,12 @@ def append(path: str | os.PathLike[str], records: Sequence[str]) -> None:
     if records:
         file = Path(path)
         check_encodable(records)
-        module(format_of(file)).append_provenance(file, records)
+        module(container_of(file)).append_provenance(file, records)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Return the records of a file, the oldest first; empty if it has none. Raises `ReadError`."""
-    opened = module(format_of(Path(path))).open_file(Path(path), "backward")
+    opened = module(container_of(Path(path))).open_file(Path(path), "backward")
     try:
         texts: tuple[str, ...] = opened.provenance()
     finally:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ..errors import LArTPCError, LibraryMissing, ReadError
 from ..image import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from .formats import Format
 from .provenance_texts import tick_orders
 from .ticks import AskedOrder, Survey, TickSpan, choose, regions_of, spans_of
 
@@ -47,11 +48,11 @@ class Product(NamedTuple):
 class OneFile(Protocol):
     """One open file, as a format module gives it. Its errors name file, entry and product."""
 
-    STORES_TICK_ORDER: bool
-    """Whether the format states which tick row 0 holds."""
-
     def names(self) -> tuple[tuple[str, str], ...]:
         """Return (kind, producer) of all products, in the file's order."""
+
+    def format(self, kind: str, producer: str) -> Format:
+        """Return the format of a product. LArCV2 and LArCV3 define which tick row 0 holds."""
 
     def product(self, kind: str, producer: str) -> Product:
         """Return the size of a product; its entries are not checked."""
@@ -196,6 +197,11 @@ class Reader:
         index = bisect_right(self._ends, entry)
         return self.paths[index], entry - (self._ends[index] - self.sizes[index])
 
+    def formats_of(self, file: int) -> set[Format]:
+        """Return the formats of the products that are read from file number `file`: mostly one."""
+        opened = self._switch(file)
+        return {opened.format(*name) for name in self._names}
+
     def products(self, file: int) -> tuple[Product, ...]:
         """Return all products of a file by its number, also those that are not read here."""
         opened = self._open_one(self.paths[file], self.tick_order)
@@ -278,7 +284,7 @@ class Reader:
     def _survey(self, index: int) -> Survey:
         """Collect what a file shows about its tick order; unreadable products are skipped."""
         file, path = self._switch(index), self.paths[index]
-        if file.STORES_TICK_ORDER:
+        if self.formats_of(index) != {"larcv1"}:
             return Survey(path, stored=True)
         recorded: tuple[TickOrder, ...] = ()
         rois: tuple[str, ...] = ()

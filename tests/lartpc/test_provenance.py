@@ -13,7 +13,7 @@ import uproot
 
 from lartpc import WriteError, open_reader, open_writer
 from lartpc.errors import ReadError
-from lartpc.files import larcv1, larcv3, provenance, provenance_texts
+from lartpc.files import larcv3, provenance, provenance_texts, root
 from tests.support.images import event, same
 from tests.support.root_tools import hadd
 
@@ -147,7 +147,7 @@ def test_a_full_disk_at_the_very_end_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    format_module = {".root": larcv1, ".h5": larcv3}[suffix]
+    format_module = {".root": root, ".h5": larcv3}[suffix]
     monkeypatch.setattr(format_module, "append_provenance", full)
     writer = open_writer(tmp_path / ("a" + suffix))
     writer.write(event(0))

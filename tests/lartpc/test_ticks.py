@@ -221,17 +221,17 @@ def test_a_larcv3_file_stores_its_order(tmp_path: Path) -> None:
 def test_a_file_whose_first_entries_cannot_be_read_is_order_shown_by_the_others(
     tmp_path: Path, root: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lartpc.files.larcv1.root_reader import LArCV1File
+    from lartpc.files.root.root_file import ROOTFile
 
     path = write(tmp_path / "in.root", "forward", low=0, box=False)
-    whole = LArCV1File.metas
+    whole = ROOTFile.metas
 
-    def damaged(self: LArCV1File, producer: str, entry: int) -> tuple[ImageMeta, ...]:
+    def damaged(self: ROOTFile, producer: str, entry: int) -> tuple[ImageMeta, ...]:
         if entry == 0:
             raise ReadError("damaged")
         return whole(self, producer, entry)
 
-    monkeypatch.setattr(LArCV1File, "metas", damaged)
+    monkeypatch.setattr(ROOTFile, "metas", damaged)
     with open_reader(path, tick_order="auto") as reader:
         assert reader.tick_order == "forward"
 

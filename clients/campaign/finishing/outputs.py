@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lartpc import LArTPCError, LibraryMissing, ReadError
-from lartpc.files.formats import format_of
+from lartpc.files.open import format_of
 from lartpc.files.reader import raise_together
 from mdp import SettingsError
 from services.planes import answer_name

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ...errors import LArTPCError, ProductMissing, ReadError
 from ...image import ROI, RSE, Image, ImageMeta, TickOrder
 from .. import provenance_texts
+from ..formats import Format
 from ..reader import Product
 from .extents import check_apart
 from .layout import CACHE_BYTES, DATASETS, EVENTS, MAX_IMAGES, MAX_PIXELS, NO_PLANE, PIXELS
@@ -29,8 +30,6 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryErro
 
 class LArCV3File:
     """An open file. Errors name the file, the entry (counted in this file) and the product."""
-
-    STORES_TICK_ORDER = True
 
     def __init__(self, path: Path, tick_order: TickOrder) -> None:
         self.path = path
@@ -62,6 +61,9 @@ class LArCV3File:
                 )
         parts = (name.removesuffix("_group").partition("_") for name in groups)
         return tuple((kind, producer) for kind, _, producer in parts)
+
+    def format(self, kind: str, producer: str) -> Format:
+        return "larcv3"
 
     def product(self, kind: str, producer: str) -> Product:
         with self._reading(f" {kind}_{producer}"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...image import TickOrder
 from ..reader import Reader
 from ..writer import Sink
-from .root_reader import LArCV1File
+from .root_file import ROOTFile
 
 # root_writer is imported when it is needed: ROOT takes seconds to start, and readers do without it
 
@@ -18,9 +18,9 @@ MAX_NUMBER = (1 << 64) - 1
 """The largest run, subrun or event."""
 
 
-def open_file(path: Path, tick_order: TickOrder) -> LArCV1File:
+def open_file(path: Path, tick_order: TickOrder) -> ROOTFile:
     """Open a file to read."""
-    return LArCV1File(path, tick_order)
+    return ROOTFile(path, tick_order)
 
 
 def open_sink(

@@ -20,11 +20,11 @@ import numpy as np
 from ...errors import ImageError, LibraryMissing, ReadError, WriteError
 from ...image import ROI, RSE, Event, Image, ImageMeta
 from .. import provenance_texts
-from ..formats import format_of
+from ..formats import container_of
 from ..reader import Product, Reader, all_products
 from ..writer import OnPart, writing
 from .plain_path import PlainPaths
-from .root_reader import LArCV1File
+from .root_file import ROOTFile
 
 CHECKSUMS = {
     "Point2D": 0x286E66E3,
@@ -367,7 +367,7 @@ def _check(event: Event) -> None:
 
 
 def _products_of(path: Path) -> tuple[Product, ...]:
-    file = LArCV1File(path, "backward")
+    file = ROOTFile(path, "backward")
     try:
         return all_products(file)
     finally:
@@ -379,7 +379,7 @@ def common_products(source: Reader) -> tuple[Product, ...]:
 
     Raises `WriteError` for other formats, and `ReadError` if the files differ.
     """
-    other = [str(path) for path in source.paths if format_of(path) != "larcv1"]
+    other = [str(path) for path in source.paths if container_of(path) != "root"]
     if other:
         raise WriteError(f"want only LArCV1 files (.root) to copy into LArCV1, got {other}")
     first = source.products(0)
