@@ -118,6 +118,12 @@ def written(folder: Path) -> dict[str, list[Event]]:
     return {kind: make(folder / f"{kind}.root") for kind, make in KINDS.items()}
 
 
+READ_HERE = """
+from lartpc import open_reader
+from tests.lartpc.real.events import dump_of
+with open_reader({path!r}, tick_order="backward", rois=["croi"]) as reader:
+    dump_of(reader, "larcv1").save(__import__("pathlib").Path({dump!r}))
+"""
 THEIRS = range(10, 14)
 """The seeds of files that the real LArCV1 writes."""
 
@@ -141,6 +147,10 @@ def done(larcv1: RealLArCV, folder: Path, written: dict[str, list[Event]]) -> Pa
         dump = folder / f"{seed}.npz"
         dump_of(their_events(seed), "larcv1").save(dump)
         jobs.append({"write": str(folder / f"{seed}.root"), "dump": str(dump)})
+        objects = {"dump": str(dump), "errors": str(folder / f"{seed}.objects")}
+        jobs.append({"objects": ("backward", "forward")[seed % 2], **objects})
+    of_us = READ_HERE.format(path=str(folder / "plain.root"), dump=str(folder / "here.npz"))
+    jobs.append({"run": of_us, "errors": str(folder / "here")})
     larcv1.run(*jobs)
     return folder
 
@@ -163,3 +173,15 @@ def test_we_read_the_files_of_larcv1(seed: int, done: Path) -> None:
     wanted = their_events(seed)
     assert len(events) == len(wanted)
     assert all(map(same, events, wanted))
+
+
+@pytest.mark.parametrize("seed", THEIRS)
+def test_images_of_larcv1_in_memory_become_ours_and_back(seed: int, done: Path) -> None:
+    assert (done / f"{seed}.objects").read_text() == ""
+
+
+def test_we_read_in_a_process_that_has_loaded_larcv1(
+    done: Path, written: dict[str, list[Event]]
+) -> None:
+    assert (done / "here").read_text() == ""
+    check_equal(Dump.load(done / "here.npz"), dump_of(written["plain"], "larcv1"))

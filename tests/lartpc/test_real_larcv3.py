@@ -150,6 +150,8 @@ def done(larcv3: RealLArCV, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in THEIRS:
         dump_of(theirs(seed), "larcv3").save(folder / f"{seed}.npz")
         jobs.append({"write": str(folder / f"{seed}.h5"), "dump": str(folder / f"{seed}.npz")})
+        objects = {"dump": str(folder / f"{seed}.npz"), "errors": str(folder / f"{seed}.objects")}
+        jobs.append({"objects": "forward", **objects})
     larcv3.run(*jobs)
     return folder
 
@@ -168,3 +170,8 @@ def test_we_read_the_files_of_larcv3(seed: int, done: Path) -> None:
     events, wanted = read(done / f"{seed}.h5"), theirs(seed)
     assert len(events) == len(wanted)
     assert all(map(same, events, wanted))
+
+
+@pytest.mark.parametrize("seed", THEIRS)
+def test_images_of_larcv3_in_memory_become_ours_and_back(seed: int, done: Path) -> None:
+    assert (done / f"{seed}.objects").read_text() == ""

@@ -136,12 +136,12 @@ build_with_root() {
     cd "source/$3"
     for package in Base DataFormat; do
         rootcling -f "$work/$package.cxx" -s "$work/python/larcv/liblarcv$package" -rml liblarcv.so \
-            -rmf "$work/$package.rootmap" -I. "-I$4$package" \
+            -rmf "$work/$package.rootmap" -I. \
             $(ls "$4$package"/*.h | grep -v LinkDef.h) "$4$package/LinkDef.h" >&2
     done
     # shellcheck disable=SC2086
     ls "$4"{Base,DataFormat}/*.cxx "$work"/{Base,DataFormat}.cxx |
-        compile -O1 $flags -I. "-I${4}Base" "-I${4}DataFormat"
+        compile -O1 $flags -I.
     # shellcheck disable=SC2086
     g++ -shared -s -o "$work/python/larcv/liblarcv.so" "$work"/objects/*.o $libraries
     mkdir "$work/python/larcv/include" # ROOT's interpreter reads them

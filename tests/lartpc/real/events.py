@@ -60,7 +60,7 @@ def random_events(
 def dump_of(events: Iterable[Event], library: str) -> Dump:
     """What a library reads of these events, and what it has to be given to write them."""
     several = list(events)
-    stored = {"larcv1": _stored1, "larcv3": _stored3}[library]
+    stored = {"larcv1": _stored1, "larcv2": _stored2, "larcv3": _stored3}[library]
     images = {
         name: [[stored(image) for image in one.images[name]] for one in several]
         for name in several[0].images
@@ -74,6 +74,14 @@ def dump_of(events: Iterable[Event], library: str) -> Dump:
 
 def _stored1(image: Image) -> Stored:
     return numbers(image.meta), image.pixels
+
+
+def _stored2(image: Image) -> Stored:
+    forward = image.in_order("forward")
+    meta = forward.meta
+    corners: Numbers = (meta.min_x, meta.min_y, meta.max_x, meta.max_y)
+    numbers2 = (*corners, meta.rows, meta.cols, meta.plane, meta.unit)
+    return numbers2, np.ascontiguousarray(forward.pixels)
 
 
 def _stored3(image: Image) -> Stored:

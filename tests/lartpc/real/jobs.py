@@ -5,12 +5,15 @@
 {"copy": FILE, "source": FILE}
 {"objects": "backward" or "forward", "dump": IN.npz}: objects in memory → `lartpc.Image` → objects
 {"run": PROGRAM}: lines of Python in this process, which has loaded the library
+A job with {"errors": FILE} writes the traceback of its exception there, or nothing, and the jobs
+after it are done in any case.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ def main(
     image_of: Callable[[Stored], Any],
     library: Any,
 ) -> None:
-    for job in json.load(sys.stdin):
+    def do(job: dict[str, Any]) -> None:
         if "read" in job:
             read(job["read"], job["images"], job["others"]).save(Path(job["dump"]))
         elif "write" in job:
@@ -38,6 +41,17 @@ def main(
             exec(job["run"], {"library": library})
         else:
             _objects(job, stored, image_of, library)
+
+    for job in json.load(sys.stdin):
+        if "errors" not in job:
+            do(job)
+            continue
+        report = ""
+        try:
+            do(job)
+        except Exception:
+            report = traceback.format_exc()
+        Path(job["errors"]).write_text(report)
 
 
 def _objects(
