@@ -138,20 +138,18 @@ def done(larcv3: RealLArCV, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which one process of LArCV3 has done all its jobs."""
     folder = tmp_path_factory.mktemp("larcv3")
     write(folder / "ours.h5", ours())
-    jobs: list[dict[str, Any]] = [
-        {
-            "read": str(folder / "ours.h5"),
-            "images": PRODUCERS,
-            "others": ["clear"] if clear else [],
-            "dump": str(folder / f"ours_{clear}.npz"),
-        }
-        for clear in (False, True)
-    ]
+    jobs: list[dict[str, Any]] = []
     for seed in THEIRS:
         dump_of(theirs(seed), "larcv3").save(folder / f"{seed}.npz")
         jobs.append({"write": str(folder / f"{seed}.h5"), "dump": str(folder / f"{seed}.npz")})
         objects = {"dump": str(folder / f"{seed}.npz"), "errors": str(folder / f"{seed}.objects")}
         jobs.append({"objects": "forward", **objects})
+    for name in ("ours", str(THEIRS[0])):
+        for clear in (False, True):
+            dump = folder / f"{name}_{clear}.npz"
+            others = ["clear"] if clear else []
+            read_it = {"read": str(folder / f"{name}.h5"), "images": PRODUCERS, "others": others}
+            jobs.append({**read_it, "dump": str(dump)})
     larcv3.run(*jobs)
     return folder
 
@@ -163,6 +161,17 @@ def test_larcv3_reads_our_files_and_shows_no_other_events_images(clear: bool, do
     for entries in want.images.values():
         entries[:] = [several or [none] for several in entries]
     check_equal(Dump.load(done / f"ours_{clear}.npz"), want)
+
+
+@pytest.mark.parametrize("clear", [False, True], ids=["without_clear", "with_clear"])
+def test_larcv3_shows_images_of_the_entry_before_in_its_own_files(clear: bool, done: Path) -> None:
+    """docs/files.md says so. It does not do it after `clear_entry()`."""
+    want = dump_of(theirs(THEIRS[0]), "larcv3")
+    for entries in want.images.values():
+        assert any(not several for several in entries)
+        for entry in range(len(entries) if not clear else 0):
+            entries[entry] = entries[entry] or entries[entry - 1]
+    check_equal(Dump.load(done / f"{THEIRS[0]}_{clear}.npz"), want)
 
 
 @pytest.mark.parametrize("seed", THEIRS)

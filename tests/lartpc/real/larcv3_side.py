@@ -38,20 +38,23 @@ def tensor_of(one: Stored) -> Any:
 
 
 def read(path: str, images: list[str], others: list[str]) -> Dump:
-    """`others`: ["clear"] to forget an entry before the next one is read."""
+    """`others`: ["clear"] to forget an entry before the next one is read.
+
+    Not before the first one: `initialize()` has read its number, and it would be forgotten.
+    """
     io = larcv.IOManager(larcv.IOManager.kREAD)
     io.add_in_file(path)
     io.initialize()
     dump = Dump([], {name: [] for name in images})
     for entry in range(io.get_n_entries()):
-        if "clear" in others:
-            io.clear_entry()
         io.read_entry(entry)
         for name in images:
             event = io.get_data("image2d", name)
             dump.images[name].append([stored(event.tensor(i)) for i in range(event.size())])
         where = io.event_id()
         dump.rse.append([where.run(), where.subrun(), where.event()])
+        if "clear" in others:
+            io.clear_entry()
     return dump
 
 
