@@ -31,7 +31,7 @@ PURE = (
     *("client/patience", "pool/advice", "pool/launcher", "pool/pending"),
 )
 PURE_IMAGES = (
-    *("image", "frames", "crops/chain", "crops/rois", "crops/tiles"),
+    *("image", "frames", "larcv_objects", "crops/chain", "crops/rois", "crops/tiles"),
     *("training/batches", "training/sparse", "training/training_crops"),
 )
 PURE_CAMPAIGN = ("campaign/driving/progression",)
