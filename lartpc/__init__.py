@@ -15,9 +15,12 @@ from .errors import (
     WriteError,
 )
 from .files import provenance
+from .files.formats import Format
 from .files.open import (
     check_fits,
     check_target,
+    format_of,
+    format_to_write,
     listing,
     open_reader,
     open_writer,
@@ -40,6 +43,7 @@ __all__ = [
     "BatchError",
     "Event",
     "FileExists",
+    "Format",
     "FrameError",
     "Image",
     "ImageError",
@@ -60,6 +64,8 @@ __all__ = [
     "chain",
     "check_fits",
     "check_target",
+    "format_of",
+    "format_to_write",
     "from_larcv",
     "listing",
     "meta_text",

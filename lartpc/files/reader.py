@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..errors import LArTPCError, LibraryMissing, ReadError
 from ..image import ROI, RSE, Event, Image, ImageMeta, TickOrder
-from .formats import Format
+from .formats import LARCV_NAMES, Format
 from .provenance_texts import tick_orders
 from .ticks import AskedOrder, Survey, TickSpan, choose, regions_of, spans_of
 
@@ -127,10 +127,12 @@ class Reader:
         self._file: OneFile | None = None
         self._open_index = -1
         surveyed = self._survey_all()
-        self.sizes = tuple(count for count, _ in surveyed)
+        self.sizes = tuple(count for count, _, _ in surveyed)
         """The number of entries of each file."""
         self._ends = list(accumulate(self.sizes))
-        self.surveys = tuple(survey for _, survey in surveyed)
+        self.formats = tuple(format for _, format, _ in surveyed)
+        """The format of each file."""
+        self.surveys = tuple(survey for _, _, survey in surveyed)
         """What each file shows about its tick order."""
         self.tick_choice = choose(tick_order, self.surveys, trust=trust)
         """The tick order, and the reason for it."""
@@ -197,11 +199,6 @@ class Reader:
         index = bisect_right(self._ends, entry)
         return self.paths[index], entry - (self._ends[index] - self.sizes[index])
 
-    def formats_of(self, file: int) -> set[Format]:
-        """Return the formats of the products that are read from file number `file`: mostly one."""
-        opened = self._switch(file)
-        return {opened.format(*name) for name in self._names}
-
     def products(self, file: int) -> tuple[Product, ...]:
         """Return all products of a file by its number, also those that are not read here."""
         opened = self._open_one(self.paths[file], self.tick_order)
@@ -259,13 +256,14 @@ class Reader:
         _, local = self.locate(entry)
         return self._switch(bisect_right(self._ends, entry)), local
 
-    def _survey_all(self) -> list[tuple[int, Survey]]:
-        """Return the entries and the survey of every file; an error names all unreadable files."""
-        surveyed: list[tuple[int, Survey]] = []
+    def _survey_all(self) -> list[tuple[int, Format, Survey]]:
+        """Return each file's entries, format and survey; an error names all unreadable files."""
+        surveyed: list[tuple[int, Format, Survey]] = []
         errors: list[LArTPCError] = []
         for index in range(len(self.paths)):
             try:
-                surveyed.append((self._count(index), self._survey(index)))
+                count, format = self._count(index), self._format(index)
+                surveyed.append((count, format, self._survey(index, format)))
             except LibraryMissing:
                 raise
             except LArTPCError as error:
@@ -281,10 +279,18 @@ class Reader:
             raise ReadError(f"want products of one length in {self.paths[index]}, got {counts}")
         return next(iter(counts.values()))
 
-    def _survey(self, index: int) -> Survey:
+    def _format(self, index: int) -> Format:
+        file = self._switch(index)
+        formats = {file.format(*name) for name in self._names}
+        if len(formats) != 1:
+            names = " and ".join(LARCV_NAMES[format] for format in sorted(formats))
+            raise ReadError(f"want products of one format, got {names} in {self.paths[index]}")
+        return next(iter(formats))
+
+    def _survey(self, index: int, format: Format) -> Survey:
         """Collect what a file shows about its tick order; unreadable products are skipped."""
         file, path = self._switch(index), self.paths[index]
-        if self.formats_of(index) != {"larcv1"}:
+        if format != "larcv1":
             return Survey(path, stored=True)
         recorded: tuple[TickOrder, ...] = ()
         rois: tuple[str, ...] = ()

@@ -14,9 +14,9 @@ from tests.support.real_larcv import RealLArCV, real_larcv
 def root() -> Any:
     """ROOT with LArCV1's classes."""
     optional("ROOT")
-    from lartpc.files.root.root_writer import load_root
+    from lartpc.files.root.writing.declared import load_root
 
-    return load_root()
+    return load_root("larcv1")
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from lartpc import (
     open_writer,
     products,
 )
-from lartpc.files.root.root_writer import CHECKSUMS
+from lartpc.files.root.writing.declared import CHECKSUMS
 from tests.support.images import event, image, meta, numbers, same, same_image
 from tests.support.root_tools import root_says
 from tests.support.shared import ROOT, case, data
@@ -467,10 +467,8 @@ def test_trees_of_different_events_are_refused(tmp_path: Path, root: Any) -> Non
 FULL_DISK = """
 import resource, sys
 from lartpc import WriteError, open_writer
-from lartpc.files.root.root_writer import load_root
 from tests.support.images import image
 from lartpc import Event, RSE
-load_root()
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     with open_writer(sys.argv[1]) as writer:
