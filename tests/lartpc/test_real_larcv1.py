@@ -54,7 +54,9 @@ def joined(path: Path) -> list[Event]:
     source = write(path.with_suffix(".in.root"), EVENTS)
     events: list[Event] = []
     with open_reader(source, tick_order="backward", rois=["croi"]) as reader:
-        files = PartFiles(path, force=False, inputs=(), images=["score"], copy_input=reader)
+        files = PartFiles(
+            path, format="larcv1", force=False, inputs=(), images=["score"], copy_input=reader
+        )
         parts = [path.with_suffix(f".{number}.root") for number in range(3)]
         for number, part in enumerate(parts):
             with files.open(part) as writer:
@@ -124,6 +126,15 @@ from tests.lartpc.real.events import dump_of
 with open_reader({path!r}, tick_order="backward", rois=["croi"]) as reader:
     dump_of(reader, "larcv1").save(__import__("pathlib").Path({dump!r}))
 """
+WRITE_HERE = """
+from lartpc import open_reader, open_writer
+with (
+    open_reader({source!r}, tick_order="backward", rois=["croi"]) as reader,
+    open_writer({target!r}) as writer,
+):
+    for event in reader:
+        writer.write(event)
+"""
 THEIRS = range(10, 14)
 """The seeds of files that the real LArCV1 writes."""
 
@@ -151,6 +162,10 @@ def done(larcv1: RealLArCV, folder: Path, written: dict[str, list[Event]]) -> Pa
         jobs.append({"objects": ("backward", "forward")[seed % 2], **objects})
     of_us = READ_HERE.format(path=str(folder / "plain.root"), dump=str(folder / "here.npz"))
     jobs.append({"run": of_us, "errors": str(folder / "here")})
+    source, target = folder / "plain.root", folder / "written_here.root"
+    of_us = WRITE_HERE.format(source=str(source), target=str(target))
+    jobs.append({"run": of_us, "errors": str(folder / "written_here")})
+    jobs.append(read_job(target, EVENTS))
     larcv1.run(*jobs)
     return folder
 
@@ -185,3 +200,17 @@ def test_we_read_in_a_process_that_has_loaded_larcv1(
 ) -> None:
     assert (done / "here").read_text() == ""
     check_equal(Dump.load(done / "here.npz"), dump_of(written["plain"], "larcv1"))
+
+
+def test_we_write_in_a_process_that_has_loaded_larcv1_and_it_reads_that(done: Path) -> None:
+    assert (done / "written_here").read_text() == ""
+    check_equal(Dump.load(done / "written_here.npz"), dump_of(EVENTS, "larcv1"))
+
+
+def test_larcv1_can_be_loaded_after_we_wrote(larcv1: RealLArCV, done: Path) -> None:
+    """It reads our file, in the process that wrote it."""
+    target = done / "written_before.root"
+    program = WRITE_HERE.format(source=str(done / "plain.root"), target=str(target))
+    reading = [read_job(target, EVENTS)]
+    larcv1.run(*reading, before=program)
+    check_equal(Dump.load(target.with_suffix(".npz")), dump_of(EVENTS, "larcv1"))

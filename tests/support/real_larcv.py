@@ -36,11 +36,19 @@ class RealLArCV:
     name: str
     folder: Path
 
-    def run(self, *jobs: dict[str, Any]) -> str:
-        """Do jobs (see `tests/lartpc/real/jobs.py`) in one process, and return what it printed."""
+    @property
+    def _module(self) -> str:
+        return f"tests.lartpc.real.{self.name}_side"
+
+    def run(self, *jobs: dict[str, Any], before: str = "") -> str:
+        """Do jobs (see `tests/lartpc/real/jobs.py`) in one process, and return what it printed.
+
+        `before`: lines of Python that the process runs before it loads the library.
+        """
         path = os.pathsep.join([str(self.folder), str(ROOT)])
+        program = f"import runpy\n{before}\nrunpy.run_module({self._module!r}, run_name='__main__')"
         done = subprocess.run(
-            [sys.executable, "-m", f"tests.lartpc.real.{self.name}_side"],
+            [sys.executable, "-c", program],
             input=json.dumps(jobs),
             env={**os.environ, "PYTHONPATH": path},
             cwd=ROOT,
