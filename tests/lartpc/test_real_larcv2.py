@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lartpc import open_writer
+from lartpc import Event, open_writer
 from tests.lartpc.real.dumps import Dump, Stored, check_equal
 from tests.lartpc.real.events import dump_of, random_events
 from tests.support.real_larcv import RealLArCV
 from tests.support.shared import data
 
-pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 GOLDEN = "larcv2_wire_5ev"
 PRODUCERS = ("wire", "uburn_plane2")
@@ -22,6 +22,16 @@ OTHERS = ["particle_mcst", "bbox2d_croi", "sparse2d_wire", "cluster2d_wire"]
 THEIRS = range(30, 33)
 """The seeds of files that the real LArCV2 writes."""
 LARCV1 = random_events(4, 6, order="backward", producers=["wire"])
+
+EVENTS = random_events(5, 20, order="forward", producers=PRODUCERS)
+"""Events that we write. Their sums are rounded, so a corner is not exactly origin + size."""
+WRITE = """
+from lartpc import open_writer
+from tests.lartpc.test_real_larcv2 import EVENTS
+with open_writer({target!r}, format="larcv2") as writer:
+    for event in EVENTS:
+        writer.write(event)
+"""
 
 
 def their_dump(seed: int) -> Dump:
@@ -55,6 +65,12 @@ def _boxes(dice: np.random.Generator) -> list[Any]:
     return boxes
 
 
+def write(path: Path, events: list[Event], **settings: Any) -> None:
+    with open_writer(path, **settings) as writer:
+        for one in events:
+            writer.write(one)
+
+
 def read_job(path: Path, dump: Path, images: list[str], others: list[str]) -> dict[str, Any]:
     return {"read": str(path), "dump": str(dump), "images": images, "others": others}
 
@@ -73,11 +89,15 @@ def done(larcv2: RealLArCV, tmp_path_factory: pytest.TempPathFactory) -> Path:
         jobs.append({"write": str(path), "dump": str(dump)})
         back = folder / f"{seed}.back.npz"
         jobs.append(read_job(path, back, list(PRODUCERS), OTHERS[:2]))
-    with open_writer(folder / "larcv1.root") as writer:
-        for one in LARCV1:
-            writer.write(one)
+    write(folder / "larcv1.root", LARCV1)
+    write(folder / "ours.root", EVENTS, format="larcv2")
+    here = WRITE.format(target=str(folder / "here.root"))
+    before = WRITE.format(target=str(folder / "before.root"))
+    jobs.append({"run": here, "errors": str(folder / "here")})
+    for name in ("ours", "here", "before"):
+        jobs.append(read_job(folder / f"{name}.root", folder / f"{name}.npz", list(PRODUCERS), []))
     jobs.append(read_job(folder / "larcv1.root", folder / "larcv1.npz", ["wire"], []))
-    larcv2.run(*jobs)
+    larcv2.run(*jobs, before=before)
     return folder
 
 
@@ -109,6 +129,16 @@ def test_larcv2_reads_its_own_file_as_the_truth_says(larcv2: RealLArCV, tmp_path
     assert sorted(boxes) == sorted(truth["particle_bb2d"].tolist())
     croi = [[entry, *box] for entry, rows in enumerate(got.tables["bbox2d_croi"]) for box in rows]
     assert croi == truth["croi"].tolist()
+
+
+def test_larcv2_reads_our_files(done: Path) -> None:
+    check_equal(Dump.load(done / "ours.npz"), dump_of(EVENTS, "larcv2"))
+
+
+def test_we_write_in_a_process_that_has_loaded_larcv2_or_loads_it_later(done: Path) -> None:
+    assert (done / "here").read_text() == ""
+    for name in ("here", "before"):
+        check_equal(Dump.load(done / f"{name}.npz"), dump_of(EVENTS, "larcv2"))
 
 
 @pytest.mark.parametrize("seed", THEIRS)
