@@ -29,9 +29,9 @@ def from_larcv(image2d: Any, *, tick_order: TickOrder | None = None) -> Image:
     """Return an image of LArCV as an `Image`; the pixels are copied.
 
     `image2d`: an `Image2D` of LArCV1 or LArCV2, or a `Tensor2D` of LArCV3.
-    `tick_order`: which tick row 0 holds. LArCV1 needs it, because its objects do not tell:
-    "backward", unless a program has filled them otherwise. LArCV2 and LArCV3 define it as
-    "forward"; with "backward" their image is turned, as a reader turns it.
+    `tick_order`: which tick row 0 of this image holds; no row is moved (`Image.in_order` does
+    that). LArCV1 does not define it, so it must be given. LArCV2 and LArCV3 define "forward";
+    "backward" is for an image that a program has filled the other way.
     Raises `ImageError` for other objects and for images that are invalid, and `ParameterError` if
     LArCV1's tick order is missing.
     """
@@ -126,7 +126,7 @@ def _read2(image2d: Any, tick_order: TickOrder | None) -> Image:
         corners=corners,
         unit=int(meta.unit()),
     )
-    return Image(where, _columns(image2d, rows, cols)).in_order(tick_order or "forward")
+    return Image(where.in_order(tick_order or "forward"), _columns(image2d, rows, cols))
 
 
 def _write2(image: Image, example: Any) -> Any:
@@ -147,7 +147,7 @@ def _read3(image2d: Any, tick_order: TickOrder | None) -> Image:
     where = ImageMeta(width, height, rows, cols, x, y, int(meta.projection_id()), "forward")
     # not as_array(): with NumPy 2, it is wrong in the build of the package index
     flat = np.array(image2d.as_vector(), np.float32)
-    return Image(where, flat.reshape(rows, cols)).in_order(tick_order or "forward")
+    return Image(where.in_order(tick_order or "forward"), flat.reshape(rows, cols))
 
 
 def _write3(image: Image, example: Any) -> Any:

@@ -85,7 +85,9 @@ def done(larcv2: RealLArCV, tmp_path_factory: pytest.TempPathFactory) -> Path:
         their_dump(seed).save(dump)
         for order in ("forward", "backward"):
             errors = str(folder / f"{seed}.{order}")
-            jobs.append({"objects": order, "dump": str(dump), "errors": errors})
+            turned = order == "backward"  # against the definition
+            its = {"dump": str(dump), "errors": errors, "turned": turned}
+            jobs.append({"objects": order, **its})
         jobs.append({"write": str(path), "dump": str(dump)})
         back = folder / f"{seed}.back.npz"
         jobs.append(read_job(path, back, list(PRODUCERS), OTHERS[:2]))

@@ -3,7 +3,8 @@
 {"read": FILE, "images": [...], "others": [...], "dump": OUT.npz}
 {"write": FILE, "dump": IN.npz}
 {"copy": FILE, "source": FILE}
-{"objects": "backward" or "forward", "dump": IN.npz}: objects in memory → `lartpc.Image` → objects
+{"objects": "backward" or "forward", "dump": IN.npz}: objects in memory → `lartpc.Image` → objects;
+with {"turned": true}, the library defines the other order, so that the rows are turned
 {"run": PROGRAM}: lines of Python in this process, which has loaded the library
 A job with {"errors": FILE} writes the traceback of its exception there, or nothing, and the jobs
 after it are done in any case.
@@ -70,4 +71,5 @@ def _objects(
                 image = from_larcv(image_of(one), tick_order=job["objects"])
                 numbers, pixels = stored(to_larcv(image, like=like))
                 assert numbers == one[0]
-                assert pixels.tobytes() == one[1].tobytes()
+                want = one[1][::-1] if job.get("turned") else one[1]
+                assert pixels.tobytes() == want.tobytes()
