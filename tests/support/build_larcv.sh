@@ -73,7 +73,10 @@ compile() { # the source files on standard input, with these options
 # Tensor2D are wrong numbers, without an error.
 build_larcv3() {
     want g++ libhdf5-dev
-    local pip=(tools/bin/pip --quiet --disable-pip-version-check) headers
+    local pip=(tools/bin/pip --quiet --disable-pip-version-check) headers includes
+    includes=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [ -e "$includes/Python.h" ] ||
+        fail "want the headers of $python, got no $includes/Python.h: apt-get install python3-dev"
     "$python" -m venv tools
     "${pip[@]}" install scikit-build 'setuptools<81' wheel pybind11==2.13.6 >&2
     "${pip[@]}" download --no-deps --no-build-isolation --no-binary larcv larcv==3.5.1 >&2
@@ -93,7 +96,7 @@ PYBIND11_MODULE(pylarcv, m) {
 END
     local flags="-std=c++14 -O0 -fvisibility=hidden -DLARCV_INTERNAL -I. -I$headers -Ijson/include
         -Ipybind11_json/include $(pkg-config --cflags hdf5 2>/dev/null || echo -I/usr/include/hdf5/serial)
-        -I$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')"
+        -I$includes"
     # shellcheck disable=SC2086
     g++ -fPIC -w $flags -x c++-header all.hpp
     # shellcheck disable=SC2086
