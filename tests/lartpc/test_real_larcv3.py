@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lartpc import Event, ReadError, listing, open_reader, open_writer, producers
+from lartpc.files.parts import PartFiles
 from tests.lartpc.real.dumps import Dump, check_equal
 from tests.lartpc.real.events import dump_of, random_events
 from tests.support.images import event, same
@@ -130,7 +131,43 @@ def theirs(seed: int) -> list[Event]:
     return [full, *events]
 
 
+CHOSEN = [7, 0, 3, 3, 11, 4]
+
+
+def copied(path: Path) -> list[Event]:
+    """Join three parts with an image for each chosen event; copy the input's other images."""
+    source = write(path.with_suffix(".in.h5"), ours())
+    with open_reader(source, tick_order="forward") as reader:
+        files = PartFiles(
+            path, format="larcv3", force=False, inputs=(), images=["score"], copy_input=reader
+        )
+        parts = [path.with_suffix(f".{number}.h5") for number in range(3)]
+        events = [
+            Event(ours()[entry].rse, {"score": ours()[entry].images["wire"][:1]})
+            for entry in CHOSEN
+        ]
+        for number, part in enumerate(parts):
+            with files.open(part) as writer:
+                for at in (2 * number, 2 * number + 1):
+                    writer.write(events[at], entry=CHOSEN[at])
+        with files.join(path, parts, CHOSEN) as writer:
+            writer.close()
+    return [
+        Event(one.rse, {**one.images, **ours()[entry].images})
+        for one, entry in zip(events, CHOSEN, strict=True)
+    ]
+
+
 THEIRS = range(20, 24)
+
+
+def as_written(events: list[Event]) -> Dump:
+    """What larcv3 reads of events that we wrote."""
+    dump = dump_of(events, "larcv3")
+    none = ((0, 0, 0.0, 0.0, 0.0, 0.0, NO_PLANE), np.empty((0, 0), np.float32))
+    for entries in dump.images.values():
+        entries[:] = [several or [none] for several in entries]
+    return dump
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +175,11 @@ def done(larcv3: RealLArCV, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which one process of LArCV3 has done all its jobs."""
     folder = tmp_path_factory.mktemp("larcv3")
     write(folder / "ours.h5", ours())
-    jobs: list[dict[str, Any]] = []
+    images = list(copied(folder / "copied.h5")[0].images)
+    out = str(folder / "copied.npz")
+    jobs: list[dict[str, Any]] = [
+        {"read": str(folder / "copied.h5"), "images": images, "others": [], "dump": out}
+    ]
     for seed in THEIRS:
         dump_of(theirs(seed), "larcv3").save(folder / f"{seed}.npz")
         jobs.append({"write": str(folder / f"{seed}.h5"), "dump": str(folder / f"{seed}.npz")})
@@ -156,11 +197,13 @@ def done(larcv3: RealLArCV, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("clear", [False, True], ids=["without_clear", "with_clear"])
 def test_larcv3_reads_our_files_and_shows_no_other_events_images(clear: bool, done: Path) -> None:
-    want = dump_of(ours(), "larcv3")
-    none = ((0, 0, 0.0, 0.0, 0.0, 0.0, NO_PLANE), np.empty((0, 0), np.float32))
-    for entries in want.images.values():
-        entries[:] = [several or [none] for several in entries]
-    check_equal(Dump.load(done / f"ours_{clear}.npz"), want)
+    check_equal(Dump.load(done / f"ours_{clear}.npz"), as_written(ours()))
+
+
+def test_larcv3_reads_joined_parts_with_copies_of_chosen_entries(
+    done: Path, tmp_path: Path
+) -> None:
+    check_equal(Dump.load(done / "copied.npz"), as_written(copied(tmp_path / "again.h5")))
 
 
 @pytest.mark.parametrize("clear", [False, True], ids=["without_clear", "with_clear"])
