@@ -23,6 +23,7 @@ def make_commands(tmp_path: Path) -> list[list[str]]:
     make.write_text('#!/bin/sh\necho "make $@"\n')
     make.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment |= {"LARCV1_SOURCE": "", "LARCV2_SOURCE": "a checkout"}
 
     def commands(*steps: str) -> list[str]:
         run = ["bash", str(ROOT / ".ci" / "run"), *steps]
@@ -43,10 +44,15 @@ def test_the_workflow_runs_every_step_of_ci_run(make_commands: list[list[str]]) 
     assert sorted([*(line for step in steps for line in step), "make venv"]) == sorted(everything)
 
 
-def test_no_part_may_be_missing_but_the_shared_data(make_commands: list[list[str]]) -> None:
+def test_no_part_may_be_missing_but_the_shared_data_and_a_larcv_without_its_sources(
+    make_commands: list[list[str]],
+) -> None:
     _, tools, larcv, test, install, test_slurm, test_torch, *others = make_commands[-1]
     assert tools == "make install-tools"
     assert larcv == "make install-larcv"
+    assert "--without larcv1" in test
+    assert "larcv2" not in test
+    assert "larcv3" not in test
     assert install == "make install-slurm"
     assert test.startswith("make test PYTEST=--require all")
     assert TORCH in test

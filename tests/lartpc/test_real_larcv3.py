@@ -5,6 +5,7 @@ The first half makes its files with h5py as larcv3 3.5.1 makes them, so it needs
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lartpc import Event, ReadError, listing, open_reader, open_writer, producer
 from lartpc.files.parts import PartFiles
 from tests.lartpc.real.dumps import Dump, check_equal
 from tests.lartpc.real.events import dump_of, random_events
+from tests.support.commands_of_ssnet import ssnet
 from tests.support.images import event, same
 from tests.support.real_larcv import RealLArCV
 from tests.support.shared import case
@@ -78,6 +80,16 @@ def test_a_producer_without_any_image_is_read_and_listed(made: bool, tmp_path: P
     assert [one.images for one in read(path)] == [{"wire": ()}, {"wire": ()}]
     with open_reader(path, tick_order="backward") as reader:
         assert reader.metas_at(1) == {"wire": ()}
+
+
+@pytest.mark.slow
+def test_ssnet_files_shows_a_producer_without_any_image_and_refuses_lost_pixels(
+    tmp_path: Path,
+) -> None:
+    done = ssnet("files", without_any_image(tmp_path / "all.h5"), code=0)
+    assert re.search(r"image2d_wire .* none +2 ", done.stdout)
+    done = ssnet("files", first_entry_empty(tmp_path / "first.h5"), code=1)
+    assert "larcv3 loses all pixels" in done.stderr
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["made", "real"])
