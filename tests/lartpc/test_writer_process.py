@@ -20,3 +20,4 @@ def test_answers_that_arrive_together_are_all_taken(monkeypatch: pytest.MonkeyPa
         assert (result, parts) == (7, [0, 1])
     finally:
         writer.end()
+        writer._messages.close()
