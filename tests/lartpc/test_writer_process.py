@@ -18,6 +18,7 @@ def test_answers_that_arrive_together_are_all_taken(monkeypatch: pytest.MonkeyPa
         parts: list[int] = []
         result = writer.obey(Message({"order": "append"}), "joined", on_part=parts.append)
         assert (result, parts) == (7, [0, 1])
+        assert writer.is_alive()  # it was not ended because it seemed to be stuck
     finally:
         writer.end()
         writer._messages.close()
