@@ -69,8 +69,7 @@ compile() { # the source files on standard input, with these options
         'exec g++ $FLAGS -c "{}" -o "$0/objects/$(echo "{}" | tr / _).o"' "$work"
 }
 
-# The release's own pybind11 is older than NumPy 2: with it, as_array() and arrays that are given to
-# Tensor2D are wrong numbers, without an error.
+# The release's own pybind11 is older than NumPy 2: with it, as_array() is one number in every pixel.
 build_larcv3() {
     want g++ libhdf5-dev
     local pip=(tools/bin/pip --quiet --disable-pip-version-check) headers includes
