@@ -7,6 +7,8 @@
 # make simulate    runs SEEDS simulated sites, with faults, from the seed FIRST
 # make install-slurm  installs Slurm with apt-get (as root, or by sudo) for the tests that need it
 # make install-tools  the same for Prometheus, Chromium and systemd
+# make install-larcv  builds real LArCVs for the tests: LArCV3; LArCV1 and LArCV2 if LARCV1_SOURCE and
+#                  LARCV2_SOURCE name their checkouts or bare repositories
 # make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
@@ -27,7 +29,7 @@ SLURM_PARALLEL ?= -n 2 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm \
-	install-tools clean
+	install-tools install-larcv clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -78,6 +80,11 @@ install-slurm:
 
 install-tools:
 	tests/support/install_tools.sh
+
+install-larcv: $(VENV)/installed
+	PYTHON=$(BIN)/python tests/support/build_larcv.sh larcv3
+	[ -z "$$LARCV1_SOURCE" ] || PYTHON=$(BIN)/python tests/support/build_larcv.sh larcv1
+	[ -z "$$LARCV2_SOURCE" ] || PYTHON=$(BIN)/python tests/support/build_larcv.sh larcv2
 
 MINUTES ?= 30
 SEED    ?= 1

@@ -33,6 +33,7 @@ from .files.ticks import AskedOrder, TickChoice
 from .files.writer import Writer
 from .frames import Batch, Limits, meta_text, pack, stack, unpack
 from .image import ROI, RSE, Event, Image, ImageMeta, TickOrder
+from .larcv_objects import from_larcv, to_larcv
 
 __all__ = [
     "ROI",
@@ -65,6 +66,7 @@ __all__ = [
     "check_target",
     "format_of",
     "format_to_write",
+    "from_larcv",
     "listing",
     "meta_text",
     "open_reader",
@@ -75,5 +77,6 @@ __all__ = [
     "provenance",
     "readable_products",
     "stack",
+    "to_larcv",
     "unpack",
 ]

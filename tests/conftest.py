@@ -22,7 +22,17 @@ SLOW_FOLDERS = {
     Path(__file__).parent / name
     for name in ("benches", "faults", "interop", "messaging", "processes", "security", "slurm")
 }
-SLOW_FIXTURES = {"processes", "endpoint", "served", "pools", "farm", "root"}
+SLOW_FIXTURES = {
+    "processes",
+    "endpoint",
+    "served",
+    "pools",
+    "farm",
+    "root",
+    "larcv1",
+    "larcv2",
+    "larcv3",
+}
 """They start processes, or load ROOT."""
 
 

@@ -31,8 +31,8 @@ PURE = (
     *("client/patience", "pool/advice", "pool/launcher", "pool/pending"),
 )
 PURE_IMAGES = (
-    *("image", "frames", "crops/chain", "crops/rois", "crops/tiles", "files/names", "files/ticks"),
-    "files/root/vectors",
+    *("image", "frames", "larcv_objects", "crops/chain", "crops/rois", "crops/tiles"),
+    *("files/names", "files/ticks", "files/root/vectors"),
     *("training/batches", "training/sparse", "training/training_crops"),
 )
 PURE_CAMPAIGN = ("campaign/driving/progression",)

@@ -23,6 +23,7 @@ def make_commands(tmp_path: Path) -> list[list[str]]:
     make.write_text('#!/bin/sh\necho "make $@"\n')
     make.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment |= {"LARCV1_SOURCE": "", "LARCV2_SOURCE": "a checkout"}
 
     def commands(*steps: str) -> list[str]:
         run = ["bash", str(ROOT / ".ci" / "run"), *steps]
@@ -43,9 +44,15 @@ def test_the_workflow_runs_every_step_of_ci_run(make_commands: list[list[str]]) 
     assert sorted([*(line for step in steps for line in step), "make venv"]) == sorted(everything)
 
 
-def test_no_part_may_be_missing_but_the_shared_data(make_commands: list[list[str]]) -> None:
-    _, tools, test, install, test_slurm, test_torch, *others = make_commands[-1]
+def test_no_part_may_be_missing_but_the_shared_data_and_a_larcv_without_its_sources(
+    make_commands: list[list[str]],
+) -> None:
+    _, tools, larcv, test, install, test_slurm, test_torch, *others = make_commands[-1]
     assert tools == "make install-tools"
+    assert larcv == "make install-larcv"
+    assert "--without larcv1" in test
+    assert "larcv2" not in test
+    assert "larcv3" not in test
     assert install == "make install-slurm"
     assert test.startswith("make test PYTEST=--require all")
     assert TORCH in test
@@ -59,7 +66,7 @@ def test_no_part_may_be_missing_but_the_shared_data(make_commands: list[list[str
 FAKE_MAKE = """#!/bin/bash
 echo "make $@" >> {calls}
 [[ "$*" == *--last-failed* ]] && exit {again}
-[ "$1" = install-tools ] && exit
+[[ "$1" == install-* ]] && exit
 cache=$(sed 's/.*cache_dir=\\([^ ]*\\).*/\\1/' <<< "$*")
 mkdir -p "$cache/v/cache"
 for i in $(seq {failures}); do echo "test_x.py::test_$i" >> "$cache/v/cache/lastfailed"; done
@@ -69,7 +76,7 @@ exit 2
 
 @pytest.mark.parametrize(
     ("failures", "again", "code", "calls"),
-    [(0, 0, 1, 2), (1, 0, 0, 3), (5, 0, 0, 3), (5, 2, 2, 3), (6, 0, 1, 2)],
+    [(0, 0, 1, 3), (1, 0, 0, 4), (5, 0, 0, 4), (5, 2, 2, 4), (6, 0, 1, 3)],
 )
 def test_a_few_tests_that_fail_run_once_more_and_must_pass_then(
     tmp_path: Path, failures: int, again: int, code: int, calls: int
@@ -86,7 +93,7 @@ def test_a_few_tests_that_fail_run_once_more_and_must_pass_then(
     run = ["bash", str(ci / "run"), "test"]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, len(noted.read_text().splitlines())) == (code, calls), done.stdout
-    if calls == 3:
+    if calls == 4:
         assert f"{failures} of the tests failed" in done.stdout
         assert "test_x.py::test_1" in done.stdout
 

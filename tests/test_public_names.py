@@ -39,6 +39,7 @@ LARTPC = {
     *("open_reader", "open_writer", "Reader", "Writer", "Product", "producers", "products"),
     *("readable_products", "listing", "check_fits", "check_target", "provenance", "chain"),
     *("Format", "format_of", "format_to_write"),
+    *("from_larcv", "to_larcv"),
     *("Batch", "Limits", "pack", "unpack", "stack", "meta_text"),
     *("LArTPCError", "ImageError", "FrameError", "BatchError", "ReadError", "WriteError"),
     *("ProductMissing", "FileExists", "LibraryMissing", "ParameterError", "TickOrderError"),

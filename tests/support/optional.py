@@ -17,6 +17,9 @@ PARTS = {
     "browser": "`make install-tools` as root (apt-get: chromium chromium-driver), and"
     " pip install selenium",
     "h5py": "pip install h5py",
+    "larcv1": "`make install-larcv` with LARCV1_SOURCE, a checkout or bare repository of LArCV1",
+    "larcv2": "`make install-larcv` with LARCV2_SOURCE, a checkout or bare repository of LArCV2",
+    "larcv3": "`make install-larcv` (apt-get as root: g++ libhdf5-dev)",
     "matplotlib": "pip install matplotlib",
     "mypy": "pip install mypy",
     "onnxruntime": "pip install onnxruntime",

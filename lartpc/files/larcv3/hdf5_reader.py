@@ -6,7 +6,7 @@ tick. So every image is stored tick-forward, and is turned to the reader's tick 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from .. import provenance_texts
 from ..formats import Format
 from ..reader import Product
 from .extents import check_apart
-from .layout import CACHE_BYTES, DATASETS, EVENTS, MAX_IMAGES, MAX_PIXELS
+from .layout import CACHE_BYTES, DATASETS, EVENTS, MAX_IMAGES, MAX_PIXELS, NO_PLANE, PIXELS
 
 _MAX_ENTRIES_A_BYTE = 64  # an entry has 40 bytes or more; zlib expands a byte to 1032 at most
 _IMAGES_ONLY = "of LArCV3 only image2d is read"
@@ -79,6 +79,7 @@ class LArCV3File:
             if count != events:
                 raise ReadError(f"want {events} entries, as in {EVENTS}, got {count}")
             self._check_claim(count)
+            _check_stored(columns)
             check_apart(columns, max_images=MAX_IMAGES, max_pixels=MAX_PIXELS)
         return count
 
@@ -105,7 +106,8 @@ class LArCV3File:
             columns = self._columns(kind, producer)
             first, count = (int(number) for number in columns["extents"][entry])
             rows = _rows(columns["image_meta"], first, count)
-            return tuple(_meta(row).in_order(self.tick_order) for row in rows)
+            metas = () if _is_empty(rows) else map(_meta, rows)
+            return tuple(meta.in_order(self.tick_order) for meta in metas)
 
     def images(self, kind: str, producer: str, entry: int) -> tuple[Image, ...]:
         with self._reading(f" entry {entry} {kind}_{producer}"):
@@ -115,6 +117,8 @@ class LArCV3File:
             extents = _rows(columns["image_extents"], first, count)
             metas = _rows(columns["image_meta"], first, count)
             _check_size(count, int(extents["N"].sum(dtype=np.uint64)))
+            if _is_empty(metas):
+                return ()
             return tuple(
                 _image(columns["images"], extent, _meta(meta)).in_order(self.tick_order)
                 for extent, meta in zip(extents, metas, strict=True)
@@ -137,17 +141,22 @@ class LArCV3File:
             if f"{name}_group" not in self._file["Data"]:
                 others = [other for its_kind, other in self.names() if its_kind == kind]
                 raise ProductMissing(f"want {name}, got only {kind} of {others or 'no producer'}")
-            self._open[name] = self._datasets(kind, producer, DATASETS)
+            self._open[name] = self._all_datasets(kind, producer)
         return self._open[name]
+
+    def _all_datasets(self, kind: str, producer: str) -> dict[str, Any]:
+        columns = self._datasets(kind, producer, ("extents",))
+        if "images" not in columns and not len(columns.get("image_meta", "?")):
+            # larcv3 creates `images` with the first image of a producer, which is never written
+            columns["images"] = np.empty(0, PIXELS)
+        _check_has(columns, DATASETS)
+        return columns
 
     def _datasets(self, kind: str, producer: str, wanted: Sequence[str]) -> dict[str, Any]:
         """Return a product's datasets by name. Raises `ReadError` if a wanted one is missing."""
         group = self._file["Data"][f"{kind}_{producer}_group"]
         columns = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset)}
-        missing = [name for name in wanted if name not in columns]
-        if missing:
-            got = sorted(columns) or "none"
-            raise ReadError(f"want LArCV3's datasets {list(wanted)} in its group, got {got}")
+        _check_has(columns, wanted)
         return columns
 
     @contextmanager
@@ -195,6 +204,30 @@ def _check_size(images: int, pixels: int) -> None:
             f"want at most {MAX_IMAGES} images of {MAX_PIXELS} pixels together in an entry,"
             f" got {images} of {pixels}"
         )
+
+
+def _check_has(columns: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    if any(name not in columns for name in wanted):
+        got = sorted(columns) or "none"
+        raise ReadError(f"want LArCV3's datasets {list(wanted)} in its group, got {got}")
+
+
+def _check_stored(columns: Mapping[str, Any]) -> None:
+    """Raise `ReadError` if larcv3 lost all pixels of the product."""
+    if len(columns["images"]) or not len(columns["image_extents"]):
+        return
+    pixels = int(columns["image_extents"][:MAX_IMAGES]["N"].sum(dtype=np.uint64))
+    if pixels:
+        raise ReadError(
+            f"want {pixels} pixels or more in images, got none: larcv3 loses all pixels of a"
+            " product whose first entry has no images, so write the file again from an entry"
+            " with images on"
+        )
+
+
+def _is_empty(metas: npt.NDArray[Any]) -> bool:
+    """Return whether the only image of an entry stands for "no images" (`NO_PLANE`)."""
+    return len(metas) == 1 and int(metas[0]["projection_id"]) == NO_PLANE
 
 
 def _image(pixels: Any, extent: Any, meta: ImageMeta) -> Image:

@@ -26,6 +26,7 @@ from .layout import (
     MAX_IMAGES,
     MAX_NUMBER,
     MAX_PIXELS,
+    NO_PLANE,
     PIXELS,
 )
 from .quiet_file import QuietFile
@@ -33,6 +34,7 @@ from .quiet_file import QuietFile
 _MAX_CHUNK = 1 << 22  # pixels
 _BLOCK = 1 << 22  # rows that are copied at once when parts are joined
 _USHORT_MAX = 65535
+_NO_IMAGE = Image(ImageMeta(0, 0, 0, 0, 0, 0, NO_PLANE, "forward"), np.empty((0, 0), np.float32))
 
 
 def _meta_row(meta: ImageMeta) -> tuple[Any, ...]:
@@ -152,6 +154,7 @@ class _Group:
         self.images = _Column(group, "images", PIXELS, chunk)
 
     def append(self, images: Sequence[Image]) -> None:
+        images = images or (_NO_IMAGE,)  # larcv3 would show the images of the entry before
         self.extents.append(np.array([(self.image_meta.length, len(images))], EXTENTS))
         sizes = [image.pixels.size for image in images]
         starts = self.images.length + np.cumsum([0, *sizes])[:-1]

@@ -27,3 +27,9 @@ MAX_IMAGES = 1 << 16
 MAX_PIXELS = 1 << 28
 """The most pixels of a product in one entry: 1 GiB. A ROOT entry cannot hold as many."""
 DATASETS = ("extents", "image_extents", "image_meta", "images")
+NO_PLANE = (1 << 64) - 1
+"""The projection id of the image without pixels that stands for an entry without images.
+
+larcv3 leaves the images of the entry before in memory when it reads an entry without images, so
+its users would take them for this entry's. No real image has this id: projection ids have 16 bits.
+"""

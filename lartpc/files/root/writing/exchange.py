@@ -50,10 +50,13 @@ def receive(stream: IO[bytes]) -> Message:
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:
-    part = stream.read(count)
-    if part is None or len(part) < count:
-        raise EOFError("the other process has gone")
-    return part
+    data = stream.read(count)
+    while len(data) < count:  # an unbuffered stream returns what has arrived
+        part = stream.read(count - len(data))
+        if not part:
+            raise EOFError("the other process has gone")
+        data += part
+    return data
 
 
 def from_event(event: Event) -> Message:

@@ -67,7 +67,10 @@ class ROOTWriter:
         )
         if self._process.stdin is None or self._process.stdout is None:
             raise AssertionError("want pipes to the writer process")
-        self._orders, self._answers = self._process.stdin, self._process.stdout
+        self._orders = self._process.stdin
+        # unbuffered: `select` would not see an answer that a buffer has read with the one before
+        self._answers = open(os.dup(self._process.stdout.fileno()), "rb", buffering=0)  # noqa: SIM115
+        self._process.stdout.close()
         try:
             self._answer(lambda part: None)
         except BaseException:
