@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lartpc import Event, open_writer
+from lartpc import Event, ImageMeta, open_reader, open_writer
 from tests.lartpc.real.dumps import Dump, Stored, check_equal
 from tests.lartpc.real.events import dump_of, random_events
 from tests.support.real_larcv import RealLArCV
@@ -32,6 +32,18 @@ with open_writer({target!r}, format="larcv2") as writer:
     for event in EVENTS:
         writer.write(event)
 """
+
+COPY = """
+from lartpc import Event, open_reader, open_writer
+with (
+    open_reader({source!r}, tick_order="auto", images=["wire"]) as reader,
+    open_writer({target!r}, copy_input=reader) as writer,
+):
+    for entry in {chosen!r}:
+        event = reader[entry]
+        writer.write(Event(event.rse, {{"score": event.images["wire"][:1]}}), entry=entry)
+"""
+CHOSEN = {"whole": list(range(12)), "chosen": [7, 0, 3, 3, 11, 4]}
 
 
 def their_dump(seed: int) -> Dump:
@@ -96,6 +108,12 @@ def done(larcv2: RealLArCV, tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = WRITE.format(target=str(folder / "here.root"))
     before = WRITE.format(target=str(folder / "before.root"))
     jobs.append({"run": here, "errors": str(folder / "here")})
+    for kind, chosen in CHOSEN.items():
+        source, target = str(folder / f"{THEIRS[0]}.root"), folder / f"{kind}.root"
+        copied = COPY.format(source=source, target=str(target), chosen=chosen)
+        jobs.append({"run": copied, "errors": str(folder / kind)})
+        images = ["score", *PRODUCERS]
+        jobs.append(read_job(target, folder / f"{kind}.npz", images, OTHERS[:2]))
     for name in ("ours", "here", "before"):
         jobs.append(read_job(folder / f"{name}.root", folder / f"{name}.npz", list(PRODUCERS), []))
     jobs.append(read_job(folder / "larcv1.root", folder / "larcv1.npz", ["wire"], []))
@@ -148,6 +166,45 @@ def test_we_write_in_a_process_that_has_loaded_larcv2_or_loads_it_later(done: Pa
 @pytest.mark.parametrize("seed", THEIRS)
 def test_larcv2_reads_what_it_was_asked_to_write(seed: int, done: Path) -> None:
     check_equal(Dump.load(done / f"{seed}.back.npz"), their_dump(seed))
+
+
+@pytest.mark.parametrize("seed", THEIRS)
+def test_we_read_the_files_of_larcv2(seed: int, done: Path) -> None:
+    want = their_dump(seed)
+    rois = ["particle:mcst", "bbox2d:croi"]
+    with open_reader(done / f"{seed}.root", tick_order="auto", rois=rois) as reader:
+        events = list(reader)
+    images = [Event(one.rse, {name: one.images[name] for name in PRODUCERS}) for one in events]
+    check_equal(dump_of(images, "larcv2"), Dump(want.rse, want.images))
+    for entry, one in enumerate(events):
+        boxes = {
+            name: [[_box(box) for box in roi.boxes] for roi in one.rois[name]] for name in rois
+        }
+        particles = want.tables["particle_mcst"][entry]
+        assert boxes["particle:mcst"] == [_without_gaps(row[-1]) for row in particles]
+        croi = [box for its in boxes["bbox2d:croi"] for box in its]
+        assert croi == _without_gaps(want.tables["bbox2d_croi"][entry])
+
+
+def _box(meta: ImageMeta) -> list[float]:
+    return [meta.min_x, meta.min_y, meta.max_x, meta.max_y, meta.plane]
+
+
+def _without_gaps(boxes: list[list[float]]) -> list[list[float]]:
+    return [box for box in boxes if box[-1] != 65535]
+
+
+@pytest.mark.parametrize("kind", CHOSEN)
+def test_larcv2_reads_images_particles_and_boxes_that_we_copied(kind: str, done: Path) -> None:
+    assert (done / kind).read_text() == ""
+    source, chosen = their_dump(THEIRS[0]), CHOSEN[kind]
+    images = {**source.images, "score": [several[:1] for several in source.images["wire"]]}
+    want = Dump(
+        [source.rse[entry] for entry in chosen],
+        {name: [entries[entry] for entry in chosen] for name, entries in images.items()},
+        {name: [rows[entry] for entry in chosen] for name, rows in source.tables.items()},
+    )
+    check_equal(Dump.load(done / f"{kind}.npz"), want)
 
 
 @pytest.mark.parametrize("order", ["forward", "backward"])
