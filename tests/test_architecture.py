@@ -19,7 +19,15 @@ MAY_IMPORT = {
     "benches": {"mdp", "lartpc", "services", "clients"},
 }
 PURE = (
-    *("wire", "settings", "errors", "addresses", "pipe", "sockets/unread", "keys/rights"),
+    *(
+        "wire",
+        "settings",
+        "errors",
+        "sockets/addresses",
+        "sockets/pipe",
+        "sockets/unread",
+        "keys/rights",
+    ),
     *("broker/broker", "broker/state", "broker/fingerprints", "broker/management"),
     *("broker/clients", "broker/fair_queue", "broker/serving_times", "broker/figures"),
     "broker/orders",

@@ -19,13 +19,13 @@ from pathlib import Path
 from mdp import BrokerSettings, Client, MDPError, RequestTimeout
 from mdp.system.logs import configure_logging
 from mdp.system.process import raise_file_limit, stop_signal
+from mdp.system.subprocesses import Subprocess, running
 
 from ..flow.progress import Progress
 from ..flow.stopwatch import Stopwatch
 from ..terminal.process import errors_reported
 from .reader_pool import ReaderPool
 from .serving import Pool, serve
-from .subprocesses import Subprocess, running
 
 _START_S = 120.0  # to load and convert large networks, on a slow disk
 _LOOK_S = 0.1

@@ -12,11 +12,10 @@ from typing import Any, NoReturn
 
 import msgpack
 
-from .. import addresses
 from ..errors import MDPError, ServiceError, SettingsError
-from ..pipe import flat
 from ..settings import DEFAULT_ENDPOINT, ClientSettings, check_number
-from ..sockets import unix_time
+from ..sockets import addresses, unix_time
+from ..sockets.pipe import flat
 from ..wire import MAX_BODY_FRAMES, Frame, progress_frame, service_name
 from .client_loop import ClientLoop
 from .listeners import Listener, Parts, Promise

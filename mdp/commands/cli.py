@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import addresses
 from ..errors import SettingsError
 from ..keys.key_folder import KeyFolder
 from ..settings import (
@@ -32,6 +31,7 @@ from ..settings import (
     WorkerLife,
     WorkerSettings,
 )
+from ..sockets import addresses
 from ..system import batch_job
 from ..system.contact import NoContact, locate
 from ..system.contact import read as read_contact

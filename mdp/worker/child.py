@@ -17,11 +17,10 @@ from typing import Any
 
 import msgpack
 
-from .. import pipe
 from ..broker.fingerprints import fingerprint_of, known_facts
 from ..broker.throttle import Throttle
 from ..errors import MDPError, Refused
-from ..sockets import ChildEnd, Stream, clock
+from ..sockets import ChildEnd, Stream, clock, pipe
 from ..system.logs import computing
 from ..system.process import die_with
 from ..wire import MAX_BODY_FRAMES, error_body

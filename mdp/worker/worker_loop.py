@@ -14,11 +14,11 @@ from typing import Any
 
 import msgpack
 
-from ..addresses import ClientKeys
 from ..broker.management import PREFIX
 from ..errors import MDPError, SettingsError, WorkerFailed
 from ..settings import WorkerLife, WorkerSettings
 from ..sockets import Channel, Dealer, Poll, Wakeup, clock, unix_time
+from ..sockets.addresses import ClientKeys
 from ..system.batch_job import BatchJob
 from ..version import VERSION
 from ..wire import service_name

@@ -18,9 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from mdp.system.process import die_with
-
-from ..flow.signals import inherited_by_none
+from .interrupts import inherited_by_none
+from .process import die_with
 
 A = TypeVar("A")
 R = TypeVar("R")
