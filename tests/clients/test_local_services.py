@@ -12,6 +12,7 @@ from clients.local import local_services
 from clients.local.plane_pool import PlanePool
 from clients.local.serving import DummyPool, Factories, Pool
 from mdp import SettingsError
+from mdp.testing import LocalFailed
 from tests.support.optional import optional
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,7 @@ class Unstartable(DummyPool):
 
 def test_a_pool_that_ends_at_its_start_is_one_error_with_its_last_line() -> None:
     with (
-        pytest.raises(local_services.LocalFailed, match="workers ended: ssnet: want something"),
+        pytest.raises(LocalFailed, match="workers ended: ssnet: want something"),
         local_services.services(Unstartable()),
     ):
         pass
