@@ -44,7 +44,15 @@ LARTPC = {
     *("ProductMissing", "FileExists", "LibraryMissing", "ParameterError", "TickOrderError"),
 }
 TESTING = {
-    *("serving", "ServingSite", "BrokerProcess", "WorkerProcess", "LocalSite", "LocalFailed"),
+    *(
+        "serving",
+        "Serve",
+        "ServingSite",
+        "BrokerProcess",
+        "WorkerProcess",
+        "LocalSite",
+        "LocalFailed",
+    ),
 }
 NAMES = {
     "mdp.testing": TESTING,

@@ -6,6 +6,14 @@ come back. `mdp.testing.pytest_fixtures` has the same as a fixture of pytest.
 
 from .local_site import LocalFailed, LocalSite
 from .processes import BrokerProcess, WorkerProcess
-from .serving_site import ServingSite, serving
+from .serving_site import Serve, ServingSite, serving
 
-__all__ = ["BrokerProcess", "LocalFailed", "LocalSite", "ServingSite", "WorkerProcess", "serving"]
+__all__ = [
+    "BrokerProcess",
+    "LocalFailed",
+    "LocalSite",
+    "Serve",
+    "ServingSite",
+    "WorkerProcess",
+    "serving",
+]

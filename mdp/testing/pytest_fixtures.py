@@ -1,29 +1,18 @@
-"""A fixture of pytest: `pytest_plugins = ["mdp.testing.pytest_fixtures"]` in conftest.py."""
+"""A fixture of pytest. A test module, or conftest.py, has it by the line
+
+pytest_plugins = ["mdp.testing.pytest_fixtures"]
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Protocol
 
 import pytest
 
 from ..settings import BrokerSettings, Heartbeats
 from .processes import Factory
-from .serving_site import QUICK, ServingSite, serving
-
-
-class Serve(Protocol):
-    """The type of the fixture `mdp_serving`: call it as `serving`, without a `with` block."""
-
-    def __call__(
-        self,
-        services: Mapping[str, Factory],
-        *,
-        workers: int = 1,
-        settings: BrokerSettings | None = None,
-        heartbeats: Heartbeats = QUICK,
-    ) -> ServingSite: ...
+from .serving_site import QUICK, Serve, ServingSite, serving
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import SettingsError
 from ..settings import BrokerSettings, Heartbeats, WorkerSettings
@@ -92,6 +92,19 @@ def serving(
         stack.callback(site._begin_to_stop)
         local.wait_for_workers(len(wanted))
         yield site
+
+
+class Serve(Protocol):
+    """The type of pytest's fixture `mdp_serving`: `serving` without a `with` block."""
+
+    def __call__(
+        self,
+        services: Mapping[str, Factory],
+        *,
+        workers: int = 1,
+        settings: BrokerSettings | None = None,
+        heartbeats: Heartbeats = QUICK,
+    ) -> ServingSite: ...
 
 
 def _check_importable(factory: Factory) -> None:

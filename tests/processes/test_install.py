@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,10 +43,10 @@ def client(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment
 
 @pytest.fixture(scope="module")
 def editable(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The base installation that follows its sources."""
+    """The extra [arrays] in an installation that follows its sources."""
     folder = tmp_path_factory.mktemp("editable")
     target = Environment(folder / "venv")
-    target.link(base())
+    target.link([*base(), *extras.requirements("arrays")])
     target.install(sources(folder / "sources"), "--editable")
     return target
 
@@ -154,11 +155,12 @@ def test_a_wheel_holds_the_licence(built: Path) -> None:
 
 @pytest.fixture
 def tutorial(tmp_path: Path) -> Path:
-    """The tutorial's files, in a folder outside the checkout."""
+    """The tutorial's services and clients, in a folder outside the checkout."""
     for kind, text in blocks(PAGE.read_text()):
-        if " file=" in kind:
-            (tmp_path / kind.partition(" file=")[2]).write_text(text)
-    assert {path.name for path in tmp_path.iterdir()} == {"pixels.py", "ask.py"}
+        name = kind.partition(" file=")[2]
+        if name and name != "cell.py" and not name.startswith("test_"):
+            (tmp_path / name).write_text(text)
+    assert {path.name for path in tmp_path.iterdir()} >= {"smooth.py", "pixels.py", "ask.py"}
     return tmp_path
 
 
@@ -174,7 +176,7 @@ def checked(python: Path, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("installed", ["plain", "editable"])
+@pytest.mark.parametrize("installed", ["client", "editable"])
 def test_type_checkers_see_the_installed_package(
     installed: str, tutorial: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -185,4 +187,8 @@ def test_type_checkers_see_the_installed_package(
 
 
 def test_type_checkers_see_the_installation_that_make_made(tutorial: Path) -> None:
+    """The cell of a notebook becomes a function, since they know no `await` at the top level."""
+    [cell] = [text for kind, text in blocks(PAGE.read_text()) if kind.endswith("=cell.py")]
+    function = f"async def cell() -> None:\n{textwrap.indent(cell, '    ')}"
+    (tutorial / "cell.py").write_text(function)
     assert checked(Path(sys.executable), tutorial).startswith("Success")
