@@ -18,31 +18,24 @@ import pytest
 
 from mdp import Client, ClientClosed, Refused, RequestTimeout
 from mdp.client.listeners import MAX_PARTS
+from mdp.testing import serving
+from tests.faults.handlers import Obedient
 from tests.support.processes import (
-    QUICK,
     QUICK_CLIENT,
     Processes,
     counters,
-    free_port,
     held,
     until,
-    wait_for_workers,
 )
 
-OBEDIENT = "tests.faults.handlers:Obedient"
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served() -> Iterator[str]:
     """A broker with two obedient workers."""
-    with Processes(tmp_path_factory.mktemp("served")) as processes:
-        endpoint = f"tcp://127.0.0.1:{free_port()}"
-        processes.broker(endpoint, *QUICK)
-        processes.worker(endpoint, "obedient", OBEDIENT, "-n", "2", *QUICK)
-        with Client(endpoint, QUICK_CLIENT) as client:
-            wait_for_workers(client, "obedient", 2)
-        yield endpoint
+    with serving({"obedient": Obedient}, workers=2) as site:
+        yield site.broker
 
 
 @pytest.fixture
