@@ -109,7 +109,7 @@ def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
                 reader.wait_for(SERVED[command.split()[-1]])
             assert plain(reader.type(command)) == plain(expected), command
             shown += 1
-    assert shown == 17
+    assert shown == 16
     assert reader.leave() == [0] * 4
 
 
