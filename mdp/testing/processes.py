@@ -14,7 +14,7 @@ from ..sockets.link import Link, Mend
 from ..system.logs import configure_logging, logging_of_children
 from ..system.process import errors_reported, raise_file_limit, stop_signal
 from ..worker.worker import AnyWorker
-from .local_site import LocalSite
+from .local_site import LocalFailed, LocalSite
 
 _BACK_S = 60.0
 Factory = Callable[[], AnyWorker]
@@ -84,18 +84,22 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill both processes, as if the machine had failed: the broker misses the heartbeats."""
+        child = self._child()
         self._site.kill(self._file_name)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)  # Linux has done so when the host died
+        self._notes.unlink(missing_ok=True)
         self._hung = self._crashed = None
 
     def crash(self) -> None:
         """Kill the process in which `handle` runs; the host reports it and starts another one."""
-        self._crashed = self.pid
-        self._signal(signal.SIGKILL)
+        self._crashed = self._child()
+        os.kill(self._crashed, signal.SIGKILL)
 
     def hang(self) -> None:
         """Stop the process in which `handle` runs (SIGSTOP), while the heartbeats go on."""
-        self._hung = self.pid
-        self._signal(signal.SIGSTOP)
+        self._hung = self._child()
+        os.kill(self._hung, signal.SIGSTOP)
 
     def cut(self) -> None:
         """Let no byte pass between the worker and the broker, as if a cable were pulled.
@@ -122,7 +126,8 @@ class WorkerProcess:
         while self._mends:
             self._mends.pop()()
         if self._hung is not None and self._hung == self.pid:
-            self._signal(signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # its host has killed it
+                os.kill(self._hung, signal.SIGCONT)
         self._hung = None
 
     @property
@@ -145,10 +150,13 @@ class WorkerProcess:
     def _file_name(self) -> str:
         return self.name.replace("/", "_")  # services may have any name
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _child(self) -> int:
+        """Return the process in which `handle` runs. Raises `LocalFailed` if there is none."""
         if (pid := self.pid) is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(pid, 0)
+                return pid
+        raise LocalFailed(f"want {self.name} alive, to do something to it: first come_back()")
 
     def _is_back(self, client: Client) -> bool:
         """Whether the broker has this host as a worker, with a child that has not crashed."""

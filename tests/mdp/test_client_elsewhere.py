@@ -28,7 +28,11 @@ from tests.support.processes import (
     until,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # of newer Pythons: what a fork does to other threads is what is tested here
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -80,3 +80,24 @@ def test_a_process_that_ignores_signals_is_killed(
     with subprocesses.running("stubborn", log, ignore_sigterm, "here") as process:
         until(lambda: process.last_line() == "here", "it ignores SIGTERM")
     assert process.ended
+
+
+def test_a_stop_that_is_interrupted_kills_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a second Ctrl-C; else Python would wait at its end for the process."""
+    log = tmp_path / "a.log"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        subprocesses.running("stubborn", log, ignore_sigterm, "here") as process,
+    ):
+        until(lambda: process.last_line() == "here", "it ignores SIGTERM")
+        join, stops = process._process.join, iter([KeyboardInterrupt])
+
+        def interrupted(patience_s: float | None = None) -> None:
+            for stop in stops:
+                raise stop
+            join(patience_s)
+
+        monkeypatch.setattr(process._process, "join", interrupted)
+    assert process.ended

@@ -196,8 +196,9 @@ def test_type_checkers_see_the_installed_package(
 
 
 def test_type_checkers_find_nothing_in_all_files_of_the_tutorial(tmp_path: Path) -> None:
-    """With the installation that `make` made."""
-    for name, text in page_files().items():
+    """With the installation that `make` made; and nothing in README.md's example."""
+    [readme] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    for name, text in {**page_files(), "readme.py": readme}.items():
         (tmp_path / name).write_text(text)
     assert {"smooth.py", "test_smooth.py", "test_faults.py"} <= page_files().keys()
     assert checked(Path(sys.executable), tmp_path).startswith("Success")

@@ -168,6 +168,9 @@ def test_the_request_of_a_worker_that_is_killed_goes_to_the_other(
     worker.kill()
     assert held.answered_by_another()
     until(lambda: not _lives(held.first), "its child is gone")
+    for fault in (worker.hang, worker.crash, worker.kill):
+        with pytest.raises(LocalFailed, match=r"slow#\d alive"):
+            fault()
     worker.come_back()
     assert worker.pid not in (None, held.first)
 
