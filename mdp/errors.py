@@ -17,7 +17,7 @@ class MDPError(Exception):
 
 
 class WireError(MDPError, ValueError):
-    """A peer sent frames that are not valid in any dialect of MDP."""
+    """A peer sent frames that are not valid in any dialect of MDP, or that hold no array."""
 
 
 class SettingsError(MDPError, ValueError):

@@ -13,7 +13,17 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from importlib.util import find_spec
 
-EXTRAS = ("images", "worker", "client", "display", "larcv1", "metrics", "dashboard", "train")
+EXTRAS = (
+    "arrays",
+    "images",
+    "worker",
+    "client",
+    "display",
+    "larcv1",
+    "metrics",
+    "dashboard",
+    "train",
+)
 """All extras of the package; smaller ones come first."""
 
 _MODULES = {"protobuf": "google.protobuf", "root": "ROOT"}

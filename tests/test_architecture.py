@@ -19,7 +19,15 @@ MAY_IMPORT = {
     "benches": {"mdp", "lartpc", "services", "clients"},
 }
 PURE = (
-    *("wire", "settings", "errors", "addresses", "pipe", "sockets/unread", "keys/rights"),
+    *(
+        "wire",
+        "settings",
+        "errors",
+        "sockets/addresses",
+        "sockets/pipe",
+        "sockets/unread",
+        "keys/rights",
+    ),
     *("broker/broker", "broker/state", "broker/fingerprints", "broker/management"),
     *("broker/clients", "broker/fair_queue", "broker/serving_times", "broker/figures"),
     "broker/orders",
@@ -28,6 +36,7 @@ PURE = (
     *("pool/keeper", "pool/pool_settings", "pool/job_script", "pool/launcher"),
     *("client/lane", "client/probe", "client/steps", "client/deadlines"),
     "commands/operate/selection",
+    "arrays/array_frames",
     *("client/patience", "pool/advice", "pool/launcher", "pool/pending"),
 )
 PURE_IMAGES = (
@@ -154,6 +163,16 @@ def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
 def test_only_one_folder_holds_the_sockets_and_the_clock(path: Path) -> None:
     if not {path.name, path.parent.name} & set(HOLD_THEM):
         assert not packages(path) & SOCKETS_AND_CLOCK
+
+
+@each(MDP)
+def test_only_the_folder_of_arrays_needs_numpy_and_only_the_fixtures_need_pytest(
+    path: Path,
+) -> None:
+    if path.parent.name != "arrays":
+        assert "numpy" not in packages(path)
+    if path.name != "pytest_fixtures.py":
+        assert "pytest" not in packages(path)
 
 
 def check_pure(room: str, pure: tuple[str, ...], path: Path) -> None:

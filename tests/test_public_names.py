@@ -21,6 +21,7 @@ SERVICES = {
     *("Engine", "open_engine", "warm_up"),
 }
 MDP = {
+    *("ArrayClient", "ArrayWorker"),
     *("Client", "ClientSettings", "Worker", "WorkerSettings", "BrokerSettings", "Heartbeats"),
     *("MDPError", "SettingsError", "WireError", "RequestTimeout", "ClientClosed"),
     *(
@@ -44,7 +45,24 @@ LARTPC = {
     *("LArTPCError", "ImageError", "FrameError", "BatchError", "ReadError", "WriteError"),
     *("ProductMissing", "FileExists", "LibraryMissing", "ParameterError", "TickOrderError"),
 }
-NAMES = {"clients": CLIENTS, "services": SERVICES, "mdp": MDP, "lartpc": LARTPC}
+TESTING = {
+    *(
+        "serving",
+        "Serve",
+        "ServingSite",
+        "BrokerProcess",
+        "WorkerProcess",
+        "LocalSite",
+        "LocalFailed",
+    ),
+}
+NAMES = {
+    "mdp.testing": TESTING,
+    "clients": CLIENTS,
+    "services": SERVICES,
+    "mdp": MDP,
+    "lartpc": LARTPC,
+}
 NEED_TORCH = {"BatchDataset"}
 IMPORT = re.compile(r"^from ((?:mdp|lartpc|services|clients)[\w.]*) import (.+)$", re.MULTILINE)
 
@@ -64,7 +82,7 @@ def test_an_exported_name_can_be_imported(package: str, name: str) -> None:
     assert name in dir(module)
 
 
-@pytest.mark.parametrize("package", ["clients", "services"])
+@pytest.mark.parametrize("package", ["clients", "mdp", "services"])
 def test_a_name_that_is_not_exported_is_an_attribute_error(package: str) -> None:
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
         import_module(package).nothing  # noqa: B018
@@ -72,7 +90,7 @@ def test_a_name_that_is_not_exported_is_an_attribute_error(package: str) -> None
 
 def test_importing_clients_and_services_loads_no_optional_library() -> None:
     heavy = ("torch", "ROOT", "h5py", "uproot", "matplotlib", "onnxruntime", "numpy")
-    program = f"import sys, clients, services; print([n for n in {heavy} if n in sys.modules])"
+    program = f"import sys, clients, mdp, services; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "[]\n"
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from lartpc import LArTPCError
 from mdp import MDPError
+from mdp.system import subprocesses
 
 from ..campaign.records.reading import reading
 from ..campaign.records.rows import NoCampaign
-from ..local import subprocesses
 
 log = logging.getLogger(__name__)
 

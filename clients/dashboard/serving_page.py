@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdp import Client, ClientSettings, SettingsError, addresses
-from mdp.addresses import Address
+from mdp import Client, ClientSettings, SettingsError
+from mdp.sockets import addresses
+from mdp.sockets.addresses import Address
 from mdp.system import contact
 from mdp.system.private_files import write_once
 

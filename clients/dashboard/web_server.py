@@ -17,7 +17,7 @@ import bokeh
 from tornado import httpserver, ioloop, netutil, web, websocket
 
 from mdp import Client, MDPError
-from mdp.addresses import Address
+from mdp.sockets.addresses import Address
 
 from .access import Access
 from .charts import COLOURS, THEMES, charts

@@ -15,19 +15,6 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def inherited_by_none() -> Iterator[None]:
-    """Keep the stop signals from the processes that are started inside this block.
-
-    This process gets signals that arrive meanwhile when the block ends.
-    """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@contextmanager
 def uninterrupted(*, too_late: bool = False) -> Iterator[Callable[[], None]]:
     """Delay signals to the end of the block: ROOT turns a KeyboardInterrupt into other errors.
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mdp.system import subprocesses
 from services import batch_train
 from services.training_files import TrainingSettings
 
 from ..files.choices import check_producers
-from . import subprocesses
 from .serving import Factories
 
 log = logging.getLogger(__name__)

@@ -8,32 +8,18 @@ block that started them; if that process is killed, the kernel kills them, too (
 
 from __future__ import annotations
 
-import os
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
-from mdp import BrokerSettings, Client, MDPError, RequestTimeout
 from mdp.system.logs import configure_logging
-from mdp.system.process import raise_file_limit, stop_signal
+from mdp.testing import LocalSite
 
 from ..flow.progress import Progress
 from ..flow.stopwatch import Stopwatch
 from ..terminal.process import errors_reported
 from .reader_pool import ReaderPool
 from .serving import Pool, serve
-from .subprocesses import Subprocess, running
-
-_START_S = 120.0  # to load and convert large networks, on a slow disk
-_LOOK_S = 0.1
-_MAX_PLACE = 80  # bytes: a socket's path has at most 107
-
-
-class LocalFailed(MDPError):
-    """A process that was started here ended before it served."""
 
 
 @contextmanager
@@ -65,67 +51,19 @@ def services(
 def _start(pool: Pool, readers: ReaderPool | None, stack: ExitStack) -> str:
     """Start the processes, and return the broker's address; `stack` stops the processes."""
     with ExitStack() as starting:
-        folder = Path(starting.enter_context(_folder()))
-        broker = f"ipc://{folder}/broker"
         pool.check()
-        processes = [
-            starting.enter_context(_process(folder, "broker", _serve_broker, broker)),
-            starting.enter_context(_process(folder, "workers", _serve_pool, broker, pool)),
-        ]
+        site = starting.enter_context(LocalSite("ssnet"))
+        site.start("workers", _serve_pool, site.broker, pool)
         total = pool.total
         if readers is not None:
-            mine = replace(readers, broker=broker)
+            mine = replace(readers, broker=site.broker)
             mine.check()
             # they stop first, while the planes still answer
-            process = _process(folder, "readers", _serve_pool, broker, mine)
-            processes.append(starting.enter_context(process))
+            site.start("readers", _serve_pool, site.broker, mine)
             total += mine.total
-        with Client(broker) as client:
-            _wait(client, total, processes)
+        site.wait_for_workers(total)
         stack.push(starting.pop_all())
-        return broker
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Make a folder for a socket and logs; in /tmp if the usual path is too long for a socket."""
-    usual = tempfile.gettempdir()
-    place = usual if len(os.fsencode(usual)) <= _MAX_PLACE else "/tmp"
-    return tempfile.TemporaryDirectory(prefix="ssnet-", dir=place)
-
-
-def _wait(client: Client, want: int, processes: list[Subprocess]) -> None:
-    give_up_at = time.monotonic() + _START_S
-    while True:
-        try:
-            served = client.services(timeout_s=1.0)
-        except RequestTimeout:
-            served = {}
-        if sum(row["workers"] for row in served.values()) >= want:
-            return
-        for process in processes:
-            if process.ended:
-                raise LocalFailed(f"the {process.name} ended: {process.last_line()}")
-        if time.monotonic() > give_up_at:
-            raise LocalFailed(f"want {want} workers in {_START_S:g} s, got {served}")
-        time.sleep(_LOOK_S)
-
-
-# What the processes do.
-
-
-def _process(
-    folder: Path, name: str, target: Callable[..., object], *args: object
-) -> AbstractContextManager[Subprocess]:
-    return running(name, folder / f"{name}.log", target, *args)
-
-
-def _serve_broker(address: str) -> None:
-    from mdp.broker.broker_loop import serve_broker
-
-    with errors_reported(), stop_signal() as stop:
-        configure_logging(verbose=False)
-        raise_file_limit()
-        serve_broker([address], BrokerSettings(), stop)
+        return site.broker
 
 
 def _serve_pool(broker: str, pool: Pool) -> None:

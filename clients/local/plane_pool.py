@@ -11,13 +11,12 @@ from pathlib import Path
 
 from lartpc.frames import MAX_SIDE
 from mdp import SettingsError
-from mdp.system import machine
+from mdp.system import machine, subprocesses
 from services import networks
 from services.errors import EngineError
 from services.planes import service_name
 from services.ssnet import PlaneSettings, SSNet, load_network
 
-from . import subprocesses
 from .serving import Factories
 
 log = logging.getLogger(__name__)

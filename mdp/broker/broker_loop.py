@@ -11,12 +11,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import addresses
 from ..keys.key_folder import SITE, KeyFolder, Start
 from ..keys.key_ring import KeyRing
 from ..keys.rights import EVERYTHING
 from ..settings import BrokerSettings
-from ..sockets import Gate, Poll, Router, Unread, Wakeup, clock, new_context, unix_time
+from ..sockets import Gate, Poll, Router, Unread, Wakeup, addresses, clock, new_context, unix_time
 from ..system.contact import Contact, host_name, user_name
 from ..system.loop_meter import LoopMeter
 from ..system.private_files import make_folder_of

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
+import os
+import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import msgpack
 
-from .. import addresses
 from ..errors import MDPError, ServiceError, SettingsError
-from ..pipe import flat
 from ..settings import DEFAULT_ENDPOINT, ClientSettings, check_number
-from ..sockets import unix_time
+from ..sockets import addresses, unix_time
+from ..sockets.pipe import flat
 from ..wire import MAX_BODY_FRAMES, Frame, progress_frame, service_name
 from .client_loop import ClientLoop
 from .listeners import Listener, Parts, Promise
@@ -39,8 +40,11 @@ class Client:
     can be opened, because too many files are open. Each message has the service, and most have the
     time and the number of tries. `TypeError` means that an argument has the wrong type.
 
-    Threads may share a client, but processes may not: make one in each process. The client raises
-    the soft limit of open files of its process to the hard one.
+    Threads and event loops may share a client. Processes do not share its connection: a client that
+    is pickled is a new one, of the same broker, where it is unpickled; the copy that a forked
+    process has opens a connection of its own when it is first used there. A pickled client holds
+    the path of a contact file and no key. The client raises the soft limit of open files of its
+    process to the hard one.
     """
 
     _closed = True  # until `__init__` has ended
@@ -51,18 +55,22 @@ class Client:
         self.settings = settings or ClientSettings()
         self.broker = broker
         self._made_at = unix_time()
-        self._loop = ClientLoop(broker, self.settings)
-        try:
-            self._loop.start()
-        except RuntimeError as error:
-            self._loop.discard()
-            raise MDPError(f"cannot start the client's thread: {error}") from None
+        self._loop = _started(broker, self.settings)
         self._closed = False
+
+    def _loop_here(self) -> ClientLoop:
+        """Return the loop of this process: after a fork, start one with a connection of its own."""
+        if self._loop.is_of_another_process and not self._closed:
+            with _forks.lock:
+                if self._loop.is_of_another_process:
+                    _forks.inherited.append(self._loop)
+                    self._loop = _started(self.broker, self.settings)
+        return self._loop
 
     @property
     def address(self) -> str | None:
         """The broker's address; None as long as its contact file could not be read."""
-        return self._loop.address
+        return self._loop_here().address
 
     @property
     def broker_shown(self) -> str:
@@ -87,13 +95,13 @@ class Client:
         output: what the work makes, such as a path.
         """
         progress = {"what": what, "done": done, "of": of, "failed": failed, "before": before}
-        self._loop.tell_progress(
+        self._loop_here().tell_progress(
             progress_frame({**progress, "output": output, "begun_at": self._made_at})
         )
 
     def why_silent(self) -> str:
         """Return why no broker answers, and what to type. It tries to connect, for 2 s at most."""
-        return self._loop.why_silent()
+        return self._loop_here().why_silent()
 
     def __enter__(self) -> Client:
         return self
@@ -109,7 +117,7 @@ class Client:
     def close(self) -> None:
         """Give up the requests in flight: callers that wait for one get `ClientClosed`.
 
-        After a fork it does nothing in the child process, whose copy has no connection.
+        After a fork it does not touch the connection of the parent process.
         """
         if not self._closed:
             self._closed = True
@@ -123,8 +131,12 @@ class Client:
         text = f"unclosed client of {self.broker}"
         warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Client cannot be copied or pickled: make one in each process")
+    def __reduce__(self) -> tuple[type[Client], tuple[str, ClientSettings]]:
+        """Pickle the arguments, so that a new client is made where this one is unpickled."""
+        broker = self.broker
+        if broker.startswith("@"):  # the other process may have another working directory
+            broker = "@" + os.path.abspath(addresses.contact_path(broker))
+        return type(self), (broker, self.settings)
 
     def request(
         self,
@@ -154,16 +166,36 @@ class Client:
     ) -> Future[list[bytes]]:
         """Send a request and return a future. Callbacks must be short: they block the client."""
         promise = Promise()
+        loop = self._loop_here()
         call = self._call(service, body, promise, timeout_s, tries)
 
-        def abandon(future: Future[list[bytes]]) -> None:  # it keeps the client alive, too
+        def abandon(future: Future[list[bytes]], client: Client = self) -> None:
+            """Cancel the request at the broker. The default keeps the client alive until then."""
             if future.cancelled():
                 future.set_running_or_notify_cancel()  # `concurrent.futures.wait` waits for it
-                self._loop.abandon(call)
+                loop.abandon(call)
 
         promise.future.add_done_callback(abandon)
-        self._loop.submit(call)
+        loop.submit(call)
         return promise.future
+
+    async def arequest(
+        self,
+        service: str,
+        body: Body,
+        *,
+        timeout_s: float | None = None,
+        tries: int | None = None,
+    ) -> list[bytes]:
+        """Do the same as `request`, for asyncio: the event loop runs on while it waits.
+
+        It takes no thread, and any number of event loops may use one client. If its task is
+        cancelled, the request is cancelled at the broker, too.
+        """
+        import asyncio  # takes some 50 ms, which most programs need not spend
+
+        future = self.submit(service, body, timeout_s=timeout_s, tries=tries)
+        return await asyncio.wrap_future(future)
 
     def map(
         self,
@@ -208,13 +240,43 @@ class Client:
         the limit of one try, without the time in which the client waits for you.
         """
         parts = Parts()
+        loop = self._loop_here()
         call = self._call(service, body, parts, timeout_s, tries, streams=True)
-        parts.resume = functools.partial(self._loop.resume, call)
-        self._loop.submit(call)
+        parts.resume = functools.partial(loop.resume, call)
+        loop.submit(call)
         try:
             yield from parts
         finally:
-            self._loop.abandon(call)
+            loop.abandon(call)
+
+    async def astream(
+        self,
+        service: str,
+        body: Body,
+        *,
+        timeout_s: float | None = None,
+        tries: int | None = None,
+    ) -> AsyncIterator[list[bytes]]:
+        """Do the same as `stream`, for asyncio: `async for part in client.astream(...)`."""
+        import asyncio
+
+        parts = Parts()
+        loop = self._loop_here()
+        has_news, here = asyncio.Event(), asyncio.get_running_loop()
+        parts.notify = functools.partial(here.call_soon_threadsafe, has_news.set)
+        call = self._call(service, body, parts, timeout_s, tries, streams=True)
+        parts.resume = functools.partial(loop.resume, call)
+        loop.submit(call)
+        try:
+            is_final = False
+            while not is_final:
+                await has_news.wait()
+                has_news.clear()
+                while not is_final and (part := parts.next_waiting()) is not None:
+                    is_final = part.is_final
+                    yield part.body
+        finally:
+            loop.abandon(call)
 
     def services(self, *, timeout_s: float = 5.0) -> dict[str, dict[str, int]]:
         """Return the broker's services by name, with numbers of workers and of queued requests."""
@@ -244,7 +306,7 @@ class Client:
         *,
         streams: bool = False,
     ) -> ClientRequest:
-        self._loop.check_usable(service)
+        self._loop_here().check_usable(service)
         name = service_name(service)
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
         tries = self.settings.tries if tries is None else tries
@@ -262,6 +324,32 @@ class Client:
             tries=tries,
             streams=streams,
         )
+
+
+def _started(broker: str, settings: ClientSettings) -> ClientLoop:
+    """Start the thread of a client. Raises `MDPError`."""
+    loop = ClientLoop(broker, settings)
+    try:
+        loop.start()
+    except RuntimeError as error:
+        loop.discard()
+        raise MDPError(f"cannot start the client's thread: {error}") from None
+    return loop
+
+
+class _Forks:
+    """What clients need after a fork: a lock that no thread of the parent process may hold."""
+
+    def __init__(self) -> None:
+        self.inherited: list[ClientLoop] = []  # never freed: that could touch the parent's sockets
+        self.renew()
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_forks = _Forks()
+os.register_at_fork(after_in_child=_forks.renew)
 
 
 def _checked(body: Body, service: str) -> list[Frame]:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from .. import addresses
-from ..addresses import Place
 from ..errors import ClientClosed, MDPError
 from ..settings import ClientSettings
 from ..sockets import (
@@ -22,6 +20,7 @@ from ..sockets import (
     Poll,
     Target,
     Wakeup,
+    addresses,
     as_bytes,
     clock,
     descriptor_limit,
@@ -33,6 +32,7 @@ from ..sockets import (
     unix_time,
     why_unreachable,
 )
+from ..sockets.addresses import Place
 from ..system.contact import host_name, locate, user_name
 from ..system.logs import timestamp
 from ..system.process import raise_file_limit

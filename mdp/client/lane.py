@@ -64,7 +64,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from .. import wire
-from ..addresses import Place
 from ..broker.throttle import Throttle
 from ..errors import (
     ClientClosed,
@@ -77,6 +76,7 @@ from ..errors import (
     from_code,
 )
 from ..settings import ClientSettings
+from ..sockets.addresses import Place
 from ..wire import MDP02, Frames
 from .deadlines import Deadlines
 from .patience import EVERY_S, Patience

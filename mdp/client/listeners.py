@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import MDPError
 
@@ -50,8 +50,15 @@ class Promise:
             self.future.set_exception(error)
 
 
+class Part(NamedTuple):
+    """A part of an answer."""
+
+    body: list[bytes]
+    is_final: bool
+
+
 class Parts:
-    """The listener of a call whose parts another thread iterates over.
+    """The listener of a call whose parts another thread, or an event loop, iterates over.
 
     It is full when `MAX_PARTS` parts, or parts of `MAX_PART_BYTES`, wait for that thread, and calls
     `resume`, in that thread, when half of them are taken.
@@ -59,7 +66,8 @@ class Parts:
 
     def __init__(self) -> None:
         self.resume: Callable[[], object] = bool  # does nothing, until the caller sets it
-        self._events: queue.SimpleQueue[tuple[list[bytes], bool] | MDPError] = queue.SimpleQueue()
+        self.notify: Callable[[], object] = bool  # called when `next_waiting` has something new
+        self._events: queue.SimpleQueue[Part | MDPError] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = self._waiting_bytes = 0
         self._is_stopped = False  # the client's thread has seen that it is full
@@ -75,25 +83,39 @@ class Parts:
         with self._lock:
             self._waiting += 1
             self._waiting_bytes += sum(map(len, body))
-        self._events.put((body, False))
+        self._put(Part(body, False))
 
     def on_done(self, body: list[bytes]) -> None:
-        self._events.put((body, True))
+        self._put(Part(body, True))
 
     def on_failed(self, error: MDPError) -> None:
-        self._events.put(error)
+        self._put(error)
+
+    def _put(self, event: Part | MDPError) -> None:
+        self._events.put(event)
+        with contextlib.suppress(RuntimeError):  # the event loop that waited is closed
+            self.notify()
 
     def __iter__(self) -> Iterator[list[bytes]]:
-        while True:
-            event = self._events.get()
-            if isinstance(event, MDPError):
-                raise event
-            body, is_final = event
-            if not is_final:
-                self._take(body)
-            yield body
-            if is_final:
-                return
+        is_final = False
+        while not is_final:
+            part = self._taken(self._events.get())
+            is_final = part.is_final
+            yield part.body
+
+    def next_waiting(self) -> Part | None:
+        """Return the next part if it has arrived, else None. Raises the error of the call."""
+        try:
+            return self._taken(self._events.get_nowait())
+        except queue.Empty:
+            return None
+
+    def _taken(self, event: Part | MDPError) -> Part:
+        if isinstance(event, MDPError):
+            raise event
+        if not event.is_final:
+            self._take(event.body)
+        return event
 
     def _take(self, body: list[bytes]) -> None:
         with self._lock:

@@ -14,13 +14,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from .. import addresses
 from ..broker.management import PREFIX
 from ..client.client import Client
 from ..errors import MDPError, NotServed, RequestTimeout, SettingsError
 from ..pool.observe import Outlook, pool_of
 from ..settings import ClientSettings
-from ..sockets import clock
+from ..sockets import addresses, clock
 from ..wire import service_name
 from . import tables
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import addresses
 from ..errors import SettingsError
 from ..keys.key_folder import KeyFolder
 from ..settings import (
@@ -32,6 +31,7 @@ from ..settings import (
     WorkerLife,
     WorkerSettings,
 )
+from ..sockets import addresses
 from ..system import batch_job
 from ..system.contact import NoContact, locate
 from ..system.contact import read as read_contact
@@ -39,7 +39,7 @@ from ..system.logs import chosen, configure_logging, logging_of_children
 from ..system.machine import memory_bytes
 from ..system.process import ended_by_signals, errors_reported, raise_file_limit, stop_signal
 from ..wire import service_name
-from ..worker.worker import Worker, load
+from ..worker.worker import AnyWorker, load
 from . import keys as key_commands
 from . import pool, pool_reports
 from .command_line import (
@@ -394,8 +394,9 @@ def _published_file(publish: Path | None, contact: Path | None, *, has_keys: boo
 
 WORKER_HELP = """Start workers of a service; a Python class of yours answers its requests.
 
-CLASS is a subclass of mdp.Worker in MODULE; the current folder is on Python's path. Each worker \
-computes in its own process. The exit code is 1 if a worker's setup() failed several times in a row.
+CLASS is a subclass of mdp.Worker or mdp.ArrayWorker in MODULE; the current folder is on Python's \
+path. Each worker computes in its own process. The exit code is 1 if a worker's setup() failed \
+several times in a row.
 
 On Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP the workers finish the requests that they hold; a second \
 signal stops them at once, but a SIGTERM within 2 s of another one does not. In a Slurm job they \
@@ -404,6 +405,7 @@ leave before the end of its time, and then exit with 0.
 [bold]Examples[/]
 
   mdp worker echo mdp.echo:Echo
+  mdp worker smooth smooth:Smooth              # docs/write-a-service.md
   mdp worker doubler mymodule:Doubler --broker tcp://node7:5555 -n 4
   mdp worker doubler mymodule:Doubler --broker @july/broker.json --idle 10m
   mdp worker doubler mymodule:Doubler --until 4:00:00 --broker-wait 30m
@@ -433,7 +435,7 @@ def worker(
     with options_named(**HEARTBEAT_OPTIONS):
         settings = WorkerSettings(heartbeats=Heartbeats(heartbeat, liveness), life=life)
     configure_logging(verbose=verbose, quiet=quiet)
-    factory: Callable[[], Worker] = functools.partial(load, module, name)
+    factory: Callable[[], AnyWorker] = functools.partial(load, module, name)
     prepare = logging_of_children(verbose=verbose, quiet=quiet)
     raise_file_limit()
     with stop_signal() as stop:

@@ -17,10 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import addresses
 from ..errors import SettingsError
 from ..settings import DEFAULT_ENDPOINT, seconds_of
-from ..sockets import unix_time
+from ..sockets import addresses, unix_time
 from ..system import batch_job
 from ..version import VERSION
 from .log_options import PANEL as LOG

@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from ..addresses import ClientKeys
 from ..errors import SettingsError
 from ..keys.key_folder import SITE, KeyFolder, check_name
 from ..keys.rights import ROLES
 from ..pool.pool_folder import PoolFolder
 from ..sockets import new_key_pair, pause
+from ..sockets.addresses import ClientKeys
 from ..system.broker_report import is_alive
 from ..system.contact import NoContact, write_own_keys
 from ..system.contact import read as read_contact

@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ..addresses import ClientKeys
 from ..broker.broker_loop import Serving, serve_broker
 from ..errors import MDPError, SettingsError
 from ..settings import BrokerSettings
 from ..sockets import Wakeup, connect, receive_message, send_message, target
+from ..sockets.addresses import ClientKeys
 from ..system.contact import read as read_contact
 from ..system.process import die_with, raise_file_limit
 from ..wire import DIALECTS, ERROR, MDP02, Dialect, Frames, worker_name

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..addresses import is_key
 from ..errors import MDPError, SettingsError
 from ..sockets import new_key_pair, unix_time
+from ..sockets.addresses import is_key
 from ..system.private_files import (
     check_private,
     make_folder_of,

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ..addresses import ClientKeys
 from ..errors import MDPError, SettingsError
 from ..settings import short_text
 from ..sockets import unix_time, why_unreachable
+from ..sockets.addresses import ClientKeys
 from ..system.broker_report import broker_report, broker_reports
 from ..system.contact import Contact, NoContact
 from ..system.contact import read as read_contact

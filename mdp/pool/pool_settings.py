@@ -10,9 +10,9 @@ from typing import Any
 import tomlkit
 import tomlkit.exceptions
 
-from .. import addresses
 from ..errors import SettingsError
 from ..settings import clock_text, seconds_of
+from ..sockets import addresses
 from .launcher import Resources
 
 FORMAT = "mdp pool 1"

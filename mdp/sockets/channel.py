@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import pipe
 from ..wire import Frame
+from . import pipe
 from .messages import buffer_of
 
 Stream = os_socket.socket

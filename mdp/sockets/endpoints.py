@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import zmq
 
-from .. import addresses
-from ..addresses import Address, ClientKeys
 from ..errors import MDPError, SettingsError
 from ..settings import Heartbeats
+from . import addresses
+from .addresses import Address, ClientKeys
 from .gate import require_curve
 from .reach import listens
 

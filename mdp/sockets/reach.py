@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import zmq
 
-from .. import addresses
-from ..addresses import A_BROKER_SERVES, NO_ANSWER, ClientKeys
 from ..errors import MDPError
+from . import addresses
+from .addresses import A_BROKER_SERVES, NO_ANSWER, ClientKeys
 from .descriptors import require_descriptors
 from .gate import require_curve
 from .loop import clock, new_context

@@ -10,10 +10,10 @@ from typing import Any
 
 import zmq
 
-from ..addresses import Address
 from ..errors import MDPError
 from ..settings import Heartbeats
 from ..wire import Frame, Frames
+from .addresses import Address
 from .endpoints import bind, keep_alive
 from .gate import Gate
 from .messages import NOW, SMALL_BYTES, buffer_of, receive_message, recv, send_message

@@ -9,10 +9,10 @@ from typing import Any
 import msgpack
 
 from .. import wire
-from ..addresses import ClientKeys
 from ..errors import MDPError, WireError
 from ..settings import Heartbeats
 from ..sockets import Dealer, Poll, as_bytes, clock, is_served, new_context, target
+from ..sockets.addresses import ClientKeys
 from ..wire import MDP02
 from .contact import Contact
 

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .. import addresses
-from ..addresses import ClientKeys
-from ..addresses import Place as Place
 from ..errors import MDPError, SettingsError
+from ..sockets import addresses
+from ..sockets.addresses import ClientKeys
+from ..sockets.addresses import Place as Place
 from .private_files import write_whole
 
 FORMAT = "mdp contact 1"

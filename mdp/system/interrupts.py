@@ -111,3 +111,16 @@ def drop_closed_terminal() -> None:
         except termios.error as error:
             if error.args[0] == errno.EIO:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+@contextmanager
+def inherited_by_none() -> Iterator[None]:
+    """Keep the stop signals from the processes that are started inside this block.
+
+    This process gets signals that arrive meanwhile when the block ends.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

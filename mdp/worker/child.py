@@ -13,19 +13,19 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from .. import pipe
 from ..broker.fingerprints import fingerprint_of, known_facts
 from ..broker.throttle import Throttle
 from ..errors import MDPError, Refused
-from ..sockets import ChildEnd, Stream, clock
+from ..sockets import ChildEnd, Stream, clock, pipe
 from ..system.logs import computing
 from ..system.process import die_with
 from ..wire import MAX_BODY_FRAMES, error_body
-from .worker import Worker
+from .worker import AnyWorker
 
 log = logging.getLogger(__name__)
 _failures = Throttle(log, burst=100)  # a client can cause one with each request
@@ -36,10 +36,12 @@ SETUP_FAILED = b"setup failed"
 PARTIAL = b"partial"
 FINAL = b"final"
 _MAX_TEXT = 2000  # characters of an exception's message
+_MDP = Path(__file__).parents[1]
+_OURS = (f"{_MDP / 'worker'}{os.sep}", f"{_MDP / 'arrays'}{os.sep}")  # they call `handle`
 
 
 def run_child(
-    factory: Callable[[], Worker],
+    factory: Callable[[], AnyWorker],
     stream: Stream,
     host_pid: int,
     prepare: Callable[[], None] | None,
@@ -59,6 +61,7 @@ def run_child(
     host = ChildEnd(stream)
     try:
         worker = factory()
+        worker.check_class()
         worker.setup()
         fingerprint = fingerprint_of(worker.fingerprint)
         regular = REGULAR if worker.regular else b""
@@ -76,7 +79,7 @@ def run_child(
                 host.send([FINAL if final else PARTIAL, number, *body])
 
 
-def facts_of(worker: Worker) -> dict[str, Any]:
+def facts_of(worker: AnyWorker) -> dict[str, Any]:
     """Return what a worker says about itself, for its announcement."""
     device = "" if worker.device is None else str(worker.device)  # a library's object, say
     facts = known_facts({"threads": worker.threads, "device": device})
@@ -84,11 +87,11 @@ def facts_of(worker: Worker) -> dict[str, Any]:
 
 
 def answers(
-    worker: Worker, frames: list[bytes], *, name: str = ""
+    worker: AnyWorker, frames: list[bytes], *, name: str = ""
 ) -> Iterator[tuple[bool, list[Any]]]:
     """Run `handle` and yield (is_last, frames) per part; an exception becomes an error reply."""
     try:
-        reply = worker.handle(frames)
+        reply = worker.handle_frames(frames)
         if isinstance(reply, (list, tuple)):
             yield True, _checked(reply)
             return
@@ -127,9 +130,9 @@ def worker_name() -> str:
 def _place(error: BaseException) -> str:
     """Return the place of an error, ` (mymodule.py:12)`: the last line in the handler's file."""
     frames = traceback.extract_tb(error.__traceback__)
-    outside = [frame for frame in frames if frame.filename != __file__]
+    outside = [frame for frame in frames if not frame.filename.startswith(_OURS)]
     if not outside:
-        return ""  # `handle` returned something that is not a list of frames
+        return ""  # `handle` returned something that is no answer
     last = [frame for frame in outside if frame.filename == outside[0].filename][-1]
     return f" ({os.path.basename(last.filename)}:{last.lineno})"
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import os
 
-from .. import addresses
-from ..addresses import ClientKeys, Place
 from ..errors import MDPError
 from ..settings import WorkerSettings
-from ..sockets import Dealer, Target, new_context, target, why_unreachable
+from ..sockets import Dealer, Target, addresses, new_context, target, why_unreachable
+from ..sockets.addresses import ClientKeys, Place
 from ..system.contact import locate, user_name
 from ..wire import worker_name
 

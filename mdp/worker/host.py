@@ -50,9 +50,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..addresses import Place
 from ..broker.throttle import Throttle
 from ..settings import WorkerSettings
+from ..sockets.addresses import Place
 from ..wire import Frame, Frames, error_body, printable
 from .lifetime import Lifetime
 from .session import Leave, Session, SocketStep, Stop, fixed_place, no_jitter

@@ -46,10 +46,10 @@ from typing import Any, NamedTuple
 import msgpack
 
 from .. import wire
-from ..addresses import ClientKeys, Place
 from ..broker.fingerprints import known_facts
 from ..errors import MDPError, WireError
 from ..settings import WorkerSettings
+from ..sockets.addresses import ClientKeys, Place
 from ..wire import (
     CRASHED,
     FINGERPRINT,

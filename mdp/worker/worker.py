@@ -1,4 +1,8 @@
-"""The class that users subclass to write a service. `worker_loop.serve_workers` runs it."""
+"""The class that users subclass to write a service. `worker_loop.serve_workers` runs it.
+
+`Worker` gets frames of bytes; `arrays.array_worker.ArrayWorker` gets NumPy arrays. `AnyWorker` is
+what both have in common.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,8 @@ from collections.abc import Iterator, Sequence
 Body = Sequence[bytes | bytearray | memoryview]
 
 
-class Worker(ABC):
-    """Base class: override `handle`, and `setup` if there is something to load.
-
-    Both run in a separate process, one call at a time. So they may hold the GIL and take as long
-    as they need: another process, the host, sends the heartbeats. If they crash, the broker gives
-    the request to another worker. If nobody waits for the answer any more, `handle` has 10 s to
-    finish; then its process is killed and started again.
-    """
+class AnyWorker(ABC):
+    """What `Worker` and `ArrayWorker` have in common. Subclass one of these two."""
 
     fingerprint: str = ""
     """Identifies what the answers depend on besides the requests: a hash of weights, say.
@@ -40,6 +38,27 @@ class Worker(ABC):
     def setup(self) -> None:  # noqa: B027  (most workers have nothing to load)
         """Load what `handle` needs. The worker gets requests only after this has returned."""
 
+    @classmethod  # noqa: B027  (`Worker` has nothing to check)
+    def check_class(cls) -> None:
+        """Raise `TypeError` if the class cannot serve. It is called before `setup`."""
+
+    @abstractmethod
+    def handle_frames(self, frames: list[bytes]) -> Body | Iterator[Body]:
+        """Call `handle` with the request, and return the frames of what it returns."""
+
+
+class Worker(AnyWorker):
+    """Base class: override `handle`, and `setup` if there is something to load.
+
+    Both run in a separate process, one call at a time. So they may hold the GIL and take as long
+    as they need: another process, the host, sends the heartbeats. If they crash, the broker gives
+    the request to another worker. If nobody waits for the answer any more, `handle` has 10 s to
+    finish; then its process is killed and started again.
+    """
+
+    def handle_frames(self, frames: list[bytes]) -> Body | Iterator[Body]:
+        return self.handle(frames)
+
     @abstractmethod
     def handle(self, frames: list[bytes]) -> Body | Iterator[Body]:
         """Answer a request.
@@ -53,9 +72,9 @@ class Worker(ABC):
         """
 
 
-def load(module: str, name: str) -> Worker:
+def load(module: str, name: str) -> AnyWorker:
     """Create the worker that MODULE:CLASS names."""
     worker = getattr(importlib.import_module(module), name)()
-    if not isinstance(worker, Worker):
-        raise TypeError(f"want a subclass of mdp.Worker, got {module}:{name}")
+    if not isinstance(worker, AnyWorker):
+        raise TypeError(f"want a subclass of mdp.Worker or mdp.ArrayWorker, got {module}:{name}")
     return worker

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgpack
 
-from ..addresses import ClientKeys
 from ..broker.management import PREFIX
 from ..errors import MDPError, SettingsError, WorkerFailed
 from ..settings import WorkerLife, WorkerSettings
 from ..sockets import Channel, Dealer, Poll, Wakeup, clock, unix_time
+from ..sockets.addresses import ClientKeys
 from ..system.batch_job import BatchJob
 from ..version import VERSION
 from ..wire import service_name
@@ -27,14 +27,14 @@ from .background import Background
 from .broker_search import BrokerSearch
 from .connector import Connector
 from .job_end import JobEnd
-from .worker import Worker
+from .worker import AnyWorker
 
 log = logging.getLogger(__name__)
 
 
 def serve_workers(
     broker: str,
-    factories: Sequence[tuple[str, Callable[[], Worker]]],
+    factories: Sequence[tuple[str, Callable[[], AnyWorker]]],
     stop: Wakeup,
     *,
     settings: WorkerSettings | None = None,
@@ -48,7 +48,7 @@ def serve_workers(
     Requests that are held are answered first.
 
     `broker` is an address, or @FILE for a contact file, which is read again for each connection.
-    `factory` creates the `Worker` in the child, and `prepare` runs there first (logging, say).
+    `factory` creates the worker in the child, and `prepare` runs there first (logging, say).
     Both must be picklable: a class, a function, a `functools.partial`. A second wake-up stops at
     once. `job` and `log_path`, the batch job and the log of this process, are told to the broker;
     `plan` is a part of the first line, such as the devices.
@@ -208,7 +208,7 @@ class _Starter:
     """Starts a new child process for one worker each time it is called."""
 
     def __init__(
-        self, name: str, factory: Callable[[], Worker], prepare: Callable[[], None] | None
+        self, name: str, factory: Callable[[], AnyWorker], prepare: Callable[[], None] | None
     ) -> None:
         self._name = name
         self._factory = factory

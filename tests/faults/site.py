@@ -14,10 +14,10 @@ from pathlib import Path
 
 from benches import stand_ins
 from mdp import Heartbeats
+from mdp.sockets.link import Link
 from services.planes import service_name
 from tests.faults import slow_workers
 from tests.faults.disk import Disk
-from tests.faults.link import Link
 from tests.faults.plan import HOSTS, PLANES, Fault, Kind, Part
 from tests.faults.rounds import Rounds
 from tests.faults.supervision import Member, Mend, Missed, Signals, starve, stop, stutter
@@ -116,7 +116,7 @@ class Site:
     # What runs.
 
     def _new_link(self) -> Link:
-        return self._stack.enter_context(Link(free_port(), self.broker_port))
+        return self._stack.enter_context(Link(f"tcp://127.0.0.1:{free_port()}", self.endpoint))
 
     def _process(self, *arguments: str) -> Process:
         return Process(

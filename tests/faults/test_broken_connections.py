@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mdp import Client
-from tests.faults.link import Link
+from mdp.sockets.link import Link
 from tests.faults.notes import holder
 from tests.support.processes import (
     QUICK,
@@ -27,7 +27,7 @@ def test_a_request_whose_answer_was_lost_with_the_connection_is_answered(
     processes.broker(endpoint, *QUICK)
     note, release = tmp_path / "note", tmp_path / "release"
     with (
-        Link(free_port(), int(endpoint.rpartition(":")[2])) as link,
+        Link(f"tcp://127.0.0.1:{free_port()}", endpoint) as link,
         Client(endpoint, QUICK_CLIENT) as client,
     ):
         worker = processes.worker(link.endpoint, "obedient", OBEDIENT, "--verbose", *QUICK)

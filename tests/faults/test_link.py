@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from mdp import Client
+from mdp.sockets.link import Link
 from mdp.system.contact import KEYS_VARIABLE
-from tests.faults.link import Link
 from tests.support import keys
 from tests.support.processes import (
     QUICK,
@@ -105,7 +105,7 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture
 def link(echo: Echo) -> Iterator[Link]:
-    with Link(free_port(), echo.port) as result:
+    with Link(f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{echo.port}") as result:
         yield result
 
 
@@ -258,10 +258,9 @@ def test_a_brokers_peers_that_are_replayed_are_heard_only_by_a_broker_without_ke
         monkeypatch.delenv(keys.FOLDER_VARIABLE)
         monkeypatch.delenv(KEYS_VARIABLE)
     processes.broker(endpoint, *QUICK)
-    port = int(endpoint.rpartition(":")[2])
     with (
-        Link(free_port(), port) as clients,
-        Link(free_port(), port) as workers,
+        Link(f"tcp://127.0.0.1:{free_port()}", endpoint) as clients,
+        Link(f"tcp://127.0.0.1:{free_port()}", endpoint) as workers,
         Client(endpoint, QUICK_CLIENT) as direct,
     ):
         obedient = ("obedient", "tests.faults.handlers:Obedient", *QUICK)

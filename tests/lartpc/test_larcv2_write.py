@@ -254,7 +254,7 @@ def test_inputs_of_different_classes_of_one_name_are_refused_together(
     with (
         open_reader([source, old], tick_order="auto", images=["wire"]) as reader,
         pytest.raises(
-            WriteError, match=r"one version of LArCV to copy, but larcv::Particle 1 have"
+            WriteError, match="one version of LArCV to copy, but larcv::Particle 1 have"
         ),
     ):
         open_writer(tmp_path / "out.root", copy_input=reader)

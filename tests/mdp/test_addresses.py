@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mdp import Client, SettingsError
-from mdp.addresses import MAX_PATH_BYTES, advertised, contact_path, how_to_serve, parse
 from mdp.sockets import Wakeup, is_served, target, why_unreachable
+from mdp.sockets.addresses import MAX_PATH_BYTES, advertised, contact_path, how_to_serve, parse
 from mdp.worker.worker_loop import serve_workers
 from tests.support.processes import free_port
 

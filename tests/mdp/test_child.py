@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mdp import pipe
 from mdp.errors import Refused, ServiceError
+from mdp.sockets import pipe
 from mdp.worker.child import answers, facts_of
 from mdp.worker.worker import Worker
 

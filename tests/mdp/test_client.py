@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import copy
 import gc
 import os
-import pickle
 import threading
 import weakref
 from collections.abc import Iterator
@@ -264,7 +262,7 @@ def test_waiting_for_a_cancelled_future_ends(away: Client) -> None:
     assert (len(done), len(waiting)) == (1, 0)
 
 
-# Unclosed, forked, pickled.
+# Unclosed.
 
 
 def test_a_client_that_is_collected_unclosed_closes_and_warns() -> None:
@@ -286,46 +284,6 @@ def test_a_future_in_flight_keeps_its_client_alive(client: Client) -> None:
     last = alive()
     assert last is not None  # by the future
     last.close()
-
-
-@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_a_client_cannot_be_pickled_and_says_what_to_do(away: Client, copied: Any) -> None:
-    with pytest.raises(TypeError, match="one in each process"):
-        copied(away)
-
-
-FORKED = """
-import os, sys, time
-from mdp import Client, ClientClosed
-client = Client(sys.argv[1])
-print(client.request("echo", [b"x"], timeout_s=20))
-future = client.submit("nobody", [b"x"])
-child = os.fork()
-if child == 0:
-    for use in (lambda: client.request("echo", [b"x"]), client.services,
-                lambda: next(client.stream("echo", [b"x"]))):
-        try:
-            use()
-        except ClientClosed as error:
-            assert str(os.getppid()) in str(error) and "another process" in str(error), error
-        else:
-            raise SystemExit("no error")
-    future.cancel()
-    client.close()
-    del client, future
-    sys.exit(7)
-_, status = os.waitpid(child, 0)
-assert os.waitstatus_to_exitcode(status) == 7, status
-assert client.request("echo", [b"x"], timeout_s=20) == [b"x"]
-client.close()
-"""
-
-
-def test_after_a_fork_a_client_says_so_and_the_parents_goes_on(
-    processes: Processes, client: Client
-) -> None:
-    process = processes.python("-c", FORKED, client.broker)
-    assert process.exit_code(within_s=30.0) == 0, process.stderr
 
 
 # Outages.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mdp.addresses import ClientKeys
 from mdp.errors import MDPError, SettingsError
+from mdp.sockets.addresses import ClientKeys
 from mdp.system import contact
 from mdp.system.contact import Contact, NoContact, Place
 

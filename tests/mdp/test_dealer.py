@@ -7,9 +7,9 @@ import threading
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from mdp.addresses import ClientKeys
 from mdp.settings import Heartbeats
 from mdp.sockets import Dealer, Poll, clock, new_context, new_key_pair, target
+from mdp.sockets.addresses import ClientKeys
 from tests.support.processes import free_port, until
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import zmq
 
-from mdp import addresses
 from mdp.settings import Heartbeats
 from mdp.sockets import (
     Gate,
     Poll,
     Router,
     Unread,
+    addresses,
     as_bytes,
     clock,
     new_context,

@@ -13,7 +13,6 @@ import msgpack
 import pytest
 
 from mdp import errors
-from mdp.addresses import Place
 from mdp.client.lane import (
     ClientRequest,
     CloseLane,
@@ -29,6 +28,7 @@ from mdp.client.lane import (
     Step,
 )
 from mdp.settings import MAX_LANES, ClientSettings, Heartbeats
+from mdp.sockets.addresses import Place
 from mdp.wire import Frame, Frames
 from tests.support.steps import Steps
 

@@ -9,9 +9,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdp.addresses import Place
 from mdp.client.lane import CloseLane, FinalReply, Met, OpenLane, SendOnLane, Silent
 from mdp.errors import MDPError, RequestTimeout
+from mdp.sockets.addresses import Place
 from mdp.wire import Frames
 from tests.mdp.test_lane import Shell, a_call, ask, error, final
 

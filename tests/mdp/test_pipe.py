@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdp import pipe
+from mdp.sockets import pipe
 
 frames_of_a_message = st.lists(st.binary(max_size=40), max_size=6)
 

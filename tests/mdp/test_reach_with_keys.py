@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mdp import Client, ClientSettings, RequestTimeout
-from mdp.addresses import A_BROKER_SERVES, NO_ANSWER, ClientKeys, with_hint
 from mdp.sockets import clock, new_key_pair, why_unreachable
+from mdp.sockets.addresses import A_BROKER_SERVES, NO_ANSWER, ClientKeys, with_hint
 from mdp.system import contact
 from tests.support.processes import Processes, free_port, until
 

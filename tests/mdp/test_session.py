@@ -10,9 +10,9 @@ from typing import TypeVar
 import msgpack
 import pytest
 
-from mdp.addresses import Place
 from mdp.errors import MDPError
 from mdp.settings import Heartbeats, WorkerSettings
+from mdp.sockets.addresses import Place
 from mdp.wire import Frame, Frames
 from mdp.worker.session import Close, Leave, Open, Send, Session, SocketStep, Stop
 from tests.support.steps import Steps

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from mdp import Client
-from tests.faults.link import Link
+from mdp.sockets.link import Link
 from tests.support.processes import (
     QUICK,
     QUICK_CLIENT,
@@ -25,7 +25,7 @@ def test_a_request_that_computes_longer_than_the_firewall_remembers_is_computed_
 ) -> None:
     processes.broker(endpoint, *QUICK)
     log = tmp_path / "log"
-    with Link(free_port(), int(endpoint.rpartition(":")[2])) as link:
+    with Link(f"tcp://127.0.0.1:{free_port()}", endpoint) as link:
         options = ("-n", "2", *QUICK)
         processes.worker(link.endpoint, "obedient", "tests.faults.handlers:Obedient", *options)
         with Client(link.endpoint, QUICK_CLIENT) as client:
@@ -43,7 +43,7 @@ def test_a_request_that_computes_longer_than_the_firewall_remembers_is_computed_
 
 def test_a_client_that_rested_is_answered_at_once(processes: Processes, endpoint: str) -> None:
     processes.broker(endpoint, *QUICK)
-    with Link(free_port(), int(endpoint.rpartition(":")[2])) as link:
+    with Link(f"tcp://127.0.0.1:{free_port()}", endpoint) as link:
         processes.worker(endpoint, "echo", "mdp.echo:Echo", *QUICK)
         with Client(link.endpoint, QUICK_CLIENT) as client:
             wait_for_workers(client, "echo", 1)

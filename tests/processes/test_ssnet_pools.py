@@ -14,6 +14,7 @@ import pytest
 
 from lartpc import Batch, open_reader, pack
 from mdp import Client, Refused
+from mdp.testing.local_site import private_folder
 from services.planes import PLANES, answer_name, service_name
 from tests.support import plane_pools, tiny_networks
 from tests.support.commands_of_ssnet import one_line, ssnet
@@ -60,9 +61,7 @@ def test_one_machine_scores_a_file_with_a_broker_and_workers_of_its_own(
 def test_a_run_on_one_machine_has_a_private_socket_and_ignores_keys_for_other_brokers(
     tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clients.local.local_services import _folder
-
-    with _folder() as folder:
+    with private_folder("ssnet") as folder:
         assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
     monkeypatch.setenv("MDP_KEYS", str(tmp_path / "nothing.json"))
     events = plane_pools.toys(tmp_path / "in.root", 2)

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from mdp import Client, ClientSettings
-from mdp.addresses import ClientKeys
 from mdp.pool.pool_folder import PoolFolder
 from mdp.sockets import new_key_pair
+from mdp.sockets.addresses import ClientKeys
 from mdp.system import contact
 from mdp.system.broker_report import broker_reports, is_alive
 from tests.slurm.noting import TARGET, VARIABLE, begun, ended

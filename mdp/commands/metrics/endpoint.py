@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from prometheus_client.exposition import choose_encoder
 
-from ... import addresses
-from ...addresses import Address
 from ...client.client import Client
 from ...errors import MDPError, SettingsError
 from ...settings import ClientSettings
-from ...sockets import tcp_family
+from ...sockets import addresses, tcp_family
+from ...sockets.addresses import Address
 from .families import Families
 from .looking import Looks, Seen
 from .readiness import service_states, why_not_healthy, why_not_ready

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from clients.local import local_services, subprocesses
-from clients.local.plane_pool import PlanePool
-from clients.local.serving import DummyPool, Factories, Pool
 from mdp import SettingsError
-from tests.support.optional import optional
+from mdp.system import subprocesses
 from tests.support.processes import until
 
 pytestmark = pytest.mark.slow
@@ -50,21 +45,6 @@ def ignore_sigterm(text: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_and_wait(text)
-
-
-class Unstartable(DummyPool):
-    """A pool whose process ends before it serves."""
-
-    def factories(self) -> Factories:
-        raise SettingsError("want something else")
-
-
-def test_a_pool_that_ends_at_its_start_is_one_error_with_its_last_line() -> None:
-    with (
-        pytest.raises(local_services.LocalFailed, match="workers ended: ssnet: want something"),
-        local_services.services(Unstartable()),
-    ):
-        pass
 
 
 def test_a_call_returns_the_result_or_raises_the_exception() -> None:
@@ -102,26 +82,22 @@ def test_a_process_that_ignores_signals_is_killed(
     assert process.ended
 
 
-def test_a_pool_reaches_another_process_with_every_field(tmp_path: Path) -> None:
-    optional("h5py")
-    from clients.local.feed_pool import FeedPool
-    from services.training_files import TrainingSettings
+def test_a_stop_that_is_interrupted_kills_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a second Ctrl-C; else Python would wait at its end for the process."""
+    log = tmp_path / "a.log"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        subprocesses.running("stubborn", log, ignore_sigterm, "here") as process,
+    ):
+        until(lambda: process.last_line() == "here", "it ignores SIGTERM")
+        join, stops = process._process.join, iter([KeyboardInterrupt])
 
-    settings = TrainingSettings((tmp_path / "a.h5",), "x", "y", "forward", True, 7)
-    pools: list[Pool] = [
-        PlanePool(
-            *((2,), 3, None, Path("p"), Path("w"), "caffe", "cuda:1", 4, 12.0, "float32", 9),
-            canary="new",
-        ),
-        PlanePool((0, 2), network=Path("folder")),
-        PlanePool((1,), device="auto", per_gpu=3),
-        FeedPool(settings, 3),
-        DummyPool(2),
-    ]
-    for pool in pools:
-        copy = pickle.loads(pickle.dumps(pool))
-        assert copy == pool
-    usual = {
-        field.name for field in fields(PlanePool) if field.default == vars(pools[0])[field.name]
-    }
-    assert usual == {"network", "per_gpu"}  # the others would show a field that is lost
+        def interrupted(patience_s: float | None = None) -> None:
+            for stop in stops:
+                raise stop
+            join(patience_s)
+
+        monkeypatch.setattr(process._process, "join", interrupted)
+    assert process.ended

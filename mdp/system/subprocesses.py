@@ -18,9 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from mdp.system.process import die_with
-
-from ..flow.signals import inherited_by_none
+from .interrupts import inherited_by_none
+from .process import die_with
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -64,8 +63,9 @@ class Subprocess:
 
     def last_line(self) -> str:
         """The last line of its log, which says why it ended."""
-        text = self._log.read_text(errors="replace") if self._log.exists() else ""
-        lines = text.strip().splitlines()
+        if not self._log.exists():
+            return f"exit code {self._process.exitcode} before it began: its error is on stderr"
+        lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {self._process.exitcode}"
 
     def stop(self) -> None:
@@ -75,15 +75,35 @@ class Subprocess:
         """
         if self._process.pid is None:
             return
-        for number, patience_s in (
-            (signal.SIGTERM, _DRAIN_S),
-            (signal.SIGINT, _STOP_S),
-            (signal.SIGKILL, _STOP_S),
-        ):
-            if self.ended:
-                return
+        try:
+            for number, patience_s in (
+                (signal.SIGTERM, _DRAIN_S),
+                (signal.SIGINT, _STOP_S),
+                (signal.SIGKILL, _STOP_S),
+            ):
+                if self.ended:
+                    return
+                self.send(number)
+                self._process.join(patience_s)
+        except BaseException:  # a second Ctrl-C
+            self.kill()
+            raise
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process, unless it has ended."""
+        if self._process.pid is not None and not self.ended:
             os.kill(self._process.pid, number)  # not ended: the pid cannot be another process's
-            self._process.join(patience_s)
+
+    def kill(self) -> None:
+        """Send SIGKILL, and wait for the end."""
+        self.send(signal.SIGKILL)
+        if self._process.pid is not None:
+            self._process.join()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None before the start."""
+        return self._process.pid
 
 
 @contextmanager

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .errors import SettingsError
-from .settings import DEFAULT_ENDPOINT
+from ..errors import SettingsError
+from ..settings import DEFAULT_ENDPOINT
 
 MAX_PATH_BYTES = 107  # of a Unix socket, on Linux
 MAX_PORT = 65535

@@ -1,8 +1,8 @@
-"""A network in between: forwards TCP connections to a broker, and does to them what it is told.
+"""A link between peers and a broker, which forwards bytes and can be cut, delayed or refused.
 
-It knows nothing of what it forwards. A thread of its own holds the connections; whoever calls a
-method waits until it is done. Each thing that can go wrong returns what mends it, and they may
-overlap.
+It is for tests of what happens when a network fails. It does not look at what it forwards. Its
+thread holds the connections, and a method returns when the thread has done what it asks. A method
+for a fault that lasts returns a function that ends the fault. Faults may overlap.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
+
+from . import addresses
 
 T = TypeVar("T")
 Mend = Callable[[], None]
@@ -49,13 +51,17 @@ class _Connection:
 
 
 class Link(threading.Thread):
-    """Listens at `port` and forwards to `broker_port`, both of the loopback."""
+    """Listens at one address and forwards to another one: tcp:// or ipc://, in either place.
 
-    def __init__(self, port: int, broker_port: int) -> None:
-        super().__init__(name=f"link {port}", daemon=True)
-        self.endpoint = f"tcp://127.0.0.1:{port}"
-        self._port = port
-        self._broker_port = broker_port
+    Use it as a context manager. Raises `SettingsError` for an invalid address.
+    """
+
+    def __init__(self, endpoint: str, broker: str) -> None:
+        super().__init__(name=f"link {endpoint}", daemon=True)
+        self.endpoint = endpoint
+        """The address to which the peers connect."""
+        self._place = addresses.parse(endpoint, bind=True)
+        self._broker = addresses.parse(broker)
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._connections: list[_Connection] = []
@@ -143,7 +149,17 @@ class Link(threading.Thread):
         return asyncio.run_coroutine_threadsafe(task, self._loop).result(timeout=30)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        place = self._place
+        if place.path:
+            self._server = await asyncio.start_unix_server(self._accept, place.path)
+        else:
+            self._server = await asyncio.start_server(self._accept, place.host, place.port)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        broker = self._broker
+        if broker.path:
+            return await asyncio.open_unix_connection(broker.path)
+        return await asyncio.open_connection(broker.host, broker.port)
 
     async def _drop(self) -> None:
         for connection in self._connections:
@@ -209,7 +225,7 @@ class Link(threading.Thread):
             return []
         report = list(talkative[round(which * (len(talkative) - 1))])
         try:
-            reader, ghost = await asyncio.open_connection("127.0.0.1", self._broker_port)
+            reader, ghost = await self._connect()
         except OSError:
             return []  # no broker is there to hear it
         self._keep(_say(ghost, report))
@@ -240,7 +256,7 @@ class Link(threading.Thread):
 
     async def _serve(self, heard: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:
         try:
-            answers, broker = await asyncio.open_connection("127.0.0.1", self._broker_port)
+            answers, broker = await self._connect()
         except OSError:
             peer.transport.abort()
             return

@@ -1,0 +1,1 @@
+"""Workers and clients of NumPy arrays. Only this folder of `mdp` needs NumPy."""
