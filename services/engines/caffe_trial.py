@@ -12,9 +12,7 @@ from pathlib import Path
 from ..errors import EngineError
 
 _LIMIT_S = 300.0  # the first use of a GPU may take a minute
-_NO_CAFFE = 3
-_SCRIPT = (
-    """
+_SCRIPT = """
 import json, sys
 prototxt, gpu, path = sys.argv[1], *map(json.loads, sys.argv[2:])
 sys.path[:] = path
@@ -22,7 +20,7 @@ try:
     import caffe
 except ImportError as error:
     print(error, file=sys.stderr)
-    sys.exit(%d)
+    sys.exit(3)
 if gpu is None:
     caffe.set_mode_cpu()
 else:
@@ -31,8 +29,7 @@ else:
 print("device", flush=True)
 caffe.Net(prototxt, caffe.TEST).forward()
 """
-    % _NO_CAFFE
-)  # noqa: UP031
+_NO_CAFFE = 3
 _SAID = re.compile(r"^(?:F\d+ [^\]]*\] |\[libprotobuf ERROR [^\]]*\] )(.*)$", re.MULTILINE)
 
 
