@@ -58,7 +58,7 @@ def try_caffe(deployed: Path, gpu: int | None, network: str) -> None:
     lines = child.stderr.strip().splitlines() or [f"exit code {child.returncode}"]
     if child.returncode == _NO_CAFFE:
         raise no_caffe(lines[-1])
-    reason = "; ".join(_SAID.findall(child.stderr)) or lines[-1]
+    reason = "; ".join(text.strip() for text in _SAID.findall(child.stderr)) or lines[-1]
     if "device" not in child.stdout:
         device = "cpu" if gpu is None else f"cuda:{gpu}"
         raise EngineError(

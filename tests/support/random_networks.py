@@ -33,8 +33,12 @@ class RandomNetwork:
         self._add("last", self._dice.choice(["Softmax", "Softmax", "Sigmoid"]))
 
     @property
+    def layers(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+    @property
     def text(self) -> str:
-        return HEADER + "\n".join(self._lines) + "\n"
+        return HEADER + self.layers
 
     def _add(self, name: str, kind: str, parameters: str = "", *, bottoms: str = "") -> None:
         bottoms = bottoms or f'bottom: "{self._top}"'
