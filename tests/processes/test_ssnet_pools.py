@@ -171,7 +171,13 @@ def test_options_that_make_no_sense_are_said_at_once(
 
 
 @pytest.mark.parametrize(
-    "options", [("--local", "--broker", "ipc:///tmp/x"), ("-n", "2"), ("--network", "here")]
+    "options",
+    [
+        ("--local", "--broker", "ipc:///tmp/x"),
+        ("-n", "2"),
+        ("--network", "here"),
+        ("--engine", "caffe"),
+    ],
 )
 def test_options_that_would_do_nothing_are_refused(options: tuple[str, ...]) -> None:
     assert "--local" in one_line(ssnet("run", "in.root", "-o", "out.root", *options, code=2))

@@ -16,7 +16,7 @@ set -euo pipefail
 package=brocolli-caffe version=9.0.2
 layers="base_conv base_data batch_norm bias concat conv crop deconv dropout eltwise input lrn memory_data
  neuron pooling power relu scale sigmoid softmax split tanh"
-utilities="benchmark blocking_queue db hdf5 im2col insert_splits io math_functions signal_handler upgrade_proto"
+utilities="bbox_util benchmark blocking_queue db hdf5 im2col insert_splits io math_functions signal_handler upgrade_proto"
 
 say() { echo "build_caffe: $*" >&2; }
 fail() { say "$*"; exit 1; }

@@ -24,12 +24,13 @@ from tests.support.tiny_networks import Array
 
 _SCRIPT = Path(__file__).with_name("build_caffe.sh")
 _PART = "pycaffe"
+_ENVIRONMENT = dict(os.environ)  # before tests set a cache of their own
 
 
 @functools.cache
 def folder() -> Path:
     """The folder for PYTHONPATH; it may be missing."""
-    environment = {**os.environ, "PYTHON": sys.executable}
+    environment = {**_ENVIRONMENT, "PYTHON": sys.executable}
     where = subprocess.check_output([_SCRIPT, "where"], env=environment, text=True, timeout=60)
     return Path(where.strip())
 
