@@ -7,6 +7,7 @@
 # make simulate    runs SEEDS simulated sites, with faults, from the seed FIRST
 # make install-slurm  installs Slurm with apt-get (as root, or by sudo) for the tests that need it
 # make install-tools  the same for Prometheus, Chromium and systemd
+# make install-caffe  builds a pycaffe in the user's cache, once, for the tests that need it
 # make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
@@ -27,7 +28,7 @@ SLURM_PARALLEL ?= -n 2 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm \
-	install-tools clean
+	install-tools install-caffe clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -78,6 +79,10 @@ install-slurm:
 
 install-tools:
 	tests/support/install_tools.sh
+
+# some minutes of two cores, the first time; the other steps of .ci/run come first at the processors
+install-caffe: $(VENV)/installed
+	PYTHON=$(BIN)/python nice -n 15 tests/support/build_caffe.sh
 
 MINUTES ?= 30
 SEED    ?= 1

@@ -1,83 +1,86 @@
 #!/usr/bin/env bash
-# Build a real pycaffe, for the CPU, from a source package of PyPI and libraries of Debian or Ubuntu.
+# Build a real pycaffe, for the CPU, from PyPI's source package and libraries of Debian or Ubuntu.
 #
 #   build_caffe.sh          build it, unless it is there, and print its folder for PYTHONPATH
 #   build_caffe.sh where    only print the folder
 #
-# Environment: PYTHON, a Python with numpy, protobuf and pip (python3); JOBS (the number of cores).
-# The folder is in the user's cache, and its name has a checksum of this script, and the versions that
-# matter. It appears when it is complete. Missing libraries are installed with apt-get, as root or by
-# sudo; otherwise the script says which they are.
+# Environment: PYTHON (python3), a Python with numpy, protobuf and pip; JOBS, the number of cores.
+# The folder is in the user's cache. Its name has a checksum of this script and the versions that
+# matter, and it appears when it is complete. Missing libraries are installed with apt-get, as root
+# or by sudo; otherwise the script says which they are.
 #
-# The package brocolli-caffe is not quite BVLC's Caffe: it is a fork with the layers of SSD, whose
-# Eltwise and Scale check no shapes. What we serve is computed alike. Compiled are only the layers that
-# we serve, and those without which Caffe cannot be linked; for float only; without CUDA, OpenCV, LMDB.
+# The package is not quite BVLC's Caffe: it is a fork with the layers of SSD, whose Eltwise and
+# Scale check no shapes. What we serve is computed alike. Only our layers are compiled, and those
+# without which Caffe cannot be linked; only in float; without CUDA, OpenCV, LMDB and LevelDB.
 set -euo pipefail
 package=brocolli-caffe version=9.0.2
-layers="base_conv base_data batch_norm bias concat conv crop deconv dropout eltwise input lrn memory_data
- neuron pooling power relu scale sigmoid softmax split tanh"
-utilities="bbox_util benchmark blocking_queue db hdf5 im2col insert_splits io math_functions signal_handler upgrade_proto"
+layers="base_conv base_data batch_norm bias concat conv crop deconv dropout eltwise input lrn
+ memory_data neuron pooling power relu scale sigmoid softmax split tanh"
+utilities="bbox_util benchmark blocking_queue db hdf5 im2col insert_splits io math_functions
+ signal_handler upgrade_proto"
 
 say() { echo "build_caffe: $*" >&2; }
 fail() { say "$*"; exit 1; }
 python=$(command -v "${PYTHON:-python3}") || fail "want Python, got no ${PYTHON:-python3} (PYTHON)"
 [ "${python:0:1}" = / ] || python=$PWD/$python
-jobs=${JOBS:-$(nproc)}
-# shellcheck disable=SC2046
-set -- "${1:-}" $("$python" -c '
+mapfile -t found < <("$python" -c '
 import sys, sysconfig
 import numpy, google.protobuf
-version = "%d%d" % sys.version_info[:2]
-print(version, numpy.__version__.split(".")[0], sysconfig.get_path("include"), numpy.get_include())
+print("%d%d" % sys.version_info[:2], numpy.__version__.split(".")[0], sep="\n")
+print(sysconfig.get_path("include"), numpy.get_include(), sep="\n")
 ')
-[ $# = 5 ] || fail "want a Python with numpy and protobuf, got $python (PYTHON)"
-abi=$2 numpy=$3 includes="-I$4 -I$5" header=$4/Python.h
+[ ${#found[@]} = 4 ] || fail "want a Python with numpy and protobuf, got $python (PYTHON)"
+abi=${found[0]} numpy=${found[1]} headers=${found[2]}
+export CPLUS_INCLUDE_PATH=$headers:${found[3]}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ssnetserver
 key=$(sha256sum <"${BASH_SOURCE[0]}" | cut -c1-12)
 built=$cache/pycaffe-$key-python$abi-numpy$numpy-$(uname -m)
-if [ "$1" = where ] || [ -d "$built" ]; then echo "$built"; exit; fi
-[ -z "$1" ] || fail "want nothing or where, got $1"
+if [ "${1:-}" = where ] || [ -d "$built" ]; then echo "$built"; exit; fi
+[ $# = 0 ] || fail "want nothing or where, got $*"
 
 mkdir -p "$cache"
 exec 9>"$built.lock"
 flock 9 # another call may build it now
 if [ -d "$built" ]; then echo "$built"; exit; fi
 
-libraries=(g++ libboost-dev libboost-thread-dev libboost-system-dev libboost-filesystem-dev
-    libboost-python-dev libprotobuf-dev protobuf-compiler libhdf5-dev libgoogle-glog-dev libgflags-dev
-    libopenblas-dev)
+libraries=(g++ libboost-{dev,thread-dev,system-dev,filesystem-dev,python-dev} libprotobuf-dev
+    protobuf-compiler libhdf5-dev libgoogle-glog-dev libgflags-dev libopenblas-dev)
 if ! dpkg --status "${libraries[@]}" >/dev/null 2>&1; then
     get=(apt-get --yes --quiet=2 -o DPkg::Lock::Timeout=300)
     if [ "$(id -u)" != 0 ]; then
-        sudo --non-interactive true 2>/dev/null || fail "want these first: apt-get install ${libraries[*]}"
+        sudo --non-interactive true 2>/dev/null ||
+            fail "want these first: apt-get install ${libraries[*]}"
         get=(sudo --non-interactive "${get[@]}")
     fi
     export DEBIAN_FRONTEND=noninteractive
-    exec 8>"${TMPDIR:-/tmp}/tests-apt-$(id -u).lock" && flock 8 # other tools may be installed now
+    exec 8>"${TMPDIR:-/tmp}/tests-apt-$(id -u).lock" && flock 8 # as other tools are installed
     { "${get[@]}" update && "${get[@]}" install --no-install-recommends "${libraries[@]}"; } >&2
     exec 8>&-
 fi
 triplet=$(g++ -print-multiarch)
 [ -e "/usr/lib/$triplet/libboost_python$abi.so" ] ||
-    fail "want the Python of this distribution, for which it has Boost.Python, got $python ($abi)"
-[ -e "$header" ] || fail "want the headers of $python, got no $header: apt-get install python3-dev"
+    fail "want the Python of this system, for which it has Boost.Python, got $abi (PYTHON)"
+[ -e "$headers/Python.h" ] || fail "want $headers/Python.h: apt-get install python3-dev"
 
-work=$(mktemp -d "$cache/.pycaffe-XXXXXX")
+work=$built.part
+rm -rf "$work" # of a call that was killed
 trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/source" "$work/objects"
 cd "$work"
 "$python" -m pip --quiet --disable-pip-version-check download --no-deps --no-binary "$package" \
     "$package==$version" >&2
-tar xzf "$package-$version.tar.gz" --strip-components 1 --one-top-level=source
+tar xzf "$package-$version.tar.gz" --strip-components 1 --directory source
 cd source
 
-# protobuf 3.21 has one limit where 3.5 had two; what `import caffe` does not need may be missing
+# protobuf 3.21 has one limit where 3.5 had two
 sed -Ei 's/SetTotalBytesLimit\(([^,()]+), *[^()]+\)/SetTotalBytesLimit(\1)/' src/caffe/util/io.cpp
-sed -Ei 's/^(import skimage\.io|from (scipy|skimage)\.\w+ import \w+)$/try:\n    \1\nexcept ImportError:\n    pass/' \
-    python/caffe/io.py
-sed -Ei -e '/^import six$/d; s/six\.iteritems\(([^()]+)\)/\1.items()/; s/six\.string_types/str/' \
-    -e 's/six\.next\(/next(/; s/six\.itervalues\(([^()]+)\)/iter(\1.values())/' \
+# what `import caffe` does not need may be missing
+sed -Ei 's/^(import skimage\.io|from (scipy|skimage)\.\w+ import \w+)$/try:\n    \1\
+except ImportError:\n    pass/' python/caffe/io.py
+sed -Ei -e '/^import six$/d; s/six\.iteritems\(([^()]+)\)/\1.items()/; s/six\.next\(/next(/' \
+    -e 's/six\.string_types/str/; s/six\.itervalues\(([^()]+)\)/iter(\1.values())/' \
     python/caffe/pycaffe.py python/caffe/net_spec.py
-# nothing of ours is computed in double: half of the compiling
+# without double: half of the compiling
 sed -Ei '/^ *template class classname<double>/d; s/^( *template class classname<float>).*/\1/' \
     include/caffe/common.hpp
 sed -Ei '/<double> g_creator_d_/d; s/(<float> g_creator_f_[^\\]*) *\\$/\1/' \
@@ -88,29 +91,31 @@ mkdir -p include/caffe/proto
 protoc -Isrc/caffe/proto --cpp_out=include/caffe/proto --python_out=python/caffe/proto \
     src/caffe/proto/caffe.proto
 touch python/caffe/proto/__init__.py
-flags="-std=c++14 -O2 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -w -DCPU_ONLY -DUSE_HDF5
- -DCAFFE_VERSION=1.0.0 -DBOOST_BIND_GLOBAL_PLACEHOLDERS -DBOOST_ALLOW_DEPRECATED_HEADERS -Iinclude -Isrc
- -I/usr/include/hdf5/serial -I/usr/include/$triplet/openblas-pthread $includes"
-say "compiling $package $version with $jobs jobs"
+
+say "compiling $package $version with ${JOBS:=$(nproc)} jobs"
+# hidden, in sections: what nothing uses is left out, with all that it would need
+export FLAGS="-std=c++14 -O2 -fPIC -w -fvisibility=hidden -ffunction-sections -fdata-sections
+ -DCPU_ONLY -DUSE_HDF5 -DCAFFE_VERSION=1.0.0 -DBOOST_BIND_GLOBAL_PLACEHOLDERS
+ -DBOOST_ALLOW_DEPRECATED_HEADERS -Iinclude -Isrc -I/usr/include/hdf5/serial
+ -I/usr/include/$triplet/openblas-pthread"
 # the headers are most of the compiling: once is enough
 printf '#include <%s>\n' boost/thread.hpp boost/random.hpp caffe/caffe.hpp >all.hpp
 # shellcheck disable=SC2086
-g++ $flags -x c++-header all.hpp
-mkdir objects
-# shellcheck disable=SC2086
+g++ $FLAGS -x c++-header all.hpp
+# shellcheck disable=SC2016,SC2086
 {
-    ls src/caffe/*.cpp src/caffe/solvers/*.cpp
+    printf '%s\n' src/caffe/*.cpp src/caffe/solvers/*.cpp
     printf 'src/caffe/util/%s.cpp\n' $utilities
     printf 'src/caffe/layers/%s_layer.cpp\n' $layers
-    ls python/caffe/_caffe.cpp include/caffe/proto/caffe.pb.cc
-} | FLAGS=$flags xargs -P "$jobs" -I{} bash -c '
-    file={} headers="-include all.hpp"
-    [ "${file##*/}" != _caffe.cpp ] || headers=
-    g++ $FLAGS $headers -c "$file" -o "objects/$(tr / _ <<<"$file").o"'
-g++ -shared -s -Wl,--gc-sections -o python/caffe/_caffe.so objects/*.o -lboost_thread -lboost_system \
-    -lboost_filesystem "-lboost_python$abi" -lprotobuf "-L/usr/lib/$triplet/hdf5/serial" -lhdf5_hl -lhdf5 \
-    -lopenblas -lglog -lgflags -lpthread
+    printf '%s\n' python/caffe/_caffe.cpp include/caffe/proto/caffe.pb.cc
+} | xargs -P "$JOBS" -I{} bash -c '
+    [ {} = python/caffe/_caffe.cpp ] || FLAGS="$FLAGS -include all.hpp" # it comes after Python.h
+    g++ $FLAGS -c {} -o "../objects/$(tr / _ <<<{}).o"'
+g++ -shared -s -Wl,--gc-sections -o python/caffe/_caffe.so ../objects/*.o \
+    -lboost_{thread,system,filesystem,"python$abi"} "-L/usr/lib/$triplet/hdf5/serial" \
+    -lhdf5_hl -lhdf5 -lprotobuf -lopenblas -lglog -lgflags -lpthread
 
+# a first pass, before it is called built
 cat >check.prototxt <<'NET'
 input: "data" input_shape { dim: 1 dim: 1 dim: 4 dim: 4 }
 layer { name: "r" type: "ReLU" bottom: "data" top: "r" }
@@ -123,9 +128,9 @@ net.blobs["data"].data[...] = numpy.arange(-6, 6).reshape(1, 1, 2, 6)
 net.forward()
 assert net.blobs["r"].data.sum() == 15, net.blobs["r"].data
 '
-rm -rf python/caffe/test python/caffe/*.cpp python/caffe/*.hpp
+rm -rf python/caffe/{test,imagenet,*.cpp}
 mkdir ../python
 mv python/caffe ../python
 mv ../python "$built"
-say "built $package $version in $built"
+say "built $package $version"
 echo "$built"
