@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,38 @@ def test_make_install_slurm_installs_what_the_tests_of_slurm_look_for() -> None:
 
 def test_nothing_in_the_workflow_is_conditional() -> None:
     assert not re.search(r"^\s*(- )?if:", WORKFLOW.read_text(), re.MULTILINE)
+
+
+CAFFE = ROOT / "tests" / "support" / "build_caffe.sh"
+
+
+def build_caffe(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHON": sys.executable, **environment}
+    return subprocess.run(
+        [CAFFE, *words], capture_output=True, text=True, env=environment, check=False, timeout=60
+    )
+
+
+def test_make_install_caffe_builds_nothing_that_is_there(tmp_path: Path) -> None:
+    recipe = ["make", "--dry-run", "--silent", "install-caffe"]
+    assert str(CAFFE.relative_to(ROOT)) in subprocess.check_output(recipe, cwd=ROOT, text=True)
+    where = build_caffe("where", XDG_CACHE_HOME=str(tmp_path))
+    built = Path(where.stdout.strip())
+    assert built.is_relative_to(tmp_path)
+    assert not any(tmp_path.iterdir())
+    built.mkdir(parents=True)
+    done = build_caffe(XDG_CACHE_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, where.stdout, "")
+
+
+def test_a_machine_that_cannot_build_caffe_says_what_it_wants(tmp_path: Path) -> None:
+    for name, line in (("dpkg", "exit 1"), ("id", "echo 1000"), ("sudo", "exit 1")):
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\n{line}\n")
+        command.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = build_caffe(**path)
+    assert done.returncode == 1
+    assert "want these first: apt-get install g++ libboost-dev" in done.stderr
+    assert build_caffe(PYTHON="no-such-python").returncode == 1
+    assert "want nothing or where" in build_caffe("there", **path).stderr

@@ -70,6 +70,6 @@ def try_caffe(deployed: Path, gpu: int | None, network: str) -> None:
 def no_caffe(error: object) -> EngineError:
     """Return the error that says how to get pycaffe."""
     return EngineError(
-        f"want pycaffe for the engine caffe ({error}): put its build's python directory into"
-        " PYTHONPATH, or use the engine onnx"
+        f"want pycaffe for the engine caffe ({error}): put its folder into PYTHONPATH"
+        " (docs/engines.md: how to get it), or use the engine onnx"
     )
