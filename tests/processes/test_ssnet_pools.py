@@ -263,3 +263,10 @@ def test_the_demo_scores_toys_with_the_shipped_networks_and_draws_one(tmp_path: 
         assert len(reader) == 2
         assert any(image.pixels.max() > 0.5 for image in reader[0].images[NAMES[0]])
     ssnet("check", folder / "events.root", folder / "scores.root")
+
+
+def test_the_workers_of_a_pool_get_the_engine(tmp_path: Path) -> None:
+    words = ("--launcher", "local", "--engine", "caffe", "--planes", "2", "--dry-run")
+    assert "--engine caffe" in ssnet("pool", "start", tmp_path / "pool", *words).stdout
+    words = ("--launcher", "local", "--planes", "2", "--dry-run")
+    assert "--engine" not in ssnet("pool", "start", tmp_path / "pool", *words).stdout
