@@ -268,5 +268,3 @@ def test_the_demo_scores_toys_with_the_shipped_networks_and_draws_one(tmp_path: 
 def test_the_workers_of_a_pool_get_the_engine(tmp_path: Path) -> None:
     words = ("--launcher", "local", "--engine", "caffe", "--planes", "2", "--dry-run")
     assert "--engine caffe" in ssnet("pool", "start", tmp_path / "pool", *words).stdout
-    words = ("--launcher", "local", "--planes", "2", "--dry-run")
-    assert "--engine" not in ssnet("pool", "start", tmp_path / "pool", *words).stdout
