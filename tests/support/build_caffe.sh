@@ -65,7 +65,7 @@ triplet=$(g++ -print-multiarch)
 work=$built.part
 rm -rf "$work" # of a call that was killed
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/source" "$work/objects"
+mkdir -p "$work/source" "$work/units"
 cd "$work"
 "$python" -m pip --quiet --disable-pip-version-check download --no-deps --no-binary "$package" \
     "$package==$version" >&2
@@ -93,25 +93,24 @@ protoc -Isrc/caffe/proto --cpp_out=include/caffe/proto --python_out=python/caffe
 touch python/caffe/proto/__init__.py
 
 say "compiling $package $version with ${JOBS:=$(nproc)} jobs"
+# the headers are most of the compiling, so there are few units
+units=../units
+printf '#include "%s"\n' src/caffe/*.cpp src/caffe/solvers/*.cpp >$units/core.cpp
+# shellcheck disable=SC2086
+printf '#include "src/caffe/util/%s.cpp"\n' $utilities >$units/utilities.cpp
+# shellcheck disable=SC2086
+printf '#include "src/caffe/layers/%s_layer.cpp"\n' $layers >$units/layers.cpp
+mv python/caffe/_caffe.cpp include/caffe/proto/caffe.pb.cc $units
 # hidden, in sections: what nothing uses is left out, with all that it would need
 export FLAGS="-std=c++14 -O2 -fPIC -w -fvisibility=hidden -ffunction-sections -fdata-sections
  -DCPU_ONLY -DUSE_HDF5 -DCAFFE_VERSION=1.0.0 -DBOOST_BIND_GLOBAL_PLACEHOLDERS
- -DBOOST_ALLOW_DEPRECATED_HEADERS -Iinclude -Isrc -I/usr/include/hdf5/serial
- -I/usr/include/$triplet/openblas-pthread"
-# the headers are most of the compiling: once is enough
-printf '#include <%s>\n' boost/thread.hpp boost/random.hpp caffe/caffe.hpp >all.hpp
-# shellcheck disable=SC2086
-g++ $FLAGS -x c++-header all.hpp
-# shellcheck disable=SC2016,SC2086
-{
-    printf '%s\n' src/caffe/*.cpp src/caffe/solvers/*.cpp
-    printf 'src/caffe/util/%s.cpp\n' $utilities
-    printf 'src/caffe/layers/%s_layer.cpp\n' $layers
-    printf '%s\n' python/caffe/_caffe.cpp include/caffe/proto/caffe.pb.cc
-} | xargs -P "$JOBS" -I{} bash -c '
-    [ {} = python/caffe/_caffe.cpp ] || FLAGS="$FLAGS -include all.hpp" # it comes after Python.h
-    g++ $FLAGS -c {} -o "../objects/$(tr / _ <<<{}).o"'
-g++ -shared -s -Wl,--gc-sections -o python/caffe/_caffe.so ../objects/*.o \
+ -DBOOST_ALLOW_DEPRECATED_HEADERS -I. -Iinclude -Iinclude/caffe/proto -Isrc
+ -I/usr/include/hdf5/serial -I/usr/include/$triplet/openblas-pthread"
+# shellcheck disable=SC2016
+printf '%s\n' $units/*.c* | xargs -P "$JOBS" -I{} bash -c '
+    [[ {} != *.pb.cc ]] || FLAGS="$FLAGS -O0" # it reads one text
+    g++ $FLAGS -c {} -o {}.o'
+g++ -shared -s -Wl,--gc-sections -o python/caffe/_caffe.so $units/*.o \
     -lboost_{thread,system,filesystem,"python$abi"} "-L/usr/lib/$triplet/hdf5/serial" \
     -lhdf5_hl -lhdf5 -lprotobuf -lopenblas -lglog -lgflags -lpthread
 
@@ -128,7 +127,7 @@ net.blobs["data"].data[...] = numpy.arange(-6, 6).reshape(1, 1, 2, 6)
 net.forward()
 assert net.blobs["r"].data.sum() == 15, net.blobs["r"].data
 '
-rm -rf python/caffe/{test,imagenet,*.cpp}
+rm -rf python/caffe/{test,imagenet}
 mkdir ../python
 mv python/caffe ../python
 mv ../python "$built"
