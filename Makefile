@@ -80,7 +80,7 @@ install-slurm:
 install-tools:
 	tests/support/install_tools.sh
 
-# some minutes of two cores, the first time; the other steps of .ci/run come first at the processors
+# two minutes of one core, the first time; the other steps of .ci/run come first at the processors
 install-caffe: $(VENV)/installed
 	PYTHON=$(BIN)/python nice -n 15 tests/support/build_caffe.sh
 

@@ -28,7 +28,7 @@ import sys, sysconfig
 import numpy, google.protobuf
 print("%d%d" % sys.version_info[:2], numpy.__version__.split(".")[0], sep="\n")
 print(sysconfig.get_path("include"), numpy.get_include(), sep="\n")
-')
+' 2>/dev/null)
 [ ${#found[@]} = 4 ] || fail "want a Python with numpy and protobuf, got $python (PYTHON)"
 abi=${found[0]} numpy=${found[1]} headers=${found[2]}
 export CPLUS_INCLUDE_PATH=$headers:${found[3]}
@@ -69,7 +69,7 @@ mkdir -p "$work/source" "$work/units"
 cd "$work"
 "$python" -m pip --quiet --disable-pip-version-check download --no-deps --no-binary "$package" \
     "$package==$version" >&2
-tar xzf "$package-$version.tar.gz" --strip-components 1 --directory source
+tar xzf "$package-$version.tar.gz" --strip-components 1 --directory source --no-same-owner
 cd source
 
 # protobuf 3.21 has one limit where 3.5 had two
