@@ -52,15 +52,21 @@ class CaffeEngine:
         check_limits(network, 1, side, side)
         self.network = replace(network, weights={})  # Caffe has a copy
         self.blobs: dict[str, Images] = dict.fromkeys(blobs, np.zeros(0, np.float32))
+        try:
+            self._net = self._opened(deploy_text(network, prototxt), threads, try_first)
+        except OSError as error:  # no room, or no process
+            raise EngineError(f"cannot open {prototxt} in Caffe: {error}") from None
+        _copy_weights(network, self._net.params)
+
+    def _opened(self, text: str, threads: int, try_first: bool) -> Any:
         with tempfile.NamedTemporaryFile("w", suffix=".prototxt", encoding="utf-8") as file:
-            file.write(deploy_text(network, prototxt))
+            file.write(text)
             file.flush()
             if try_first:
-                try_caffe(Path(file.name), self._gpu, str(prototxt))
+                try_caffe(Path(file.name), self._gpu, self.network.file)
             self._caffe = _import_caffe(threads)
             self._select_device()
-            self._net = self._caffe.Net(file.name, self._caffe.TEST)
-        _copy_weights(network, self._net.params)
+            return self._caffe.Net(file.name, self._caffe.TEST)
 
     def forward(self, images: Images) -> Images:
         """Return each pixel's scores; raises `SizeRefused` where Caffe would abort.

@@ -1,7 +1,7 @@
 """Refuse images for which Caffe would need a blob of more numbers than it can count.
 
 Caffe counts a blob's numbers in a C int, and ends the process where they do not fit. Its im2col
-buffers are blobs, too. No engine but Caffe has this limit. Pure: nothing is computed here.
+buffers are blobs, too. No engine but Caffe has this limit.
 """
 
 from __future__ import annotations

@@ -130,6 +130,14 @@ def test_a_caffe_that_ends_the_process_ends_only_a_child(caffe: None, tmp_path: 
     assert "caffe" not in sys.modules
 
 
+def test_no_room_for_the_text_is_one_line(
+    caffe: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(EngineError, match=r"cannot open .*net\.prototxt in Caffe.*nowhere"):
+        open_engine("caffe", *write(tmp_path))
+
+
 def test_weights_that_caffe_would_store_in_another_shape_are_refused(
     caffe: None, tmp_path: Path
 ) -> None:
