@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lartpc import Event
+from lartpc import Batch, Event, pack
 from lartpc.files import provenance
+from mdp import Client, Refused
+from services.planes import service_name
 from tests.support import plane_pools, real_caffe, tiny_networks
 from tests.support.commands_of_ssnet import ssnet
-from tests.support.processes import ROOT
+from tests.support.processes import QUICK, ROOT, Processes, wait_for_workers
 
 SAME = 1e-4
 EVENTS = 3
@@ -52,3 +54,25 @@ def test_a_run_on_this_machine_gives_the_scores_of_the_other_engine(tmp_path: Pa
     assert undecided > 20
     (record,) = provenance.read(tmp_path / "caffe.h5")
     assert '"engine": "caffe"' in record
+
+
+def test_a_client_is_refused_what_would_end_a_worker(
+    processes: Processes, endpoint: str, tmp_path: Path
+) -> None:
+    prototxt, weights = tiny_networks.write_wide(tmp_path)
+    processes.broker(endpoint, *QUICK)
+    files = ("--prototxt", str(prototxt), "--weights", str(weights))
+    serve = ("worker", "planes", "--planes", "2", "--engine", "caffe", *files)
+    host = processes.python("-m", "clients", *serve, "--broker", endpoint, *QUICK)
+    with Client(endpoint) as client:
+        wait_for_workers(client, service_name(2), 1)
+        for side in (2048, 64):
+            image = np.full((1, 1, side, side), 20, np.float32)
+            frames = pack([Batch("wire", "Plane 2 (rows,cols)", image)])
+            if side == 64:
+                assert len(client.request(service_name(2), frames)) == 3
+                continue
+            with pytest.raises(Refused, match=r"im2col buffer of layer 'b'") as caught:
+                client.request(service_name(2), frames)
+            assert caught.value.code == 400
+    assert "it is started again in" not in host.stderr

@@ -23,7 +23,7 @@ from services.ssnet import PlaneSettings, SSNet
 from tests.support import real_caffe
 from tests.support.random_networks import CHANNELS, RandomNetwork
 from tests.support.real_caffe import Question
-from tests.support.tiny_networks import UNET, Array, numbers, write
+from tests.support.tiny_networks import UNET, Array, numbers, write, write_wide
 
 pytestmark = pytest.mark.slow
 
@@ -141,20 +141,6 @@ def test_random_networks_give_the_same_scores_in_both_engines() -> None:
 
 # What Caffe aborts on.
 
-WIDE = """
-layer { name: "a" type: "Convolution" bottom: "data" top: "a"
-  convolution_param { num_output: 64 kernel_size: 1 } }
-layer { name: "b" type: "Convolution" bottom: "a" top: "b"
-  convolution_param { num_output: 3 kernel_size: 3 pad: 1 } }
-layer { name: "softmax" type: "Softmax" bottom: "b" top: "softmax" }
-"""
-
-
-def wide(folder: Path) -> tuple[Path, Path]:
-    """A network whose im2col buffer is too large for an image of 2048 x 2048."""
-    a, b = [numbers(64, 1, 1, 1), numbers(64)], [numbers(3, 64, 3, 3), numbers(3)]
-    return write(folder, WIDE, {"a": a, "b": b})
-
 
 def _serve_wide(settings: PlaneSettings) -> list[str]:
     worker = SSNet(settings)
@@ -171,7 +157,7 @@ def _serve_wide(settings: PlaneSettings) -> list[str]:
 
 
 def test_a_worker_refuses_what_would_abort_caffe(tmp_path: Path) -> None:
-    settings = PlaneSettings(2, *wide(tmp_path), engine="caffe", threads=1, warm_up=64)
+    settings = PlaneSettings(2, *write_wide(tmp_path), engine="caffe", threads=1, warm_up=64)
     large, small = subprocesses.call(_serve_wide, settings)
     assert large.startswith("400 ")
     assert "im2col buffer of layer 'b' (Convolution)" in large
