@@ -29,7 +29,6 @@ from tests.support.processes import (
 
 EVENTS = 40
 KILL_EVERY = 10  # events
-SIZE = 64
 
 
 class Site:
@@ -42,17 +41,17 @@ class Site:
         self.network = folder / "network"
         self.network.mkdir()
         tiny_networks.write(self.network, weights=tiny_networks.gentle_weights())
-        self.events = plane_pools.toys(folder / "in.root", EVENTS)
+        self.events = plane_pools.toys(folder / "in.h5", EVENTS, rois=False)
         processes.broker(self.endpoint, *QUICK)
         self.hosts = {plane: self.start(plane) for plane in PLANES}
         with Client(self.endpoint) as client:
             for plane in PLANES:
                 wait_for_workers(client, service_name(plane), 1)
         self.job = ScoringJob(
-            inputs=(folder / "in.root",),
-            output=folder / "calm.root",
+            inputs=(folder / "in.h5",),
+            output=folder / "calm.h5",
             broker=self.endpoint,
-            mode=chain.Croi(size=SIZE),
+            mode=chain.Whole(),
             timeout_s=120,
             tries=3,
         )
@@ -93,7 +92,7 @@ def test_killed_workers_and_hosts_lose_no_event_and_change_no_score(site: Site) 
                 kill_a_child(site.hosts[plane], dice)
                 killed.append("child")
 
-    stormy = replace(site.job, output=site.folder / "stormy.root")
+    stormy = replace(site.job, output=site.folder / "stormy.h5")
     score(stormy, on_progress=kill)
     assert killed.count("host") == 1
     assert killed.count("child") >= 4
@@ -101,12 +100,12 @@ def test_killed_workers_and_hosts_lose_no_event_and_change_no_score(site: Site) 
 
 
 def test_a_client_that_is_killed_goes_on(site: Site) -> None:
-    output = site.folder / "out.root"
-    files = (str(site.folder / "in.root"), "-o", str(output), "--broker", site.endpoint)
-    options = ("--size", str(SIZE), "--window", "2", "--checkpoint-seconds", "0")
+    output = site.folder / "out.h5"
+    files = (str(site.folder / "in.h5"), "-o", str(output), "--broker", site.endpoint)
+    options = ("--mode", "whole", "--window", "2", "--checkpoint-seconds", "0")
     command = ("-m", "clients", "run", *files, *options)
     client = site.processes.python(*command)
-    parts = site.folder / ".out.root.parts"
+    parts = site.folder / ".out.h5.parts"
     until(lambda: list(parts.glob("part-*")), "a part is written")
     client.send(signal.SIGKILL)
     assert client.exit_code() == -signal.SIGKILL
