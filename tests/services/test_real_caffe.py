@@ -157,7 +157,8 @@ def _serve_wide(settings: PlaneSettings) -> list[str]:
 
 
 def test_a_worker_refuses_what_would_abort_caffe(tmp_path: Path) -> None:
-    settings = PlaneSettings(2, *write_wide(tmp_path), engine="caffe", threads=1, warm_up=64)
+    """It is not warmed up with such an image, either."""
+    settings = PlaneSettings(2, *write_wide(tmp_path), engine="caffe", threads=1, warm_up=2048)
     large, small = subprocesses.call(_serve_wide, settings)
     assert large.startswith("400 ")
     assert "im2col buffer of layer 'b' (Convolution)" in large
