@@ -9,6 +9,7 @@
 # make install-tools  the same for Prometheus, Chromium and systemd
 # make install-larcv  builds real LArCVs for the tests: LArCV3; LArCV1 and LArCV2 if LARCV1_SOURCE and
 #                  LARCV2_SOURCE name their checkouts or bare repositories
+# make install-caffe  builds a pycaffe in the user's cache, once, for the tests that need it
 # make soak        runs a small site for MINUTES, with a fault EVERY so many seconds, from a SEED
 PYTHON ?= python3
 VENV   ?= .venv
@@ -29,7 +30,7 @@ SLURM_PARALLEL ?= -n 2 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo quick test test-slurm test-torch docs venv lint bench simulate soak install-slurm \
-	install-tools install-larcv clean
+	install-tools install-caffe install-larcv clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssnet demo
@@ -85,6 +86,10 @@ install-larcv: $(VENV)/installed
 	PYTHON=$(BIN)/python tests/support/build_larcv.sh larcv3
 	[ -z "$$LARCV1_SOURCE" ] || PYTHON=$(BIN)/python tests/support/build_larcv.sh larcv1
 	[ -z "$$LARCV2_SOURCE" ] || PYTHON=$(BIN)/python tests/support/build_larcv.sh larcv2
+
+# two minutes of one core, the first time; the other steps of .ci/run come first at the processors
+install-caffe: $(VENV)/installed
+	PYTHON=$(BIN)/python nice -n 15 tests/support/build_caffe.sh
 
 MINUTES ?= 30
 SEED    ?= 1

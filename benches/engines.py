@@ -1,16 +1,18 @@
-"""Measure the start-up time and memory of a network, and its speed relative to torch.
+"""Measure the start-up time and memory of a network, and its speed relative to torch and Caffe.
 
 `python -m benches.engines PROTOTXT WEIGHTS` measures a worker's start and memory in separate
-processes, without and with the cache. Then, if torch is importable, it runs forward passes
-alternating with the same network as a plain torch module, so that a busy machine slows both. Set
-OMP_WAIT_POLICY=passive on a shared machine: torch's threads otherwise spin while they wait for each
-other, and take much longer.
+processes, without and with the cache, and in Caffe if pycaffe is importable. Then it runs forward
+passes alternating with Caffe, and with the same network as a plain torch module if torch is
+importable, so that a busy machine slows both. Set OMP_WAIT_POLICY=passive on a shared machine:
+torch's threads otherwise spin while they wait for each other, and take much longer.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -52,6 +54,7 @@ class Result(NamedTuple):
     name: str
     figure: float
     most: float
+    """Infinite for a figure without a target."""
     detail: str
 
 
@@ -65,10 +68,10 @@ def image(setup: Setup, channels: int = 1) -> Images:
 # A worker's start and memory, in a separate process.
 
 
-def start(setup: Setup, cache: Path) -> dict[str, float]:
+def start(setup: Setup, cache: Path, name: str = "onnx") -> dict[str, float]:
     """Open the network, run it, and return times and this process's peak memory (s, GB)."""
     began = time.perf_counter()
-    engine = open_engine("onnx", setup.prototxt, setup.weights, threads=setup.threads, cache=cache)
+    engine = open_engine(name, setup.prototxt, setup.weights, threads=setup.threads, cache=cache)
     opened = time.perf_counter() - began
     warm_up(engine, setup.rows, setup.cols)
     pixels = image(setup, engine.network.input_channels)
@@ -78,36 +81,76 @@ def start(setup: Setup, cache: Path) -> dict[str, float]:
 
 
 def starts(setup: Setup, rounds: int) -> list[Result]:
-    """Measure this many starts, one after another, with an empty cache and with a filled one."""
+    """Measure this many starts, one after another, with an empty cache and with a filled one.
+
+    Then those of Caffe, if it is importable, which has no cache.
+    """
     results = []
     with tempfile.TemporaryDirectory() as name:
         for kind, fresh in (("converted", True), ("cached", False)):
-            measured = []
-            for i in range(rounds):
-                cache = Path(name) / (str(i) if fresh else "0")
-                measured.append(_in_a_process(setup, cache))
-            ratio = statistics.median(run["open_s"] / run["forward_s"] for run in measured)
-            opened = statistics.median(run["open_s"] for run in measured)
-            peak = max(run["peak_gb"] for run in measured)
-            results += [
-                Result(f"start, {kind}: forward passes", ratio, MAX_START, f"{opened:.2f} s"),
-                Result(f"peak memory, {kind}: GB", peak, MAX_PEAK_GB, f"{rounds} processes"),
-            ]
+            caches = [Path(name) / (str(i) if fresh else "0") for i in range(rounds)]
+            measured = [_in_a_process(setup, cache, "onnx") for cache in caches]
+            results += _figures(kind, measured, MAX_START, MAX_PEAK_GB)
+        if _has_caffe():
+            measured = [_in_a_process(setup, Path(name), "caffe") for _ in range(rounds)]
+            results += _figures("Caffe", measured, math.inf, math.inf)
     return results
 
 
-def _in_a_process(setup: Setup, cache: Path) -> dict[str, float]:
+def _figures(
+    kind: str, measured: Sequence[dict[str, float]], most_start: float, most_gb: float
+) -> list[Result]:
+    ratio = statistics.median(run["open_s"] / run["forward_s"] for run in measured)
+    opened = statistics.median(run["open_s"] for run in measured)
+    peak = max(run["peak_gb"] for run in measured)
+    return [
+        Result(f"start, {kind}: forward passes", ratio, most_start, f"{opened:.2f} s"),
+        Result(f"peak memory, {kind}: GB", peak, most_gb, f"{len(measured)} processes"),
+    ]
+
+
+def _in_a_process(setup: Setup, cache: Path, engine: str) -> dict[str, float]:
     command = [sys.executable, "-m", "benches.engines", str(setup.prototxt), str(setup.weights)]
     for name in ("rows", "cols", "threads", "repeats"):
         command += [f"--{name}", str(getattr(setup, name))]
     done = subprocess.run(
-        [*command, "--start", str(cache)], check=True, stdout=subprocess.PIPE, timeout=600
+        [*command, "--start", str(cache), "--engine", engine],
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=600,
     )
     measured: dict[str, float] = json.loads(done.stdout)
     return measured
 
 
-# Against torch.
+# Against Caffe and torch.
+
+
+def _has_caffe() -> bool:
+    return importlib.util.find_spec("caffe") is not None
+
+
+def against_caffe(setup: Setup) -> Result:
+    """Alternate passes of onnxruntime and of Caffe; return the median ratio of the pairs."""
+    caffe = open_engine("caffe", setup.prototxt, setup.weights, threads=setup.threads)
+    with tempfile.TemporaryDirectory() as cache:
+        onnx = open_engine(
+            "onnx", setup.prototxt, setup.weights, threads=setup.threads, cache=Path(cache)
+        )
+    pixels = image(setup, caffe.network.input_channels)
+    difference = np.abs(caffe.forward(pixels) - onnx.forward(pixels)).max()
+    pairs = [
+        (_seconds(lambda: caffe.forward(pixels)), _seconds(lambda: onnx.forward(pixels)))
+        for _ in range(setup.repeats)
+    ]
+    ratios = sorted(theirs / ours for theirs, ours in pairs)
+    theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
+    detail = (
+        f"{theirs * 1e3:.0f} and {ours * 1e3:.0f} ms, ratios {ratios[0]:.2f} to {ratios[-1]:.2f},"
+        f" scores differ by {difference:.0e}"
+    )
+    name = "forward pass: Caffe's time, of onnxruntime's"
+    return Result(name, statistics.median(ratios), math.inf, detail)
 
 
 def against_torch(setup: Setup) -> Result:
@@ -158,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=9, help="forward passes of each kind")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each kind")
     parser.add_argument("--start", type=Path, metavar="CACHE", help=argparse.SUPPRESS)
+    parser.add_argument("--engine", default="onnx", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     setup = Setup(
         *(options.prototxt, options.weights, options.rows, options.cols),
@@ -165,11 +209,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         if options.start:
-            print(json.dumps(start(setup, options.start)))
+            print(json.dumps(start(setup, options.start, options.engine)))
             return 0
         network = caffe_net.read(setup.prototxt, setup.weights)
         network.shapes(1, setup.rows, setup.cols)  # fail here once, not in every process
         results = starts(setup, options.rounds)
+        if _has_caffe():
+            results.append(against_caffe(setup))
+        else:
+            print("caffe is not installed: no comparison with it", file=sys.stderr)
     except MDPError as error:
         print(error, file=sys.stderr)
         return 1
@@ -179,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error.name} is not installed: no comparison with it", file=sys.stderr)
     for result in results:
         mark = "ok  " if result.figure <= result.most else "MISS"
-        limit = f"(at most {result.most:g})"
+        limit = "(no target)" if math.isinf(result.most) else f"(at most {result.most:g})"
         print(f"{mark} {result.figure:5.2f} {limit}  {result.name}: {result.detail}")
     return 0 if all(result.figure <= result.most for result in results) else 1
 

@@ -49,6 +49,9 @@ class StandIn:
         time.sleep(max(self._seconds - (time.monotonic() - began_at), 0))
         return scores
 
+    def check(self, batch: int, rows: int, cols: int) -> None:
+        self.network.shapes(batch, rows, cols)
+
 
 class StandInWorker(SSNet):
     """The plane service with a stand-in; its scores are float32, so that tests can compare them."""

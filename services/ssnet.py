@@ -28,7 +28,7 @@ from mdp import Refused, SettingsError, Worker
 from .caffe.caffe_net import Network, read, require_classes
 from .engines.engine import Engine, warm_up
 from .engines.open_engine import open_engine
-from .errors import NetworkError
+from .errors import NetworkError, SizeRefused
 from .planes import DESCRIBE, Description, Origin, answer_name, service_name, who
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,10 @@ class SSNet(Worker):
             divisor = engine.network.size_divisor
             side = -(-settings.warm_up // divisor) * divisor
             log.info("%s: read in %.1f s; warming up with %d x %d", name, read_s, side, side)
-            warm_up(engine, side, side)
+            try:
+                warm_up(engine, side, side)
+            except SizeRefused as error:
+                log.warning("%s: not warmed up: %s", name, error)
         self._engine = engine
         self.fingerprint = self._origin(engine).fingerprint()
         self._info = {
@@ -184,7 +187,7 @@ class SSNet(Worker):
                 f"want (batch, {network.input_channels}, rows, cols) in {batch.name},"
                 f" got {batch.array.shape}"
             )
-        network.shapes(1, *batch.array.shape[2:])
+        self._loaded.check(1, *batch.array.shape[2:])
 
     def _answer(self, batch: Batch, arrived_at: float) -> list[bytes]:
         started_at = time.perf_counter()

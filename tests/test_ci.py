@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,15 +45,12 @@ def test_the_workflow_runs_every_step_of_ci_run(make_commands: list[list[str]]) 
     assert sorted([*(line for step in steps for line in step), "make venv"]) == sorted(everything)
 
 
-def test_no_part_may_be_missing_but_the_shared_data_and_a_larcv_without_its_sources(
+def test_no_part_may_be_missing_but_the_shared_data_and_the_larcvs(
     make_commands: list[list[str]],
 ) -> None:
-    _, tools, larcv, test, install, test_slurm, test_torch, *others = make_commands[-1]
-    assert tools == "make install-tools"
-    assert larcv == "make install-larcv"
-    assert "--without larcv1" in test
-    assert "larcv2" not in test
-    assert "larcv3" not in test
+    _, tools, test, install, test_slurm, test_torch, *others = make_commands[-1]
+    assert tools == "make install-tools install-caffe"
+    assert [f"--without larcv{n}" in test for n in (1, 2, 3)] == [True] * 3
     assert install == "make install-slurm"
     assert test.startswith("make test PYTEST=--require all")
     assert TORCH in test
@@ -66,7 +64,7 @@ def test_no_part_may_be_missing_but_the_shared_data_and_a_larcv_without_its_sour
 FAKE_MAKE = """#!/bin/bash
 echo "make $@" >> {calls}
 [[ "$*" == *--last-failed* ]] && exit {again}
-[[ "$1" == install-* ]] && exit
+[ "$1" = install-tools ] && exit # and the others of its line
 cache=$(sed 's/.*cache_dir=\\([^ ]*\\).*/\\1/' <<< "$*")
 mkdir -p "$cache/v/cache"
 for i in $(seq {failures}); do echo "test_x.py::test_$i" >> "$cache/v/cache/lastfailed"; done
@@ -137,3 +135,38 @@ def test_make_install_slurm_installs_what_the_tests_of_slurm_look_for() -> None:
 
 def test_nothing_in_the_workflow_is_conditional() -> None:
     assert not re.search(r"^\s*(- )?if:", WORKFLOW.read_text(), re.MULTILINE)
+
+
+CAFFE = ROOT / "tests" / "support" / "build_caffe.sh"
+
+
+def build_caffe(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHON": sys.executable, **environment}
+    return subprocess.run(
+        [CAFFE, *words], capture_output=True, text=True, env=environment, check=False, timeout=60
+    )
+
+
+def test_make_install_caffe_builds_nothing_that_is_there(tmp_path: Path) -> None:
+    recipe = ["make", "--dry-run", "--silent", "install-caffe"]
+    assert str(CAFFE.relative_to(ROOT)) in subprocess.check_output(recipe, cwd=ROOT, text=True)
+    where = build_caffe("where", XDG_CACHE_HOME=str(tmp_path))
+    built = Path(where.stdout.strip())
+    assert built.is_relative_to(tmp_path)
+    assert not any(tmp_path.iterdir())
+    built.mkdir(parents=True)
+    done = build_caffe(XDG_CACHE_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, where.stdout, "")
+
+
+def test_a_machine_that_cannot_build_caffe_says_what_it_wants(tmp_path: Path) -> None:
+    for name, line in (("dpkg", "exit 1"), ("id", "echo 1000"), ("sudo", "exit 1")):
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\n{line}\n")
+        command.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = build_caffe(**path)
+    assert done.returncode == 1
+    assert "want these first: apt-get install g++ libboost-dev" in done.stderr
+    assert build_caffe(PYTHON="no-such-python").returncode == 1
+    assert "want nothing or where" in build_caffe("there", **path).stderr

@@ -54,6 +54,13 @@ class Mode(str, enum.Enum):
     whole = "whole"
 
 
+class EngineName(str, enum.Enum):
+    """What computes a network."""
+
+    onnx = "onnx"
+    caffe = "caffe"
+
+
 class OnBadInput(str, enum.Enum):
     """What happens at an entry that cannot be read, planned or cut."""
 
@@ -219,6 +226,10 @@ Network = Annotated[
         help="Folder with the .prototxt and .caffemodel of each plane. Default: the shipped"
         " networks.",
     ),
+]
+Engine = Annotated[
+    EngineName,
+    option(COMPUTED, help="Library that computes: onnxruntime, or an installed pycaffe."),
 ]
 Device = Annotated[str, option(COMPUTED, help="Device that computes: cpu, or cuda:0, cuda:1, ...")]
 Threads = Annotated[

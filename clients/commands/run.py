@@ -29,6 +29,8 @@ from .options import (
     CheckpointSeconds,
     CopyInput,
     End,
+    Engine,
+    EngineName,
     Force,
     Fresh,
     Heartbeat,
@@ -71,6 +73,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..flow.progress import Progress
     from ..flow.stopwatch import Stopwatch
+    from ..scoring.job import ScoringJob
 
 HELP = """Score every pixel of LArCV files as shower or track, and write the scores to a LArCV file.
 
@@ -81,7 +84,7 @@ images for each plane, the shower score and the track score; their producers are
 run the same command again to resume it. An event without images (in croi mode: without ROIs) has \
 an empty entry. So has an event that no worker can score; OUT.failed.json names it, and the exit \
 code is 3. `--local` starts a broker and workers on this machine (`-n`: how many, `--network`: \
-which network).
+which network, `--engine`: what computes it).
 
 [bold]Modes[/]
 
@@ -94,6 +97,7 @@ which network).
   ssnet run in.root -o out.root --broker tcp://node7:5555
   ssnet run in.root -o out.root --pool july
   ssnet run in.root -o out.root --local -n 2
+  ssnet run in.root -o out.root --local --engine caffe --network ssnet2018
   ssnet run event.root -o out.root --local --mode tiles --tick-order forward
   ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
   ssnet run in.root -o out.root --retry-failed
@@ -142,6 +146,7 @@ def run(
     threshold: Threshold = LOW_ADC,
     ceiling: Ceiling = HIGH_ADC,
     network: Network = None,
+    engine: Engine = EngineName.onnx,
     broker: Broker = DEFAULT_ENDPOINT,
     pool_name: PoolName = None,
     local: Local = False,
@@ -228,7 +233,7 @@ def run(
     watch = Stopwatch()
     with (
         screen.progress("events", command="ssnet run", quiet=quiet) as show,
-        _services(job.planes, workers, network, threshold, progress=show, watch=watch)
+        _services(job, workers, network, engine.value, progress=show, watch=watch)
         if local
         else nullcontext(broker) as address,
     ):
@@ -250,17 +255,17 @@ def _check_local(context: typer.Context, *, local: bool) -> None:
     for name, shown in {"broker": "--broker", "pool_name": "--pool"}.items():
         if local and typed(context, name):
             raise SettingsError(f"{shown} cannot be combined with --local")
-    for name in () if local else ("workers", "network"):
+    for name in () if local else ("workers", "network", "engine"):
         check_useful(context, name, needs="--local")
     if not context.params["canary"]:
         check_useful(context, "share", needs="--canary")
 
 
 def _services(
-    planes: tuple[int, ...],
+    job: ScoringJob,
     workers: int,
     network: Path | None,
-    threshold_adc: float,
+    engine: str,
     *,
     progress: Progress,
     watch: Stopwatch,
@@ -269,10 +274,11 @@ def _services(
     from ..local import local_services, plane_pool
 
     pool = plane_pool.PlanePool(
-        planes,
+        job.planes,
         workers=workers,
         network=network,
-        threshold_adc=threshold_adc,
+        engine=engine,
+        threshold_adc=job.low_adc,
         max_pixels=plane_pool.ANY_SIZE,
     )
     return local_services.services(pool, progress=progress, watch=watch)

@@ -142,7 +142,8 @@ class PlanePool:
         self.log_plan()
         for settings in map(self.settings, self.planes):
             name, began_at = service_name(settings.plane), time.perf_counter()
-            log.info("%s: reading %s; converted if the cache lacks it", name, settings.prototxt)
+            how = "; converted if the cache lacks it" if settings.engine == "onnx" else ""
+            log.info("%s: reading %s%s", name, settings.prototxt, how)
             try:
                 subprocesses.call(load_network, settings)
                 log.info("%s: checked in %.1f s", name, time.perf_counter() - began_at)

@@ -35,6 +35,9 @@ class Engine(Protocol):
         If the network is not `batchable`, an image's scores depend on the whole batch.
         """
 
+    def check(self, batch: int, rows: int, cols: int) -> None:
+        """Raise `SizeRefused`, as `forward` would for images of this size."""
+
 
 def gpu_of(device: str) -> int | None:
     """Return the GPU's number, or None for the CPU; raises `EngineError` for other names."""
@@ -44,14 +47,15 @@ def gpu_of(device: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def check_images(network: Network, images: Images) -> None:
-    """Raise `SizeRefused` unless the network can take these images."""
+def check_images(engine: Engine, images: Images) -> None:
+    """Raise `SizeRefused` unless the engine can take these images."""
+    network = engine.network
     if images.ndim != 4 or images.shape[1] != network.input_channels:
         raise SizeRefused(
             f"want (batch, {network.input_channels}, rows, cols) for {network.file},"
             f" got {images.shape}"
         )
-    network.shapes(images.shape[0], *images.shape[2:])
+    engine.check(images.shape[0], *images.shape[2:])
 
 
 def check_blobs(network: Network, blobs: Sequence[str]) -> None:

@@ -72,12 +72,16 @@ class OnnxEngine:
 
     def forward(self, images: Images) -> Images:
         """Return each pixel's scores; raises `SizeRefused`."""
-        check_images(self.network, images)
+        check_images(self, images)
         feed = {"images": np.ascontiguousarray(images, np.float32)}
         scores, *blobs = self._session.run(None, feed)
         self.blobs = dict(zip(self.blobs, blobs, strict=True))
         answer: Images = scores
         return answer
+
+    def check(self, batch: int, rows: int, cols: int) -> None:
+        """Raise `SizeRefused` for images that the network cannot take."""
+        self.network.shapes(batch, rows, cols)
 
 
 def _import(library: str, purpose: str) -> Any:

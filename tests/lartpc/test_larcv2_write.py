@@ -253,9 +253,7 @@ def test_inputs_of_different_classes_of_one_name_are_refused_together(
     old = larcv2_files.write(tmp_path / "old.root", "old", (5, 0, 3, 1, 4, 2))
     with (
         open_reader([source, old], tick_order="auto", images=["wire"]) as reader,
-        pytest.raises(
-            WriteError, match="one version of LArCV to copy, but larcv::Particle 1 have"
-        ),
+        pytest.raises(WriteError, match="one version of LArCV to copy, but larcv::Particle 1 have"),
     ):
         open_writer(tmp_path / "out.root", copy_input=reader)
 

@@ -82,6 +82,20 @@ def test_a_process_that_ignores_signals_is_killed(
     assert process.ended
 
 
+def interrupt_the_first_join(
+    process: subprocesses.Subprocess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until(lambda: process.last_line() == "here", "it ignores SIGTERM")
+    join, stops = process._process.join, iter([KeyboardInterrupt])
+
+    def interrupted(patience_s: float | None = None) -> None:
+        for stop in stops:
+            raise stop
+        join(patience_s)
+
+    monkeypatch.setattr(process._process, "join", interrupted)
+
+
 def test_a_stop_that_is_interrupted_kills_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,13 +105,5 @@ def test_a_stop_that_is_interrupted_kills_the_process(
         pytest.raises(KeyboardInterrupt),
         subprocesses.running("stubborn", log, ignore_sigterm, "here") as process,
     ):
-        until(lambda: process.last_line() == "here", "it ignores SIGTERM")
-        join, stops = process._process.join, iter([KeyboardInterrupt])
-
-        def interrupted(patience_s: float | None = None) -> None:
-            for stop in stops:
-                raise stop
-            join(patience_s)
-
-        monkeypatch.setattr(process._process, "join", interrupted)
+        interrupt_the_first_join(process, monkeypatch)
     assert process.ended

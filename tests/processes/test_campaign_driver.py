@@ -559,7 +559,10 @@ def test_a_driver_that_was_killed_goes_on_after_any_step(
 def test_the_services_of_a_campaign_are_remembered(tmp_path: Path) -> None:
     (tmp_path / ".campaign").mkdir()
     assert remembered(tmp_path) is None
-    for services in (Services("tcp://n:5"), Services(local=True, workers=3, readers=4)):
+    for services in (
+        Services("tcp://n:5"),
+        Services(local=True, workers=3, readers=4, engine="caffe"),
+    ):
         remember(tmp_path, services)
         assert remembered(tmp_path) == services
     (tmp_path / ".campaign" / "services.json").write_text('{"broker": 5}')

@@ -170,7 +170,13 @@ def test_options_that_make_no_sense_are_said_at_once(
 
 
 @pytest.mark.parametrize(
-    "options", [("--local", "--broker", "ipc:///tmp/x"), ("-n", "2"), ("--network", "here")]
+    "options",
+    [
+        ("--local", "--broker", "ipc:///tmp/x"),
+        ("-n", "2"),
+        ("--network", "here"),
+        ("--engine", "caffe"),
+    ],
 )
 def test_options_that_would_do_nothing_are_refused(options: tuple[str, ...]) -> None:
     assert "--local" in one_line(ssnet("run", "in.root", "-o", "out.root", *options, code=2))
@@ -256,3 +262,8 @@ def test_the_demo_scores_toys_with_the_shipped_networks_and_draws_one(tmp_path: 
         assert len(reader) == 2
         assert any(image.pixels.max() > 0.5 for image in reader[0].images[NAMES[0]])
     ssnet("check", folder / "events.root", folder / "scores.root")
+
+
+def test_the_workers_of_a_pool_get_the_engine(tmp_path: Path) -> None:
+    words = ("--launcher", "local", "--engine", "caffe", "--planes", "2", "--dry-run")
+    assert "--engine caffe" in ssnet("pool", "start", tmp_path / "pool", *words).stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import numpy as np
 import pytest
 
 from services.caffe import caffe_net
-from services.engines.engine import Engine
 from services.engines.open_engine import open_engine
 from services.errors import SizeRefused
+from tests.support import real_caffe
+from tests.support.real_caffe import Answer, Question, answer
 from tests.support.shared import data
 
 CAFFE = 1e-4
@@ -21,44 +21,62 @@ SIZES = ("b1_64", "b1_96x128", "b2_64")
 BLOBS = ("conv0", "pool0", "res3a", "deconv0_deconv", "conv11")
 
 
+@pytest.fixture
+def caffe(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_caffe.require(monkeypatch)
+
+
 def golden_of(name: str) -> dict[str, Any]:
     with np.load(data(name)) as file:
         return dict(file)
 
 
-def opened(engine: str, cache: Path, prototxt: Path, weights: Path, *blobs: str) -> Engine:
-    if engine == "caffe" and importlib.util.find_spec("caffe") is None:
-        pytest.skip("no pycaffe: it is no package of pip's; tested with a recorded interface")
-    return open_engine(engine, prototxt, weights, threads=2, blobs=blobs, cache=cache)
+def check_tiny(name: str, statistics: str, got: Answer) -> None:
+    golden = golden_of(f"{name}_golden.npz")
+    for size, scores, blobs in zip(SIZES, got.scores, got.blobs, strict=True):
+        assert np.abs(scores - golden[f"{statistics}_y_{size}"]).max() < CAFFE
+        assert set(blobs) == set(BLOBS)
+        if size == "b1_64":
+            for blob, values in blobs.items():
+                assert np.abs(values - golden[f"{statistics}_blob_{blob}"]).max() < CAFFE
 
 
-@pytest.mark.parametrize("engine", ["onnx", "caffe"])
-@pytest.mark.parametrize(("name", "statistics"), NETWORKS)
-def test_the_tiny_networks_equal_caffe(
-    engine: str, name: str, statistics: str, tmp_path: Path
-) -> None:
+def tiny(name: str, engine: str, cache: Path) -> Question:
     golden = golden_of(f"{name}_golden.npz")
     files = data(f"{name}.prototxt"), data("tiny.caffemodel")
-    network = opened(engine, tmp_path, *files, *BLOBS)
-    for size in SIZES:
-        scores = network.forward(golden[f"x_{size}"])
-        assert np.abs(scores - golden[f"{statistics}_y_{size}"]).max() < CAFFE
-        if size == "b1_64":
-            for blob, got in network.blobs.items():
-                assert np.abs(got - golden[f"{statistics}_blob_{blob}"]).max() < CAFFE
-    assert set(network.blobs) == set(BLOBS)
+    images = tuple(golden[f"x_{size}"] for size in SIZES)
+    return Question(*files, images, BLOBS, engine, cache)
+
+
+@pytest.mark.parametrize(("name", "statistics"), NETWORKS)
+def test_the_tiny_networks_equal_caffe(name: str, statistics: str, tmp_path: Path) -> None:
+    check_tiny(name, statistics, answer(tiny(name, "onnx", tmp_path)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["onnx", "caffe"])
-def test_ssnet_of_2018_equals_caffe(
-    engine: str, tmp_path: Path, ssnet2018: tuple[Path, Path]
-) -> None:
+def test_the_tiny_networks_in_real_caffe_equal_caffe(caffe: None, tmp_path: Path) -> None:
+    asked = [tiny(name, "caffe", tmp_path) for name, _ in NETWORKS]
+    for (name, statistics), got in zip(NETWORKS, real_caffe.answers(asked), strict=True):
+        check_tiny(name, statistics, got)
+
+
+@pytest.mark.slow
+def test_ssnet_of_2018_equals_caffe(tmp_path: Path, ssnet2018: tuple[Path, Path]) -> None:
     golden = golden_of("ssnet2018_golden.npz")
-    network = opened(engine, tmp_path, *ssnet2018)
-    scores = network.forward(golden["x"])
-    assert np.abs(scores - golden["y"]).max() < CAFFE
-    assert np.array_equal(network.forward(golden["x"]), scores)  # to the bit
+    images = golden["x"], golden["x"]
+    first, second = answer(Question(*ssnet2018, images, (), "onnx", tmp_path)).scores
+    assert np.abs(first - golden["y"]).max() < CAFFE
+    assert np.array_equal(first, second)  # to the bit
+
+
+@pytest.mark.slow
+def test_ssnet_of_2018_in_real_caffe_equals_caffe(
+    caffe: None, ssnet2018: tuple[Path, Path]
+) -> None:
+    """It takes 5.4 GB of memory, and is the slowest of all engines."""
+    golden = golden_of("ssnet2018_golden.npz")
+    [got] = real_caffe.answers([Question(*ssnet2018, (golden["x"],))])
+    assert np.abs(got.scores[0] - golden["y"]).max() < CAFFE
 
 
 @pytest.mark.parametrize(("name", "statistics"), NETWORKS)
@@ -74,7 +92,7 @@ def test_a_batch_changes_answers_exactly_where_the_network_says_it_may(tmp_path:
     for name, _ in NETWORKS:
         golden = golden_of(f"{name}_golden.npz")
         files = data(f"{name}.prototxt"), data("tiny.caffemodel")
-        engine = opened("onnx", tmp_path, *files)
+        engine = open_engine("onnx", *files, threads=2, cache=tmp_path)
         both = engine.forward(golden["x_b2_64"])
         alone = engine.forward(golden["x_b2_64"][:1])
         same = np.abs(both[:1] - alone).max() < 1e-6

@@ -23,6 +23,7 @@ PARTS = {
     "matplotlib": "pip install matplotlib",
     "mypy": "pip install mypy",
     "onnxruntime": "pip install onnxruntime",
+    "pycaffe": "`make install-caffe` (docs/engines.md), which takes some minutes once",
     "prometheus_client": "pip install prometheus_client",
     "Prometheus": "`make install-tools` as root (apt-get: prometheus)",
     "torch": "`make test-torch`, or pip install torch (docs/install.md: a CPU build)",

@@ -29,6 +29,13 @@ layer { name: "scores" type: "Convolution" bottom: "both" top: "scores"
 layer { name: "softmax" type: "Softmax" bottom: "scores" top: "softmax" }
 """
 """Every second size fits; its batches may be cut as one likes."""
+WIDE = """
+layer { name: "a" type: "Convolution" bottom: "data" top: "a"
+  convolution_param { num_output: 64 kernel_size: 1 } }
+layer { name: "b" type: "Convolution" bottom: "a" top: "b"
+  convolution_param { num_output: 3 kernel_size: 3 pad: 1 } }
+layer { name: "softmax" type: "Softmax" bottom: "b" top: "softmax" }
+"""
 
 
 def numbers(*shape: int, seed: int = 0) -> Array:
@@ -64,6 +71,12 @@ def write(
     prototxt.write_text((HEADER.format(*sides) if header is None else header) + layers)
     write_caffemodel(caffemodel, "net", unet_weights() if weights is None else weights)
     return prototxt, caffemodel
+
+
+def write_wide(folder: Path) -> tuple[Path, Path]:
+    """A network whose im2col buffer is too large for an image of 2048 x 2048."""
+    a, b = [numbers(64, 1, 1, 1), numbers(64)], [numbers(3, 64, 3, 3), numbers(3)]
+    return write(folder, WIDE, {"a": a, "b": b})
 
 
 def run(

@@ -27,6 +27,8 @@ class Services:
     """Readers, with `local`."""
     network: str = ""
     """The folder of the networks, with `local`; empty: the shipped ones."""
+    engine: str = "onnx"
+    """What computes the networks, with `local`."""
 
 
 def remember(folder: Path, services: Services) -> None:

@@ -231,7 +231,7 @@ def services_of(
             broker = f"@{Path(broker[1:]).absolute()}"
         services = Services(broker=broker, pool=str(pool.absolute()) if pool else "")
     if not local:
-        for name in ("workers", "network", "readers"):
+        for name in ("workers", "network", "engine", "readers"):
             check_useful(context, name, needs="--local")
         return services
     network = values["network"]
@@ -239,6 +239,7 @@ def services_of(
         "workers": values["workers"],
         "readers": values["readers"],
         "network": str(network.absolute()) if network else "",
+        "engine": values["engine"].value,
     }
     first = earlier is None or not earlier.local
     services = dataclasses.replace(

@@ -47,6 +47,8 @@ from ..option_checks import numbers
 from ..options import (
     ALL_PLANES,
     COMPUTED,
+    Engine,
+    EngineName,
     Network,
     Planes,
     Quiet,
@@ -155,6 +157,7 @@ def start(
     workers: Count = 1,
     readers: Readers = 0,
     network: Network = None,
+    engine: Engine = EngineName.onnx,
     device: PoolDevice = None,
     threads: Threads = 0,
     worker_option: WorkerOptions = None,
@@ -181,7 +184,7 @@ def start(
 ) -> None:
     if not is_asked(context) and (name / "pool.toml").exists():
         return start_pool(name, None, dry_run=dry_run, verbose=verbose, quiet=quiet)
-    more = _worker_options(network, device, threads, worker_option, gpus=gpus)
+    more = _worker_options(network, engine, device, threads, worker_option, gpus=gpus)
     kinds = plane_kinds(numbers(planes), per_job, more)
     if readers:
         kinds.append(reader_kind())
@@ -213,6 +216,7 @@ def start(
 
 def _worker_options(
     network: Path | None,
+    engine: EngineName,
     device: str | None,
     threads: int,
     raw: list[str] | None,
@@ -220,6 +224,8 @@ def _worker_options(
     gpus: int,
 ) -> list[str]:
     words = ["--network", str(network)] if network else []
+    if engine is not EngineName.onnx:
+        words += ["--engine", engine.value]
     if device or gpus:
         words += ["--device", device or "auto"]
     if threads:

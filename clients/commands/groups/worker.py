@@ -26,6 +26,8 @@ from ..options import (
     Broker,
     Cache,
     Canary,
+    Engine,
+    EngineName,
     Heartbeat,
     Labels,
     Liveness,
@@ -126,13 +128,6 @@ HEARTBEATS = Heartbeats()
 app = new_group("worker", HELP)
 
 
-class EngineName(str, enum.Enum):
-    """What computes a network."""
-
-    onnx = "onnx"
-    caffe = "caffe"
-
-
 class Dtype(str, enum.Enum):
     """The type of the scores in messages."""
 
@@ -141,10 +136,6 @@ class Dtype(str, enum.Enum):
 
 
 Weights = Annotated[Path | None, option(COMPUTED, help="Network weights, a .caffemodel file.")]
-Engine = Annotated[
-    EngineName,
-    option(COMPUTED, help="Library that computes: onnxruntime, or an installed pycaffe."),
-]
 Gpu = Annotated[int | None, option(COMPUTED, min=0, help="Short for --device cuda:GPU.")]
 PerGpu = Annotated[
     int | None,

@@ -209,10 +209,13 @@ def test_any_bytes_are_refused(noise: bytes) -> None:
 
 def check(frame: bytes, data: bytes) -> None:
     """The frame is refused, or read as an array that has no more bytes than the frame."""
+    refusal = ""
     try:
         array = unpack_array([frame])
     except WireError as error:
-        assert len(str(error)) < 1000
+        refusal = str(error)
+    assert len(refusal) < 1000
+    if refusal:
         return
     assert not array.dtype.hasobject
     assert array.nbytes <= len(frame)
