@@ -41,6 +41,8 @@ class ScoringOptions:
     rois: str | None = None
     """The producer of the regions of interest; None: `croi`."""
     planes: tuple[int, ...] = (0, 1, 2)
+    skip_others: bool = False
+    """Skip images of other planes: the user named the planes."""
     size: int = 512
     """Rows and columns of crops and tiles, in pixels."""
     overlap: int = 64
@@ -122,6 +124,7 @@ class ScoringOptions:
             "producer": self.producer,
             "mode_taken": self.mode_taken,
             "planes": tuple(sorted(self.planes)),
+            "skip_others": self.skip_others,
             "low_adc": self.low_adc,
             "high_adc": self.high_adc,
             "timeout_s": self.timeout_s,
@@ -197,7 +200,7 @@ class CampaignSettings:
 _MAY_CHANGE = frozenset(
     {
         *("strict", "max_failed", "part_s", "timeout_s", "tries", "wait_s", "heartbeat_s"),
-        *("liveness", "window", "ledger", "bad_input", "mode_taken"),
+        *("liveness", "window", "ledger", "bad_input", "mode_taken", "skip_others"),
     }
 )
 """Options that change no score, so that a campaign may go on with other values."""

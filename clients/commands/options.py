@@ -169,7 +169,14 @@ Labels = Annotated[str, option(COMPUTED, help=f"{LABEL_PRODUCER}.")]
 Rois = Annotated[
     str | None, option(COMPUTED, help=f"{ROI_PRODUCER}. Default: croi, else the only one.")
 ]
-Planes = Annotated[str, option(COMPUTED, help="Numbers of the planes, separated by commas.")]
+Planes = Annotated[
+    str,
+    option(
+        COMPUTED,
+        *("--planes", "--projections"),
+        help="Numbers of the planes, which LArCV2 calls projections: 0,1,2 or 0-5.",
+    ),
+]
 Modes = Annotated[
     Mode | None,
     option(
