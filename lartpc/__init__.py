@@ -15,9 +15,12 @@ from .errors import (
     WriteError,
 )
 from .files import provenance
+from .files.formats import Format
 from .files.open import (
     check_fits,
     check_target,
+    format_of,
+    format_to_write,
     listing,
     open_reader,
     open_writer,
@@ -39,6 +42,7 @@ __all__ = [
     "BatchError",
     "Event",
     "FileExists",
+    "Format",
     "FrameError",
     "Image",
     "ImageError",
@@ -59,6 +63,8 @@ __all__ = [
     "chain",
     "check_fits",
     "check_target",
+    "format_of",
+    "format_to_write",
     "listing",
     "meta_text",
     "open_reader",

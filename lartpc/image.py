@@ -18,6 +18,9 @@ TickOrder = Literal["backward", "forward"]
 INVALID_INDEX = 65535
 """LArCV writes this value for "not set" in the 16-bit numbers of planes, particles and ROIs."""
 
+WIRES_AND_TICKS = 2
+"""The unit of an image's x and y in LArCV2: wires and ticks."""
+
 Pixels = npt.NDArray[np.float32]
 
 

@@ -38,6 +38,7 @@ LARTPC = {
     *("Event", "RSE", "ROI", "Image", "ImageMeta", "TickOrder", "AskedOrder", "TickChoice"),
     *("open_reader", "open_writer", "Reader", "Writer", "Product", "producers", "products"),
     *("readable_products", "listing", "check_fits", "check_target", "provenance", "chain"),
+    *("Format", "format_of", "format_to_write"),
     *("Batch", "Limits", "pack", "unpack", "stack", "meta_text"),
     *("LArTPCError", "ImageError", "FrameError", "BatchError", "ReadError", "WriteError"),
     *("ProductMissing", "FileExists", "LibraryMissing", "ParameterError", "TickOrderError"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ModeName = Literal["croi", "tiles", "whole"]
 TickChoice = Literal["auto", "backward", "forward"]
 OnBadInput = Literal["stop", "fail"]
+OutputFormat = Literal["larcv1", "larcv2", "larcv3"]
 
 DEFAULT_NAME = "{folder}/{stem}_ssnet{suffix}"
 """The pattern of the names of outputs, if no option gives one."""
@@ -51,6 +52,8 @@ class ScoringOptions:
     high_adc: float = 500.0
     tick_order: TickChoice = "auto"
     trust_tick_order: bool = False
+    format: OutputFormat | None = None
+    """The format of the outputs; None: that of each input, if the suffixes are the same."""
     copy_input: bool = False
     mode_taken: bool = False
     """No option gave the mode: it was taken from the first file. A file of the other kind fails."""
@@ -132,6 +135,7 @@ class ScoringOptions:
             "wait_s": self.wait_s,
             "heartbeats": self.heartbeats,
             "window": self.window,
+            "format": self.format,
             "copy_input": self.copy_input,
             "tick_order": self.tick_order,
             "trust_tick_order": self.trust_tick_order,

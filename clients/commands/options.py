@@ -61,6 +61,12 @@ class OnBadInput(str, enum.Enum):
     fail = "fail"
 
 
+class FileFormats(str, enum.Enum):
+    larcv1 = "larcv1"
+    larcv2 = "larcv2"
+    larcv3 = "larcv3"
+
+
 # Input and output.
 
 Inputs = Annotated[
@@ -81,6 +87,15 @@ Start = Annotated[
 End = Annotated[
     int | None,
     option(FILES, min=1, help="Stop before this entry. Default: the end of the inputs."),
+]
+OutputFormat = Annotated[
+    FileFormats | None,
+    option(
+        FILES,
+        "--format",
+        help="Format of the output: larcv1 or larcv2 (.root), larcv3 (.h5). Default: larcv3 for"
+        " .h5, and for .root that of the inputs, or larcv1 if they are no ROOT files.",
+    ),
 ]
 CopyInput = Annotated[
     bool, option(FILES, "--copy-input", help="Copy all other products of the input to the output.")

@@ -13,6 +13,7 @@ from .options import (
     Events,
     Force,
     Output,
+    OutputFormat,
     Quiet,
     Seed,
     Verbose,
@@ -23,19 +24,22 @@ from .options import (
 HELP = """Make a file of toy events: neutrino-like events among cosmics, with truth.
 
 The products are the images `wire` (ADC) and `segment` (0 background, 1 shower, 2 track) of three \
-planes, and the ROIs `croi` around the vertex (only in .root files: .h5 files hold no ROIs). A \
+planes, and the ROIs `croi` around the vertex (only in .root files: .h5 files hold no ROIs; LArCV2 \
+files hold them as particles). A \
 pixel covers 6 ticks and 1 wire. Equal seeds make equal events; the seed is also the run number.
 
 [bold]Examples[/]
 
   ssnet toy --events 10 -o toy.root
   ssnet toy --events 100 -o toy.h5 --seed 7 --rows 1008 --cols 3456
+  ssnet toy --events 10 -o toy.root --format larcv2
 """
 
 
 def toy(
     output: Output,
     force: Force = False,
+    file_format: OutputFormat = None,
     events: Events = 10,
     seed: Seed = 1,
     rows: Annotated[int, option(COMPUTED, min=16, max=16384, help=ROWS_HELP)] = 512,
@@ -69,6 +73,7 @@ def toy(
             seed=seed,
             settings=settings,
             force=force,
+            format=file_format.value if file_format else None,
             on_progress=show,
             command=sys.argv,
         )

@@ -187,7 +187,7 @@ def planes(path: Path, producer: str, usual: tuple[int, ...]) -> tuple[int, ...]
         suppress(LArTPCError),
         open_reader(path, tick_order=turned_to("backward"), images=(producer,)) as reader,
     ):
-        is_larcv2 = reader.formats_of(0) == {"larcv2"}
+        is_larcv2 = reader.formats[0] == "larcv2"
         for entry in range(min(len(reader), _LOOKED_AT)):
             found |= {meta.plane for meta in reader.metas_at(entry)[producer]}
         found.discard(INVALID_INDEX)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lartpc import AskedOrder
+from lartpc import AskedOrder, Format
 from mdp import SettingsError
 from mdp.settings import DEFAULT_ENDPOINT
 
@@ -32,6 +32,8 @@ class FileJob:
     """The most questions in flight, including those whose answers wait to be written."""
     window_bytes: int = 256 << 20
     """The most packed bytes of these questions and answers; one question is always allowed."""
+    format: Format | None = None
+    """The format of the output; None: as `lartpc.format_to_write` chooses."""
     copy_input: bool = False
     """Copy the input's other products to the output, entry by entry."""
     repeat_inputs: bool = False

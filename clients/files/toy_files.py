@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from lartpc import Event, open_writer
+from lartpc import Event, Format, Image, format_to_write, open_writer
+from lartpc.image import WIRES_AND_TICKS
 from lartpc.simulation import toy
 from mdp import SettingsError
 
@@ -23,6 +24,7 @@ def write(
     seed: int,
     settings: toy.ToySettings,
     force: bool,
+    format: Format | None = None,
     on_progress: OnProgress,
     command: Sequence[str] = (),
 ) -> None:
@@ -35,12 +37,12 @@ def write(
     began_at = now()
     with ExitStack() as stack:
         with uninterrupted():
-            writer = stack.enter_context(open_writer(path, force=force))
+            writer = stack.enter_context(open_writer(path, format=format, force=force))
         progress = progress_of(on_progress)
         progress.begin(f"{count} toy events of seed {seed} to {path}", total=count)
         for done, event in enumerate(toy.events(count, seed=seed, settings=settings), start=1):
             with uninterrupted():
-                writer.write(_fitting(event, path))
+                writer.write(_fitting(event, format_to_write(path, format)))
             progress(done, count)
         record = made_from_nothing(
             "ssnet toy",
@@ -59,5 +61,14 @@ def _settings(settings: toy.ToySettings) -> dict[str, object]:
     return {"rows": rows, "cols": cols, "cosmics": settings.mean_cosmics}
 
 
-def _fitting(event: Event, path: Path) -> Event:
-    return event if path.suffix == ".root" else replace(event, rois={})
+def _fitting(event: Event, format: Format) -> Event:
+    if format == "larcv3":
+        return replace(event, rois={})
+    if format == "larcv1":
+        return event
+    images = {name: tuple(map(_with_unit, its)) for name, its in event.images.items()}
+    return replace(event, images=images)
+
+
+def _with_unit(image: Image) -> Image:
+    return replace(image, meta=replace(image.meta, unit=WIRES_AND_TICKS))

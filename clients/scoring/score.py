@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from lartpc import ProductMissing, Reader, check_fits, check_target, open_reader
+from lartpc import ProductMissing, Reader, check_fits, check_target, format_to_write, open_reader
 from lartpc.crops import chain
 from mdp import Client, ClientSettings, MDPError, SettingsError
 from services.planes import DESCRIBE, Description, Origin, answer_name, service_name
@@ -86,12 +86,13 @@ def score(
     """
     watch, progress = watch or Stopwatch(), progress_of(on_progress)
     with ExitStack() as stack:
-        check_target(job.output)  # before thousands of inputs are opened
+        check_target(job.output, job.format)  # before thousands of inputs are opened
         provenance = stack.enter_context(Provenance(job, "ssnet run"))
         progress.step("opening the inputs")
         with watch.stage("inputs"):
             reader = stack.enter_context(_open_reader(job))
-        job = replace(job, tick_order=reader.tick_order)
+        format = format_to_write(job.output, job.format, reader.formats)
+        job = replace(job, tick_order=reader.tick_order, format=format)
         order = entry_range(job.start, job.end, len(reader))
         check_fits(job.output, reader, order)
         check_repeats(job, provenance, reader, order)

@@ -21,6 +21,7 @@ from lartpc import (
     Writer,
     check_fits,
     check_target,
+    format_to_write,
     open_reader,
     open_writer,
     producers,
@@ -90,7 +91,7 @@ def process_files(plan: SimpleJob, *, on_progress: OnProgress | None = None) -> 
     """Run the job. Raises `LArTPCError` for files, `MDPError` for requests and answers."""
     watch, progress = Stopwatch(), progress_of(on_progress)
     with ExitStack() as stack:
-        check_target(plan.output)  # before thousands of inputs are opened
+        check_target(plan.output, plan.format)  # before thousands of inputs are opened
         provenance = stack.enter_context(Provenance(plan, "ssnet simple"))
         client = stack.enter_context(_client(plan))
         progress.step("opening the inputs")
@@ -166,6 +167,7 @@ def _open_writer(plan: SimpleJob, reader: Reader, *, empty: bool) -> Writer:
     names = plan.answers or (reader.images if empty else ())
     return open_writer(
         plan.output,
+        format=format_to_write(plan.output, plan.format, reader.formats),
         force=plan.force,
         copy_input=reader if plan.copy_input else None,
         inputs=plan.inputs,

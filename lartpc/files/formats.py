@@ -20,6 +20,9 @@ from ..errors import ReadError
 Format = Literal["larcv1", "larcv2", "larcv3"]
 """The formats, by the version of LArCV whose classes or datasets the file holds."""
 
+LARCV_NAMES: dict[Format, str] = {"larcv1": "LArCV1", "larcv2": "LArCV2", "larcv3": "LArCV3"}
+"""The names of the formats for people."""
+
 Container = Literal["root", "hdf5"]
 
 CONTAINERS: dict[Format, Container] = {"larcv1": "root", "larcv2": "root", "larcv3": "hdf5"}

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..errors import ImageError, LArTPCError, LibraryMissing, ProductMissing, ReadError, WriteError
 from ..image import TickOrder, check_tick_order
 from .format_modules import module
-from .formats import SUFFIXES, Format, container_of
+from .formats import CONTAINERS, SUFFIXES, Format, container_of
 from .names import check_name
 from .reader import (
     OneFile,
@@ -135,6 +135,37 @@ def _producers_of_first(files: Sequence[Path]) -> tuple[str, ...]:
     raise errors[0]  # not reached: there is at least one error
 
 
+def format_to_write(
+    path: PathLike, asked: Format | None = None, inputs: Sequence[Format] = ()
+) -> Format:
+    """Return the format of an output.
+
+    `asked`: the format that it shall have; None: LArCV3 for .h5, and for .root the format of the
+    inputs, which must be of one; LArCV1 if there are none. Raises `WriteError` if the suffix is
+    another format's.
+    """
+    target = Path(path)
+    if target.suffix not in SUFFIXES:
+        raise WriteError(f"want a suffix of {sorted(SUFFIXES)} to write, got {target}")
+    container = SUFFIXES[target.suffix]
+    if asked:
+        if CONTAINERS[asked] != container:
+            right = [suffix for suffix, its in SUFFIXES.items() if its == CONTAINERS[asked]]
+            raise WriteError(
+                f"want a name that ends with {' or '.join(right)} for --format {asked},"
+                f" got {target}"
+            )
+        return asked
+    if container == "hdf5":
+        return "larcv3"
+    of_root = sorted({format for format in inputs if CONTAINERS[format] == "root"})
+    if len(of_root) > 1:
+        raise WriteError(
+            f"want --format larcv1 or larcv2 for {target}: the inputs have files of both"
+        )
+    return of_root[0] if of_root else "larcv1"
+
+
 def check_fits(path: PathLike, reader: Reader, entries: Sequence[int]) -> None:
     """Raise `ImageError` for an event whose numbers the format of `path` cannot hold.
 
@@ -163,20 +194,18 @@ def _misfits(rows: npt.NDArray[Any], largest: int) -> npt.NDArray[np.bool_]:
     return np.asarray(bad.any(axis=1))
 
 
-def check_target(path: PathLike) -> None:
+def check_target(path: PathLike, format: Format | None = None) -> None:
     """Raise `WriteError` if no file can be written under this name, whatever its content."""
     target = Path(path)
     if target.is_dir():  # checked first: a folder has no suffix
         raise WriteError(f"want a file to write, got the directory {target}")
-    _format_to_write(target)
+    format_to_write(target, format)
     if not target.parent.is_dir():
         raise WriteError(f"cannot write {target}: no directory {target.parent}")
 
 
 def _format_to_write(target: Path) -> ModuleType:
-    if target.suffix not in SUFFIXES:
-        raise WriteError(f"want a suffix of {sorted(SUFFIXES)} to write, got {target}")
-    return module(SUFFIXES[target.suffix])
+    return module(CONTAINERS[format_to_write(target)])
 
 
 def check_output(path: PathLike, *, force: bool, inputs: Iterable[PathLike]) -> ModuleType:
@@ -190,6 +219,7 @@ def check_output(path: PathLike, *, force: bool, inputs: Iterable[PathLike]) -> 
 def open_writer(
     path: PathLike,
     *,
+    format: Format | None = None,
     force: bool = False,
     copy_input: Reader | None = None,
     copy_later: bool = False,
@@ -197,8 +227,10 @@ def open_writer(
     images: Sequence[str] = (),
     rois: Sequence[str] = (),
 ) -> Writer:
-    """Open a file for writing; its suffix (.root, .h5) decides the format.
+    """Open a file for writing.
 
+    `format`: its suffix must fit (.root for LArCV1 and LArCV2, .h5 for LArCV3); None: as
+    `format_to_write` chooses for `copy_input`.
     `copy_input`: copy all other products of this reader, entry by entry. `copy_later`: this file is
     a part; if its format copies products when a file is closed, the joined file copies them.
     `inputs`: files that the output must not replace, even with `force`. `images`, `rois`: producers
@@ -210,11 +242,14 @@ def open_writer(
         check_name(name)
     forbidden = [*(copy_input.paths if copy_input else ()), *map(Path, inputs)]
     format_module = check_output(target, force=force, inputs=forbidden)
+    chosen = format_to_write(target, format, copy_input.formats if copy_input else ())
     copied = None if copy_later and format_module.COPIES_AT_END else copy_input
     whole = WholeFile(target, force=force, inputs=forbidden)
     try:
         with writing(str(target)):
-            sink: Sink = format_module.open_sink(whole.part, copied, tuple(images), tuple(rois))
+            sink: Sink = format_module.open_sink(
+                whole.part, chosen, copied, tuple(images), tuple(rois)
+            )
     except BaseException:
         whole.discard()
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .formats import Format
 from .open import check_output, open_writer
 from .reader import Reader
 from .writer import Writer
@@ -21,6 +22,7 @@ class PartFiles:
         self,
         path: Path,
         *,
+        format: Format,
         force: bool,
         inputs: Iterable[Path],
         images: Sequence[str],
@@ -29,16 +31,22 @@ class PartFiles:
         """Check the output; nothing is written yet. The parameters are those of `open_writer`."""
         format_module = check_output(path, force=force, inputs=inputs)
         self.path = path
+        self._format = format
         self._images = tuple(images)
         self._copy_input = copy_input
         self._copies_at_end = bool(format_module.COPIES_AT_END)
         if copy_input is not None:
-            format_module.check_copied(copy_input)
+            format_module.check_copied(copy_input, format)
 
     def open(self, path: Path) -> Writer:
         """Open a part. With `copy_input`, `Writer.write` needs the input entry of every event."""
         return open_writer(
-            path, force=True, copy_input=self._copy_input, copy_later=True, images=self._images
+            path,
+            format=self._format,
+            force=True,
+            copy_input=self._copy_input,
+            copy_later=True,
+            images=self._images,
         )
 
     def are_whole(self, parts: Sequence[Path]) -> bool:
@@ -51,7 +59,7 @@ class PartFiles:
         `entries`: the input entry of every event.
         """
         copied = self._copy_input if self._copies_at_end else None
-        writer = open_writer(path, force=True, copy_input=copied)
+        writer = open_writer(path, format=self._format, force=True, copy_input=copied)
         try:
             writer.append(parts, entries)
         except BaseException:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..errors import LArTPCError, LibraryMissing, ProductMissing, ReadError
 from ..image import ROI, RSE, Event, Image, ImageMeta, TickOrder
-from .formats import Format
+from .formats import LARCV_NAMES, Format
 from .names import (
     Key,
     image_key,
@@ -166,10 +166,12 @@ class Reader:
         self._file: OneFile | None = None
         self._open_index = -1
         surveyed = self._survey_all()
-        self.sizes = tuple(count for count, _ in surveyed)
+        self.sizes = tuple(count for count, _, _ in surveyed)
         """The number of entries of each file."""
         self._ends = list(accumulate(self.sizes))
-        self.surveys = tuple(survey for _, survey in surveyed)
+        self.formats = tuple(format for _, format, _ in surveyed)
+        """The format of each file."""
+        self.surveys = tuple(survey for _, _, survey in surveyed)
         """What each file shows about its tick order."""
         self.tick_choice = given or choose(asked, self.surveys, trust=trust)
         """The tick order, and the reason for it."""
@@ -248,11 +250,6 @@ class Reader:
         index = bisect_right(self._ends, entry)
         return self.paths[index], entry - (self._ends[index] - self.sizes[index])
 
-    def formats_of(self, file: int) -> set[Format]:
-        """Return the formats of the products that are read from file number `file`: mostly one."""
-        opened = self._switch(file)
-        return {opened.format(*name) for name in self._names}
-
     def products(self, file: int) -> tuple[Product, ...]:
         """Return all products of a file by its number, also those that are not read here."""
         opened = self._open_one(self.paths[file], self.tick_order, self._overrules)
@@ -318,13 +315,14 @@ class Reader:
         _, local = self.locate(entry)
         return self._switch(bisect_right(self._ends, entry)), local
 
-    def _survey_all(self) -> list[tuple[int, Survey]]:
-        """Return the entries and the survey of every file; an error names all unreadable files."""
-        surveyed: list[tuple[int, Survey]] = []
+    def _survey_all(self) -> list[tuple[int, Format, Survey]]:
+        """Return each file's entries, format and survey; an error names all unreadable files."""
+        surveyed: list[tuple[int, Format, Survey]] = []
         errors: list[LArTPCError] = []
         for index in range(len(self.paths)):
             try:
-                surveyed.append((self._count(index), self._survey(index)))
+                count, format = self._count(index), self._format(index)
+                surveyed.append((count, format, self._survey(index, format)))
             except LibraryMissing:
                 raise
             except LArTPCError as error:
@@ -340,22 +338,29 @@ class Reader:
             raise ReadError(f"want products of one length in {self.paths[index]}, got {counts}")
         return next(iter(counts.values()))
 
-    def _survey(self, index: int) -> Survey:
+    def _format(self, index: int) -> Format:
+        file = self._switch(index)
+        formats = {file.format(*name) for name in self._names}
+        if len(formats) != 1:
+            names = " and ".join(LARCV_NAMES[format] for format in sorted(formats))
+            raise ReadError(f"want products of one format, got {names} in {self.paths[index]}")
+        return next(iter(formats))
+
+    def _survey(self, index: int, format: Format) -> Survey:
         """Collect what a file shows about its tick order; unreadable products are skipped."""
         file, path = self._switch(index), self.paths[index]
-        formats = {key: file.format(*key) for key in self._names}
-        larcv2 = "larcv2" in (formats[key] for key in self._image_keys)
+        larcv2 = format == "larcv2" and bool(self.images)
         crops: tuple[str, ...] = ()
         present: tuple[Key, ...] = ()
         with suppress(LArTPCError):
             present = file.names()
             crops = regions_for_crops(present)
-        if "larcv1" not in formats.values():
+        if format != "larcv1":
             return Survey(path, stored=True, rois=crops, larcv2=larcv2)
         recorded: tuple[TickOrder, ...] = ()
         with suppress(LArTPCError):
             recorded = tick_orders(file.provenance())
-        images = [key for key in self._image_keys if formats[key] == "larcv1"]
+        images = self._image_keys
         spans, regions = set[TickSpan](), set[tuple[TickSpan, TickSpan, float]]()
         for entry in _entries_with_images(file, images):
             metas = [m for key in images for m in file.metas(*key, entry)]
@@ -363,9 +368,7 @@ class Reader:
             for key in (key for key in present if key[0] == "partroi"):
                 with suppress(LArTPCError):
                     regions |= regions_of(file.rois(*key, entry), metas)
-        return Survey(
-            path, False, recorded, frozenset(spans), frozenset(regions), crops, larcv2=larcv2
-        )
+        return Survey(path, False, recorded, frozenset(spans), frozenset(regions), crops)
 
     def _rse(self, file: OneFile, local: int) -> RSE:
         rses = {f"{kind}_{name}": file.rse(kind, name, local) for kind, name in self._names}

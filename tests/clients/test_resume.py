@@ -345,9 +345,7 @@ def test_requests_that_time_out_end_the_run_which_goes_on_later(
 
 FULL_DISK = """
 import resource, sys
-from lartpc.files.root.root_writer import load_root
 from clients.__main__ import main
-load_root()
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 main()

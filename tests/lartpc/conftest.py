@@ -13,6 +13,6 @@ from tests.support.optional import optional
 def root() -> Any:
     """ROOT with LArCV1's classes."""
     optional("ROOT")
-    from lartpc.files.root.root_writer import load_root
+    from lartpc.files.root.writing.declared import load_root
 
-    return load_root()
+    return load_root("larcv1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -27,14 +28,14 @@ from lartpc import (
     open_writer,
     products,
 )
-from lartpc.files.root.root_writer import CHECKSUMS
+from lartpc.files.root.writing.declared import CHECKSUMS
 from tests.support.images import event, image, meta, numbers, same, same_image
 from tests.support.root_tools import root_says
 from tests.support.shared import ROOT, case, data
 
 pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.slow]
 
-HEAD = {f"larcv::{name}": checksum for name, checksum in CHECKSUMS.items()}
+HEAD = {f"larcv::{name}": checksum for name, checksum in CHECKSUMS["larcv1"].items()}
 
 
 def write(path: Path, events: Sequence[Event], **settings: Any) -> Path:
@@ -71,7 +72,7 @@ def test_the_checksums_are_those_of_larcv1(root: Any) -> None:
         "ROI": "cf7f3fee",
         "Vertex": "77daf357",
     }
-    assert {name: f"{checksum:08x}" for name, checksum in CHECKSUMS.items()} == facts
+    assert {name: f"{checksum:08x}" for name, checksum in CHECKSUMS["larcv1"].items()} == facts
     for name, checksum in facts.items():
         assert root.TClass.GetClass(f"larcv::{name}").GetCheckSum() & 0xFFFFFFFF == int(
             checksum, 16
@@ -467,10 +468,8 @@ def test_trees_of_different_events_are_refused(tmp_path: Path, root: Any) -> Non
 FULL_DISK = """
 import resource, sys
 from lartpc import WriteError, open_writer
-from lartpc.files.root.root_writer import load_root
 from tests.support.images import image
 from lartpc import Event, RSE
-load_root()
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     with open_writer(sys.argv[1]) as writer:
@@ -491,7 +490,6 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
 
 WITHOUT_ROOT = """
 import sys
-sys.modules["ROOT"] = None
 from lartpc import LibraryMissing, open_writer
 try:
     open_writer(sys.argv[1])
@@ -501,10 +499,17 @@ except LibraryMissing as error:
 
 
 def test_without_root_the_error_says_what_to_install(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WITHOUT_ROOT, str(tmp_path / "out.root")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "ROOT.py").write_text("raise ImportError('no such thing here')")
+    (tmp_path / "out").mkdir()
+    path = os.pathsep.join([str(tmp_path / "without"), str(ROOT)])
+    command = [sys.executable, "-c", WITHOUT_ROOT, str(tmp_path / "out" / "out.root")]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
     assert "pip install 'root>=0.1a12'" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert "(no such thing here)" in done.stdout
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 FLAT = """

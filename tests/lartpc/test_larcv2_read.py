@@ -213,11 +213,7 @@ def test_files_of_three_families_are_read_as_one_sequence_in_one_order(
     provenance.append(paths[0], [json.dumps({"tick_order": order})])
     with open_reader(paths, tick_order="auto", images=["wire"]) as reader:
         assert reader.tick_order == order
-        assert [reader.formats_of(file) for file in range(3)] == [
-            {"larcv1"},
-            {"larcv2"},
-            {"larcv3"},
-        ]
+        assert reader.formats == ("larcv1", "larcv2", "larcv3")
         for number, event in enumerate(reader):
             want = events[number % len(events)]
             assert event.rse == want.rse

@@ -10,7 +10,16 @@ import h5py
 import numpy as np
 import pytest
 
-from lartpc import Event, Image, ReadError, WriteError, open_reader, open_writer, products
+from lartpc import (
+    Event,
+    Image,
+    ReadError,
+    WriteError,
+    format_to_write,
+    open_reader,
+    open_writer,
+    products,
+)
 from lartpc.files.parts import PartFiles
 from tests.support.images import event, same
 from tests.support.optional import optional
@@ -53,8 +62,17 @@ def suffix(request: pytest.FixtureRequest) -> str:
 
 
 def part_files(path: Path, **more: Any) -> PartFiles:
+    format = format_to_write(path)
     return PartFiles(
-        path, **{"force": False, "inputs": (), "images": ["scores"], "copy_input": None, **more}
+        path,
+        **{
+            "format": format,
+            "force": False,
+            "inputs": (),
+            "images": ["scores"],
+            "copy_input": None,
+            **more,
+        },
     )
 
 

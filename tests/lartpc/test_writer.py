@@ -148,9 +148,6 @@ from tests.support.images import meta
 noise = np.random.default_rng(1).normal(size=(300, 400)).astype(np.float32)
 event = Event(RSE(1, 1, 1), {"wire": (Image(meta(rows=300, cols=400), noise),)})
 path, limit, count = sys.argv[1], *map(int, sys.argv[2:])
-if path.endswith(".root"):
-    from lartpc.files.root.root_writer import load_root
-    load_root()
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
     with open_writer(path) as writer:

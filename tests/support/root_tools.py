@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ def root_says(path: Path) -> dict[str, Any]:
 
 
 def hadd(target: Path, *sources: Path) -> None:
-    import ROOT
-
-    program = Path(ROOT.__file__).parent / "bin" / "hadd"
-    command = str(program) if program.exists() else shutil.which("hadd")
+    found = find_spec("ROOT")
+    program = Path(found.origin).parent / "bin" / "hadd" if found and found.origin else Path()
+    command = str(program) if program.is_file() else shutil.which("hadd")
     if command is None:
         pytest.fail("want the hadd that comes with ROOT, got none")
     subprocess.run([command, "-v", "0", str(target), *map(str, sources)], check=True)

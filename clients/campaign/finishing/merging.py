@@ -16,7 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lartpc import FileExists, LArTPCError, ReadError, open_reader, open_writer
+from lartpc import (
+    FileExists,
+    Format,
+    LArTPCError,
+    ReadError,
+    format_to_write,
+    open_reader,
+    open_writer,
+)
+from lartpc.files.formats import SUFFIXES
 from lartpc.files.open import check_output, check_target
 from lartpc.files.ticks import turned_to
 from lartpc.files.whole_file import check_free, move, named
@@ -31,8 +40,6 @@ from ..file_content import content_of
 from .outputs import ScoredFile
 
 log = logging.getLogger(__name__)
-
-_FORMATS = {".root": "larcv1", ".h5": "larcv3", ".hdf5": "larcv3"}
 
 
 def cut(files: Sequence[ScoredFile], to_bytes: int) -> list[list[ScoredFile]]:
@@ -101,7 +108,7 @@ def merge(
 
 def holds(target: Path, files: Sequence[ScoredFile]) -> bool:
     """Whether a file is what `merge` makes out of these outputs."""
-    if not target.is_file() or target.suffix not in _FORMATS:
+    if not target.is_file() or target.suffix not in SUFFIXES:
         return False
     try:
         _check_joined(target, files)
@@ -117,7 +124,8 @@ def holds(target: Path, files: Sequence[ScoredFile]) -> bool:
 def _join(
     files: Sequence[ScoredFile], joined: Path, progress: Progress, pause: Callable[[], object]
 ) -> None:
-    parts = [_part(file, joined, number, pause) for number, file in enumerate(files)]
+    format = _format(files, joined)
+    parts = [_part(file, joined, format, number, pause) for number, file in enumerate(files)]
     # a file without entries has no images to join, and only its provenance is kept
     filled = [part for part, file in zip(parts, files, strict=True) if len(file.events)]
     count = sum(len(file.events) for file in files)
@@ -126,7 +134,7 @@ def _join(
         pause()
         progress(number, len(filled))
 
-    with open_writer(joined, force=True) as writer:
+    with open_writer(joined, format=format, force=True) as writer:
         writer.append(filled or parts[:1], range(count), on_part)
         writer.provenance = tuple(text for file in files for text in file.texts)
         pause()
@@ -136,9 +144,15 @@ def _join(
             part.unlink(missing_ok=True)
 
 
-def _part(file: ScoredFile, joined: Path, number: int, pause: Callable[[], object]) -> Path:
+def _format(files: Sequence[ScoredFile], joined: Path) -> Format:
+    return format_to_write(joined, inputs=[file.format for file in files])
+
+
+def _part(
+    file: ScoredFile, joined: Path, format: Format, number: int, pause: Callable[[], object]
+) -> Path:
     """Return an output in the format of the joined file: itself, or a copy that is converted."""
-    if file.format == _FORMATS[joined.suffix]:
+    if file.format == format:
         return file.path
     copy = joined.with_name(f"converted-{number:06d}{joined.suffix}")
     kinds = {product.partition("_")[0] for product in file.products}
@@ -154,7 +168,9 @@ def _part(file: ScoredFile, joined: Path, number: int, pause: Callable[[], objec
     order = turned_to(file.records[0].tick_order)
     with (
         open_reader(file.path, tick_order=order, rois=rois) as reader,
-        open_writer(copy, force=True, images=reader.images, rois=reader.rois) as writer,
+        open_writer(
+            copy, format=format, force=True, images=reader.images, rois=reader.rois
+        ) as writer,
     ):
         for event in reader:
             pause()

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lartpc import LArTPCError, LibraryMissing, ReadError
+from lartpc import Format, LArTPCError, LibraryMissing, ReadError
+from lartpc.files.formats import LARCV_NAMES
 from lartpc.files.open import format_of
 from lartpc.files.reader import raise_together
 from mdp import SettingsError
@@ -41,8 +42,7 @@ class ScoredFile:
 
     path: Path
     bytes: int
-    format: str
-    """`larcv1` or `larcv3`."""
+    format: Format
     products: frozenset[str]
     events: Names
     """(run, subrun, event) of each entry."""
@@ -148,6 +148,12 @@ def failed_report(path: Path, records: Sequence[Record]) -> FailedReport | None:
 def check_fit(files: Sequence[ScoredFile]) -> None:
     """Raise `SettingsError`, which names two outputs, if not all can be in one file."""
     stated: ScoredFile | None = None
+    roots = {file.format: file.path for file in files if file.format != "larcv3"}
+    if len(roots) > 1:
+        named = ", ".join(f"{path} is {LARCV_NAMES[its]}" for its, path in roots.items())
+        raise SettingsError(
+            f"{named}: they do not fit into one file; score their inputs again with one --format"
+        )
     for file in files:
         if file.products != files[0].products:
             odd = ", ".join(sorted(file.products ^ files[0].products))

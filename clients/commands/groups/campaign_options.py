@@ -83,6 +83,7 @@ _FIELDS = {
     **{name: name for name in ("copy_input", "repeat_inputs", "tick_order", "trust_tick_order")},
     **{name: name for name in ("mode", "producer", "rois", "planes", "size", "overlap", "window")},
     **{name: name for name in ("liveness", "bad_input", "strict", "max_failed", "tries", "ledger")},
+    "file_format": "format",
     "threshold": "low_adc",
     "ceiling": "high_adc",
     "wait": "wait_s",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
-from lartpc import Event, FileExists, ImageError, Reader, WriteError
+from lartpc import Event, FileExists, ImageError, Reader, WriteError, format_to_write
 from lartpc.files.parts import PartFiles
 from services.planes import Origin, service_name
 
@@ -93,6 +93,7 @@ def open_output(
         force = job.force or isinstance(life, Retried)
         files = PartFiles(
             job.output,
+            format=format_to_write(job.output, job.format, reader.formats),
             force=force,
             inputs=job.inputs,
             images=images,

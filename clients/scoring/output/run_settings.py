@@ -37,5 +37,7 @@ def run_settings(
             "tick_order": job.tick_order,
             **overruled(reader),
             "copy_input": job.copy_input,
+            # the other formats are known from the suffix; left out for runs of older software
+            **({"format": job.format} if job.format == "larcv2" else {}),
         }
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import WriteError
 from ...image import TickOrder
+from ..formats import Format
 from ..reader import Reader
 from ..writer import Sink
 from .hdf5_reader import LArCV3File
@@ -31,14 +32,20 @@ def open_file(path: Path, tick_order: TickOrder, overrules: bool = False) -> LAr
 
 
 def open_sink(
-    part: Path, copy_input: Reader | None, images: tuple[str, ...], rois: tuple[str, ...]
+    part: Path,
+    format: Format,
+    copy_input: Reader | None,
+    images: tuple[str, ...],
+    rois: tuple[str, ...],
 ) -> Sink:
     """Open a file to write. Raises `WriteError` for ROIs, which LArCV3 files cannot hold."""
     if rois:
-        raise WriteError(f"want a LArCV1 file (.root) for ROIs, LArCV3 holds none: {rois}")
+        raise WriteError(
+            f"want a LArCV1 or LArCV2 file (.root) for ROIs, LArCV3 holds none: {rois}"
+        )
     return HDF5Sink(part, copy_input, images)
 
 
-def check_copied(source: Reader) -> None:
+def check_copied(source: Reader, format: Format) -> None:
     """Raise `WriteError` unless all other products of the inputs can be copied."""
     all_images(source)

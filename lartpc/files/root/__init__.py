@@ -1,16 +1,25 @@
-"""The formats LArCV1 and LArCV2 (ROOT): read with uproot, written with ROOT itself."""
+"""ROOT files of LArCV1 and LArCV2: read with uproot, written with ROOT in a process of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ...image import TickOrder
+from ..formats import Format
 from ..reader import Reader
 from ..writer import Sink
 from .root_file import ROOTFile
+from .writing.copied import products_to_copy
+from .writing.writer_process import RemoteSink, append_provenance
 
-# root_writer is imported when it is needed: ROOT takes seconds to start, and readers do without it
+__all__ = (
+    "COPIES_AT_END",
+    "MAX_NUMBER",
+    "append_provenance",
+    "check_copied",
+    "open_file",
+    "open_sink",
+)
 
 COPIES_AT_END = True
 """True: the other products of an input are copied when the file is closed."""
@@ -24,23 +33,17 @@ def open_file(path: Path, tick_order: TickOrder, overrules: bool = False) -> ROO
 
 
 def open_sink(
-    part: Path, copy_input: Reader | None, images: tuple[str, ...], rois: tuple[str, ...]
+    part: Path,
+    format: Format,
+    copy_input: Reader | None,
+    images: tuple[str, ...],
+    rois: tuple[str, ...],
 ) -> Sink:
     """Open a file to write; raises `LibraryMissing` without ROOT."""
-    from .root_writer import ROOTSink
+    copied = products_to_copy(copy_input, format) if copy_input else None
+    return RemoteSink(format, part, copied, images, rois)
 
-    return ROOTSink(part, copy_input, images, rois)
 
-
-def check_copied(source: Reader) -> None:
+def check_copied(source: Reader, format: Format) -> None:
     """Raise `WriteError` or `ReadError` unless all other products of the inputs can be copied."""
-    from .root_writer import common_products
-
-    common_products(source)
-
-
-def append_provenance(path: Path, records: Sequence[str]) -> None:
-    """Add provenance texts to a closed file; raises `LibraryMissing` without ROOT."""
-    from . import root_writer
-
-    root_writer.append_provenance(path, records)
+    products_to_copy(source, format)

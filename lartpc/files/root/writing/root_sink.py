@@ -1,107 +1,44 @@
-"""One LArCV1 file, written with ROOT. Refuses to write in a process that has loaded LArCV.
-
-ROOT compiles classes with LArCV1's names and members (`larcv1_classes.h`). Their checksums are
-compared with LArCV1's, so LArCV1 and hadd can read the files that ROOT then writes.
-"""
+"""One file of LArCV1 or LArCV2, written with ROOT. Runs in the writer process only."""
 
 from __future__ import annotations
 
-import warnings
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import ImageError, LibraryMissing, ReadError, WriteError
-from ...image import ROI, RSE, Event, Image, ImageMeta
-from .. import provenance_texts
-from ..formats import container_of
-from ..reader import Product, Reader, all_products
-from ..writer import OnPart, writing
+from ....errors import ImageError, ReadError, WriteError
+from ....image import INVALID_INDEX, ROI, RSE, Event, Image, ImageMeta
+from ... import provenance_texts
+from ...formats import LARCV_NAMES, Format
+from ...reader import all_products
+from ...writer import OnPart, writing
+from ..root_file import ROOTFile
+from .copied import Copied
+from .declared import new_event
 from .plain_path import PlainPaths
-from .root_file import ROOTFile
-
-CHECKSUMS = {
-    "Point2D": 0x286E66E3,
-    "ImageMeta": 0xB9C3C44B,
-    "Image2D": 0xDE7356F7,
-    "EventBase": 0xCB50957F,
-    "EventImage2D": 0x65DE9DE4,
-    "Vertex": 0x77DAF357,
-    "ROI": 0xCF7F3FEE,
-    "EventROI": 0x65080BE4,
-}
-"""The checksums of LArCV1's classes in its files: LArCV selects a class by its checksum."""
 
 COMPRESSION = 101  # zlib, level 1, as LArCV1 wrote it: a ROOT of that time can read it
 MIN_BASKET_BYTES = 256 << 10  # small images share a basket
 MAX_BASKET_BYTES = 256 << 20
+_REGIONS: dict[Format, str] = {"larcv1": "partroi", "larcv2": "particle"}
+"""The kind of product that holds regions of interest."""
 _USHORT_MAX = 65535
 _SIZE_MAX = (1 << 64) - 1
-
-
-@cache
-def load_root() -> Any:
-    """Import ROOT and compile LArCV1's classes. Raises `LibraryMissing`, with what to install."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the wheel warns that it is an alpha release
-            import ROOT
-    except ImportError as error:
-        raise LibraryMissing(
-            "writing LArCV1 files needs ROOT: pip install 'root>=0.1a12' (extra [larcv1], Linux),"
-            " or run where Python can import your ROOT; or write LArCV3 (.h5)"
-            f" ({error})"
-        ) from error
-    ROOT.gROOT.SetBatch(True)
-    loaded = ROOT.TClass.GetClass("larcv::EventImage2D", False, True)
-    if loaded and loaded.IsLoaded():
-        raise LibraryMissing(
-            "want a process that has not loaded LArCV: its classes cannot be declared twice"
-        )
-    # otherwise a rootmap on the path could load LArCV's library after our classes
-    ROOT.gInterpreter.SetClassAutoLoading(False)
-    # copied trees hold classes that are not declared here, and ROOT warns about every one
-    ROOT.gErrorIgnoreLevel = max(int(ROOT.gErrorIgnoreLevel), int(ROOT.kError))
-    _declare(ROOT)
-    # compression takes most of a writer's time; other threads can read and pack meanwhile
-    ROOT.TTree.Fill.__release_gil__ = True
-    return ROOT
-
-
-def _declare(root: Any) -> None:
-    text = resources.files(__package__).joinpath("larcv1_classes.h").read_text()
-    if not root.gInterpreter.Declare(text):
-        raise LibraryMissing(
-            "ROOT cannot compile LArCV1's classes: it needs the C++ standard library's headers"
-            " (Debian: apt install g++)"
-        )
-    for name, want in CHECKSUMS.items():
-        got = int(root.TClass.GetClass(f"larcv::{name}").GetCheckSum()) & 0xFFFFFFFF
-        if got != want:
-            raise WriteError(f"want checksum {want:08x} of larcv::{name} from ROOT, got {got:08x}")
-
-
-def _event(root: Any, name: str) -> Any:
-    """Return an event object for a product: `partroi_croi`; None: its class is not declared."""
-    kind, _, _ = name.partition("_")
-    if kind == "image2d":
-        return root.larcv.EventImage2D()
-    return root.larcv.EventROI() if kind == "partroi" else None
 
 
 class _Tree:
     """The tree of a product, and the event object that its branch reads."""
 
-    def __init__(self, root: Any, file: Any, kind: str, producer: str, basket_bytes: int) -> None:
+    def __init__(
+        self, root: Any, file: Any, event: Any, kind: str, producer: str, basket_bytes: int
+    ) -> None:
         self.producer = producer
         name = f"{kind}_{producer}"
-        self.event = _event(root, name)
+        self.event = event
         self.tree = root.TTree(f"{name}_tree", f"{producer} tree", 99, file)
         self.tree.Branch(f"{name}_branch", self.event, 32000, 99)
         # otherwise ROOT makes baskets of 30 MB, which are decompressed whole to read one entry
@@ -122,14 +59,20 @@ class ROOTSink:
 
     def __init__(
         self,
+        root: Any,
+        format: Format,
         part: Path,
-        copy_input: Reader | None,
-        images: tuple[str, ...],
-        rois: tuple[str, ...],
+        copied: Copied | None,
+        images: Sequence[str],
+        rois: Sequence[str],
+        *,
+        on_copy: Callable[[str], object],
     ) -> None:
-        self._copied = common_products(copy_input) if copy_input else ()
-        self._input = copy_input
-        self._root = load_root()
+        """`on_copy` is called with what is copied next, before ROOT copies it."""
+        self._root = root
+        self._format = format
+        self._copied = copied
+        self._on_copy = on_copy
         self._paths = PlainPaths()
         with _silent(self._root):
             file = self._root.TFile.Open(self._paths.of(part), "RECREATE", "", COMPRESSION)
@@ -140,10 +83,10 @@ class ROOTSink:
         for producer in images:
             self._tree("image2d", producer, 0)
         for producer in rois:
-            self._tree("partroi", producer, 0)
+            self._tree(_REGIONS[self._format], producer, 0)
 
     def write(self, event: Event, entry: int | None) -> None:
-        _check(event)
+        _check(event, self._format)
         with _silent(self._root):
             for producer, images in event.images.items():
                 self._write_images(producer, images, event.rse)
@@ -159,7 +102,7 @@ class ROOTSink:
 
     def append(self, parts: Sequence[Path], entries: Sequence[int], on_part: OnPart) -> int:
         """Append complete files' trees, without decompressing; returns the number of entries."""
-        names = [product.name for product in _products_of(parts[0])]
+        names = _products_of(parts[0])
         joined: dict[str, Any] = {}
         for number, part in enumerate(parts):
             on_part(number)
@@ -210,49 +153,67 @@ class ROOTSink:
         if key not in self._trees:
             # the entry's vector headers are included, so that one event fits into one basket
             size = min(max(pixel_bytes + 4096, MIN_BASKET_BYTES), MAX_BASKET_BYTES)
-            self._trees[key] = _Tree(self._root, self._file, kind, producer, size)
+            event = new_event(self._root, self._format, kind)
+            self._trees[key] = _Tree(self._root, self._file, event, kind, producer, size)
         return self._trees[key]
 
     def _write_images(self, producer: str, images: tuple[Image, ...], rse: RSE) -> None:
         tree = self._tree("image2d", producer, sum(image.pixels.nbytes for image in images))
         tree.event.resize(len(images))
         for i, image in enumerate(images):
-            columns = np.asfortranarray(image.pixels)  # no copy if the image was read from LArCV1
+            if self._format == "larcv2":
+                image = image.in_order("forward")  # LArCV2 defines it so
+            columns = np.asfortranarray(image.pixels)
             meta = self._meta(image.meta)
             tree.event.image(i).set(i, meta, columns.ctypes.data, columns.size)
         tree.fill(rse)
 
     def _write_rois(self, producer: str, rois: tuple[ROI, ...], rse: RSE) -> None:
-        tree = self._tree("partroi", producer, 0)
+        tree = self._tree(_REGIONS[self._format], producer, 0)
         tree.event.resize(len(rois))
         for i, roi in enumerate(rois):
             target = tree.event.roi(i)
             target.set(roi.index, roi.mcst_index)
             for box in roi.boxes:
-                target.add_box(self._meta(box))
+                if self._format == "larcv1":
+                    target.add_box(self._meta(box))
+                else:
+                    target.add_box(self._meta(box), int(box.plane))
         tree.fill(rse)
 
     def _meta(self, meta: ImageMeta) -> Any:
+        if self._format == "larcv1":
+            return self._root.larcv.ImageMeta(
+                float(meta.width),
+                float(meta.height),
+                int(meta.rows),
+                int(meta.cols),
+                float(meta.origin_x),
+                float(meta.origin_y),
+                int(meta.plane),
+            )
         return self._root.larcv.ImageMeta(
-            float(meta.width),
-            float(meta.height),
+            float(meta.min_x),
+            float(meta.min_y),
+            float(meta.max_x),
+            float(meta.max_y),
             int(meta.rows),
             int(meta.cols),
-            float(meta.origin_x),
-            float(meta.origin_y),
             int(meta.plane),
+            int(meta.unit),
         )
 
     def _copy(self) -> None:
-        if self._input is None:
+        if self._copied is None:
             return
         written = self._joined | {f"{kind}_{producer}" for kind, producer in self._trees}
-        for product in self._copied:
-            if product.name not in written:
-                self._copy_product(self._input, product.name)
+        for name in self._copied.names:
+            if name not in written:
+                self._copy_product(self._copied, name)
 
-    def _copy_product(self, source: Reader, name: str) -> None:
-        if self._entries == array("q", range(len(source))):
+    def _copy_product(self, source: Copied, name: str) -> None:
+        if self._entries == array("q", range(source.entries)):
+            self._on_copy(f"{name} of {source.paths[0]}")
             copied = self._clone(source.paths, source.sizes, name)
         else:
             copied = self._copy_entries(source, name)
@@ -279,28 +240,28 @@ class ROOTSink:
         self._file.cd()
         return chain
 
-    def _copy_entries(self, source: Reader, name: str) -> int:
-        if not len(source):
+    def _copy_entries(self, source: Copied, name: str) -> int:
+        if not source.entries:
             return self._clone(source.paths, source.sizes, name)
         chain = self._chain(source.paths, source.sizes, name)
-        event = _event(self._root, name)
+        event = new_event(self._root, self._format, name.partition("_")[0])
         if event is not None:
             chain.SetBranchAddress(f"{name}_branch", event)
         clone = _want_tree(chain.CloneTree(0), name)
         for entry in self._entries:
+            path, local = source.locate(entry)
+            self._on_copy(f"{name} of {path} entry {local}")
             if event is not None:
                 # ROOT knows the class only by its declaration, and breaks the heap when it makes a
                 # vector larger or smaller that has elements
                 event.clear()
             if chain.GetEntry(entry) <= 0 or clone.Fill() <= 0:
-                path, local = source.locate(entry)
                 raise ReadError(f"want {name} copied, ROOT could not read {path} entry {local}")
         return int(clone.GetEntries())
 
 
-def append_provenance(part: Path, records: Sequence[str]) -> None:
+def append_provenance(root: Any, part: Path, records: Sequence[str]) -> None:
     """Add entries to a file's tree of provenance records. Raises `WriteError`."""
-    root = load_root()
     paths = PlainPaths()
     with _silent(root), writing(str(part)):
         try:
@@ -350,46 +311,38 @@ def _want_tree(tree: Any, name: str) -> Any:
     return tree
 
 
-def _check(event: Event) -> None:
-    """Raise `ImageError` for numbers that LArCV1's classes cannot hold."""
+def _check(event: Event, format: Format) -> None:
+    """Raise `ImageError` for numbers that LArCV's classes cannot hold."""
     if not all(0 <= number <= _SIZE_MAX for number in event.rse):
         raise ImageError(f"want (run, subrun, event) of at least 0, got {tuple(event.rse)}")
     metas = [image.meta for images in event.images.values() for image in images]
     rois = [roi for several in event.rois.values() for roi in several]
-    metas += [box for roi in rois for box in roi.boxes]
-    sides = [side for meta in metas for side in (meta.rows, meta.cols)]
+    boxes = [box for roi in rois for box in roi.boxes]
+    sides = [side for meta in (*metas, *boxes) for side in (meta.rows, meta.cols)]
     if not all(0 <= side <= _SIZE_MAX for side in sides):
         raise ImageError(f"want rows and cols from 0 to {_SIZE_MAX}, got {max(sides)}")
-    shorts = [meta.plane for meta in metas]
+    shorts = [meta.plane for meta in (*metas, *boxes)]
     shorts += [number for roi in rois for number in (roi.index, roi.mcst_index)]
     if not all(0 <= number <= _USHORT_MAX for number in shorts):
         raise ImageError(f"want planes and indices from 0 to {_USHORT_MAX}, got {max(shorts)}")
+    if format == "larcv2":
+        _check_planes(rois)
 
 
-def _products_of(path: Path) -> tuple[Product, ...]:
+def _check_planes(rois: Sequence[ROI]) -> None:
+    """Raise `ImageError` for boxes that LArCV2 cannot tell apart: it has one for each plane."""
+    for number, roi in enumerate(rois):
+        planes = [box.plane for box in roi.boxes]
+        if len(set(planes)) < len(planes) or INVALID_INDEX in planes:
+            raise ImageError(
+                f"want one box for each plane in region {number}, for {LARCV_NAMES['larcv2']},"
+                f" got planes {planes}"
+            )
+
+
+def _products_of(path: Path) -> list[str]:
     file = ROOTFile(path, "backward")
     try:
-        return all_products(file)
+        return [product.name for product in all_products(file)]
     finally:
         file.close()
-
-
-def common_products(source: Reader) -> tuple[Product, ...]:
-    """Return the products to copy: those of the first file, which every file must have.
-
-    Raises `WriteError` for other formats, and `ReadError` if the files differ.
-    """
-    other = [str(path) for path in source.paths if container_of(path) != "root"]
-    if other:
-        raise WriteError(f"want only LArCV1 files (.root) to copy into LArCV1, got {other}")
-    first = source.products(0)
-    names = {product.name for product in first}
-    for number, (path, size) in enumerate(zip(source.paths, source.sizes, strict=True)):
-        counts = {product.name: product.entries for product in source.products(number)}
-        if set(counts) != names:
-            odd = sorted(set(counts) ^ names)
-            raise ReadError(f"want the same products in all inputs, {odd} are not in all: {path}")
-        wrong = {name: count for name, count in counts.items() if count != size}
-        if wrong:
-            raise ReadError(f"want {size} entries of each product in {path}, got {wrong}")
-    return first

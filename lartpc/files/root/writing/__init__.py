@@ -1,0 +1,1 @@
+"""Writes files of LArCV1 and LArCV2 with ROOT, in a process of its own."""

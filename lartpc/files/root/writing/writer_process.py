@@ -1,0 +1,250 @@
+"""Starts the process that writes with ROOT, gives it orders, and says what happened if it dies.
+
+There is one writer process for each format, LArCV1 and LArCV2, because ROOT can know the classes of
+only one of them. It is started when it is first needed, and serves all files of this process.
+ROOT is never loaded here: so a ROOT that ends its process does not end the run, and a program that
+has loaded a real LArCV can write too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .... import errors
+from ....errors import LArTPCError, WriteError
+from ....image import Event
+from ...formats import LARCV_NAMES, Format
+from ...writer import OnPart
+from .copied import Copied
+from .exchange import Message, from_event, receive, send
+
+_MODULE = "lartpc.files.root.writing.writer_child"
+_STUCK_S = 600.0
+"""A writer process that used no CPU time and moved no bytes for so long is ended."""
+_LOOK_S = 30.0
+_END_S = 10.0
+_WAY_ON = (
+    "; the products of the inputs cannot be copied: without --copy-input, and with --fresh, the run"
+    " goes on without them"
+)
+
+
+class ROOTWriter:
+    """A writer process. Its methods may be called from any thread; each order waits for its end."""
+
+    def __init__(self, format: Format) -> None:
+        """Start the process. Raises `LibraryMissing` without ROOT."""
+        self.format = format
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115  (`end` closes it)
+        """What the process prints."""
+        self._lock = threading.Lock()
+        self._doing = "ROOT was loaded"
+        self._copying = False
+        self._numbers = 0
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, "-m", _MODULE, format],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._messages,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,  # Ctrl-C is for the parent only
+        )
+        if self._process.stdin is None or self._process.stdout is None:
+            raise AssertionError("want pipes to the writer process")
+        self._orders, self._answers = self._process.stdin, self._process.stdout
+        try:
+            self._answer(lambda part: None)
+        except BaseException:
+            self.end()
+            raise
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def new_number(self) -> int:
+        """Return a number for a new file."""
+        self._numbers += 1
+        return self._numbers
+
+    def obey(self, order: Message, doing: str, *, on_part: OnPart = lambda part: None) -> Any:
+        """Send an order, and return its result. `doing`: what it does, for errors: "wrote X".
+
+        Raises the order's error, and `WriteError` if the process dies.
+        """
+        with self._lock:
+            self._doing, self._copying = doing, False
+            try:
+                send(self._orders, order)
+            except (OSError, ValueError):  # ValueError: its pipe is closed, it died before
+                raise self._died() from None
+            return self._answer(on_part)
+
+    def _answer(self, on_part: Callable[[int], object]) -> Any:
+        while True:
+            self._wait()
+            try:
+                fields = receive(self._answers).fields
+            except (EOFError, OSError):
+                raise self._died() from None
+            if "at" in fields:
+                self._doing, self._copying = f"copied {fields['at']}", True
+            elif "part" in fields:
+                on_part(fields["part"])
+            elif "error" in fields:
+                raise _error(fields["error"], fields["text"])
+            else:
+                return fields["result"]
+
+    def _wait(self) -> None:
+        """Wait for an answer. Ends the process if it has stood still for too long."""
+        used, still_s = self._used(), 0.0
+        while not select.select([self._answers], [], [], _LOOK_S)[0]:
+            now = self._used()
+            still_s = 0.0 if now != used else still_s + _LOOK_S
+            used = now
+            if still_s >= _STUCK_S:
+                self._process.kill()
+
+    def _used(self) -> tuple[str, ...]:
+        """Return the CPU time and the bytes that the process has used."""
+        with suppress(OSError):
+            folder = Path("/proc", str(self._process.pid))
+            times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+            return (*times, (folder / "io").read_text())
+        return ()
+
+    def _died(self) -> WriteError:
+        self.end()
+        code = self._process.returncode
+        how = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        self._messages.seek(0, os.SEEK_END)
+        self._messages.seek(max(0, self._messages.tell() - 2000))
+        lines = self._messages.read().decode(errors="replace").strip().splitlines()
+        said = f" ({lines[-1].strip()})" if lines else ""
+        way_on = _WAY_ON if self._copying else ""
+        return WriteError(
+            f"ROOT's process for {LARCV_NAMES[self.format]} ended {how}{said} while it"
+            f" {self._doing}{way_on}"
+        )
+
+    def end(self) -> None:
+        """End the process. Files that are not closed stay incomplete."""
+        with suppress(OSError):
+            self._orders.close()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._answers.close()
+
+
+def _error(name: str, text: str) -> Exception:
+    """Return the error that the writer process names."""
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, LArTPCError):
+        return kind(text)
+    return OSError(text) if name == "OSError" else RuntimeError(text)
+
+
+_writers: dict[tuple[int, Format], ROOTWriter] = {}
+_starting = threading.Lock()
+
+
+def writer_of(format: Format) -> ROOTWriter:
+    """Return this process's writer for a format; starts it if it does not run.
+
+    Raises `LibraryMissing` without ROOT.
+    """
+    key = (os.getpid(), format)  # a forked process has its own
+    with _starting:
+        writer = _writers.get(key)
+        if writer is None or not writer.is_alive():
+            writer = _writers[key] = ROOTWriter(format)
+        return writer
+
+
+def _end_all() -> None:
+    for (pid, _), writer in list(_writers.items()):
+        if pid == os.getpid():
+            writer.end()
+
+
+atexit.register(_end_all)
+
+
+class RemoteSink:
+    """A `Sink` whose file is written by the writer process."""
+
+    def __init__(
+        self,
+        format: Format,
+        part: Path,
+        copied: Copied | None,
+        images: Sequence[str],
+        rois: Sequence[str],
+    ) -> None:
+        self._writer = writer_of(format)
+        self._number = self._writer.new_number()
+        self._part = part
+        self._order(
+            "opened",
+            order="open",
+            part=os.path.abspath(part),
+            copied=copied
+            and [list(map(os.path.abspath, copied.paths)), copied.sizes, copied.names],
+            images=list(images),
+            rois=list(rois),
+        )
+
+    def write(self, event: Event, entry: int | None) -> None:
+        message = from_event(event)
+        fields = {"order": "write", "sink": self._number, "entry": entry, **message.fields}
+        self._writer.obey(
+            Message(fields, message.arrays), f"wrote event {tuple(event.rse)} to {self._part}"
+        )
+
+    def append(self, parts: Sequence[Path], entries: Sequence[int], on_part: OnPart) -> int:
+        paths = [os.path.abspath(part) for part in parts]
+        entries = [int(entry) for entry in entries]
+        return int(
+            self._order(
+                f"joined {len(parts)} parts",
+                on_part=on_part,
+                order="append",
+                parts=paths,
+                entries=entries,
+            )
+        )
+
+    def close(self) -> None:
+        self._order("closed", order="close")
+
+    def abort(self) -> None:
+        if self._writer.is_alive():
+            self._order("gave up", order="abort")
+
+    def _order(self, doing: str, *, on_part: OnPart = lambda part: None, **fields: Any) -> Any:
+        message = Message({"sink": self._number, **fields})
+        return self._writer.obey(message, f"{doing} {self._part}", on_part=on_part)
+
+
+def append_provenance(path: Path, records: Sequence[str]) -> None:
+    """Add entries to a closed file's tree of provenance records. Raises `WriteError`."""
+    running = [w for (pid, _), w in _writers.items() if pid == os.getpid() and w.is_alive()]
+    writer = running[0] if running else writer_of("larcv1")
+    message = Message(
+        {"order": "provenance", "path": os.path.abspath(path), "records": list(records)}
+    )
+    writer.obey(message, f"wrote the provenance of {path}")
