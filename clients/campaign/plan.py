@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mdp import Heartbeats, SettingsError
 
@@ -265,10 +265,11 @@ def _fitted(hint: Any, value: Any) -> tuple[bool, Any]:
     if get_origin(hint) is tuple:
         fits = isinstance(value, list | tuple) and all(type(one) is int for one in value)
         return fits, tuple(value) if fits else value
-    if isinstance(hint, UnionType):
+    if get_origin(hint) in (Union, UnionType):  # the first is that of a Literal or None
         if value is None:
             return NoneType in get_args(hint), None
         (hint,) = (one for one in get_args(hint) if one is not NoneType)
+        return _fitted(hint, value)
     if hint is float and type(value) is int:
         return True, float(value)
     return type(value) is hint, value
