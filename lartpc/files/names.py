@@ -67,6 +67,11 @@ def plain(kind: str, producer: str) -> str:
     return producer if kind in (IMAGE_KINDS[0], REGION_KINDS[0]) else f"{kind}:{producer}"
 
 
+def as_producer(name: str) -> str:
+    """Return a name of images that a file can have: `sparse2d_wire` for `sparse2d:wire`."""
+    return name.replace(":", "_")
+
+
 def image_names(present: Iterable[Key]) -> tuple[str, ...]:
     """Return the names of all products that are read as images; those of image2d come first."""
     keys = sorted(
