@@ -45,7 +45,8 @@ def test_a_plain_name_of_regions_is_what_the_file_has() -> None:
 def test_what_is_listed_can_be_asked_for() -> None:
     assert names.image_names(LARCV2) == ("wire", "sparse2d:wire")
     assert names.region_names(LARCV2) == ("particle:mcst", "bbox2d:croi")
-    # particles are truth: no crops are made around them unless they are asked for
+    # other particles are truth: no crops are made around them unless they are asked for
+    assert names.regions_for_crops([("particle", "croi")]) == ("particle:croi",)
     assert names.regions_for_crops(LARCV2) == ("bbox2d:croi",)
     assert names.regions_for_crops(LARCV1) == ("croi",)
 
