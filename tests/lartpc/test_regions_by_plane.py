@@ -90,6 +90,12 @@ def test_a_plane_without_a_box_gets_no_crop_and_the_others_get_theirs() -> None:
         cut_rois([replace(regions[0], by_plane=False)], meta, index=1, size=20)
 
 
+def test_a_display_shows_the_box_of_the_plane_and_not_that_of_the_same_number() -> None:
+    roi = region(p5=(0, 10), p0=(20, 30))
+    assert [box and box.min_x for box in map(roi.shown_on, (0, 1, 5))] == [20, None, 0]
+    assert replace(roi, by_plane=False).shown_on(1) == roi.boxes[1]
+
+
 def test_no_warning_comes_from_planes_that_are_missing() -> None:
     with np.errstate(all="raise"):
         merge_rois([region(0, p0=(0, 10)), region(1, p7=(0, 10)), region(2, p0=(0, 0))])
