@@ -206,6 +206,12 @@ class ROI:
     """Each box states its plane, and planes may lack a box (LArCV2). Otherwise every region has all
     planes, and the boxes of one number belong together (LArCV1)."""
 
+    def shown_on(self, plane: int) -> ImageMeta | None:
+        """Return the box to draw on a plane; None if the region has none there."""
+        if self.by_plane:
+            return next((box for box in self.boxes if box.plane == plane), None)
+        return self.boxes[plane] if plane < len(self.boxes) else None
+
 
 @dataclass(frozen=True, eq=False)
 class Event:

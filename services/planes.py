@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -25,6 +25,9 @@ _HASH = 16  # characters of a sha256: 64 bits
 
 PLANES = (0, 1, 2)
 """The numbers of the wire planes U, V and Y."""
+MAX_PLANE = 99
+"""The largest number of a plane. A detector with several TPCs has more than three; LArCV2 calls
+them projections."""
 
 
 def who() -> dict[str, str]:
@@ -47,6 +50,19 @@ def service_name(plane: int, canary: str = "") -> str:
             f"want a label of up to 40 letters, digits, '.', '_' and '-' (--canary), got {canary!r}"
         )
     return f"ssnet-canary-{canary}-plane{plane}"
+
+
+def ranges(planes: Iterable[int]) -> str:
+    """Return numbers of planes as an option takes them: `0-2,5`."""
+    runs: list[list[int]] = []
+    for plane in sorted(set(planes)):
+        if runs and plane == runs[-1][-1] + 1:
+            runs[-1].append(plane)
+        else:
+            runs.append([plane])
+    return ",".join(
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs
+    )
 
 
 def answer_name(plane: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mdp import Heartbeats, SettingsError
 
@@ -42,6 +42,8 @@ class ScoringOptions:
     rois: str | None = None
     """The producer of the regions of interest; None: `croi`."""
     planes: tuple[int, ...] = (0, 1, 2)
+    skip_others: bool = False
+    """Skip images of other planes: the user named the planes."""
     size: int = 512
     """Rows and columns of crops and tiles, in pixels."""
     overlap: int = 64
@@ -125,6 +127,7 @@ class ScoringOptions:
             "producer": self.producer,
             "mode_taken": self.mode_taken,
             "planes": tuple(sorted(self.planes)),
+            "skip_others": self.skip_others,
             "low_adc": self.low_adc,
             "high_adc": self.high_adc,
             "timeout_s": self.timeout_s,
@@ -201,7 +204,7 @@ class CampaignSettings:
 _MAY_CHANGE = frozenset(
     {
         *("strict", "max_failed", "part_s", "timeout_s", "tries", "wait_s", "heartbeat_s"),
-        *("liveness", "window", "ledger", "bad_input", "mode_taken"),
+        *("liveness", "window", "ledger", "bad_input", "mode_taken", "skip_others"),
     }
 )
 """Options that change no score, so that a campaign may go on with other values."""
@@ -262,10 +265,11 @@ def _fitted(hint: Any, value: Any) -> tuple[bool, Any]:
     if get_origin(hint) is tuple:
         fits = isinstance(value, list | tuple) and all(type(one) is int for one in value)
         return fits, tuple(value) if fits else value
-    if isinstance(hint, UnionType):
+    if get_origin(hint) in (Union, UnionType):  # the first is that of a Literal or None
         if value is None:
             return NoneType in get_args(hint), None
         (hint,) = (one for one in get_args(hint) if one is not NoneType)
+        return _fitted(hint, value)
     if hint is float and type(value) is int:
         return True, float(value)
     return type(value) is hint, value

@@ -8,7 +8,7 @@ from typing import Any
 
 from lartpc import AskedOrder, ReadError
 from lartpc.crops import chain
-from services.planes import PLANES, Origin, service_name
+from services.planes import MAX_PLANE, PLANES, Origin, service_name
 
 from ..files.provenance import Record, mode_of
 from .findings import Finding
@@ -17,7 +17,7 @@ _ROUNDED = "float16"
 """The dtype that services send by default; older software did not record it."""
 _DECISIVE = ("mode", "producer", "threshold_adc", "ceiling_adc", "planes")
 """The settings that all runs merged into one output must share."""
-_NUMBERS = frozenset(map(str, PLANES))
+_NUMBERS = frozenset(map(str, range(MAX_PLANE + 1)))
 
 
 @dataclass(frozen=True, kw_only=True)

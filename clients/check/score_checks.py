@@ -109,7 +109,7 @@ def compare(
     Raises `LArTPCError` if no run could have cut the event into crops.
     """
     images = event.images[settings.producer]
-    check_planes([image.meta.plane for image in images], settings.planes)
+    check_planes([image.meta.plane for image in images], settings.planes, skip_others=True)
     images = tuple(image for image in images if image.meta.plane in settings.planes)
     plan = chain.plan(
         event, settings.mode, images=settings.producer, low=settings.low_adc, planes=settings.planes

@@ -88,8 +88,6 @@ def check(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    from services.planes import PLANES
-
     from ..check import acceptance as checks
     from ..check import findings
     from ..check.provenance_checks import ScoreSettings
@@ -110,14 +108,16 @@ def check(
             size=size,
             overlap=overlap,
         )
+        wanted = tuple(sorted(numbers(planes)))
         settings = ScoreSettings(
             mode=chosen.mode,
             producer=chosen.producer,
             low_adc=threshold,
             tick_order=tick_order.value,
             trust_tick_order=trust_tick_order,
-            planes=tuple(sorted(numbers(planes))),
-            service_low_adc=(threshold,) * len(PLANES),
+            planes=wanted,
+            service_low_adc=(threshold,) * len(wanted),
+            dtypes=("float16",) * len(wanted),
         )
     asked = checks.Check(
         inputs=inputs,

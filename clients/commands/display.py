@@ -110,7 +110,12 @@ def display(
     ] = None,
     planes: Annotated[
         str | None,
-        option(COMPUTED, help="Numbers of the planes, separated by commas. Default: all."),
+        option(
+            COMPUTED,
+            *("--planes", "--projections"),
+            help="Numbers of the planes, which LArCV2 calls projections: 0,1,2 or 0-5. Default:"
+            " all.",
+        ),
     ] = None,
     roi: Annotated[
         str | None,

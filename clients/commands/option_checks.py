@@ -8,20 +8,30 @@ import typer
 
 from mdp import SettingsError
 from mdp.system.logs import chosen, configure_logging
+from services.planes import MAX_PLANE
 
 CHOICES = ("lartpc.files.reader", "clients.files.choices", "clients.pictures.event_pictures")
 """The loggers that report what the program chose because no option decided."""
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Parse numbers of planes, all different, from 0 to 9: `0,1,2`. Raises `SettingsError`."""
-    try:
-        wanted = tuple(int(number) for number in text.split(",") if number)
-    except ValueError:
-        raise SettingsError(f"want planes as in 0,1,2, got {text!r}") from None
-    if len(set(wanted)) != len(wanted) or any(not 0 <= number <= 9 for number in wanted):
-        raise SettingsError(f"want different planes from 0 to 9, got {wanted}")
-    return wanted
+    """Parse numbers of planes, all different, from 0 to 99: `0,1,2`, `0-5,7`.
+
+    Raises `SettingsError`.
+    """
+    wanted: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        try:
+            ends = int(first), int(last) if "-" in part else int(first)
+        except ValueError:
+            raise SettingsError(f"want planes as in 0,1,2 or 0-5, got {text!r}") from None
+        if not 0 <= ends[0] <= ends[1] <= MAX_PLANE:
+            raise SettingsError(f"want planes from 0 to {MAX_PLANE}, as in 0-5, got {part!r}")
+        wanted += range(ends[0], ends[1] + 1)
+    if len(set(wanted)) != len(wanted):
+        raise SettingsError(f"want different planes, got {text!r}")
+    return tuple(wanted)
 
 
 def log_warnings(*, verbose: bool, quiet: bool = False) -> None:

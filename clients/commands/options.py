@@ -117,7 +117,7 @@ TickOrder = Annotated[
         FILES,
         help="Order of the rows: backward (row 0 is the largest tick, as in LArCV1) or forward (row"
         " 0 is the smallest). With auto the files decide; if they cannot, it is backward, with a"
-        " warning.",
+        " warning. For LArCV2, backward overrules the definition of its rows.",
     ),
 ]
 TrustTickOrder = Annotated[
@@ -178,20 +178,36 @@ Cache = Annotated[
 
 # What is computed.
 
-PRODUCER = "Producer of the images"
+PRODUCER = "Producer of the images; of LArCV2 also sparse2d:wire"
 LABEL_PRODUCER = "Producer of the labels (0 background, 1 shower, 2 track)"
-ROI_PRODUCER = "Producer of the regions of interest"
+ROI_PRODUCER = "Producer of the regions of interest; of LArCV2 particle:mcst or bbox2d:croi"
 
 Producer = Annotated[
     str | None,
-    option(COMPUTED, "--producer", "-p", help=f"{PRODUCER}. Default: wire, else the only one."),
+    option(
+        COMPUTED,
+        "--producer",
+        "-p",
+        help=f"{PRODUCER}. Default: wire, else the only one.",
+    ),
 ]
 TrainingProducer = Annotated[str, option(COMPUTED, "--producer", "-p", help=f"{PRODUCER}.")]
 Labels = Annotated[str, option(COMPUTED, help=f"{LABEL_PRODUCER}.")]
 Rois = Annotated[
-    str | None, option(COMPUTED, help=f"{ROI_PRODUCER}. Default: croi, else the only one.")
+    str | None,
+    option(
+        COMPUTED,
+        help=f"{ROI_PRODUCER}. Default: croi, else the only one.",
+    ),
 ]
-Planes = Annotated[str, option(COMPUTED, help="Numbers of the planes, separated by commas.")]
+Planes = Annotated[
+    str,
+    option(
+        COMPUTED,
+        *("--planes", "--projections"),
+        help="Numbers of the planes, which LArCV2 calls projections: 0,1,2 or 0-5.",
+    ),
+]
 Modes = Annotated[
     Mode | None,
     option(

@@ -83,7 +83,9 @@ images for each plane, the shower score and the track score; their producers are
 `uburn_plane1`, `uburn_plane2`. The output file appears when it is complete. If the run is killed, \
 run the same command again to resume it. An event without images (in croi mode: without ROIs) has \
 an empty entry. So has an event that no worker can score; OUT.failed.json names it, and the exit \
-code is 3. `--local` starts a broker and workers on this machine (`-n`: how many, `--network`: \
+code is 3. A detector with several TPCs has more than three planes (projections): all those of \
+the first file are scored, by `ssnet-plane3` and so on, unless `--projections 0,1,3-5` names \
+some. `--local` starts a broker and workers on this machine (`-n`: how many, `--network`: \
 which network, `--engine`: what computes it).
 
 [bold]Modes[/]
@@ -99,6 +101,7 @@ which network, `--engine`: what computes it).
   ssnet run in.root -o out.root --local -n 2
   ssnet run in.root -o out.root --local --engine caffe --network ssnet2018
   ssnet run event.root -o out.root --local --mode tiles --tick-order forward
+  ssnet run tpcs.root -o out.root --projections 0-5 --pool july
   ssnet run a.root b.root -o ab.root --copy-input --start 100 --end 200
   ssnet run in.root -o out.root --retry-failed
   ssnet run in.root -o out.root --broker tcp://node7:5555 --canary next --share 0.02
@@ -191,7 +194,10 @@ def run(
         size=size,
         overlap=overlap,
     )
+    named = typed(context, "planes")
     wanted = tuple(sorted(numbers(planes)))
+    if not named:
+        wanted = choices.planes(inputs[0], chosen.producer, wanted)
     entries = range(start, sys.maxsize if end is None else end)
     choices.check_size(inputs, chosen, planes=wanted, entries=entries)
     shadow = None
@@ -205,6 +211,7 @@ def run(
         producer=chosen.producer,
         mode_taken=mode is None and rois is None,
         planes=wanted,
+        skip_others=named,
         low_adc=threshold,
         high_adc=ceiling,
         start=start,

@@ -26,7 +26,9 @@ from lartpc.crops import chain
 from lartpc.files.names import regions_for_crops
 from lartpc.files.reader import images_in, regions_in
 from lartpc.files.ticks import turned_to
+from lartpc.image import INVALID_INDEX
 from mdp import SettingsError
+from services.planes import ranges
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +177,24 @@ def check_size(
             f"want images of at least {size} x {size} pixels for crops (--size), got"
             f" {meta.rows} x {meta.cols} in {path} entry {entry}: {_better(meta)}"
         )
+
+
+def planes(path: Path, producer: str, usual: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the planes that are scored if the user names none: the usual ones, or all of a file
+    of LArCV2 or of more than the usual ones."""
+    found: set[int] = set()
+    with (
+        suppress(LArTPCError),
+        open_reader(path, tick_order=turned_to("backward"), images=(producer,)) as reader,
+    ):
+        is_larcv2 = reader.formats[0] == "larcv2"
+        for entry in range(min(len(reader), _LOOKED_AT)):
+            found |= {meta.plane for meta in reader.metas_at(entry)[producer]}
+        found.discard(INVALID_INDEX)
+        if found and (is_larcv2 or found > set(usual)) and found != set(usual):
+            log.info("%s has planes %s: all are scored (--planes)", path, ranges(found))
+            return tuple(sorted(found))
+    return usual
 
 
 def _better(meta: ImageMeta) -> str:

@@ -18,14 +18,13 @@ from lartpc import (
     open_reader,
 )
 from lartpc.files import provenance
-from lartpc.files.formats import Format
+from lartpc.files.formats import LARCV_NAMES
 from lartpc.files.reader import images_in, regions_in
 from lartpc.files.ticks import Survey, order_shown_by, turned_to
 from mdp.commands.tables import size
 
 from ..terminal.narrow import Rows
 
-_FORMATS: dict[Format, str] = {"larcv1": "LArCV1", "larcv2": "LArCV2", "larcv3": "LArCV3"}
 _SEEN = 8  # entries whose metas are read
 
 
@@ -134,7 +133,7 @@ def table(rows: Iterable[tuple[Path, Contents]]) -> Rows:
         (
             str(path),
             row.product.name,
-            _FORMATS[row.product.format] if row.product.format else "",
+            LARCV_NAMES[row.product.format] if row.product.format else "",
             _range(row),
             row.images,
             str(row.product.entries),

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lartpc import RSE, Event, ImageError, Reader, ReadError
+from lartpc.image import INVALID_INDEX
 from mdp import SettingsError
-from services.planes import PLANES
+from services.planes import PLANES, ranges
 
 log = logging.getLogger(__name__)
 
@@ -100,13 +101,17 @@ def entry_range(start: int, end: int | None, entries: int) -> range:
     return range(*slice(start, end).indices(entries))
 
 
-def check_planes(got: Sequence[int], want: Sequence[int]) -> None:
+def check_planes(got: Sequence[int], want: Sequence[int], *, skip_others: bool = False) -> None:
     """Raise `ImageError` unless there is one image of each wanted plane, or no image at all.
 
-    Images of planes that are not wanted are skipped, but planes outside of `PLANES` are refused.
+    Images of planes that are not wanted are skipped, but planes outside of `PLANES` are refused
+    unless `skip_others`.
     """
-    others = set(PLANES) - set(want)
+    others = set(got if skip_others else PLANES) - set(want)
     if got and sorted(plane for plane in got if plane not in others) != sorted(want):
+        more = sorted(set(got) - {INVALID_INDEX}) != sorted(got)
+        hint = "--planes" if more else f"--planes {ranges(got)} scores all of them"
+        nowhere = f"; {INVALID_INDEX} means that none is set" if INVALID_INDEX in got else ""
         raise ImageError(
-            f"want one image of each plane {list(want)} or none, got {list(got)} (--planes)"
+            f"want one image of each plane {list(want)} or none, got {list(got)}{nowhere} ({hint})"
         )

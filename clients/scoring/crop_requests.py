@@ -69,6 +69,7 @@ class Cutter:
     low_adc: float
     high_adc: float
     bad_input: BadInput = "stop"
+    skip_others: bool = False
 
     def questions(
         self, reader: Reader, order: Iterable[int], watch: Stopwatch
@@ -98,7 +99,8 @@ class Cutter:
     def _question(self, entry: Entry, event: Event, watch: Stopwatch) -> EventQuestion:
         images = event.images[self.producer]
         with watch.stage("chain"):
-            check_planes([image.meta.plane for image in images], self.planes)
+            present = [image.meta.plane for image in images]
+            check_planes(present, self.planes, skip_others=self.skip_others)
             images = tuple(image for image in images if image.meta.plane in self.planes)
             plan = chain.plan(
                 event, self.mode, images=self.producer, low=self.low_adc, planes=self.planes

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from lartpc.crops import chain
 from mdp import Heartbeats, SettingsError
-from services.planes import PLANES
+from services.planes import MAX_PLANE, PLANES
 
 from ..files.file_job import FileJob
 from .canary.crop_share import Canary
@@ -30,7 +30,10 @@ class ScoringJob(FileJob):
     mode_taken: bool = False
     """The mode was not asked for: `choices.scored` took it from the first file."""
     planes: tuple[int, ...] = PLANES
-    """The planes to score; images of other planes are skipped."""
+    """The planes to score; images of other planes of `PLANES` are skipped."""
+    skip_others: bool = False
+    """Skip images of all other planes, too: the user named the planes. Otherwise they are bad
+    input."""
     low_adc: float = chain.LOW_ADC
     """ADC. A pixel below it counts as no charge: the network gets 0, and its scores are 0."""
     high_adc: float = chain.HIGH_ADC
@@ -66,8 +69,8 @@ class ScoringJob(FileJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.planes or not set(self.planes) <= set(PLANES):
-            raise SettingsError(f"want planes of {PLANES}, got {self.planes}")
+        if not self.planes or not 0 <= min(self.planes) <= max(self.planes) <= MAX_PLANE:
+            raise SettingsError(f"want planes from 0 to {MAX_PLANE}, got {self.planes}")
         if not 0 <= self.low_adc < self.high_adc < math.inf:
             got = f"{self.low_adc} and {self.high_adc} (--threshold, --ceiling)"
             raise SettingsError(f"want 0 <= threshold < ceiling, in ADC, got {got}")

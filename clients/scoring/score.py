@@ -330,7 +330,13 @@ class _Run:
     def _questions(self, order: Sequence[int]) -> Iterator[EventQuestion]:
         job = self._job
         cutter = Cutter(
-            job.mode, job.producer, job.planes, job.low_adc, job.high_adc, bad_input=job.bad_input
+            job.mode,
+            job.producer,
+            job.planes,
+            job.low_adc,
+            job.high_adc,
+            bad_input=job.bad_input,
+            skip_others=job.skip_others,
         )
         return cutter.questions(self._reader, order, self._watch)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lartpc import Event, ImageError, ImageMeta, Limits, Reader, pack, stack
+from lartpc.files.names import as_producer, image_key
 from mdp import SettingsError
 
 from ..files.entries import Entry, read_entry
@@ -114,11 +115,12 @@ def _ask(events: list[tuple[Entry, Event]], watch: Stopwatch) -> SimpleQuestion:
                 continue
             rows = [(event.rse, event.images[name]) for _, event in events]
             try:
-                stacked = stack(name, rows)
+                stacked = stack(as_producer(name), rows)
             except ImageError as error:
-                raise ImageError(f"{entries[0].where} image2d_{name}: {error}") from None
+                product = "_".join(image_key(name))
+                raise ImageError(f"{entries[0].where} {product}: {error}") from None
             metas = tuple(tuple(image.meta for image in images) for _, images in rows)
-            sent.append(Sent(name, stacked.meta, metas))
+            sent.append(Sent(stacked.name, stacked.meta, metas))
             frames += pack([stacked])
     complete = len(sent) == len(events[0][1].images)
     return SimpleQuestion(entries, tuple(sent), tuple(frames), complete)

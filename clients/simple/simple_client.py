@@ -26,6 +26,7 @@ from lartpc import (
     open_writer,
     producers,
 )
+from lartpc.files.names import as_producer
 from mdp import Client, ClientSettings, RequestTimeout, ServiceError, SettingsError
 from services.planes import Origin
 
@@ -164,7 +165,7 @@ def _order(plan: SimpleJob, entries: int) -> Sequence[int]:
 
 def _open_writer(plan: SimpleJob, reader: Reader, *, empty: bool) -> Writer:
     # without events no reply sets the names, so the output gets the input's
-    names = plan.answers or (reader.images if empty else ())
+    names = plan.answers or (tuple(map(as_producer, reader.images)) if empty else ())
     return open_writer(
         plan.output,
         format=format_to_write(plan.output, plan.format, reader.formats),
@@ -255,4 +256,4 @@ class _Run:
         if self._report.events and not self._answers.names:
             names = self._reader.images
             log.warning("no event has images of %s: nothing was sent", ", ".join(names))
-        self._write(self._answers.finish(names=self._reader.images))
+        self._write(self._answers.finish(names=[*map(as_producer, self._reader.images)]))

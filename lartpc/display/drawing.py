@@ -244,7 +244,7 @@ def _draw_dead(ax: Axes, panels: Sequence[Panel], column: int, dead: Sequence[Ma
 
 def _in_sight(rois: Sequence[ROI], plane: int, window: PixelWindow) -> list[ImageMeta]:
     """Return the boxes on a plane that have an edge inside the window."""
-    boxes = [roi.boxes[plane] for roi in rois if plane < len(roi.boxes)]
+    boxes = [box for roi in rois if (box := roi.shown_on(plane))]
     return [box for box in boxes if _overlap(box, window) and not _surrounds(box, window)]
 
 

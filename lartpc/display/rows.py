@@ -137,7 +137,7 @@ def _viewed(rows: Sequence[Row], view: View | ROI) -> list[PixelWindow]:
     parts = [_whole(rows, column) for column in range(len(numbers))]
     if isinstance(view, ROI):
         return [
-            colours.whole(view.boxes[plane]) if plane < len(view.boxes) else part or _NOWHERE
+            colours.whole(box) if (box := view.shown_on(plane)) else part or _NOWHERE
             for plane, part in zip(numbers, parts, strict=True)
         ]
     charged = [_around_charge(rows[0], column) for column in range(len(numbers))]

@@ -67,6 +67,11 @@ def plain(kind: str, producer: str) -> str:
     return producer if kind in (IMAGE_KINDS[0], REGION_KINDS[0]) else f"{kind}:{producer}"
 
 
+def as_producer(name: str) -> str:
+    """Return a name of images that a file can have: `sparse2d_wire` for `sparse2d:wire`."""
+    return name.replace(":", "_")
+
+
 def image_names(present: Iterable[Key]) -> tuple[str, ...]:
     """Return the names of all products that are read as images; those of image2d come first."""
     keys = sorted(
@@ -84,7 +89,8 @@ def region_names(present: Iterable[Key]) -> tuple[str, ...]:
 def regions_for_crops(present: Iterable[Key]) -> tuple[str, ...]:
     """Return the names of the regions that crops are made around without being asked to.
 
-    LArCV1's partroi, and LArCV2's bbox2d of the usual name. Particles are truth from simulation.
+    LArCV1's partroi, and LArCV2's particle or bbox2d of the usual name. Other particles are truth
+    from simulation.
     """
-    usual = ("bbox2d", _USUAL_REGIONS)
-    return tuple(plain(*key) for key in present if key[0] == REGION_KINDS[0] or key == usual)
+    usual = {(kind, _USUAL_REGIONS) for kind in REGION_KINDS[1:]}
+    return tuple(plain(*key) for key in present if key[0] == REGION_KINDS[0] or key in usual)

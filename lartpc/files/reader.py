@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..errors import LArTPCError, LibraryMissing, ProductMissing, ReadError
 from ..image import ROI, RSE, Event, Image, ImageMeta, TickOrder
-from .formats import Format
+from .formats import LARCV_NAMES, Format
 from .names import (
     Key,
     image_key,
@@ -170,7 +170,7 @@ class Reader:
         """The number of entries of each file."""
         self._ends = list(accumulate(self.sizes))
         self.formats = tuple(format for _, format, _ in surveyed)
-        """The format of each file, of the first product that is read."""
+        """The format of each file."""
         self.surveys = tuple(survey for _, _, survey in surveyed)
         """What each file shows about its tick order."""
         self.tick_choice = given or choose(asked, self.surveys, trust=trust)
@@ -321,8 +321,8 @@ class Reader:
         errors: list[LArTPCError] = []
         for index in range(len(self.paths)):
             try:
-                count, format = self._count(index), self._switch(index).format(*self._names[0])
-                surveyed.append((count, format, self._survey(index)))
+                count, format = self._count(index), self._format(index)
+                surveyed.append((count, format, self._survey(index, format)))
             except LibraryMissing:
                 raise
             except LArTPCError as error:
@@ -338,22 +338,29 @@ class Reader:
             raise ReadError(f"want products of one length in {self.paths[index]}, got {counts}")
         return next(iter(counts.values()))
 
-    def _survey(self, index: int) -> Survey:
+    def _format(self, index: int) -> Format:
+        file = self._switch(index)
+        formats = {file.format(*name) for name in self._names}
+        if len(formats) != 1:
+            names = " and ".join(LARCV_NAMES[format] for format in sorted(formats))
+            raise ReadError(f"want products of one format, got {names} in {self.paths[index]}")
+        return next(iter(formats))
+
+    def _survey(self, index: int, format: Format) -> Survey:
         """Collect what a file shows about its tick order; unreadable products are skipped."""
         file, path = self._switch(index), self.paths[index]
-        formats = {key: file.format(*key) for key in self._names}
-        larcv2 = "larcv2" in (formats[key] for key in self._image_keys)
+        larcv2 = format == "larcv2" and bool(self.images)
         crops: tuple[str, ...] = ()
         present: tuple[Key, ...] = ()
         with suppress(LArTPCError):
             present = file.names()
             crops = regions_for_crops(present)
-        if "larcv1" not in formats.values():
+        if format != "larcv1":
             return Survey(path, stored=True, rois=crops, larcv2=larcv2)
         recorded: tuple[TickOrder, ...] = ()
         with suppress(LArTPCError):
             recorded = tick_orders(file.provenance())
-        images = [key for key in self._image_keys if formats[key] == "larcv1"]
+        images = self._image_keys
         spans, regions = set[TickSpan](), set[tuple[TickSpan, TickSpan, float]]()
         for entry in _entries_with_images(file, images):
             metas = [m for key in images for m in file.metas(*key, entry)]
@@ -361,9 +368,7 @@ class Reader:
             for key in (key for key in present if key[0] == "partroi"):
                 with suppress(LArTPCError):
                     regions |= regions_of(file.rois(*key, entry), metas)
-        return Survey(
-            path, False, recorded, frozenset(spans), frozenset(regions), crops, larcv2=larcv2
-        )
+        return Survey(path, False, recorded, frozenset(spans), frozenset(regions), crops)
 
     def _rse(self, file: OneFile, local: int) -> RSE:
         rses = {f"{kind}_{name}": file.rse(kind, name, local) for kind, name in self._names}

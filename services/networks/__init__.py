@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..errors import NetworkError
@@ -30,10 +31,13 @@ def _one(folder: Path, plane: int, suffix: str) -> Path:
     if not folder.is_dir():
         raise NetworkError(f"want a folder of networks, got {folder}")
     every = sorted(path for path in folder.iterdir() if path.suffix == suffix)
-    of_plane = [path for path in every if f"plane{plane}" in path.name]
+    of_plane = [path for path in every if re.search(rf"plane{plane}(?!\d)", path.name)]
     of_all = [path for path in every if "plane" not in path.name]
     fitting = of_plane or of_all
     if len(fitting) != 1:
         names = ", ".join(path.name for path in every) or "none"
-        raise NetworkError(f"want one {suffix} of plane {plane} in {folder}, got {names}")
+        raise NetworkError(
+            f"want one {suffix} of plane {plane} in {folder}, got {names}: --network names a folder"
+            f" with one of plane{plane} in its name, or with one for all planes"
+        )
     return fitting[0]

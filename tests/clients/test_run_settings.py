@@ -40,6 +40,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "strict": True,
     "max_failed": 0.5,
     "bad_input": "fail",
+    "skip_others": True,
     "repeat_inputs": True,
     # how a setting below was found
     "mode_taken": True,
@@ -57,6 +58,7 @@ WITH_EFFECT: dict[str, Any] = {
     "high_adc": 400.0,
     "copy_input": True,
     "tick_order": "forward",
+    "format": "larcv2",
 }
 CHANGES = {**WITHOUT_EFFECT, **WITH_EFFECT}
 

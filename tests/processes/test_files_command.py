@@ -237,7 +237,7 @@ def test_a_narrow_file_is_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     files.write(Path("a.h5"), files.events(3, ["wire"]))
     header, row, *_ = in_a_terminal("files", "a.h5").splitlines()
-    assert header.split() == ["file", "product", "events", "images", "entries", "size"]
+    assert header.split() == ["file", "product", "format", "events", "images", "entries", "size"]
     assert "7,0,0 to 7,0,2" in row
 
 

@@ -59,7 +59,7 @@ class Service:
 
     @property
     def is_plane(self) -> bool:
-        return self.name[:-1] == "ssnet-plane" and self.name[-1].isdecimal()
+        return self.name.removeprefix("ssnet-plane").isdecimal()
 
 
 def services_of(looks: Sequence[Mapping[str, Report]]) -> list[Service]:

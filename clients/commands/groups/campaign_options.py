@@ -112,8 +112,13 @@ def bytes_of(text: str | None, option: str = "--merge-to") -> int:
     return int(float(number) * unit)
 
 
-def new_settings(values: Mapping[str, Any], inputs: Sequence[Given]) -> CampaignSettings:
-    """Return the settings of a new campaign, with what its first readable input decides."""
+def new_settings(
+    values: Mapping[str, Any], inputs: Sequence[Given], *, planes_named: bool
+) -> CampaignSettings:
+    """Return the settings of a new campaign, with what its first readable input decides.
+
+    `planes_named`: the user typed the planes, so that others are skipped.
+    """
     from lartpc.crops import chain
 
     from ...campaign.plan import CampaignSettings, ScoringOptions
@@ -121,6 +126,7 @@ def new_settings(values: Mapping[str, Any], inputs: Sequence[Given]) -> Campaign
 
     fields = {field: _plain(name, values[name]) for name, field in _FIELDS.items()}
     mode, rois = fields["mode"], fields["rois"]
+    fields["skip_others"] = planes_named
     fields["mode_taken"] = mode is None and rois is None
     path = _first_readable(inputs, mode=mode)
     if path is None:
@@ -135,6 +141,8 @@ def new_settings(values: Mapping[str, Any], inputs: Sequence[Given]) -> Campaign
             size=fields["size"],
             overlap=fields["overlap"],
         )
+        if not planes_named:
+            fields["planes"] = choices.planes(path, chosen.producer, fields["planes"])
         planes = fields["planes"]
         choices.check_size([path], chosen, planes=planes, entries=range(sys.maxsize))
         fields["mode"] = type(chosen.mode).__name__.lower()

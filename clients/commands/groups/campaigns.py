@@ -14,7 +14,7 @@ from mdp import Heartbeats, SettingsError
 from mdp.commands.command_line import new_group
 from mdp.settings import DEFAULT_ENDPOINT
 
-from ..option_checks import log_warnings
+from ..option_checks import log_warnings, typed
 from ..options import (
     ALL_PLANES,
     HIGH_ADC,
@@ -212,7 +212,11 @@ def start(
     if begun:
         settings = changed_settings(context, begun, values)
     elif given or watch_folder:
-        settings = new_settings(values, given or _watched(watch_folder, folder))
+        settings = new_settings(
+            values,
+            given or _watched(watch_folder, folder),
+            planes_named=typed(context, "planes"),
+        )
     else:
         raise SettingsError(
             f"want inputs for a new campaign, got none, and {folder} has no campaign: `ssnet"

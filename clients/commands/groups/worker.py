@@ -78,6 +78,7 @@ they compute on the CPU. The log says which worker is on which device, with how 
 [bold]Examples[/]
 
   ssnet worker planes --planes 0,1,2 -n 2
+  ssnet worker planes --planes 0-5 --network new
   ssnet worker planes --planes 2 --broker tcp://node7:5555
   ssnet worker planes --planes 0 --prototxt ssnet.prototxt --weights plane0.caffemodel
   ssnet worker planes --network ssnet2018

@@ -9,7 +9,7 @@ from pathlib import Path
 from mdp.pool import start as verbs
 from mdp.pool.pool_folder import PoolError, PoolFolder
 from mdp.pool.pool_settings import Kind, PoolSettings
-from services.planes import PLANES, service_name
+from services.planes import MAX_PLANE, service_name
 
 Say = Callable[[str], None]
 
@@ -21,7 +21,7 @@ def beside(pool: PoolFolder) -> PoolFolder:
 
 def planes_of(settings: PoolSettings) -> tuple[int, ...]:
     """Return the planes that a pool serves."""
-    return tuple(plane for plane in PLANES if service_name(plane) in settings.want)
+    return tuple(plane for plane in range(MAX_PLANE + 1) if service_name(plane) in settings.want)
 
 
 def canary_settings(
@@ -32,7 +32,7 @@ def canary_settings(
     The last `--network` of a command counts, so the pool's own commands are only continued.
     Raises `PoolError` for a pool without planes.
     """
-    shadows = {service_name(plane): service_name(plane, label) for plane in PLANES}
+    shadows = {service_name(plane): service_name(plane, label) for plane in range(MAX_PLANE + 1)}
     kinds = []
     for kind in settings.kinds:
         counts = {shadows[name]: n for name, n in kind.workers.items() if name in shadows}

@@ -19,7 +19,7 @@ import uproot
 from ...errors import LArTPCError, ProductMissing, ReadError
 from ...image import ROI, RSE, Image, ImageMeta, TickOrder
 from .. import provenance_texts
-from ..formats import Format, open_regular
+from ..formats import LARCV_NAMES, Format, open_regular
 from ..names import region_names
 from ..reader import Product
 from . import larcv1_trees, larcv2_trees
@@ -32,7 +32,6 @@ _LARCV2_KINDS = {
     *(kind for kind in larcv2_trees.CLASSES if kind != "image2d"),
     *("sparse3d", "cluster3d", "neutrino", "bbox3d", "meta", "trigger", "opflash", "crthit"),
 }
-_NAMES = {"larcv1": "LArCV1", "larcv2": "LArCV2"}
 _SHOWN_KEYS = 10
 
 
@@ -204,4 +203,4 @@ def _check_class(tree: Tree, kind: str, its_format: Format) -> None:
     classes = larcv1_trees.CLASSES if its_format == "larcv1" else larcv2_trees.CLASSES
     want = classes.get(kind)
     if want and tree.class_name != want:
-        raise ReadError(f"want {_NAMES[its_format]}'s class {want}, got {tree.class_name}")
+        raise ReadError(f"want {LARCV_NAMES[its_format]}'s class {want}, got {tree.class_name}")
