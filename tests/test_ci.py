@@ -74,7 +74,7 @@ exit 2
 
 @pytest.mark.parametrize(
     ("failures", "again", "code", "calls"),
-    [(0, 0, 1, 3), (1, 0, 0, 4), (5, 0, 0, 4), (5, 2, 2, 4), (6, 0, 1, 3)],
+    [(0, 0, 1, 2), (1, 0, 0, 3), (5, 0, 0, 3), (5, 2, 2, 3), (6, 0, 1, 2)],
 )
 def test_a_few_tests_that_fail_run_once_more_and_must_pass_then(
     tmp_path: Path, failures: int, again: int, code: int, calls: int
