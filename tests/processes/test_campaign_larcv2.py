@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,36 +56,37 @@ def scores(one: Image) -> list[tuple[ImageMeta, bytes]]:
     return [(one.meta, scored.astype(np.float32).tobytes()) for scored in kept]
 
 
-def test_twenty_files_of_larcv2_are_scored_with_every_meta_and_pixel(
-    processes: Processes, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """The outputs of the campaign."""
     optional("ROOT")
+    folder = tmp_path_factory.mktemp("campaign")
+    with Processes(folder) as processes:
+        yield scored_by_a_campaign(processes, folder)
+
+
+def scored_by_a_campaign(processes: Processes, folder: Path) -> list[Path]:
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     processes.broker(endpoint, *QUICK)
     plane_pools.start(processes, endpoint)
     readers(processes, endpoint)
-    (tmp_path / "in").mkdir()
-    paths = [tmp_path / "in" / f"f{number:02}.root" for number in range(FILES)]
+    (folder / "in").mkdir()
+    paths = [folder / "in" / f"f{number:02}.root" for number in range(FILES)]
     for number, path in enumerate(paths):
         with open_writer(path, format="larcv2") as writer:
             writer.write(toy(number))
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "clients",
-        "campaign",
-        "start",
-        str(tmp_path / "in"),
-    ]
-    options = ["-o", str(tmp_path / "out"), "--broker", endpoint, "--mode", "whole", "--copy-input"]
+    command = [sys.executable, "-W", "error", "-m", "clients", "campaign", "start"]
+    options = [str(folder / "in"), "-o", str(folder / "out"), "--broker", endpoint]
+    options += ["--mode", "whole", "--copy-input"]
     done = subprocess.run(
         [*command, *options, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["done"] == FILES
-    outputs = [tmp_path / "out" / f"{path.stem}_ssnet.root" for path in paths]
+    return [folder / "out" / f"{path.stem}_ssnet.root" for path in paths]
+
+
+def test_each_meta_and_pixel_of_twenty_outputs_is_right(outputs: list[Path]) -> None:
     for number, output in enumerate(outputs):
         want = toy(number)
         assert format_of(output) == "larcv2"
@@ -99,12 +101,11 @@ def test_twenty_files_of_larcv2_are_scored_with_every_meta_and_pixel(
         assert plane_pools.pixels(got.images["wire"]) == plane_pools.pixels(want.images["wire"])
         edges = [[box.corners for box in roi.boxes] for roi in got.rois["croi"]]
         assert edges == [[box.corners for box in roi.boxes] for roi in want.rois["croi"]]
-    check_with_real_larcv2(outputs, tmp_path)
 
 
-def check_with_real_larcv2(outputs: list[Path], folder: Path) -> None:
+def test_the_real_larcv2_reads_the_same_scores(outputs: list[Path], tmp_path: Path) -> None:
     larcv2 = real_larcv("larcv2")
-    dumps = [folder / f"{path.stem}.npz" for path in outputs]
+    dumps = [tmp_path / f"{path.stem}.npz" for path in outputs]
     larcv2.run(
         *(
             {"read": str(path), "dump": str(dump), "images": NAMES, "others": []}
