@@ -19,6 +19,7 @@ from ..options import (
     FILES,
     Broker,
     CampaignDir,
+    EngineName,
     Force,
     Json,
     Local,
@@ -119,7 +120,8 @@ def check(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    values = {**locals(), "workers": 1, "network": None}  # the options by their names
+    # the options by their names
+    values = {**locals(), "workers": 1, "network": None, "engine": EngineName.onnx}
     from ...campaign.driving.services import remembered
     from ...campaign.finishing.checking import check_campaign
     from ...campaign.records.reading import reading

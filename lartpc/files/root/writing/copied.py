@@ -7,17 +7,17 @@ LArCV2 where LArCV1's classes are declared.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import ReadError, WriteError
-from ...formats import LARCV_NAMES, Format
+from ...formats import LARCV_NAMES, Format, container_of
 from ...reader import Product, Reader, all_products
 from ..root_file import ROOTFile
-from .declared import CHECKSUMS
+from .declared import declared_classes
 
 
 class Copied(NamedTuple):
@@ -31,6 +31,8 @@ class Copied(NamedTuple):
     foreign: tuple[str, ...] = ()
     """Classes whose members differ from those that are declared here, as in files of an older
     LArCV2. Their products can only be copied whole."""
+    classes: Mapping[str, int] = {}
+    """The checksums of the files' classes, by name and version."""
 
     @property
     def entries(self) -> int:
@@ -50,11 +52,14 @@ def products_to_copy(source: Reader, format: Format) -> Copied:
     """
     names: tuple[str, ...] = ()
     first: dict[str, int] = {}
+    every: dict[str, int] = {}
     for path, size in zip(source.paths, source.sizes, strict=True):
+        _check_container(path, format)
         with closing(ROOTFile(path, "backward")) as file:
             products, classes = all_products(file), file.class_checksums()
         names, first = names or tuple(product.name for product in products), first or classes
         _check_formats(path, products, format)
+        every |= classes
         _check_classes(path, classes, source.paths[0], first)
         counts = {product.name: product.entries for product in products}
         if set(counts) != set(names):
@@ -63,9 +68,9 @@ def products_to_copy(source: Reader, format: Format) -> Copied:
         wrong = {name: count for name, count in counts.items() if count != size}
         if wrong:
             raise ReadError(f"want {size} entries of each product in {path}, got {wrong}")
-    declared = {f"larcv::{name} 1": checksum for name, checksum in CHECKSUMS[format].items()}
-    foreign = [name for name in first.keys() & declared.keys() if first[name] != declared[name]]
-    return Copied(source.paths, source.sizes, names, tuple(sorted(foreign)))
+    known = declared_classes(format)
+    foreign = [name for name in every.keys() & known.keys() if every[name] != known[name]]
+    return Copied(source.paths, source.sizes, names, tuple(sorted(foreign)), every)
 
 
 def check_chosen(copied: Copied) -> None:
@@ -75,6 +80,14 @@ def check_chosen(copied: Copied) -> None:
             f"{copied.paths[0]} was written by another version of LArCV: its"
             f" {', '.join(_few(copied.foreign))} has other members, so its products can be copied"
             " for all entries only: leave out --start and --end, or --copy-input"
+        )
+
+
+def _check_container(path: Path, format: Format) -> None:
+    if container_of(path) != "root":
+        want = LARCV_NAMES[format]
+        raise WriteError(
+            f"want only {want} files to copy into a {want} file, got {path}: leave --copy-input out"
         )
 
 

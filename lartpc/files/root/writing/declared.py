@@ -70,6 +70,11 @@ _EVENTS: dict[Format, dict[str, str]] = {
 }
 
 
+def declared_classes(format: Format) -> dict[str, int]:
+    """Return the checksums of the classes, as `ROOTFile.class_checksums` names those of a file."""
+    return {f"larcv::{name} 1": checksum for name, checksum in CHECKSUMS[format].items()}
+
+
 @cache
 def load_root(format: Format) -> Any:
     """Import ROOT and declare a LArCV's classes. Raises `LibraryMissing`, with what to install."""

@@ -1,10 +1,9 @@
 """Starts the process that writes with ROOT, gives it orders, and says what happened if it dies.
 
 There is one writer process for each format, LArCV1 and LArCV2, because ROOT can know the classes of
-only one of them. It is started when it is first needed, and serves all files of this process that
-copy nothing. A file with copies of an input's products has a process of its own: ROOT remembers a
-class that it has seen, and writes wrong bytes for another input whose class of that name has other
-members.
+only one of them. It is started when it is first needed, and serves all files of this process. A
+file with copies from an input whose classes have other members than those that ROOT has seen there
+has a process of its own: ROOT would take one for the other, and write wrong bytes.
 ROOT is never loaded here: so a ROOT that ends its process does not end the run, and a program that
 has loaded a real LArCV can write too.
 """
@@ -19,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from ....image import Event
 from ...formats import LARCV_NAMES, Format
 from ...writer import OnPart
 from .copied import Copied
+from .declared import declared_classes
 from .exchange import Message, from_event, receive, send
 
 _MODULE = "lartpc.files.root.writing.writer_child"
@@ -55,6 +55,7 @@ class ROOTWriter:
         self.doing = "loaded ROOT"
         """What the process does, or did last."""
         self._lock = threading.Lock()
+        self._classes = declared_classes(format)  # those that ROOT has seen, with their checksums
         self._copying = False
         self._numbers = 0
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -84,6 +85,14 @@ class ROOTWriter:
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    def takes(self, classes: Mapping[str, int]) -> bool:
+        """Whether ROOT can copy from files with these classes; it has seen them from now on."""
+        with self._lock:
+            if any(self._classes.get(name, its) != its for name, its in classes.items()):
+                return False
+            self._classes.update(classes)
+            return True
 
     def new_number(self) -> int:
         """Return a number for a new file."""
@@ -215,8 +224,10 @@ class RemoteSink:
         images: Sequence[str],
         rois: Sequence[str],
     ) -> None:
-        self._own = ROOTWriter(format) if copied else None
-        self.writer = self._own or writer_of(format)
+        shared = writer_of(format)
+        classes = copied.classes if copied else {}
+        self._own = None if shared.takes(classes) else ROOTWriter(format)
+        self.writer = self._own or shared
         self._number = self.writer.new_number()
         self._part = part
         paths = [os.path.abspath(path) for path in copied.paths] if copied else []
@@ -225,7 +236,7 @@ class RemoteSink:
                 "opened",
                 order="open",
                 part=os.path.abspath(part),
-                copied=[paths, *copied[1:]] if copied else None,
+                copied=[paths, *copied[1:4]] if copied else None,
                 images=list(images),
                 rois=list(rois),
             )
