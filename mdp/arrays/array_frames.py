@@ -27,6 +27,8 @@ def pack_array(array: NDArray[Any]) -> bytes:
     """Return the frame of an array. Raises `TypeError` for what is no array of plain values."""
     if not isinstance(array, (np.ndarray, np.generic)):
         raise TypeError(f"want a NumPy array, got {type(array).__name__}")
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("want an array without a mask, which would be lost: array.filled(0)")
     array = np.asarray(array)
     if array.dtype.hasobject or array.dtype.itemsize == 0:
         raise TypeError(f"want an array of plain values, got dtype {array.dtype}")

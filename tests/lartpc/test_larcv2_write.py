@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from lartpc import (
     open_reader,
     open_writer,
     products,
+    provenance,
 )
 from lartpc.files.parts import PartFiles
 from lartpc.files.root.writing.declared import CHECKSUMS
@@ -291,3 +295,93 @@ def test_products_of_an_older_larcv2_are_copied_whole_and_chosen_entries_refused
             copy_input=reader,
         )
     assert not (tmp_path / "chosen.root").exists()
+
+
+def test_provenance_leaves_what_the_file_says_of_its_classes(source: Path, tmp_path: Path) -> None:
+    before = uproot.open(source).file.streamers["larcv::ImageMeta"][1].member("fCheckSum")
+    path = tmp_path / "copy.root"
+    shutil.copy(source, path)
+    provenance.append(path, ["one record"])
+    with uproot.open(path) as file:
+        assert file.file.streamers["larcv::ImageMeta"][1].member("fCheckSum") == before
+    assert provenance.read(path) == ("one record",)
+
+
+def test_no_copies_are_made_of_images_whose_rows_the_user_overrules(
+    source: Path, tmp_path: Path
+) -> None:
+    with (
+        open_reader(source, tick_order="backward", images=["wire"]) as reader,
+        pytest.raises(WriteError, match=r"--tick-order backward overrules .* --copy-input out"),
+    ):
+        open_writer(tmp_path / "out.root", copy_input=reader)
+
+
+def test_numbers_of_numpy_are_taken(source: Path, tmp_path: Path) -> None:
+    with (
+        open_reader(source, tick_order="auto", images=["wire"]) as reader,
+        open_writer(tmp_path / "out.root", copy_input=reader) as writer,
+    ):
+        one = reader[2]
+        writer.write(Event(one.rse, {"s": one.images["wire"]}), entry=np.int64(2))  # type: ignore[arg-type]
+    assert [product.entries for product in products(tmp_path / "out.root")] == [1] * 4
+
+
+CLASSES = """
+#include <map>
+#include <vector>
+namespace larcv {
+class ChStatus { public: unsigned short _plane = 0; std::vector<short> _status_v; };
+class EventChStatus {
+ public:
+  virtual ~EventChStatus() {}
+  void add(unsigned short plane) { _status_m[plane]._status_v.assign(17, plane); }
+ private:
+  size_t _run = 1, _subrun = 1, _event = 1;
+  std::map<unsigned short, larcv::ChStatus> _status_m;
+};
+}
+#ifdef __CLING__
+#pragma link C++ class larcv::ChStatus+;
+#pragma link C++ class std::map<unsigned short, larcv::ChStatus>+;
+#pragma link C++ class larcv::EventChStatus+;
+#endif
+"""
+MAPS = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import ROOT
+ROOT.gROOT.ProcessLine(f".L {sys.argv[2]}+")
+file = ROOT.TFile.Open(sys.argv[1], "UPDATE")
+event = ROOT.larcv.EventChStatus()
+tree = ROOT.TTree("chstatus_wire_tree", "wire tree")
+tree.Branch("chstatus_wire_branch", event, 32000, 99)
+for plane in range(3):
+    event.add(plane)
+    tree.Fill()
+file.Write()
+file.Close()
+"""
+
+
+def test_chosen_entries_of_split_maps_are_refused_at_the_start(
+    source: Path, tmp_path: Path
+) -> None:
+    """ROOT kept the first element of each map, without an error."""
+    path = tmp_path / "maps.root"
+    shutil.copy(source, path)
+    classes = tmp_path / "classes.h"
+    classes.write_text(CLASSES)
+    command = [sys.executable, "-c", MAPS, str(path), str(classes)]
+    subprocess.run(command, check=True, capture_output=True)
+    with open_reader(path, tick_order="auto", images=["wire"]) as reader:
+        settings = {"format": "larcv2", "force": False, "inputs": [path], "images": ["wire"]}
+        target = tmp_path / "out.root"
+        with pytest.raises(WriteError, match=r"chosen entries of chstatus_wire of .*--end, or"):
+            PartFiles(target, copy_input=reader, **settings)  # type: ignore[arg-type]
+        PartFiles(target, copy_input=reader, whole=True, **settings)  # type: ignore[arg-type]
+        with (
+            pytest.raises(WriteError, match="chosen entries of chstatus_wire"),
+            open_writer(target, copy_input=reader) as writer,
+        ):
+            writer.write(reader[1], entry=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lartpc import ROI, RSE, Event, WriteError, open_reader, open_writer
+from lartpc import ROI, RSE, Event, ImageError, WriteError, open_reader, open_writer
 from lartpc.files.root.writing import writer_process
 from lartpc.files.root.writing.exchange import Message, from_event, to_event
 from lartpc.image import Corners, ImageMeta
@@ -148,3 +148,40 @@ def test_answers_that_arrive_together_are_all_taken(monkeypatch: pytest.MonkeyPa
             assert (result, parts) == (7, [0, 1])
     finally:
         writer.end()
+
+
+def test_an_interrupted_order_ends_the_process_so_that_no_answer_is_taken_for_another(
+    tmp_path: Path,
+) -> None:
+    optional("ROOT")
+    parts = [tmp_path / f"part{number}.root" for number in range(3)]
+    for number, part in enumerate(parts):
+        with open_writer(part) as opened:
+            opened.write(event(number))
+
+    def stop(part: int) -> None:
+        if part == 1:
+            raise KeyboardInterrupt
+
+    opened = open_writer(tmp_path / "joined.root")
+    with pytest.raises(KeyboardInterrupt), opened:
+        opened.append(parts, [0, 1, 2], stop)
+    with open_writer(tmp_path / "next.root") as opened:
+        with pytest.raises(ImageError, match=r"from 0 to 65535, got 65536"):
+            opened.write(Event(RSE(1, 1, 1), {"wire": (image(1, plane=65536),)}))
+        opened.write(event(5), entry=None)
+    assert names(tmp_path) == ["next.root", *(part.name for part in parts)]
+
+
+def test_a_module_of_the_users_in_the_working_directory_is_not_taken(tmp_path: Path) -> None:
+    optional("ROOT")
+    (tmp_path / "array.py").write_text("raise SystemExit('not this one')")
+    program = "from lartpc import open_writer\nopen_writer('a.root', images=['wire']).close()"
+    path = {"PYTHONPATH": str(ROOT)}
+    # without "": else this process would take the user's module, too
+    command = [sys.executable, "-c", f"import sys; sys.path.remove('')\n{program}"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path) == ["a.root", "array.py"]

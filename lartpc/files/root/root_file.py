@@ -141,6 +141,12 @@ class ROOTFile:
                 for version, described in versions.items()
             }
 
+    def has_maps(self, kind: str, producer: str) -> bool:
+        """Whether a product has a std::map that is split into branches."""
+        with self._reading(f" {kind}_{producer}"):
+            branches = self._root[self._keys[kind, producer]].itervalues(recursive=True)
+            return any("map<" in branch.typename and branch.branches for branch in branches)
+
     def provenance(self) -> tuple[str, ...]:
         with self._reading(f" {provenance_texts.NAME}"):
             if provenance_texts.NAME not in self._root:

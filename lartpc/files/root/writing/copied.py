@@ -17,7 +17,7 @@ from ....errors import ReadError, WriteError
 from ...formats import LARCV_NAMES, Format, container_of
 from ...reader import Product, Reader, all_products
 from ..root_file import ROOTFile
-from .declared import declared_classes
+from .declared import EVENTS, declared_classes
 
 
 class Copied(NamedTuple):
@@ -31,6 +31,9 @@ class Copied(NamedTuple):
     foreign: tuple[str, ...] = ()
     """Classes whose members differ from those that are declared here, as in files of an older
     LArCV2. Their products can only be copied whole."""
+    maps: tuple[str, ...] = ()
+    """Products whose class is not declared here and has a split std::map: ROOT loses its elements
+    when it copies them entry by entry."""
     classes: Mapping[str, int] = {}
     """The checksums of the files' classes, by name and version."""
 
@@ -50,13 +53,25 @@ def products_to_copy(source: Reader, format: Format) -> Copied:
 
     Raises `WriteError` for files of another format, and `ReadError` if the files differ.
     """
+    if format == "larcv2" and source.overrules:
+        raise WriteError(
+            f"--tick-order {source.tick_order} overrules the rows of LArCV2 for {source.paths[0]}:"
+            " its images would be copied with their rows the other way round than the new ones;"
+            " leave --copy-input out"
+        )
     names: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
     first: dict[str, int] = {}
     every: dict[str, int] = {}
     for path, size in zip(source.paths, source.sizes, strict=True):
         _check_container(path, format)
         with closing(ROOTFile(path, "backward")) as file:
             products, classes = all_products(file), file.class_checksums()
+            maps = maps or tuple(
+                product.name
+                for product in products
+                if product.kind not in EVENTS[format] and file.has_maps(*product[:2])
+            )
         names, first = names or tuple(product.name for product in products), first or classes
         _check_formats(path, products, format)
         every |= classes
@@ -70,11 +85,17 @@ def products_to_copy(source: Reader, format: Format) -> Copied:
             raise ReadError(f"want {size} entries of each product in {path}, got {wrong}")
     known = declared_classes(format)
     foreign = [name for name in every.keys() & known.keys() if every[name] != known[name]]
-    return Copied(source.paths, source.sizes, names, tuple(sorted(foreign)), every)
+    return Copied(source.paths, source.sizes, names, tuple(sorted(foreign)), maps, every)
 
 
 def check_chosen(copied: Copied) -> None:
     """Raise `WriteError` if chosen entries of the products cannot be copied, but only all."""
+    if copied.maps:
+        raise WriteError(
+            f"ROOT cannot copy chosen entries of {', '.join(_few(copied.maps))} of"
+            f" {copied.paths[0]}, which have maps, but only all entries: leave out --start and"
+            " --end, or --copy-input"
+        )
     if copied.foreign:
         raise WriteError(
             f"{copied.paths[0]} was written by another version of LArCV: its"

@@ -55,7 +55,7 @@ CHECKSUMS: dict[Format, dict[str, int]] = {
 }
 """The checksums of LArCV's classes in its files: LArCV selects a class by its checksum."""
 
-_EVENTS: dict[Format, dict[str, str]] = {
+EVENTS: dict[Format, dict[str, str]] = {
     "larcv1": {"image2d": "EventImage2D", "partroi": "EventROI"},
     "larcv2": {
         "image2d": "EventImage2D",
@@ -68,6 +68,7 @@ _EVENTS: dict[Format, dict[str, str]] = {
         "cluster3d": "EventClusterVoxel3D",
     },
 }
+"""The classes of events that are declared, by kind of product."""
 
 
 def declared_classes(format: Format) -> dict[str, int]:
@@ -112,5 +113,5 @@ def _declare(root: Any, format: Format) -> None:
 
 def new_event(root: Any, format: Format, kind: str) -> Any:
     """Return an empty event object for products of a kind; None: its class is not declared."""
-    name = _EVENTS[format].get(kind)
+    name = EVENTS[format].get(kind)
     return getattr(root.larcv, name)() if name else None

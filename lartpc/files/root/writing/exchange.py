@@ -31,7 +31,7 @@ class Message(NamedTuple):
 def send(stream: IO[bytes], message: Message) -> None:
     """Write a message. Raises `OSError`."""
     sizes = [array.size for array in message.arrays]
-    text = json.dumps({**message.fields, "sizes": sizes}).encode()
+    text = json.dumps({**message.fields, "sizes": sizes}, default=_plain).encode()
     stream.write(_LENGTHS.pack(len(text), sum(array.nbytes for array in message.arrays)))
     stream.write(text)
     for array in message.arrays:
@@ -105,12 +105,14 @@ def _roi(roi: ROI) -> list[Any]:
 
 
 def _numbers(meta: ImageMeta) -> list[Any]:
-    return [_plain(value) for value in astuple(meta)]
+    return list(astuple(meta))
 
 
 def _plain(value: Any) -> Any:
-    """Return NumPy's numbers as Python's, which JSON knows."""
-    return value.item() if isinstance(value, np.generic) else value
+    """Return a number of NumPy as one of Python, which JSON knows."""
+    if not isinstance(value, np.generic):
+        raise TypeError(f"want numbers and texts, got {type(value).__name__}")
+    return value.item()
 
 
 def _meta(numbers: Sequence[Any]) -> ImageMeta:

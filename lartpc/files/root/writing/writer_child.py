@@ -86,8 +86,8 @@ class _Writer:
 
 
 def _copied(fields: list[Any]) -> Copied:
-    paths, sizes, names, foreign = fields
-    return Copied(tuple(map(Path, paths)), tuple(sizes), tuple(names), tuple(foreign))
+    paths, sizes, names, foreign, maps = map(tuple, fields)
+    return Copied(tuple(map(Path, paths)), sizes, names, foreign, maps)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ has loaded a real LArCV can write too.
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import select
 import signal
@@ -18,8 +19,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from ....errors import LArTPCError, WriteError
 from ....image import Event
 from ...formats import LARCV_NAMES, Format
 from ...writer import OnPart
+from ..root_file import ROOTFile
 from .copied import Copied
 from .declared import declared_classes
 from .exchange import Message, from_event, receive, send
@@ -57,13 +60,14 @@ class ROOTWriter:
         self._lock = threading.Lock()
         self._classes = declared_classes(format)  # those that ROOT has seen, with their checksums
         self._copying = False
-        self._numbers = 0
+        self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-m", _MODULE, format],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            cwd="/",  # Python looks for modules there first: a user's array.py would be taken
             start_new_session=True,  # Ctrl-C is for the parent only
         )
         if self._process.stdin is None or self._process.stdout is None:
@@ -73,7 +77,7 @@ class ROOTWriter:
         self._answers = open(os.dup(self._process.stdout.fileno()), "rb", buffering=0)  # noqa: SIM115
         self._process.stdout.close()
         try:
-            self._answer(lambda part: None)
+            _result(self._answer(lambda part: None))
         except BaseException:
             self.end()
             raise
@@ -96,23 +100,30 @@ class ROOTWriter:
 
     def new_number(self) -> int:
         """Return a number for a new file."""
-        self._numbers += 1
-        return self._numbers
+        return next(self._numbers)
 
     def obey(self, order: Message, doing: str, *, on_part: OnPart = lambda part: None) -> Any:
         """Send an order, and return its result. `doing`: what it does, for errors: "wrote X".
 
-        Raises the order's error, and `WriteError` if the process dies.
+        Raises the order's error, and `WriteError` if the process dies. It is ended if anything else
+        is raised meanwhile, such as KeyboardInterrupt: a later order would get this one's answer.
         """
         with self._lock:
             self.doing, self._copying = doing, False
+            fields = None
             try:
-                send(self._orders, order)
-            except (OSError, ValueError):  # ValueError: its pipe is closed, it died before
-                raise self._died() from None
-            return self._answer(on_part)
+                try:
+                    send(self._orders, order)
+                except (OSError, ValueError):  # ValueError: its pipe is closed, it died before
+                    raise self._died() from None
+                fields = self._answer(on_part)
+            finally:
+                if fields is None:
+                    self.end(at_once=True)
+        return _result(fields)
 
-    def _answer(self, on_part: Callable[[int], object]) -> Any:
+    def _answer(self, on_part: Callable[[int], object]) -> dict[str, Any]:
+        """Return the answer that ends an order; it may hold an error."""
         while True:
             self._wait()
             try:
@@ -123,10 +134,8 @@ class ROOTWriter:
                 self.doing, self._copying = f"copied {fields['at']}", True
             elif "part" in fields:
                 on_part(fields["part"])
-            elif "error" in fields:
-                raise _error(fields["error"], fields["text"])
             else:
-                return fields["result"]
+                return fields
 
     def _wait(self) -> None:
         """Wait for an answer. Ends the process if it has stood still for too long."""
@@ -140,11 +149,12 @@ class ROOTWriter:
 
     def _used(self) -> tuple[str, ...]:
         """Return the CPU time and the bytes that the process has used."""
-        with suppress(OSError):
+        try:
             folder = Path("/proc", str(self._process.pid))
             times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
             return (*times, (folder / "io").read_text())
-        return ()
+        except OSError:  # not shown on this machine: it is taken for busy
+            return (str(time.monotonic()),)
 
     def _died(self) -> WriteError:
         said = self._last_line()
@@ -166,8 +176,10 @@ class ROOTWriter:
         lines = self._messages.read().decode(errors="replace").strip().splitlines()
         return f" ({lines[-1].strip()})" if lines else ""
 
-    def end(self) -> None:
+    def end(self, *, at_once: bool = False) -> None:
         """End the process. Files that are not closed stay incomplete."""
+        if at_once:
+            self._process.kill()
         with suppress(OSError):
             self._orders.close()
         try:
@@ -177,6 +189,13 @@ class ROOTWriter:
             self._process.wait()
         self._answers.close()
         self._messages.close()
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    """Return the result in an answer, or raise its error."""
+    if "error" in answer:
+        raise _error(answer["error"], answer["text"])
+    return answer["result"]
 
 
 def _error(name: str, text: str) -> Exception:
@@ -236,7 +255,7 @@ class RemoteSink:
                 "opened",
                 order="open",
                 part=os.path.abspath(part),
-                copied=[paths, *copied[1:4]] if copied else None,
+                copied=[paths, *copied[1:5]] if copied else None,
                 images=list(images),
                 rois=list(rois),
             )
@@ -246,7 +265,8 @@ class RemoteSink:
 
     def write(self, event: Event, entry: int | None) -> None:
         message = from_event(event)
-        fields = {"order": "write", "sink": self._number, "entry": entry, **message.fields}
+        number = None if entry is None else int(entry)
+        fields = {"order": "write", "sink": self._number, "entry": number, **message.fields}
         self.writer.obey(
             Message(fields, message.arrays), f"wrote event {tuple(event.rse)} to {self._part}"
         )
@@ -288,9 +308,10 @@ class RemoteSink:
 
 def append_provenance(path: Path, records: Sequence[str]) -> None:
     """Add entries to a closed file's tree of provenance records. Raises `WriteError`."""
-    running = [w for (pid, _), w in _writers.items() if pid == os.getpid() and w.is_alive()]
-    writer = running[0] if running else writer_of("larcv1")
+    # a process of the other format would replace what the file says of its classes
+    with closing(ROOTFile(path, "backward")) as file:
+        format = file.format(*file.names()[0])
     message = Message(
         {"order": "provenance", "path": os.path.abspath(path), "records": list(records)}
     )
-    writer.obey(message, f"wrote the provenance of {path}")
+    writer_of(format).obey(message, f"wrote the provenance of {path}")
