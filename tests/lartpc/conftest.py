@@ -14,7 +14,7 @@ from tests.support.real_larcv import RealLArCV, real_larcv
 def root() -> Any:
     """ROOT with LArCV1's classes."""
     optional("ROOT")
-    from lartpc.files.root.writing.declared import load_root
+    from lartpc.files.root_writing.declared import load_root
 
     return load_root("larcv1")
 

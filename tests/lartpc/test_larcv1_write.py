@@ -28,7 +28,7 @@ from lartpc import (
     open_writer,
     products,
 )
-from lartpc.files.root.writing.declared import CHECKSUMS
+from lartpc.files.root_writing.declared import CHECKSUMS
 from tests.support.images import event, image, meta, numbers, same, same_image
 from tests.support.root_tools import root_says
 from tests.support.shared import ROOT, case, data

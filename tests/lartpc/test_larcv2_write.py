@@ -27,7 +27,7 @@ from lartpc import (
     provenance,
 )
 from lartpc.files.parts import PartFiles
-from lartpc.files.root.writing.declared import CHECKSUMS
+from lartpc.files.root_writing.declared import CHECKSUMS
 from lartpc.files.ticks import turned_to
 from tests.support import larcv2_files
 from tests.support.images import event, meta, same

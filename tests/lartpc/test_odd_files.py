@@ -31,7 +31,7 @@ from lartpc import (
     open_writer,
     products,
 )
-from lartpc.files.root.writing.plain_path import PlainPaths
+from lartpc.files.root_writing.plain_path import PlainPaths
 from tests.support.images import event, same
 
 pytestmark = pytest.mark.slow

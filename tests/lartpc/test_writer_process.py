@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from lartpc import ROI, RSE, Event, ImageError, WriteError, open_reader, open_writer
-from lartpc.files.root.writing import writer_process
-from lartpc.files.root.writing.exchange import Message, from_event, to_event
+from lartpc.files.root_writing import writer_process
+from lartpc.files.root_writing.exchange import Message, from_event, to_event
 from lartpc.image import Corners, ImageMeta
 from tests.support.images import event, image, same
 from tests.support.optional import optional
@@ -99,7 +99,7 @@ def test_a_process_that_stands_still_is_ended(
 ENDS = """
 import os, signal, sys
 from lartpc import open_writer
-from lartpc.files.root.writing.writer_process import writer_of
+from lartpc.files.root_writing.writer_process import writer_of
 from tests.support.images import event
 writer = open_writer(sys.argv[1])
 writer.write(event())

@@ -135,7 +135,7 @@ def resolved(where: Environment, *requirements: str) -> set[str]:
     return {item["metadata"]["name"] for item in report["install"]}
 
 
-@pytest.mark.parametrize("name", ["format_modules.py", "root/writing/declared.py"])
+@pytest.mark.parametrize("name", ["format_modules.py", "root_writing/declared.py"])
 def test_what_lartpc_tells_to_install_is_what_its_extras_ask_for(name: str) -> None:
     text = (ROOT / "lartpc" / "files" / name).read_text()
     named = {word for word in re.findall(r"'([^'\s]+)'", text) if ">=" in word}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
-from lartpc.files.root.writing.exchange import Message, receive, send
+from lartpc.files.root_writing.exchange import Message, receive, send
 
 
 def say(*messages: Message) -> None:

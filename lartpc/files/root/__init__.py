@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ...image import TickOrder
 from ..formats import Format
 from ..reader import Reader
+from ..root_writing import writer_process
+from ..root_writing.copied import check_chosen
+from ..root_writing.writer_process import RemoteSink
 from ..writer import Sink
+from .copying import products_to_copy
 from .root_file import ROOTFile
-from .writing.copied import check_chosen, products_to_copy
-from .writing.writer_process import RemoteSink, append_provenance
-
-__all__ = (
-    "COPIES_AT_END",
-    "MAX_NUMBER",
-    "append_provenance",
-    "check_copied",
-    "open_file",
-    "open_sink",
-)
 
 COPIES_AT_END = True
 """True: the other products of an input are copied when the file is closed."""
@@ -52,3 +47,10 @@ def check_copied(source: Reader, format: Format, *, whole: bool) -> None:
     copied = products_to_copy(source, format)
     if not whole:
         check_chosen(copied)
+
+
+def append_provenance(path: Path, records: Sequence[str]) -> None:
+    """Add provenance texts to a closed file; raises `LibraryMissing` without ROOT."""
+    with closing(ROOTFile(path, "backward")) as file:
+        format = file.format(*file.names()[0])
+    writer_process.append_provenance(format, path, records)

@@ -1,7 +1,7 @@
 """The process that writes with ROOT: it takes orders on its standard input, and answers each.
 
 ROOT ends its process on some damaged or unusual trees. So it runs here, and its parent
-(`writer_process.py`) survives it. `python -m lartpc.files.root.writing.writer_child FORMAT`.
+(`writer_process.py`) survives it. `python -m lartpc.files.root_writing.writer_child FORMAT`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ....errors import LArTPCError
-from ...formats import Format
+from ...errors import LArTPCError
+from ..formats import Format
 from .copied import Copied
 from .declared import load_root
 from .exchange import Message, receive, send, to_event

@@ -12,7 +12,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from ....errors import WriteError
+from ...errors import WriteError
 
 _PLAIN = re.compile(r"/[A-Za-z0-9_./-]*")
 # suffixes that ROOT does not treat in a special way

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ....image import ROI, RSE, Corners, Event, Image, ImageMeta
+from ...image import ROI, RSE, Corners, Event, Image, ImageMeta
 
 _LENGTHS = struct.Struct("<QQ")  # of the JSON text, and of all arrays together
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import ImageError, ReadError, WriteError
-from ....image import INVALID_INDEX, ROI, RSE, Event, Image, ImageMeta
-from ... import provenance_texts
-from ...formats import LARCV_NAMES, Format
-from ...reader import all_products
-from ...writer import OnPart, writing
-from ..root_file import ROOTFile
+from ...errors import ImageError, ReadError, WriteError
+from ...image import INVALID_INDEX, ROI, RSE, Event, Image, ImageMeta
+from .. import provenance_texts
+from ..formats import LARCV_NAMES, Format
+from ..writer import OnPart, writing
 from .copied import Copied, check_chosen
 from .declared import new_event
 from .plain_path import PlainPaths
@@ -26,6 +25,7 @@ MIN_BASKET_BYTES = 256 << 10  # small images share a basket
 MAX_BASKET_BYTES = 256 << 20
 _REGIONS: dict[Format, str] = {"larcv1": "partroi", "larcv2": "particle"}
 """The kind of product that holds regions of interest."""
+_TREE = re.compile(r"[^_]+_.+_tree")
 _USHORT_MAX = 65535
 _SIZE_MAX = (1 << 64) - 1
 
@@ -102,12 +102,11 @@ class ROOTSink:
 
     def append(self, parts: Sequence[Path], entries: Sequence[int], on_part: OnPart) -> int:
         """Append complete files' trees, without decompressing; returns the number of entries."""
-        names = _products_of(parts[0])
         joined: dict[str, Any] = {}
         for number, part in enumerate(parts):
             on_part(number)
             with _silent(self._root):
-                self._append_part(part, names, joined)
+                self._append_part(part, joined)
             self._check_disk()
         counts = {name: int(tree.GetEntries()) for name, tree in joined.items()}
         if len(set(counts.values())) != 1:
@@ -116,13 +115,13 @@ class ROOTSink:
         self._entries.extend(entries)
         return next(iter(counts.values()))
 
-    def _append_part(self, part: Path, names: Sequence[str], joined: dict[str, Any]) -> None:
+    def _append_part(self, part: Path, joined: dict[str, Any]) -> None:
         """Append one part's trees to those in `joined`; the first part creates them."""
         source = self._root.TFile.Open(self._paths.of(part))
         if not source:
             raise ReadError(f"want the part {part}, ROOT could not open it")
         try:
-            for name in names:
+            for name in joined or _products_of(source):
                 tree = _want_tree(source.Get(f"{name}_tree"), f"{name} of {part}")
                 if name not in joined:
                     self._file.cd()
@@ -341,9 +340,7 @@ def _check_planes(rois: Sequence[ROI]) -> None:
             )
 
 
-def _products_of(path: Path) -> list[str]:
-    file = ROOTFile(path, "backward")
-    try:
-        return [product.name for product in all_products(file)]
-    finally:
-        file.close()
+def _products_of(file: Any) -> list[str]:
+    """Return the names of the products in an open file, in its order."""
+    names = [str(key.GetName()) for key in file.GetListOfKeys() if key.GetClassName() == "TTree"]
+    return [name.removesuffix("_tree") for name in dict.fromkeys(names) if _TREE.fullmatch(name)]

@@ -21,21 +21,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .... import errors
-from ....errors import LArTPCError, WriteError
-from ....image import Event
-from ...formats import LARCV_NAMES, Format
-from ...writer import OnPart
-from ..root_file import ROOTFile
+from ... import errors
+from ...errors import LArTPCError, WriteError
+from ...image import Event
+from ..formats import LARCV_NAMES, Format
+from ..writer import OnPart
 from .copied import Copied
 from .declared import declared_classes
 from .exchange import Message, from_event, receive, send
 
-_MODULE = "lartpc.files.root.writing.writer_child"
+_MODULE = "lartpc.files.root_writing.writer_child"
 _STUCK_S = 600.0
 """A writer process that used no CPU time and moved no bytes for so long is ended."""
 _LOOK_S = 30.0
@@ -306,11 +305,12 @@ class RemoteSink:
         return self.writer.obey(message, f"{doing} {self._part}", on_part=on_part)
 
 
-def append_provenance(path: Path, records: Sequence[str]) -> None:
-    """Add entries to a closed file's tree of provenance records. Raises `WriteError`."""
-    # a process of the other format would replace what the file says of its classes
-    with closing(ROOTFile(path, "backward")) as file:
-        format = file.format(*file.names()[0])
+def append_provenance(format: Format, path: Path, records: Sequence[str]) -> None:
+    """Add entries to the tree of provenance records in a closed file of this format.
+
+    A process of the other format would replace what the file says of its classes. Raises
+    `WriteError`.
+    """
     message = Message(
         {"order": "provenance", "path": os.path.abspath(path), "records": list(records)}
     )

@@ -12,8 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ....errors import LibraryMissing, WriteError
-from ...formats import Format
+from ...errors import LibraryMissing, WriteError
+from ..formats import Format
 
 _BOTH = {
     "Point2D": 0x286E66E3,
