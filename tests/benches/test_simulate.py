@@ -19,7 +19,7 @@ from benches.simulate.sizes import big, small
 from benches.simulate.timeline import Timeline
 from mdp.wire import Frames
 
-SEEDS = 120
+SEEDS = 60
 WITHIN = 200
 
 

@@ -15,7 +15,7 @@ from tests.support import fingerprinted
 from tests.support.processes import Processes, counters, wait_for_workers
 from tests.support.raw_peer import RawPeer
 
-SECONDS = 10.0
+SECONDS = 6.0
 FINGERPRINT = "what honest workers compute with"
 MIB = 1 << 20
 HEADERS = [b"", b"MDPC01", b"MDPW01", b"MDPC02", b"MDPW02"]

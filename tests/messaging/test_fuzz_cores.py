@@ -19,7 +19,7 @@ from mdp.sockets import as_bytes
 from mdp.wire import Frame
 from mdp.worker.host import Child, Host
 
-SECONDS = 5.0
+SECONDS = 3.0
 PIECES = [
     *(b"", b"MDPC02", b"MDPW02", b"MDPC01", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05", b"\x06"),
     *(b"service", b"mmi.broker", b"mmi.cancel", b"mmi.fingerprint", b"mmi.retire", b"mmi.stop"),
