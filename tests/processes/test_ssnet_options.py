@@ -84,5 +84,5 @@ def test_one_plane_is_scored_alone_and_checked(tmp_path: Path) -> None:
     assert record["settings"]["planes"] == [2]
     assert list(record["services"]) == ["ssnet-plane2"]
     assert "FAILED" not in mdp("check", toy, output, module="clients").stdout
-    done = mdp("run", toy, "-o", output, "--size", 64, "--planes", "3", module="clients", code=2)
-    assert "want planes of (0, 1, 2), got (3,)" in done.stderr
+    done = mdp("run", toy, "-o", output, "--size", 64, "--planes", "100", module="clients", code=2)
+    assert "want planes from 0 to 99, as in 0-5, got '100'" in done.stderr
