@@ -28,6 +28,7 @@ import msgpack
 
 from clients.flow.signals import uninterrupted
 from clients.terminal import screen
+from lartpc.files.root_writing.writer_process import end_writers
 from mdp import Client, ClientSettings, Heartbeats, MDPError
 from mdp.system.interrupts import interrupted_by_signals
 from services.planes import service_name
@@ -316,6 +317,7 @@ def _serves(direct: Client) -> bool:
 
 def _left(mark: str) -> int:
     """How many processes do not end, after some time to do so."""
+    end_writers()  # this process has written the inputs
 
     def others() -> set[int]:
         return marked(_MARK, mark) - {os.getpid()}

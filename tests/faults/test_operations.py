@@ -28,7 +28,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
     ("how", "suffix", "part_s", "retry"),
     [
         ("kill", ".h5", 0, False),
-        ("kill", ".root", 60, True),
+        ("kill", ".h5", 60, True),
         ("stop", ".h5", 60, False),
         ("full", ".h5", 60, True),
     ],

@@ -7,8 +7,10 @@ ROOT ends its process on some damaged or unusual trees. So it runs here, and its
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,8 +92,21 @@ def _copied(fields: list[Any]) -> Copied:
     return Copied(tuple(map(Path, paths)), sizes, names, foreign, maps)
 
 
+def _end_with_the_parent() -> None:
+    """End this process as soon as the parent has gone, also while ROOT loads or writes.
+
+    The kernel reports that nobody holds the other end of the pipe any more, even if the orders in
+    it were not read.
+    """
+    poll = select.poll()
+    poll.register(0, 0)  # POLLHUP only
+    poll.poll()
+    os._exit(0)  # the files are not complete: ROOT must not close them
+
+
 def main() -> None:
     """Obey orders until the parent has gone."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent decides when this process ends
     orders = sys.stdin.buffer

@@ -222,13 +222,14 @@ def writer_of(format: Format) -> ROOTWriter:
         return writer
 
 
-def _end_all() -> None:
+def end_writers() -> None:
+    """End this process's writer processes, as at its own end."""
     for (pid, _), writer in list(_writers.items()):
         if pid == os.getpid():
             writer.end()
 
 
-atexit.register(_end_all)
+atexit.register(end_writers)
 
 
 class RemoteSink:
