@@ -182,17 +182,17 @@ def check_size(
 def planes(path: Path, producer: str, usual: tuple[int, ...]) -> tuple[int, ...]:
     """Return the planes that are scored if the user names none: the usual ones, or all of a file
     that has them and more. A file that lacks one is refused later: a later entry may have it."""
-    found: set[int] = set()
+    present: set[int] = set()
     with (
         suppress(LArTPCError),
         open_reader(path, tick_order=turned_to("backward"), images=(producer,)) as reader,
     ):
         for entry in range(min(len(reader), _LOOKED_AT)):
-            found |= {meta.plane for meta in reader.metas_at(entry)[producer]}
-        found.discard(INVALID_INDEX)
-        if found > set(usual):
-            log.info("%s has planes %s: all are scored (--planes)", path, ranges(found))
-            return tuple(sorted(found))
+            present |= {meta.plane for meta in reader.metas_at(entry)[producer]}
+        present.discard(INVALID_INDEX)
+        if present > set(usual):
+            log.info("%s has planes %s: all are scored (--planes)", path, ranges(present))
+            return tuple(sorted(present))
     return usual
 
 

@@ -47,13 +47,13 @@ def region_key(name: str, present: Collection[Key]) -> Key:
     kind, colon, producer = name.partition(":")
     if colon:
         return _known(kind, producer, REGION_KINDS)
-    found = [(kind, name) for kind in REGION_KINDS if (kind, name) in present]
-    if len(found) > 1 and found[0][0] != REGION_KINDS[0]:
-        names = " and ".join(plain(*key) for key in found)
+    keys = [(kind, name) for kind in REGION_KINDS if (kind, name) in present]
+    if len(keys) > 1 and keys[0][0] != REGION_KINDS[0]:
+        names = " and ".join(plain(*key) for key in keys)
         raise ProductMissing(
-            f"want one product of regions, {name} is {names}: --rois {plain(*found[0])}"
+            f"want one product of regions, {name} is {names}: --rois {plain(*keys[0])}"
         )
-    return found[0] if found else (REGION_KINDS[0], name)
+    return keys[0] if keys else (REGION_KINDS[0], name)
 
 
 def _known(kind: str, producer: str, kinds: tuple[str, ...]) -> Key:

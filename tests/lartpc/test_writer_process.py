@@ -16,6 +16,7 @@ from lartpc import ROI, RSE, Event, ImageError, WriteError, open_reader, open_wr
 from lartpc.files.root_writing import writer_process
 from lartpc.files.root_writing.exchange import Message, from_event, to_event
 from lartpc.image import Corners, ImageMeta
+from tests.support import larcv2_files
 from tests.support.images import event, image, same
 from tests.support.optional import optional
 from tests.support.processes import until
@@ -185,3 +186,28 @@ def test_a_module_of_the_users_in_the_working_directory_is_not_taken(tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert names(tmp_path) == ["a.root", "array.py"]
+
+
+def test_a_file_whose_classes_have_other_members_is_copied_by_a_process_of_its_own(
+    tmp_path: Path,
+) -> None:
+    optional("ROOT")
+    today = tmp_path / "today.root"
+    with open_writer(today, format="larcv2") as opened:
+        opened.write(event(rois=1))
+    old = larcv2_files.write(tmp_path / "old.root", "old", (0, 1, 2))
+    pids = {}
+    for path in (today, old):
+        with (
+            open_reader(path, tick_order="auto", images=["wire"]) as reader,
+            open_writer(tmp_path / "out.root", copy_input=reader) as opened,
+        ):
+            assert isinstance(opened._sink, writer_process.RemoteSink)
+            pids[path] = opened._sink.writer.pid
+            for entry, one in enumerate(reader):
+                opened.write(Event(one.rse, {"scores": one.images["wire"]}), entry=entry)
+        (tmp_path / "out.root").unlink()
+    shared = writer_process.writer_of("larcv2").pid
+    assert pids[today] == shared
+    assert pids[old] != shared
+    assert not Path(f"/proc/{pids[old]}").exists()

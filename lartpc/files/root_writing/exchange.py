@@ -117,5 +117,5 @@ def _plain(value: Any) -> Any:
 
 def _meta(numbers: Sequence[Any]) -> ImageMeta:
     (width, height, rows, cols, x, y, plane, order, corners, unit) = numbers
-    kept = Corners(*corners) if corners else None
-    return ImageMeta(width, height, rows, cols, x, y, plane, order, kept, unit)
+    stored = Corners(*corners) if corners else None
+    return ImageMeta(width, height, rows, cols, x, y, plane, order, stored, unit)

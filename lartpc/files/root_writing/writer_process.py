@@ -156,13 +156,13 @@ class ROOTWriter:
             return (str(time.monotonic()),)
 
     def _died(self) -> WriteError:
-        said = self._last_line()
+        last_line = self._last_line()
         self.end()
         code = self._process.returncode
         how = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         way_on = _WAY_ON if self._copying else ""
         return WriteError(
-            f"ROOT's process for {LARCV_NAMES[self.format]} ended {how}{said} while it"
+            f"ROOT's process for {LARCV_NAMES[self.format]} ended {how}{last_line} while it"
             f" {self.doing}{way_on}"
         )
 
